@@ -1,0 +1,62 @@
+"""What the service needs of a model: two towers, a similarity scale, and a name that can be replayed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+Embeddings = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes two embeddings comparable: equal identities give equal numbers.
+
+    `id` is the setting that chose the model, `revision` its weights (hub commit or digest) and
+    `preprocessing` how pixels and texts reach it.
+    """
+
+    id: str
+    revision: str
+    preprocessing: str
+
+    @property
+    def key(self) -> str:
+        """Short stable name for files and caches (16 hex digits)."""
+        text = "\n".join((self.id, self.revision, self.preprocessing))
+        return sha256(text.encode()).hexdigest()[:16]
+
+
+class Encoder(Protocol):
+    """An image tower and a text tower that share an embedding space.
+
+    `preprocess` is called from many threads at once; the `embed_*` methods from one thread at a time.
+    """
+
+    identity: Identity
+    dimension: int
+    #: Length of the square that `preprocess` returns, in pixels. Decoding may subsample down to twice this.
+    image_size: int
+    #: logit = scale * cosine + bias
+    scale: float
+    bias: float
+    #: Where and in which precision the towers run, e.g. "cpu" and "bfloat16".
+    device: str
+    dtype: str
+
+    def preprocess(self, image: Image.Image) -> Pixels:
+        """Resize and crop an RGB image to the model's input: uint8 [image_size, image_size, 3]."""
+        ...
+
+    def embed_images(self, pixels: Pixels) -> Embeddings:
+        """Embed a batch, uint8 [n, image_size, image_size, 3] -> float32 [n, dimension], rows of length 1."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> Embeddings:
+        """Embed texts -> float32 [n, dimension], rows of length 1."""
+        ...

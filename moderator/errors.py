@@ -1,0 +1,146 @@
+"""Every error that a user of the project can meet, in one hierarchy.
+
+A class name is what monitoring and dead letters show as the error's `type`, so it names what went wrong
+for the user. A message names the cause and the remedy. `transient` says whether trying again may help;
+`stage` is the step of the flow that the failure is counted under.
+"""
+
+from typing import ClassVar
+
+
+class ModeratorError(Exception):
+    """Base of all errors raised on purpose by this project."""
+
+    transient: ClassVar[bool] = False
+    stage: ClassVar[str] = "internal"
+
+
+class SettingsError(ModeratorError):
+    """A setting is missing, malformed or contradicts another."""
+
+    stage = "settings"
+
+
+# --- events ------------------------------------------------------------------------------------------
+
+
+class EventInvalid(ModeratorError):
+    """A message on the queue is not an event."""
+
+    stage = "intake"
+
+
+class QueueUnavailable(ModeratorError):
+    """Redis cannot be reached, so nothing was accepted."""
+
+    transient = True
+    stage = "intake"
+
+
+class VerdictTimeout(ModeratorError):
+    """No verdict arrived within the time that the caller was ready to wait."""
+
+    transient = True
+    stage = "intake"
+
+
+class AttemptsExhausted(ModeratorError):
+    """An event was tried as often as allowed and never got a verdict: its worker died or its tries failed."""
+
+    stage = "worker"
+
+
+class WebhookFailed(ModeratorError):
+    """A webhook did not accept a verdict."""
+
+    transient = True
+    stage = "webhook"
+
+
+# --- images: getting the bytes -----------------------------------------------------------------------
+
+
+class ImageError(ModeratorError):
+    """Base of what can be wrong with an image or with getting it."""
+
+    stage = "fetch"
+
+
+class FetchRefused(ImageError):
+    """The reference points where we do not go: outside the roots, a private address, another scheme."""
+
+
+class FetchFailed(ImageError):
+    """The image could not be got, and trying again may help: a time-out, a broken connection, a 5xx."""
+
+    transient = True
+
+
+class ImageNotFound(ImageError):
+    """Nothing is there: no such file, or a 4xx answer."""
+
+
+class ImageTooLarge(ImageError):
+    """More bytes, pixels or metadata than allowed."""
+
+    stage = "decode"
+
+
+class NotAnImage(ImageError):
+    """The bytes are no image in an accepted format."""
+
+    stage = "decode"
+
+
+class ImageBroken(ImageError):
+    """The bytes start like an image but cannot be decoded to the end."""
+
+    stage = "decode"
+
+
+class DecodeTimeout(ImageError):
+    """Decoding took longer than allowed."""
+
+    stage = "decode"
+
+
+# --- policies ----------------------------------------------------------------------------------------
+
+
+class PolicyError(ModeratorError):
+    """Base of what can be wrong with a policy."""
+
+    stage = "score"
+
+
+class PolicyInvalid(PolicyError):
+    """A policy file does not follow the format; the message names file, line, key and remedy."""
+
+
+class PolicyNotFound(PolicyError):
+    """No policy of that name or version."""
+
+
+class PolicyChanged(PolicyError):
+    """A released version was edited: its digest is not the one in `releases.lock`."""
+
+
+# --- models ------------------------------------------------------------------------------------------
+
+
+class ModelError(ModeratorError):
+    """Base of what can be wrong with an encoder."""
+
+    stage = "embed"
+
+
+class EncoderUnknown(ModelError):
+    """No encoder family of that name, or its optional packages are not installed."""
+
+
+class WeightsInvalid(ModelError):
+    """Weights are missing or are not the published ones: their digest differs."""
+
+
+class EmbeddingInvalid(ModelError):
+    """The model returned something that is no embedding (NaN, infinite or zero)."""

@@ -1,0 +1,105 @@
+"""An event: one upload to be moderated, as it stands on the queue. Pure data, no I/O."""
+
+import json
+from enum import StrEnum
+from typing import Any, Self
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from moderator.errors import EventInvalid
+
+#: Bounds on what a message may carry, in characters.
+MAX_ID = 256
+MAX_METADATA = 16_384
+
+
+class Priority(StrEnum):
+    """`interactive`: somebody waits for the verdict. `bulk`: nobody does."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+class ImageReference(BaseModel):
+    """Where the bytes are. Exactly one of the fields is given.
+
+    `path`: a file under an allowed root. `url`: http or https. `key`: an object-store key.
+    `inline`: the file itself, base64.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str | None = Field(None, max_length=4096)
+    url: str | None = Field(None, max_length=8192)
+    key: str | None = Field(None, max_length=4096)
+    inline: str | None = Field(None, repr=False)
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(v is not None for v in (self.path, self.url, self.key, self.inline)) != 1:
+            raise ValueError("give exactly one of path, url, key, inline")
+        return self
+
+
+class Reply(BaseModel):
+    """Where, besides the stream, the verdict should go."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    webhook: str | None = Field(None, max_length=8192)
+
+
+class Event(BaseModel):
+    """One upload. `source` and `id` together are unique; the verdict is found by them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(default_factory=lambda: uuid4().hex, min_length=1, max_length=MAX_ID)
+    source: str = Field("moderator", min_length=1, max_length=MAX_ID)
+    policy: str | None = Field(None, max_length=128)
+    image: ImageReference
+    priority: Priority = Priority.INTERACTIVE
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    reply: Reply = Reply()
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.metadata and len(json.dumps(self.metadata)) > MAX_METADATA:
+            raise ValueError(f"metadata is larger than {MAX_METADATA} characters")
+        return self
+
+    @property
+    def key(self) -> str:
+        """`source` and `id` as one unambiguous string: colons in the id are escaped, so the last one parts."""
+        return f"{self.source}:{self.id.replace('%', '%25').replace(':', '%3A')}"
+
+
+def parse_message(body: Any) -> list[Event]:
+    """Read a queue message: an event, or a bulk event whose `images` lists many references.
+
+    Each image of a bulk event becomes an event of its own with the id `<id>/<n>` (n from 0), so it gets a
+    verdict of its own.
+
+    Raises:
+        EventInvalid: the message is neither; the message names each key and what is wrong with it.
+    """
+    if not isinstance(body, dict):
+        raise EventInvalid(f"an event is a JSON object, not {type(body).__name__}")
+    images = body.get("images")
+    try:
+        if images is None:
+            return [Event.model_validate(body)]
+        if not isinstance(images, list) or not images:
+            raise EventInvalid("images: give a list of at least one image reference")
+        if not isinstance(body.get("id"), str):
+            raise EventInvalid("id: a bulk event needs one; the verdicts are named after it")
+        common = {key: value for key, value in body.items() if key != "images"}
+        common.setdefault("priority", Priority.BULK)
+        return [
+            Event.model_validate({**common, "id": f"{body['id']}/{n}", "image": image})
+            for n, image in enumerate(images)
+        ]
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'event'}: {e['msg']}" for e in error.errors())
+        raise EventInvalid(f"not an event: {problems}") from error

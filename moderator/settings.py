@@ -1,0 +1,139 @@
+"""All settings, in one class: environment (`MODERATOR_*`), `.env`, or `moderator.toml`.
+
+This is the only place where configuration enters. The table in the docs is generated from it.
+"""
+
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Literal
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from moderator.errors import SettingsError
+
+
+def default_policies_folder() -> Path:
+    """`./policies` where there is one, else the policies that come with the package."""
+    local = Path("policies")
+    if local.is_dir():
+        return local
+    package = Path(__file__).parent
+    bundled = package / "data" / "policies"
+    return bundled if bundled.is_dir() else package.parent / "policies"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with the reason in a sentence."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MODERATOR_", env_file=".env", toml_file="moderator.toml", extra="ignore", frozen=True
+    )
+
+    # --- queue
+    redis_url: str = Field(
+        "redis://localhost:6379/0",
+        description="Redis or Valkey: `redis://`, `rediss://` (TLS), `unix://`, or "
+        "`sentinel://host:port,host:port/service/db`.",
+    )
+    verdict_ttl: float = Field(7 * 86400, gt=0, description="Seconds that a verdict can be looked up by event id.")
+    stream_length: int = Field(100_000, gt=0, description="About how many verdicts the stream keeps.")
+    redeliver_after: float = Field(
+        30.0, gt=0, description="Seconds without a verdict after which a started event is given out again."
+    )
+    max_attempts: int = Field(5, ge=1, description="Tries before an event becomes a dead letter.")
+    retry_delay: float = Field(2.0, gt=0, description="Seconds before the first retry; doubled each time.")
+
+    # --- policies
+    policies: Path = Field(
+        default_factory=default_policies_folder,
+        description="Folder of policies. Default: `./policies`, else the ones that come with the package.",
+    )
+    default_policy: str = Field("marketplace", description="Policy of events and commands that name none.")
+
+    # --- model
+    encoder: str = Field(
+        "embedded", description="`embedded`, or `clip:` with a hub id (`@revision` to pin) or a local folder."
+    )
+    device: str = Field("auto", description="`auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`, ...")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="`auto`: half precision on CUDA, bfloat16 on CPUs that compute in it, else float32."
+    )
+    cache: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_cache_dir("moderator")),
+        description="Folder for compiled policies.",
+    )
+
+    # --- worker
+    max_batch: int = Field(
+        0, ge=0, description="Most images in one forward pass; 0 chooses 8 on a CPU and 64 on a GPU."
+    )
+    threads: int = Field(0, ge=0, description="Threads that fetch and decode; 0 chooses from the cores.")
+    model_threads: int = Field(0, ge=0, description="CPU threads of the model; 0 leaves it to torch (all cores).")
+    metrics_host: str = Field("127.0.0.1", description="Address of `/metrics`, `/ready` and `/live`.")
+    metrics_port: int = Field(9464, ge=0, le=65535, description="Port of the same; 0 takes a free one.")
+
+    # --- images
+    fetch_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description="Folders that events may name paths under, comma-separated. None: no paths."
+    )
+    fetch_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        (), description="Private networks that URLs may reach, comma-separated CIDR. None: public addresses only."
+    )
+    fetch_timeout: float = Field(10.0, gt=0, description="Seconds for a whole download, redirects included.")
+    max_bytes: int = Field(25_000_000, gt=0, description="Largest encoded image.")
+    max_pixels: int = Field(80_000_000, gt=0, description="Most pixels (width x height x frames looked at).")
+    max_frames: int = Field(4, ge=1, description="Frames of an animation that are judged, evenly spread.")
+    decode_timeout: float = Field(10.0, gt=0, description="Seconds for decoding one image.")
+    jpeg_draft: bool = Field(
+        True, description="Decode large JPEGs at a reduced size of at least twice the model's input: faster."
+    )
+
+    # --- webhooks
+    webhook_secret: SecretStr | None = Field(
+        None, description="Standard Webhooks secret (`whsec_...`); verdicts go to webhooks only if it is set."
+    )
+    webhook_attempts: int = Field(8, ge=1, description="Tries before a webhook delivery becomes a dead letter.")
+
+    @field_validator("fetch_roots", "fetch_networks", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order of precedence: arguments, environment, `.env`, `moderator.toml`."""
+        return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """Read the settings once per process.
+
+    Raises:
+        SettingsError: a value is malformed; the message names each setting and what is wrong with it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"MODERATOR_{'_'.join(str(p) for p in e['loc'][:1]).upper()}: {e['msg']}" for e in error.errors()
+        ]
+        raise SettingsError("settings are not valid:\n  " + "\n  ".join(lines)) from error

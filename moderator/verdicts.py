@@ -1,0 +1,112 @@
+"""A verdict: the record published for an event. Pure data, no I/O."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+
+class Decision(StrEnum):
+    """What should happen to the upload. `error` means that it could not be judged: never an allow."""
+
+    ALLOW = "allow"
+    REVIEW = "review"
+    BLOCK = "block"
+    ERROR = "error"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class TopPrompt(_Record):
+    """A prompt that the image resembles: `similarity` is the cosine, `probability` what the rule made of it."""
+
+    prompt: str
+    side: str
+    similarity: float
+    probability: float
+
+
+class CategoryVerdict(_Record):
+    """A category's score in [0, 1] and what its thresholds say."""
+
+    score: float
+    decision: Decision
+    top_prompts: tuple[TopPrompt, ...] = ()
+
+
+class PolicyFacts(_Record):
+    """The policy that decided."""
+
+    name: str
+    version: int
+    digest: str
+
+
+class ModelFacts(_Record):
+    """The encoder that saw the image. `revision` also names the preprocessing, so a verdict can be replayed."""
+
+    id: str
+    revision: str
+    preprocessing: str
+    device: str
+    dtype: str
+
+
+class ImageFacts(_Record):
+    """What was judged. Sizes in pixels, after EXIF orientation; `frames` is how many were looked at."""
+
+    sha256: str
+    width: int
+    height: int
+    format: str
+    frames: int = 1
+
+
+class ShadowVerdict(_Record):
+    """What another version of the policy would have said."""
+
+    version: int
+    digest: str
+    decision: Decision
+    unsafe_score: float
+    categories: dict[str, CategoryVerdict]
+
+
+class ErrorFacts(_Record):
+    """Why there is no judgement. `type` is a class of `moderator.errors`."""
+
+    type: str
+    message: str
+
+
+class Verdict(_Record):
+    """The answer for one event."""
+
+    event_id: str
+    source: str
+    decision: Decision
+    is_safe: bool
+    safe_score: float | None = None
+    unsafe_score: float | None = None
+    categories: dict[str, CategoryVerdict] = Field(default_factory=dict)
+    policy: PolicyFacts | None = None
+    model: ModelFacts | None = None
+    image: ImageFacts | None = None
+    signals: dict[str, Any] = Field(default_factory=dict)
+    shadow: tuple[ShadowVerdict, ...] = ()
+    error: ErrorFacts | None = None
+    timings_ms: dict[str, float] = Field(default_factory=dict)
+    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @property
+    def top_category(self) -> str | None:
+        """The category that decided: the most severe one, then the highest score."""
+        severity = {Decision.ALLOW: 0, Decision.REVIEW: 1, Decision.BLOCK: 2, Decision.ERROR: 3}
+        ranked = sorted(
+            self.categories, key=lambda n: (severity[self.categories[n].decision], self.categories[n].score)
+        )
+        return ranked[-1] if ranked else None
