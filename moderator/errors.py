@@ -50,6 +50,30 @@ class AttemptsExhausted(ModeratorError):
     stage = "worker"
 
 
+class WorkerFailed(ModeratorError):
+    """A worker that a command started did not come up; the message has its log."""
+
+    stage = "worker"
+
+
+class WorkerStopping(ModeratorError):
+    """The worker is shutting down; the event goes back to the queue."""
+
+    transient = True
+    stage = "worker"
+
+
+class Unexpected(ModeratorError):
+    """Something raised an error that nobody foresaw; the worker's log has the traceback."""
+
+    transient = True
+    stage = "worker"
+
+
+class DeadLetterNotFound(ModeratorError):
+    """No dead letter of that key."""
+
+
 class WebhookFailed(ModeratorError):
     """A webhook did not accept a verdict."""
 
@@ -114,11 +138,21 @@ class PolicyError(ModeratorError):
 
 
 class PolicyInvalid(PolicyError):
-    """A policy file does not follow the format; the message names file, line, key and remedy."""
+    """A policy file does not follow the format; the message names file, line, key and remedy.
+
+    Each argument is one problem; the message is one line for each.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class PolicyNotFound(PolicyError):
     """No policy of that name or version."""
+
+
+class PolicyUnreleased(PolicyError):
+    """A version that should decide is not in `releases.lock`."""
 
 
 class PolicyChanged(PolicyError):

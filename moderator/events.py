@@ -14,6 +14,11 @@ MAX_ID = 256
 MAX_METADATA = 16_384
 
 
+def event_key(source: str, id: str) -> str:
+    """`source:id` as one unambiguous string: colons in the id are escaped, so the last colon parts the two."""
+    return f"{source}:{id.replace('%', '%25').replace(':', '%3A')}"
+
+
 class Priority(StrEnum):
     """`interactive`: somebody waits for the verdict. `bulk`: nobody does."""
 
@@ -71,8 +76,8 @@ class Event(BaseModel):
 
     @property
     def key(self) -> str:
-        """`source` and `id` as one unambiguous string: colons in the id are escaped, so the last one parts."""
-        return f"{self.source}:{self.id.replace('%', '%25').replace(':', '%3A')}"
+        """The event's name in Redis; see `event_key`."""
+        return event_key(self.source, self.id)
 
 
 def parse_message(body: Any) -> list[Event]:

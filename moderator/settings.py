@@ -44,7 +44,9 @@ class Settings(BaseSettings):
         description="Redis or Valkey: `redis://`, `rediss://` (TLS), `unix://`, or "
         "`sentinel://host:port,host:port/service/db`.",
     )
-    verdict_ttl: float = Field(7 * 86400, gt=0, description="Seconds that a verdict can be looked up by event id.")
+    verdict_ttl: float = Field(
+        7 * 86400, gt=0, description="Seconds that a verdict can be looked up by event id."
+    )
     stream_length: int = Field(100_000, gt=0, description="About how many verdicts the stream keeps.")
     redeliver_after: float = Field(
         30.0, gt=0, description="Seconds without a verdict after which a started event is given out again."
@@ -65,7 +67,8 @@ class Settings(BaseSettings):
     )
     device: str = Field("auto", description="`auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`, ...")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="`auto`: half precision on CUDA, bfloat16 on CPUs that compute in it, else float32."
+        "auto",
+        description="`auto`: half precision on CUDA, bfloat16 on CPUs that compute in it, else float32.",
     )
     cache: Path = Field(
         default_factory=lambda: Path(platformdirs.user_cache_dir("moderator")),
@@ -77,7 +80,9 @@ class Settings(BaseSettings):
         0, ge=0, description="Most images in one forward pass; 0 chooses 8 on a CPU and 64 on a GPU."
     )
     threads: int = Field(0, ge=0, description="Threads that fetch and decode; 0 chooses from the cores.")
-    model_threads: int = Field(0, ge=0, description="CPU threads of the model; 0 leaves it to torch (all cores).")
+    model_threads: int = Field(
+        0, ge=0, description="CPU threads of the model; 0 leaves it to torch (all cores)."
+    )
     metrics_host: str = Field("127.0.0.1", description="Address of `/metrics`, `/ready` and `/live`.")
     metrics_port: int = Field(9464, ge=0, le=65535, description="Port of the same; 0 takes a free one.")
 
@@ -86,7 +91,8 @@ class Settings(BaseSettings):
         (), description="Folders that events may name paths under, comma-separated. None: no paths."
     )
     fetch_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
-        (), description="Private networks that URLs may reach, comma-separated CIDR. None: public addresses only."
+        (),
+        description="Private networks that URLs may reach, comma-separated CIDR. None: public addresses only.",
     )
     fetch_timeout: float = Field(10.0, gt=0, description="Seconds for a whole download, redirects included.")
     max_bytes: int = Field(25_000_000, gt=0, description="Largest encoded image.")
@@ -101,7 +107,9 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr | None = Field(
         None, description="Standard Webhooks secret (`whsec_...`); verdicts go to webhooks only if it is set."
     )
-    webhook_attempts: int = Field(8, ge=1, description="Tries before a webhook delivery becomes a dead letter.")
+    webhook_attempts: int = Field(
+        8, ge=1, description="Tries before a webhook delivery becomes a dead letter."
+    )
 
     @field_validator("fetch_roots", "fetch_networks", mode="before")
     @classmethod

@@ -1,0 +1,1 @@
+"""Images: which addresses may be asked for them, getting their bytes, decoding, resizing."""

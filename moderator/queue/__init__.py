@@ -1,0 +1,1 @@
+"""What stands in Redis and how it is changed: the queue, the ledger of accepted events, verdicts, dead letters."""

@@ -1,0 +1,1 @@
+"""Pure scoring: similarities -> category scores -> decisions. No I/O, no model library."""

@@ -1,0 +1,44 @@
+# Two targets are all you need: `make demo` and `make test`. Each makes the environment first, in .venv/.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+
+.PHONY: demo test lint unit integration chaos bench docs clean
+
+demo: .venv/installed       ## the whole service on photographs that come with it
+	$(BIN)/moderator demo
+
+test: lint unit integration ## everything that CI runs, below 15 minutes on 2 cores
+
+lint: .venv/installed       ## style, types, and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: .venv/installed       ## quick, pure tests
+	$(BIN)/pytest tests/unit
+
+integration: .venv/installed ## real server, real worker, real model; faults, the short version
+	$(BIN)/pytest tests/integration tests/chaos
+
+chaos: .venv/installed      ## faults under load, the whole version
+	$(BIN)/python -m tests.chaos.redelivery
+
+bench: .venv/installed      ## throughput and latency
+	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/latency.py
+
+docs: .venv/installed       ## generate the tables in docs/ from the code
+	$(BIN)/python -m docs.generate
+
+clean:                      ## remove the environment and all caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install --quiet --constraint constraints.txt torch
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@

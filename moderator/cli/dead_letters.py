@@ -1,0 +1,93 @@
+"""`moderator dead-letters`: what could not be dealt with, and a second chance for it."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from moderator.cli.output import console, print_json
+from moderator.client import Client
+from moderator.errors import DeadLetterNotFound, ModeratorError
+from moderator.queue.dead_letters import DeadLetter
+
+app = typer.Typer(
+    help="See what could not be dealt with, and try it again.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.command("list")
+def list_(
+    limit: Annotated[int, typer.Option(min=1, help="Most to show, newest first.")] = 50,
+    json: Annotated[bool, typer.Option("--json", help="One dead letter per line, as JSON.")] = False,
+) -> None:
+    """List dead letters, newest first."""
+    letters = Client().dead_letters
+    newest = letters.newest(limit)
+    if json:
+        for letter in newest:
+            print_json(_record(letter))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("died", "key", "error", "message"):
+        table.add_column(column, overflow="ellipsis", no_wrap=True)
+    for letter in newest:
+        table.add_row(f"{letter.died_at:%Y-%m-%d %H:%M:%S}", letter.key, letter.error, letter.message)
+    console.print(table)
+    console.print(f"{len(newest)} of {len(letters)}", highlight=False)
+
+
+@app.command()
+def show(key: Annotated[str, typer.Argument(help="As `list` prints it.")]) -> None:
+    """Show one dead letter with its event, as JSON."""
+    console.print_json(data=_record(_find(Client(), key)))
+
+
+@app.command()
+def replay(
+    keys: Annotated[list[str] | None, typer.Argument(help="As `list` prints them.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    error: Annotated[str | None, typer.Option(help="With --all: only those with this error type.")] = None,
+) -> None:
+    """Submit dead events again, and deliver webhooks again.
+
+    Examples:
+
+      moderator dead-letters replay moderator:6f1c0e9a
+
+      moderator dead-letters replay --all --error FetchFailed
+    """
+    if bool(keys) == all_ or (error and not all_):
+        raise typer.BadParameter("name dead letters, or say --all (with --error to choose)")
+    client = Client()
+    chosen = [_find(client, key) for key in keys] if keys else list(client.dead_letters)
+    done = 0
+    for letter in chosen:
+        if error and letter.error != error:
+            continue
+        try:
+            client.dead_letters.replay(letter)
+        except ModeratorError as problem:
+            console.print(f"{letter.key}: {problem}", style="yellow", highlight=False, markup=False)
+        else:
+            done += 1
+    console.print(f"replayed {done}", highlight=False)
+
+
+@app.command()
+def drop(keys: Annotated[list[str], typer.Argument(help="As `list` prints them.")]) -> None:
+    """Forget dead letters."""
+    client = Client()
+    for key in keys:
+        client.dead_letters.drop(_find(client, key))
+    console.print(f"dropped {len(keys)}", highlight=False)
+
+
+def _find(client: Client, key: str) -> DeadLetter:
+    letter = client.dead_letters.get(key)
+    if letter is None:
+        raise DeadLetterNotFound(f"no dead letter {key}; `moderator dead-letters list` shows their keys")
+    return letter
+
+
+def _record(letter: DeadLetter) -> dict[str, object]:
+    return letter.model_dump(mode="json", exclude_none=True)

@@ -1,0 +1,47 @@
+"""`moderator`: the app that all commands hang on, and the one place where errors become messages."""
+
+import sys
+
+import typer
+
+from moderator.cli import check, dead_letters, demo, policy, submit, verdicts, worker
+from moderator.cli.output import errors
+from moderator.errors import EncoderUnknown, ModeratorError, PolicyNotFound, SettingsError
+
+#: Errors of usage: what was asked for does not exist or cannot be understood.
+USAGE_ERRORS = (SettingsError, PolicyNotFound, EncoderUnknown)
+
+app = typer.Typer(
+    name="moderator",
+    help="Image moderation that you run yourself: policies in words, a verdict for every upload.\n\n"
+    "Try it on pictures of your own:\n\n"
+    "  moderator check cat.jpg --policy marketplace\n\n"
+    "See the whole service at work, with a server of its own:\n\n"
+    "  moderator demo\n\n"
+    "Settings come from MODERATOR_* variables, .env or moderator.toml.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("check")(check.check)
+app.command("demo")(demo.demo)
+app.command("worker")(worker.worker)
+app.command("submit")(submit.submit)
+app.add_typer(verdicts.app, name="verdicts")
+app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(policy.app, name="policy")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        app()
+    except ModeratorError as error:
+        errors.print(f"error: {error}", style="red", highlight=False, markup=False)
+        sys.exit(2 if isinstance(error, USAGE_ERRORS) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader, e.g. `head`, has seen enough
+        sys.stderr.close()
+        sys.exit(141)

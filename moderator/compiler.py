@@ -1,0 +1,109 @@
+"""Compiles policies: embeds each prompt once, and remembers it in memory and on disk.
+
+A compiled policy depends on the encoder's identity and the policy's digest alone, so it is cached under the
+two and never goes stale.
+"""
+
+import json
+import logging
+import os
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from threading import Lock
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from moderator.encoders.base import Embeddings, Encoder
+from moderator.errors import EmbeddingInvalid
+from moderator.policies.schema import Policy
+from moderator.scoring.judge import CompiledPolicy
+from moderator.scoring.layout import lay_out
+
+log = logging.getLogger(__name__)
+
+
+class Compiler:
+    """Turns policies into matrices for one encoder.
+
+    Args:
+        encoder: whose text tower embeds the prompts.
+        cache: folder for compiled policies; made when needed. A broken file in it is written anew.
+    """
+
+    def __init__(self, encoder: Encoder, cache: Path) -> None:
+        self._encoder = encoder
+        self._folder = cache / encoder.identity.key
+        self._compiled: dict[str, CompiledPolicy] = {}
+        # Versions of a policy share most prompts: (templates, prompt) -> vector, over all policies.
+        self._prompts: dict[tuple[tuple[str, ...], str], Embeddings] = {}
+        self._lock = Lock()
+
+    def compile(self, policy: Policy) -> CompiledPolicy:
+        """The policy, ready for scoring. Cheap when it was seen before. Thread-safe.
+
+        Raises:
+            EmbeddingInvalid: the text tower returned NaN.
+        """
+        compiled = self._compiled.get(policy.digest)
+        if compiled is not None:
+            return compiled
+        with self._lock:
+            compiled = self._compiled.get(policy.digest)
+            if compiled is None:
+                compiled = self._load_or_embed(policy)
+                self._compiled[policy.digest] = compiled
+        return compiled
+
+    def _load_or_embed(self, policy: Policy) -> CompiledPolicy:
+        layout = lay_out(policy)
+        path = self._folder / f"{policy.digest}.safetensors"
+        matrix = self._read(path, layout.prompts)
+        if matrix is None:
+            matrix = self._embed(layout.prompts, tuple(policy.templates))
+            self._write(path, layout.prompts, matrix)
+        else:
+            for prompt, row in zip(layout.prompts, matrix, strict=True):
+                self._prompts.setdefault((tuple(policy.templates), prompt), row)
+        return CompiledPolicy(policy, layout, matrix, self._encoder.scale, self._encoder.bias)
+
+    def _embed(self, prompts: tuple[str, ...], templates: tuple[str, ...]) -> Embeddings:
+        """Embed prompts -> float32 [P, dimension].
+
+        A prompt's vector is the normalised mean over the templates of the normalised text embeddings
+        (Radford et al., 2021, section 3.1.4).
+        """
+        new = [prompt for prompt in prompts if (templates, prompt) not in self._prompts]
+        if new:
+            texts = [template.replace("{}", prompt) for prompt in new for template in templates]
+            rows = self._encoder.embed_texts(texts).reshape(len(new), len(templates), -1).mean(axis=1)
+            rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+            if not np.isfinite(rows).all():
+                raise EmbeddingInvalid("the text tower returned NaN; try MODERATOR_DTYPE=float32")
+            self._prompts.update({(templates, prompt): row for prompt, row in zip(new, rows, strict=True)})
+        return np.stack([self._prompts[templates, prompt] for prompt in prompts])
+
+    def _read(self, path: Path, prompts: tuple[str, ...]) -> Embeddings | None:
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, framework="numpy") as file:
+                kept = json.loads((file.metadata() or {}).get("prompts", "[]"))
+                matrix: Embeddings = file.get_tensor("matrix")
+        except (SafetensorError, OSError, ValueError) as error:
+            log.warning("compiled policy %s is broken (%s): compiling it anew", path, error)
+            return None
+        fits = tuple(kept) == prompts and matrix.shape == (len(prompts), self._encoder.dimension)
+        return matrix if fits and np.isfinite(matrix).all() else None
+
+    def _write(self, path: Path, prompts: tuple[str, ...], matrix: Embeddings) -> None:
+        """Write through a temporary file, so that a reader or a crash never sees half of it."""
+        data = save({"matrix": matrix}, metadata={"prompts": json.dumps(prompts)})
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with NamedTemporaryFile(dir=self._folder, delete=False) as file:
+                file.write(data)
+            os.replace(file.name, path)
+        except OSError as error:
+            log.warning("cannot keep the compiled policy at %s: %s", path, error)

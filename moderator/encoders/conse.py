@@ -1,0 +1,60 @@
+"""How a classifier and a text model become one embedding space, without any training. Pure mathematics.
+
+Two views of an image are added, both in the space of the text model:
+
+- **ConSE** (Norouzi et al., 2014, "Zero-Shot Learning by Convex Combination of Semantic Embeddings"): the
+  classifier's probabilities weigh the texts of the classes. Exact where one class fits the image.
+- **A linear map** from the classifier's last features to texts, fitted in closed form to its own weights:
+  the row that detects a class has to be sent to that class's text (ridge regression, akin to Romera-Paredes
+  and Torr, 2015, "An embarrassingly simple approach to zero-shot learning"). Sees what has no class of its
+  own, such as a posture or an object held to the mouth.
+
+Sentence embeddings share a large common part; the mean over the class texts is taken off everywhere.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float32]
+
+#: Temperature on the logits. 1 is ConSE; above 1 the classes behind the first have more say.
+TEMPERATURE = 1.0
+#: Ridge penalty, in units of the mean eigenvalue of the normal matrix.
+PENALTY = 1.0
+#: Length of the linear view beside the ConSE view of length 1.
+LINEAR_WEIGHT = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class JointSpace:
+    """The constants of the space, float32.
+
+    `mean` [d] is the mean class text, `classes` [k, d] the centred class texts of length 1, `linear` [f, d]
+    sends features to texts.
+    """
+
+    mean: Matrix
+    classes: Matrix
+    linear: Matrix
+
+
+def join(class_texts: Matrix, weight: Matrix) -> JointSpace:
+    """Build the space.
+
+    Args:
+        class_texts: [k, d], a vector of length 1 for each class.
+        weight: [k, f], the classifier's last layer.
+    """
+    texts = class_texts.astype(np.float64)
+    mean = texts.mean(axis=0)
+    classes = texts - mean
+    classes /= np.linalg.norm(classes, axis=1, keepdims=True)
+
+    rows = weight.astype(np.float64)
+    rows = rows - rows.mean(axis=0)  # softmax does not see what all rows share
+    normal = rows.T @ rows
+    normal += PENALTY * np.trace(normal) / len(normal) * np.eye(len(normal))
+    linear = np.linalg.solve(normal, rows.T @ classes)
+    return JointSpace(*(array.astype(np.float32) for array in (mean, classes, linear)))

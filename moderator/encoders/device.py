@@ -1,0 +1,43 @@
+"""Where a model runs and in which precision."""
+
+import torch
+
+from moderator.errors import SettingsError
+
+
+def resolve_device(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
+    """Turn the settings `device` and `dtype` into torch's.
+
+    `auto` chooses CUDA where there is a device, in half precision; else the CPU, in bfloat16 where the CPU
+    computes in it (AVX-512 BF16, AMX), because elsewhere bfloat16 is emulated and slower than float32.
+
+    Raises:
+        SettingsError: the device is unknown or not there.
+    """
+    cuda = torch.cuda.is_available()
+    if device == "auto":
+        device = "cuda" if cuda else "cpu"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise SettingsError(
+            f"MODERATOR_DEVICE={device!r} is no device; use auto, cpu, cuda or cuda:N"
+        ) from error
+    if chosen.type == "cuda" and not cuda:
+        raise SettingsError(
+            f"MODERATOR_DEVICE={device!r}, but torch {torch.__version__} finds no CUDA device; "
+            "use auto or cpu, or install a CUDA build of torch and the driver"
+        )
+    if dtype != "auto":
+        precision = getattr(torch, dtype)
+        assert isinstance(precision, torch.dtype)
+        return chosen, precision
+    if chosen.type == "cuda":
+        return chosen, torch.float16
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return chosen, torch.bfloat16 if fast else torch.float32
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """The name used in settings and verdicts, e.g. "bfloat16"."""
+    return str(dtype).removeprefix("torch.")

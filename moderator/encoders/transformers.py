@@ -1,0 +1,120 @@
+"""CLIP models through the transformers library, by hub id or local folder."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from moderator.encoders.base import Embeddings, Identity, Pixels
+from moderator.encoders.device import dtype_name, resolve_device
+from moderator.errors import WeightsInvalid
+from moderator.images.resize import resize_and_crop
+
+#: Texts in one forward of the text tower; bounds memory when a policy is large.
+TEXT_BATCH = 256
+
+
+class TransformersEncoder:
+    """A `CLIPModel`. Same numbers as `CLIPProcessor` (PIL) and `CLIPModel`, within rounding.
+
+    Args:
+        model: hub id, `hub-id@revision`, or a folder as `save_pretrained` writes it.
+        device: `auto`, `cpu`, `cuda`, ...
+        dtype: `auto`, `float32`, `bfloat16` or `float16`.
+
+    Raises:
+        WeightsInvalid: there is no such model, or it cannot be loaded.
+    """
+
+    def __init__(self, model: str, device: str = "auto", dtype: str = "auto") -> None:
+        self._device, self._dtype = resolve_device(device, dtype)
+        folder = Path(model)
+        name, _, pinned = (model, "", "") if folder.is_dir() else model.partition("@")
+        revision = {"revision": pinned} if pinned else {}
+        try:
+            config = AutoConfig.from_pretrained(name, **revision)
+            self._model = AutoModel.from_pretrained(
+                name, config=config, dtype=self._dtype, use_safetensors=True, **revision
+            )
+            self._tokenizer = AutoTokenizer.from_pretrained(name, **revision)
+            processor = CLIPImageProcessorPil.from_pretrained(name, **revision)
+        except (OSError, ValueError) as error:
+            raise WeightsInvalid(
+                f"cannot load {model!r}: {error}\nGive a hub id that this machine can reach or has cached, or a "
+                "folder with config.json, model.safetensors, tokenizer and preprocessor_config.json"
+            ) from error
+        self._model.eval().to(self._device)
+        self._length = int(config.text_config.max_position_embeddings)
+        self.dimension = int(config.projection_dim)
+        with torch.inference_mode():
+            self.scale = float(self._model.logit_scale.float().exp())
+        self.bias = 0.0
+
+        self._resize_to = int(processor.size["shortest_edge"])
+        self.image_size = int(processor.crop_size["height"])
+        self._resample = Image.Resampling(int(processor.resample))
+        self._mean = torch.tensor(processor.image_mean, device=self._device).view(1, 3, 1, 1)
+        self._std = torch.tensor(processor.image_std, device=self._device).view(1, 3, 1, 1)
+
+        self.device = str(self._device)
+        self.dtype = dtype_name(self._dtype)
+        self.identity = Identity(
+            id=f"clip:{folder.resolve().name if folder.is_dir() else name}",
+            revision=_folder_digest(folder) if folder.is_dir() else str(config._commit_hash),
+            preprocessing=f"resize {self._resize_to} {self._resample.name.lower()}, crop {self.image_size}, "
+            f"mean {processor.image_mean}, std {processor.image_std}",
+        )
+
+    def preprocess(self, image: Image.Image) -> Pixels:
+        """Resize the shortest edge, then crop the centre: uint8 [image_size, image_size, 3]."""
+        return resize_and_crop(image, self._resize_to, self.image_size, self._resample)
+
+    @torch.inference_mode()
+    def embed_images(self, pixels: Pixels) -> Embeddings:
+        """Embed a batch, uint8 [n, image_size, image_size, 3] -> float32 [n, dimension], rows of length 1."""
+        batch = torch.from_numpy(pixels)
+        if self._device.type == "cuda":
+            batch = batch.pin_memory()
+        batch = batch.to(self._device, non_blocking=True).permute(0, 3, 1, 2).float()
+        batch = batch.mul_(1 / 255).sub_(self._mean).div_(self._std).to(self._dtype)
+        return _unit(self._model.get_image_features(pixel_values=batch).pooler_output)
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str]) -> Embeddings:
+        """Embed texts -> float32 [n, dimension], rows of length 1."""
+        rows = [np.empty((0, self.dimension), dtype=np.float32)]
+        for start in range(0, len(texts), TEXT_BATCH):
+            tokens = self._tokenizer(
+                list(texts[start : start + TEXT_BATCH]),
+                padding=True,
+                truncation=True,
+                max_length=self._length,
+                return_tensors="pt",
+            ).to(self._device)
+            features = self._model.get_text_features(
+                input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
+            )
+            rows.append(_unit(features.pooler_output))
+        return np.concatenate(rows)
+
+
+def _unit(features: torch.Tensor) -> Embeddings:
+    """Scale rows to length 1, in float32."""
+    features = features.float()
+    result: Embeddings = (features / features.norm(dim=-1, keepdim=True)).cpu().numpy()
+    return result
+
+
+def _folder_digest(folder: Path) -> str:
+    """SHA-256 over the weight files of a folder, in order of their names (first 16 hex digits)."""
+    digest = sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]

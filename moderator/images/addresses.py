@@ -1,0 +1,80 @@
+"""Which IP addresses may be contacted. Pure: no name is resolved and nothing is connected here.
+
+A URL in an event is written by a stranger, so it must not reach what only this machine's network can reach:
+databases, admin pages, the credentials that clouds serve to their machines. Only addresses on the public
+internet pass, and whatever the operator listed. The ranges are those of the IANA special-purpose registries
+(RFC 6890 and its updates) rather than `ipaddress.is_global`, whose answer changes between Python versions.
+"""
+
+from collections.abc import Iterable
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+#: Of IPv6 only the global unicast space passes, less the ranges below. What lies outside it (loopback, unique
+#: local, link-local, multicast, NAT64 64:ff9b::/96 and 64:ff9b:1::/48, IPv4-compatible) needs no entry.
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+
+_REFUSED: tuple[tuple[Network, str], ...] = tuple(
+    (ip_network(network), reason)
+    for network, reason in (
+        ("0.0.0.0/8", "unspecified"),
+        ("10.0.0.0/8", "private"),
+        ("100.64.0.0/10", "shared by a carrier's customers"),
+        ("127.0.0.0/8", "loopback"),
+        ("168.63.129.16/32", "a cloud's metadata service"),
+        ("169.254.0.0/16", "link-local"),
+        ("172.16.0.0/12", "private"),
+        ("192.0.0.0/24", "reserved for protocols"),
+        ("192.0.2.0/24", "reserved for documentation"),
+        ("192.31.196.0/24", "reserved for protocols"),
+        ("192.52.193.0/24", "reserved for protocols"),
+        ("192.88.99.0/24", "a 6to4 relay"),
+        ("192.168.0.0/16", "private"),
+        ("192.175.48.0/24", "reserved for protocols"),
+        ("198.18.0.0/15", "reserved for benchmarks"),
+        ("198.51.100.0/24", "reserved for documentation"),
+        ("203.0.113.0/24", "reserved for documentation"),
+        ("224.0.0.0/4", "multicast"),
+        ("240.0.0.0/4", "reserved"),
+        # Teredo (2001::/32), benchmarks (2001:2::/48) and ORCHID among others.
+        ("2001::/23", "reserved for protocols"),
+        ("2001:db8::/32", "reserved for documentation"),
+        ("2002::/16", "a 6to4 address, which hides an IPv4 address"),
+        ("2620:4f:8000::/48", "reserved for protocols"),
+        ("3fff::/20", "reserved for documentation"),
+    )
+)
+
+
+def parse_address(text: str) -> Address:
+    """Read an address as a resolver gives it; an IPv4-mapped IPv6 address becomes the IPv4 address it means.
+
+    Raises:
+        ValueError: the text is no address.
+    """
+    address = ip_address(text)
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def why_refused(address: Address, allowed: Iterable[Network] = ()) -> str | None:
+    """Say why an address (from `parse_address`) may not be contacted; None if it may.
+
+    `allowed` are networks that pass whatever else holds. An allowed IPv4 network does not cover IPv6
+    addresses that tunnel to it (6to4, Teredo, NAT64): list those on their own if they are meant.
+    """
+    if any(address in network for network in allowed):
+        return None
+    if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
+        return "not on the public internet"
+    return next((reason for network, reason in _REFUSED if address in network), None)

@@ -1,0 +1,80 @@
+"""From a decoded image to a model's input, with the very numbers of the reference preprocessors.
+
+The references are the Pillow-based image processors of transformers 5 (`CLIPImageProcessorPil` and
+`SiglipImageProcessorPil`; the former is what `CLIPImageProcessor` was before). Those based on torchvision
+resize with other rounding.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+#: A resized image whose longer edge exceeds this many crops is never made as a whole: a strip of 1 x 60,000
+#: pixels, harmless as a file, would become 224 x 13,440,000.
+_LONGEST_IN_CROPS = 32
+
+
+def resize_and_crop(
+    image: Image.Image,
+    resize: int,
+    crop: int,
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
+) -> NDArray[np.uint8]:
+    """Resize the shortest edge to `resize` pixels, then cut out the central square of `crop` pixels.
+
+    Bit-exact with the resize and centre crop of `CLIPImageProcessorPil`: the longer edge is
+    `int(resize * long / short)`, the offsets are rounded down, and where the resized image is smaller than
+    the crop it is padded with black. Only of images more than 32 times as long as wide is the central part
+    resampled on its own, where Pillow may take its two passes in the other order (a few levels in some pixels).
+
+    Args:
+        image: mode RGB.
+        resize: length of the shortest edge, in pixels.
+        crop: side of the result, in pixels.
+        resample: the filter.
+
+    Returns:
+        uint8 [crop, crop, 3].
+    """
+    short, long = sorted(image.size)
+    longest = int(resize * long / short)
+    width, height = (resize, longest) if image.width <= image.height else (longest, resize)
+    if longest > max(resize, crop) * _LONGEST_IN_CROPS:
+        resized, width, height = _resize_centre(image, width, height, crop, resample)
+    else:
+        resized = image.resize((width, height), resample)
+
+    left, top = (width - crop) // 2, (height - crop) // 2
+    if left >= 0 and top >= 0:
+        return np.array(resized.crop((left, top, left + crop, top + crop)))
+    # Padding goes by the ceiling, and so does the floor of a negative offset.
+    canvas = np.zeros((crop, crop, 3), dtype=np.uint8)
+    visible = np.asarray(resized)[max(top, 0) : max(top, 0) + crop, max(left, 0) : max(left, 0) + crop]
+    y, x = max(-top, 0), max(-left, 0)
+    canvas[y : y + visible.shape[0], x : x + visible.shape[1]] = visible
+    return canvas
+
+
+def squash(
+    image: Image.Image, size: int, resample: Image.Resampling = Image.Resampling.BICUBIC
+) -> NDArray[np.uint8]:
+    """Resize an RGB image to a square, whatever its shape: uint8 [size, size, 3].
+
+    Bit-exact with the resize of `SiglipImageProcessorPil`.
+    """
+    return np.array(image.resize((size, size), resample))
+
+
+def _resize_centre(
+    image: Image.Image, width: int, height: int, crop: int, resample: Image.Resampling
+) -> tuple[Image.Image, int, int]:
+    """Of the image resized to width x height, make only the central `crop` pixels along the longer edge."""
+    if width > height:
+        scale, left = image.width / width, (width - crop) // 2
+        box = (left * scale, 0.0, (left + crop) * scale, float(image.height))
+        width = crop
+    else:
+        scale, top = image.height / height, (height - crop) // 2
+        box = (0.0, top * scale, float(image.width), (top + crop) * scale)
+        height = crop
+    return image.resize((width, height), resample, box=box), width, height

@@ -1,0 +1,269 @@
+"""Every metric of the service, declared in one place.
+
+Names, units and labels are a contract with dashboards and alert rules. Label values come from code and from
+policy files, never from an event, so the number of series is bounded.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from moderator.errors import ModeratorError
+from moderator.verdicts import Decision, Verdict
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["counter", "gauge", "histogram"]
+Role = Literal["active", "shadow", "canary"]
+Stage = Literal["queue", "fetch", "decode", "batch_wait", "embed", "score", "publish"]
+
+STAGES: tuple[Stage, ...] = ("queue", "fetch", "decode", "batch_wait", "embed", "score", "publish")
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+#: The `policy` label of an event that no policy judged, and the `error` label of what we did not foresee.
+UNKNOWN = "unknown"
+UNEXPECTED = "Unexpected"
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One metric as `/metrics` shows it; a histogram also has `_bucket`, `_sum` and `_count`."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+
+
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """A policy version that the worker scores with."""
+
+    name: str
+    version: int
+    digest: str
+    role: Role
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """The backlog at one moment. `oldest_age` is in seconds, 0 for an empty queue."""
+
+    depth: Mapping[str, int]
+    oldest_age: Mapping[str, float]
+    dead_letters: int
+
+
+class Metrics:
+    """The worker's counters, gauges and histograms. One per process; all its threads share it.
+
+    Series whose labels are known beforehand start at 0, so that the first failure shows as an increase.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.rows: list[MetricRow] = []
+        self._loaded: frozenset[LoadedPolicy] = frozenset()
+        self.events = self._counter(
+            "moderation_events_total", "Verdicts published, by policy and decision.", ["policy", "decision"]
+        )
+        self.duration = self._histogram(
+            "moderation_duration_seconds", "Seconds from event accepted to verdict published.", SECONDS
+        )
+        self.stage_duration = self._histogram(
+            "moderation_stage_duration_seconds", "Seconds that an event spent in a stage.", SECONDS, ["stage"]
+        )
+        self.batch_size = self._histogram(
+            "moderation_batch_size", "Images in one forward pass of the image tower.", BATCH_SIZES
+        )
+        self.failures = self._counter(
+            "moderation_failures_total",
+            "Failures by stage and type of error, retried ones included.",
+            ["stage", "error"],
+        )
+        self.redeliveries = self._counter(
+            "moderation_redeliveries_total", "Events given out again because no verdict came in time."
+        )
+        self.category_score = self._histogram(
+            "moderation_category_score",
+            "Scores of the deciding policy version.",
+            SCORES,
+            ["policy", "category"],
+        )
+        self.shadow_disagreements = self._counter(
+            "moderation_shadow_disagreements_total",
+            "Verdicts on which a shadow version would have decided otherwise.",
+            ["policy", "version"],
+        )
+        self.policy_info = self._gauge(
+            "moderation_policy_info",
+            "1 for each policy version that is loaded; role is active, shadow or canary.",
+            ["policy", "version", "digest", "role"],
+        )
+        self.model_info = self._gauge(
+            "moderation_model_info",
+            "1 for the encoder in use.",
+            ["model", "revision", "preprocessing", "device", "dtype"],
+        )
+        self.ready = self._gauge(
+            "moderation_ready",
+            "1 while the worker takes events: Redis answers, model and policies are loaded.",
+        )
+        for stage in STAGES:
+            self.stage_duration.labels(stage)
+        for error in _subclasses(ModeratorError):
+            self.failures.labels(error.stage, error.__name__)
+
+    def count_verdict(self, verdict: Verdict, duration: float) -> None:
+        """Count one published verdict; `duration` is in seconds, event accepted to verdict published."""
+        policy = verdict.policy.name if verdict.policy else UNKNOWN
+        self.events.labels(policy, verdict.decision.value).inc()
+        self.duration.observe(duration)
+        for stage in STAGES:
+            if stage in verdict.timings_ms:
+                self.stage_duration.labels(stage).observe(verdict.timings_ms[stage] / 1000)
+        for name, category in verdict.categories.items():
+            self.category_score.labels(policy, name).observe(category.score)
+        for shadow in verdict.shadow:
+            if shadow.decision != verdict.decision:
+                self.shadow_disagreements.labels(policy, str(shadow.version)).inc()
+
+    def count_failure(self, error: BaseException) -> None:
+        """Count a failure under its stage and type; errors that are not ours share one label."""
+        if isinstance(error, ModeratorError):
+            self.failures.labels(error.stage, type(error).__name__).inc()
+        else:
+            self.failures.labels(ModeratorError.stage, UNEXPECTED).inc()
+
+    def show_policies(self, policies: Iterable[LoadedPolicy]) -> None:
+        """Replace what `moderation_policy_info` says. Called from one thread, whenever the pointer changes.
+
+        New series come before old ones go, so that a scrape in between sees no gap.
+        """
+        loaded = frozenset(policies)
+        for policy in loaded:
+            self.policy_info.labels(*_policy_labels(policy)).set(1)
+            for decision in Decision:
+                self.events.labels(policy.name, decision.value)
+            if policy.role == "shadow":
+                self.shadow_disagreements.labels(policy.name, str(policy.version))
+        for policy in self._loaded - loaded:
+            self.policy_info.remove(*_policy_labels(policy))
+        self._loaded = loaded
+
+    def watch_readiness(self, check: Callable[[], bool]) -> None:
+        """Ask `check` at every scrape; a check that raises means not ready."""
+
+        def value() -> float:
+            try:
+                return float(check())
+            except Exception:
+                logger.exception("the readiness check failed")
+                return 0.0
+
+        self.ready.set_function(value)
+
+    def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+        self.rows.append(MetricRow(name, "counter", tuple(labels), text))
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+        self.rows.append(MetricRow(name, "gauge", tuple(labels), text))
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()
+    ) -> Histogram:
+        self.rows.append(MetricRow(name, "histogram", tuple(labels), text))
+        return Histogram(name, text, labels, registry=self.registry, buckets=buckets)
+
+
+class QueueCollector(Collector):
+    """Backlog gauges, read anew at every scrape.
+
+    If `read` raises, the scrape still succeeds: the gauges are left out (a stale backlog would look healthy)
+    and the counter of failed reads goes up.
+    """
+
+    rows = (
+        MetricRow(
+            "moderation_queue_depth",
+            "gauge",
+            ("queue",),
+            "Events that wait or are being worked on, by queue.",
+        ),
+        MetricRow(
+            "moderation_oldest_event_age_seconds",
+            "gauge",
+            ("queue",),
+            "Age of the oldest event without a verdict, 0 if there is none.",
+        ),
+        MetricRow(
+            "moderation_dead_letters", "gauge", (), "Dead letters that nobody has replayed or dropped."
+        ),
+        MetricRow(
+            "moderation_queue_read_failures_total",
+            "counter",
+            (),
+            "Scrapes at which the backlog could not be read from Redis.",
+        ),
+    )
+
+    def __init__(self, read: Callable[[], QueueState]) -> None:
+        self._read = read
+        self._failures = 0
+
+    def describe(self) -> Iterator[Metric]:
+        """Names alone, so that registering does not need Redis."""
+        yield from self._families()
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the backlog once."""
+        depth, age, dead_letters, failures = self._families()
+        try:
+            state = self._read()
+        except Exception:
+            self._failures += 1
+            logger.exception("the backlog cannot be read; its gauges are missing until Redis answers again")
+        else:
+            for queue, events in state.depth.items():
+                depth.add_metric([queue], events)
+            for queue, seconds in state.oldest_age.items():
+                age.add_metric([queue], seconds)
+            dead_letters.add_metric([], state.dead_letters)
+            yield from (depth, age, dead_letters)
+        failures.add_metric([], self._failures)
+        yield failures
+
+    def _families(
+        self,
+    ) -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily, CounterMetricFamily]:
+        depth, age, dead_letters, failures = self.rows
+        return (
+            GaugeMetricFamily(depth.name, depth.help, labels=depth.labels),
+            GaugeMetricFamily(age.name, age.help, labels=age.labels),
+            GaugeMetricFamily(dead_letters.name, dead_letters.help, labels=dead_letters.labels),
+            CounterMetricFamily(failures.name, failures.help, labels=failures.labels),
+        )
+
+
+def describe() -> list[MetricRow]:
+    """All metrics, in the order in which they are declared."""
+    return [*Metrics(CollectorRegistry()).rows, *QueueCollector.rows]
+
+
+def _policy_labels(policy: LoadedPolicy) -> tuple[str, str, str, str]:
+    return policy.name, str(policy.version), policy.digest[:12], policy.role
+
+
+def _subclasses(error: type[ModeratorError]) -> Iterator[type[ModeratorError]]:
+    for subclass in error.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)

@@ -1,0 +1,100 @@
+"""What is valid in a policy and still probably not meant. Pure."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from moderator.policies.document import KeyPath
+from moderator.policies.schema import SLOT, Category, Policy, Rule, same_text
+
+
+class Severity(StrEnum):
+    """`error`: cannot be meant. `warning`: does less than it seems. `hint`: often works better otherwise."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    HINT = "hint"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to look at: where in the policy, and what it is with the remedy."""
+
+    path: KeyPath
+    severity: Severity
+    message: str
+
+
+# CLIP-family text towers read "no gun" as something about a gun.
+_NEGATION = re.compile(r"\b(no|not|without|never|isn't|aren't|doesn't)\b", re.IGNORECASE)
+
+
+def lint(policy: Policy) -> tuple[Finding, ...]:
+    """All findings of a policy, in the order of its categories."""
+    findings = list(_prompts(("safe",), policy.safe))
+    for name, category in policy.categories.items():
+        path: KeyPath = ("categories", name)
+        findings += _prompts((*path, "unsafe"), category.unsafe)
+        findings += _prompts((*path, "safe"), category.safe)
+        findings += _both_sides(path, policy, category)
+        findings += _reach(path, category)
+        findings += _numbers(path, policy, category)
+    return tuple(findings)
+
+
+def highest_score(category: Category) -> float:
+    """The score that no image exceeds: 1/n for `softmax-mean` over n unsafe prompts, else 1."""
+    return 1 / len(category.unsafe) if category.rule is Rule.SOFTMAX_MEAN else 1.0
+
+
+def _prompts(path: KeyPath, prompts: tuple[str, ...]) -> Iterator[Finding]:
+    for n, prompt in enumerate(prompts):
+        if SLOT in prompt:
+            message = f"'{prompt}' contains {SLOT}, which means nothing in a prompt; move it to templates"
+            yield Finding((*path, n), Severity.WARNING, message)
+        if negation := _NEGATION.search(prompt):
+            message = (
+                f"'{prompt}': the model does not understand '{negation[0]}' and sees what it denies; "
+                "say what is in the picture instead"
+            )
+            yield Finding((*path, n), Severity.HINT, message)
+
+
+def _both_sides(path: KeyPath, policy: Policy, category: Category) -> Iterator[Finding]:
+    own = {same_text(prompt) for prompt in category.safe}
+    shared = {same_text(prompt) for prompt in policy.safe}
+    for n, prompt in enumerate(category.unsafe):
+        if same_text(prompt) in own | shared:
+            where = "this category's" if same_text(prompt) in own else "the policy's"
+            message = f"'{prompt}' is unsafe here and in {where} safe list; remove it from one of them"
+            yield Finding((*path, "unsafe", n), Severity.ERROR, message)
+    for n, prompt in enumerate(category.safe):
+        if same_text(prompt) in shared:
+            message = f"'{prompt}' is in the policy's safe list already; remove it here"
+            yield Finding((*path, "safe", n), Severity.HINT, message)
+
+
+def _reach(path: KeyPath, category: Category) -> Iterator[Finding]:
+    highest, count = highest_score(category), len(category.unsafe)
+    why = f"with softmax-mean over {count} unsafe prompts no score exceeds 1/{count} = {highest:.3g}"
+    remedy = f"lower it to at most {highest:.3g}, or use 'rule: softmax-sum'"
+    if category.review is not None and category.review > highest:
+        message = f"review {category.review:g} can never be reached: {why}; {remedy}"
+        yield Finding((*path, "review"), Severity.ERROR, message)
+    if category.block > highest:
+        # Not an error: the classic recipe still blocks where the unsafe score is at least the safe one.
+        message = f"block {category.block:g} can never be reached: {why}; {remedy}"
+        yield Finding((*path, "block"), Severity.WARNING, message)
+
+
+def _numbers(path: KeyPath, policy: Policy, category: Category) -> Iterator[Finding]:
+    if len(category.unsafe) < 2:
+        message = "has one unsafe prompt; two or more wordings find more of what is meant"
+        yield Finding((*path, "unsafe"), Severity.HINT, message)
+    if category.rule.needs_safe and len({*policy.safe, *category.safe}) < 3:
+        message = (
+            f"{category.rule} has fewer than three safe prompts to compare with, so unrelated images score "
+            "high; add some to 'safe' here or at the top of the file"
+        )
+        yield Finding((*path, "safe"), Severity.HINT, message)

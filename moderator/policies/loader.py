@@ -1,0 +1,134 @@
+"""Reads policy files and the pointer file, and says everything that is wrong with them."""
+
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from moderator.errors import PolicyInvalid
+from moderator.policies.document import MAX_BYTES, Document, Fault, KeyPath, read_document
+from moderator.policies.explain import explain
+from moderator.policies.schema import Pointer, Policy, Slug
+
+POINTER_FILE = "active.yaml"
+#: Problems of one file that are told; more would not be read.
+MAX_PROBLEMS = 100
+
+T = TypeVar("T")
+Pointers = dict[str, Pointer]
+
+_POLICY: TypeAdapter[Policy] = TypeAdapter(Policy)
+_POINTERS: TypeAdapter[Pointers] = TypeAdapter(dict[Slug, Pointer])
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing to mend in a file. As text: `file:line: key.path: what is wrong; remedy`."""
+
+    file: str
+    line: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        key = f"{self.key}: " if self.key else ""
+        text = f"{self.file}:{self.line}: {key}{self.message}"
+        # It may quote what a file says, and go to a terminal.
+        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def key_text(path: KeyPath) -> str:
+    """A key path for people, who count from one: `categories.weapons.unsafe, item 3`."""
+    keys = ".".join(str(p) for p in path if isinstance(p, str))
+    items = "".join(f", item {p + 1}" for p in path if isinstance(p, int))
+    return keys + items
+
+
+def parse_policy(content: bytes | str, file: str = "policy") -> Policy:
+    """Read the content of a policy file; `file` is what errors call it.
+
+    Raises:
+        PolicyInvalid: its `args` are one `Problem` for each thing to mend.
+    """
+    return _parse(content, file, _POLICY, pointers=False)[0]
+
+
+def parse_pointers(content: bytes | str, file: str = POINTER_FILE) -> Pointers:
+    """Read the content of the pointer file: policy name -> `Pointer`. An empty file points nowhere.
+
+    Raises:
+        PolicyInvalid: its `args` are one `Problem` for each thing to mend.
+    """
+    if not _encoded(content).strip():
+        return {}
+    return _parse(content, file, _POINTERS, pointers=True)[0]
+
+
+def load_policy(path: Path) -> Policy:
+    """Read `<folder>/<name>/<version>.yaml`. The file has to contain that name and that version.
+
+    Raises:
+        PolicyInvalid: the file cannot be read or is no valid policy; the message lists every problem.
+    """
+    policy, document = _parse(read_file(path), str(path), _POLICY, pointers=False)
+    problems = []
+    if path.parent.name != policy.name:
+        message = f"is '{policy.name}' in the folder '{path.parent.name}'; make the two the same"
+        problems.append(Problem(str(path), document.line_of(("name",)), "name", message))
+    if path.stem != str(policy.version):
+        message = f"is {policy.version} in the file '{path.name}'; make the two the same"
+        problems.append(Problem(str(path), document.line_of(("version",)), "version", message))
+    if problems:
+        raise PolicyInvalid(*problems)
+    return policy
+
+
+def line_of(path: Path, key: KeyPath) -> int:
+    """The line of a key in a file that `load_policy` accepts, or of the nearest key above that it has."""
+    return read_document(read_file(path)).line_of(key)
+
+
+def read_file(path: Path, missing: bytes | None = None) -> bytes:
+    """Read a file of bounded size; `missing` is what stands for one that does not exist.
+
+    Raises:
+        PolicyInvalid: it cannot be read or is no regular file. A larger one is cut just above the bound.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise PolicyInvalid(Problem(str(path), 1, "", "is not a regular file; remove it"))
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        if missing is not None and isinstance(error, FileNotFoundError):
+            return missing
+        message = f"cannot be read ({error.strerror or error}); check that it exists and its permissions"
+        raise PolicyInvalid(Problem(str(path), 1, "", message)) from error
+
+
+def _encoded(content: bytes | str) -> bytes:
+    return content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+
+
+def _parse(content: bytes | str, file: str, kind: TypeAdapter[T], pointers: bool) -> tuple[T, Document]:
+    document = read_document(_encoded(content))
+    faults = list(document.faults)
+    result: T | None = None
+    if isinstance(document.data, Mapping):
+        try:
+            result = kind.validate_python(document.data)
+        except ValidationError as error:
+            known = {fault.path for fault in faults}
+            faults += [fault for fault in explain(error, document, pointers) if fault.path not in known]
+    elif document.complete:
+        example = "marketplace: {active: 1}" if pointers else "name: marketplace"
+        faults.append(Fault(1, (), f"the file has to be a group of keys; start with '{example}'"))
+    if faults or result is None:
+        faults.sort(key=lambda fault: fault.line)
+        raise PolicyInvalid(
+            *(Problem(file, f.line, key_text(f.path), f.message) for f in faults[:MAX_PROBLEMS])
+        )
+    return result, document

@@ -1,0 +1,110 @@
+"""Changes which version of a policy is active, in `active.yaml`, with the rest of the file left alone."""
+
+from pathlib import Path
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode
+
+from moderator.errors import PolicyInvalid, PolicyUnreleased
+from moderator.policies.files import replace_text
+from moderator.policies.loader import POINTER_FILE, Pointers, load_policy, parse_pointers, read_file
+from moderator.policies.releases import read_releases, verify
+from moderator.policies.schema import Pointer
+
+
+def read_pointers(folder: Path) -> Pointers:
+    """Read `active.yaml` of a policy folder; without one, nothing is active.
+
+    Raises:
+        PolicyInvalid: the file is not valid.
+    """
+    path = folder / POINTER_FILE
+    return parse_pointers(read_file(path, missing=b""), str(path))
+
+
+def activate(folder: Path, name: str, version: int) -> Pointer:
+    """Make a released version the active one, and return the policy's new pointer.
+
+    Where the version was a shadow or the canary, it is no longer. Other shadows and another canary stay.
+
+    Raises:
+        PolicyInvalid: the policy, the lock file or `active.yaml` is not valid.
+        PolicyUnreleased: the version is not released.
+        PolicyChanged: the version was edited after its release.
+    """
+    policy = load_policy(folder / name / f"{version}.yaml")
+    if not verify(policy, read_releases(folder)):
+        raise PolicyUnreleased(
+            f"{policy.reference} is not released, and only released versions decide: "
+            f"run 'moderator policy release {policy.reference}' first"
+        )
+    path = folder / POINTER_FILE
+    pointers = read_pointers(folder)
+    old = pointers.get(name)
+    pointer = Pointer(active=version)
+    if old:
+        canary = old.canary if old.canary and old.canary.version != version else None
+        pointer = Pointer(active=version, shadow=tuple(v for v in old.shadow if v != version), canary=canary)
+    if pointer != old:
+        text = read_file(path, missing=b"").decode("utf-8-sig")
+        replace_text(path, with_pointer(text, name, pointer))
+    return pointer
+
+
+def with_pointer(text: str, name: str, pointer: Pointer) -> str:
+    """The text of a valid pointer file with one policy's pointer replaced or added.
+
+    Comments and layout stay, except inside an entry whose shadows or canary change. Where the layout does not
+    allow that, the file is written anew.
+    """
+    wanted = {**parse_pointers(text), name: pointer}
+    edited = _edit(text, name, pointer)
+    try:
+        if parse_pointers(edited) == wanted:
+            return edited
+    except PolicyInvalid:
+        pass
+    return "".join(f"{n}: {_flow(wanted[n])}\n" for n in sorted(wanted))
+
+
+def _edit(text: str, name: str, pointer: Pointer) -> str:
+    root = yaml.compose(text, Loader=yaml.SafeLoader) if text.strip() else None
+    entry = _value(root, name)
+    if not isinstance(entry, MappingNode):
+        gap = "\n" if text and not text.endswith("\n") else ""
+        return f"{text}{gap}{name}: {_flow(pointer)}\n"
+    old = parse_pointers(text)[name]
+    active = _value(entry, "active")
+    if active is not None and (old.shadow, old.canary) == (pointer.shadow, pointer.canary):
+        return f"{text[: active.start_mark.index]}{pointer.active}{text[active.end_mark.index :]}"
+    if entry.flow_style:
+        return f"{text[: entry.start_mark.index]}{_flow(pointer)}{text[entry.end_mark.index :]}"
+    # A block begins on a line of its own: it becomes the rest of its key's line.
+    before = text[: entry.start_mark.index].rstrip()
+    return f"{before} {_flow(pointer)}{text[_end(entry) :]}"
+
+
+def _value(node: Node | None, key: str) -> Node | None:
+    if isinstance(node, MappingNode):
+        for key_node, value in node.value:
+            if isinstance(key_node, ScalarNode) and key_node.value == key:
+                return value  # type: ignore[no-any-return]
+    return None
+
+
+def _end(node: Node) -> int:
+    """Where the last value of a block ends. Its own end mark lies behind the comments that follow it."""
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _end(last[1] if isinstance(last, tuple) else last)
+    return int(node.end_mark.index)
+
+
+def _flow(pointer: Pointer) -> str:
+    parts = [f"active: {pointer.active}"]
+    if pointer.shadow:
+        parts.append(f"shadow: [{', '.join(map(str, pointer.shadow))}]")
+    if pointer.canary:
+        percent = format(pointer.canary.percent, ".15g")
+        parts.append(f"canary: {{version: {pointer.canary.version}, percent: {percent}}}")
+    return "{" + ", ".join(parts) + "}"

@@ -1,0 +1,147 @@
+"""One consistent state of a policy folder, and how the next follows from the files and the state before."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from moderator.errors import PolicyChanged, PolicyError, PolicyInvalid, PolicyNotFound, PolicyUnreleased
+from moderator.policies.loader import POINTER_FILE, Pointers, Problem
+from moderator.policies.pointers import read_pointers
+from moderator.policies.releases import Releases, read_releases, verify
+from moderator.policies.schema import Pointer, Policy
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What one policy's pointer resolves to."""
+
+    pointer: Pointer
+    active: Policy
+    shadows: tuple[Policy, ...] = ()
+    canary: Policy | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One consistent state of the folder."""
+
+    policies: Mapping[tuple[str, int], Policy] = field(default_factory=dict)
+    broken: Mapping[tuple[str, int], PolicyError] = field(default_factory=dict)
+    """Versions whose file is not usable as it is now. They may still be in `policies`, as they last were."""
+    releases: Releases = field(default_factory=dict)
+    pointers: Pointers = field(default_factory=dict)
+    standings: Mapping[str, Standing] = field(default_factory=dict)
+    problems: tuple[PolicyError, ...] = ()
+
+
+def policy_files(folder: Path) -> list[Path]:
+    """The files that should hold policies: all YAML files in the folders below, hidden ones aside."""
+    return sorted(p for ext in ("yaml", "yml") for p in folder.glob(f"[!.]*/[!.]*.{ext}"))
+
+
+def attempt(load: Callable[[Path], T], path: Path) -> T | PolicyError:
+    """Load something, or say why that is not possible."""
+    try:
+        return load(path)
+    except PolicyError as error:
+        return error
+
+
+def derive(folder: Path, parsed: Mapping[Path, Policy | PolicyError], before: Snapshot) -> Snapshot:
+    """The next state, from the files as parsed and, where they are broken, from the state before."""
+    problems: list[PolicyError] = []
+    releases = attempt(read_releases, folder)
+    if isinstance(releases, PolicyError):
+        problems.append(releases)
+        releases = before.releases
+
+    policies: dict[tuple[str, int], Policy] = {}
+    broken: dict[tuple[str, int], PolicyError] = {}
+    for path, result in parsed.items():
+        if path.suffix != ".yaml":
+            problems.append(
+                PolicyInvalid(Problem(str(path), 1, "", f"is not read; rename it to {path.stem}.yaml"))
+            )
+            continue
+        error = _usable(result, releases)
+        if error is None:
+            assert isinstance(result, Policy)
+            policies[result.name, result.version] = result
+            continue
+        problems.append(error)
+        if re.fullmatch(r"[1-9][0-9]{0,5}", path.stem):
+            key = path.parent.name, int(path.stem)
+            broken[key] = error
+            last = before.policies.get(key)
+            if last is not None and _usable(last, releases) is None:
+                policies[key] = last
+
+    pointers = attempt(read_pointers, folder)
+    if pointers == {} and before.pointers and not os.path.exists(folder / POINTER_FILE):
+        pointers = PolicyNotFound(
+            f"{folder / POINTER_FILE} is gone; restore it. Its last content stays in force"
+        )
+    if isinstance(pointers, PolicyError):
+        problems.append(pointers)
+        pointers = before.pointers
+
+    standings: dict[str, Standing] = {}
+    for name, pointer in pointers.items():
+        standing, faults = _resolve(folder, name, pointer, policies, broken, releases)
+        problems += faults
+        if faults and name in before.standings:
+            standing = before.standings[name]
+        if standing is not None:
+            standings[name] = standing
+    return Snapshot(policies, broken, releases, pointers, standings, tuple(problems))
+
+
+def _usable(result: Policy | PolicyError, releases: Releases) -> PolicyError | None:
+    """Why a parsed file cannot be used; None where it can."""
+    if isinstance(result, PolicyError):
+        return result
+    try:
+        verify(result, releases)
+    except PolicyChanged as error:
+        return error
+    return None
+
+
+def _resolve(
+    folder: Path,
+    name: str,
+    pointer: Pointer,
+    policies: Mapping[tuple[str, int], Policy],
+    broken: Mapping[tuple[str, int], PolicyError],
+    releases: Releases,
+) -> tuple[Standing | None, list[PolicyError]]:
+    """What of a pointer can be used (None: not even the active version), and what is wrong with the rest."""
+    faults: list[PolicyError] = []
+
+    def target(version: int, role: str) -> Policy | None:
+        policy = policies.get((name, version))
+        where = f"{folder / POINTER_FILE}: {name}.{role}: {name}@{version}"
+        if policy is None:
+            reason = (
+                "has a broken file (see its own problem)" if (name, version) in broken else "does not exist"
+            )
+            faults.append(PolicyNotFound(f"{where} {reason}; correct the file or name another version"))
+        elif (name, version) not in releases:
+            remedy = f"run 'moderator policy release {name}@{version}' or name another version"
+            faults.append(
+                PolicyUnreleased(f"{where} is not released, and only released versions decide; {remedy}")
+            )
+            return None
+        return policy
+
+    active = target(pointer.active, "active")
+    shadows = [target(version, "shadow") for version in pointer.shadow]
+    canary = target(pointer.canary.version, "canary") if pointer.canary else None
+    if active is None:
+        return None, faults
+    return Standing(pointer, active, tuple(p for p in shadows if p is not None), canary), faults

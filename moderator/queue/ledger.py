@@ -1,0 +1,181 @@
+"""The ledger: every accepted event stands here until its verdict is published.
+
+Celery's late acknowledgement on Redis has a gap in which a message can be lost: between its removal from the
+list and the note that a worker has it. The ledger closes it. The queue is only how events travel; the ledger
+knows which are not answered, and puts those back on the queue that are overdue and no longer there. Retries
+and the events of a dead worker come back the same way.
+
+Each change is one Lua script, so it happens whole or not at all. Times are the Redis server's.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.resources import files
+from typing import Any, Literal
+
+from redis.exceptions import RedisError
+
+from moderator.errors import EventInvalid, QueueUnavailable
+from moderator.events import Event, parse_message
+from moderator.queue import names
+from moderator.queue.connection import Redis
+from moderator.queue.message import decode_message, encode_message
+from moderator.verdicts import Verdict
+
+#: Overdue events looked at in one step: bounds the time that Redis is busy with it.
+SWEEP_SIZE = 500
+
+
+class Acceptance(StrEnum):
+    """What became of a submitted event."""
+
+    ACCEPTED = "accepted"
+    PENDING = "pending"
+    ANSWERED = "answered"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An event that is ours to process: which try this is, and how many seconds it waited since it was accepted."""
+
+    attempt: int
+    waited: float
+
+
+@dataclass(frozen=True)
+class DeadLetterReason:
+    """Why an event died: a class name of `moderator.errors`, and the message."""
+
+    type: str
+    message: str
+
+
+class Ledger:
+    """The ledger in one Redis.
+
+    Args:
+        client: connection.
+        lease: seconds after which a started event without a verdict, or one lost on its way, is given out again.
+    """
+
+    def __init__(self, client: Redis, lease: float) -> None:
+        self._redis = client
+        self._lease = lease
+        folder = files("moderator.queue") / "lua"
+
+        def script(name: str) -> Any:
+            return client.register_script((folder / f"{name}.lua").read_text())
+
+        self._accept, self._claim, self._publish = script("accept"), script("claim"), script("publish")
+        self._retry, self._overdue, self._requeue = script("retry"), script("overdue"), script("requeue")
+
+    def accept(self, body: dict[str, Any]) -> list[tuple[Event, Acceptance]]:
+        """Accept an event, or a bulk event with many images, and put it on the queue, in one step.
+
+        Returns each event (one per image) with what became of it. After this an event cannot get lost.
+
+        Raises:
+            EventInvalid: it is no event.
+            QueueUnavailable: Redis cannot be reached or refuses to write; nothing was accepted.
+        """
+        events = parse_message(body)
+        queue = names.QUEUES[events[0].priority]
+        pairs = [part for event in events for part in (event.key, event.model_dump_json())]
+        args = [names.RECORD_PREFIX, names.VERDICT_PREFIX, encode_message(body, queue), self._lease, *pairs]
+        try:
+            answers = self._accept(keys=[names.PENDING, queue], args=args)
+        except RedisError as error:
+            raise QueueUnavailable(
+                f"Redis did not accept the event ({error}); nothing is on the queue. Check MODERATOR_REDIS_URL "
+                "and that the server runs, then submit again: the same id is accepted once"
+            ) from error
+        return [(event, Acceptance(a.decode())) for event, a in zip(events, answers, strict=True)]
+
+    def claim(self, event: Event) -> Claim | Literal["answered", "busy"]:
+        """Take an event for processing; `answered`/`busy` if it has its verdict or another worker is at it."""
+        answer = self._claim(
+            keys=[names.PENDING, names.RECORD_PREFIX + event.key, names.VERDICT_PREFIX + event.key],
+            args=[event.key, event.model_dump_json(), names.QUEUES[event.priority], self._lease],
+        )
+        if answer[0] == b"claimed":
+            return Claim(attempt=int(answer[1]), waited=max(0.0, float(answer[3]) - float(answer[2])))
+        return "answered" if answer[0] == b"answered" else "busy"
+
+    def publish(
+        self,
+        event: Event,
+        verdict: Verdict,
+        *,
+        ttl: float,
+        stream_length: int,
+        dead: DeadLetterReason | None = None,
+    ) -> float | None:
+        """Keep and publish the verdict and close the event, in one step.
+
+        Returns the seconds since the event was accepted, or None if it had a verdict already: then nothing changed.
+        """
+        key = event.key
+        answer = self._publish(
+            keys=[
+                names.PENDING,
+                names.RECORD_PREFIX + key,
+                names.VERDICT_PREFIX + key,
+                names.VERDICTS,
+                names.DEAD_LETTERS,
+                names.DEAD_LETTER_PREFIX + key,
+                names.WEBHOOKS,
+                names.WEBHOOK_PREFIX + key,
+            ],
+            args=[
+                key,
+                verdict.model_dump_json(),
+                max(1, round(ttl)),
+                stream_length,
+                dead.type if dead else "",
+                dead.message if dead else "",
+                event.reply.webhook or "",
+                event.model_dump_json(),
+            ],
+        )
+        return float(answer[1]) if answer[0] else None
+
+    def retry(self, event: Event, delay: float) -> None:
+        """Give the event back; it is put on the queue again after `delay` seconds."""
+        self._retry(keys=[names.PENDING, names.RECORD_PREFIX + event.key], args=[event.key, delay])
+
+    def sweep(self) -> int:
+        """Put overdue events that are not on the queue back on it; returns how many. Safe from many workers."""
+        oldest: list[Any] = []
+        for queue in names.QUEUES.values():
+            accepted = self.oldest_accepted(queue)
+            oldest += [queue, "" if accepted is None else accepted]
+        found = self._overdue(
+            keys=[names.PENDING], args=[names.RECORD_PREFIX, self._lease, SWEEP_SIZE, *oldest]
+        )
+        count = 0
+        for key, due, event, queue in zip(found[::4], found[1::4], found[2::4], found[3::4], strict=True):
+            body = Event.model_validate_json(event).model_dump(mode="json", exclude_none=True)
+            count += self._requeue(
+                keys=[names.PENDING, names.RECORD_PREFIX + key.decode(), queue],
+                args=[key, due, encode_message(body, queue.decode()), self._lease],
+            )
+        return count
+
+    def oldest_accepted(self, queue: str) -> float | None:
+        """When the oldest message on a queue was accepted (server time, seconds); None if the queue is empty.
+
+        A message that came past the ledger has no such time; 0 stands for it.
+        """
+        message = self._redis.lindex(queue, -1)
+        if message is None:
+            return None
+        try:
+            event = parse_message(decode_message(message))[0]
+        except EventInvalid:
+            return 0.0
+        accepted = self._redis.hget(names.RECORD_PREFIX + event.key, "accepted_at")
+        return float(accepted) if accepted else 0.0
+
+    def pending(self) -> int:
+        """How many accepted events have no verdict yet."""
+        return int(self._redis.zcard(names.PENDING))

@@ -1,0 +1,25 @@
+"""Names of everything in Redis. Other programs hold on to the queue, the stream and the verdict keys."""
+
+from moderator.events import Priority
+
+#: Celery task and its queues. A message for the task on either queue is a valid event from any language.
+TASK = "moderation.check"
+QUEUES = {Priority.INTERACTIVE: "moderation", Priority.BULK: "moderation.bulk"}
+
+#: Stream of verdicts: field `verdict` holds the JSON.
+VERDICTS = "moderation:verdicts"
+
+#: Sorted set of the events without a verdict, by the time at which the ledger looks at them again.
+PENDING = "moderation:pending"
+
+#: Sorted set of dead letters, by the time of death.
+DEAD_LETTERS = "moderation:dead-letters"
+
+#: Sorted set of webhook deliveries, by the time at which they are due.
+WEBHOOKS = "moderation:webhooks"
+
+# Prefixes; an event's key (`Event.key`) follows. Verdict keys are also pub/sub channels that tell of an answer.
+VERDICT_PREFIX = "moderation:verdict:"
+RECORD_PREFIX = "moderation:event:"
+DEAD_LETTER_PREFIX = "moderation:dead-letter:"
+WEBHOOK_PREFIX = "moderation:webhook:"

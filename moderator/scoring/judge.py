@@ -1,0 +1,121 @@
+"""From scores to a judgement: thresholds, the worst frame, and the prompts that explain it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moderator.errors import EmbeddingInvalid
+from moderator.policies.schema import Policy, Rule
+from moderator.scoring.layout import Layout
+from moderator.scoring.rules import Floats, Scores, score
+from moderator.verdicts import CategoryVerdict, Decision, TopPrompt
+
+TOP_PROMPTS = 3
+SEVERITY = (Decision.ALLOW, Decision.REVIEW, Decision.BLOCK)
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledPolicy:
+    """A policy's prompts embedded by one encoder: ready for scoring."""
+
+    policy: Policy
+    layout: Layout
+    matrix: Floats
+    """[P, dimension] one row of length 1 per prompt of the layout."""
+    scale: float
+    bias: float
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one policy says of one image."""
+
+    decision: Decision
+    safe_score: float
+    unsafe_score: float
+    categories: dict[str, CategoryVerdict]
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether the image may be shown without a person looking at it."""
+        return self.decision is Decision.ALLOW
+
+
+def severities(layout: Layout, scores: Scores) -> NDArray[np.int64]:
+    """What the thresholds say: int [n, C], an index into `SEVERITY`.
+
+    In `softmax-mean` categories the classic recipe also asks that the safe score be the greater one:
+    is_safe = safe > unsafe and unsafe < block.
+    """
+    blocked = scores.unsafe >= layout.block
+    classic = layout.rules.get(Rule.SOFTMAX_MEAN)
+    if classic is not None:
+        blocked[:, classic] |= scores.unsafe[:, classic] >= scores.safe[:, classic]
+    return np.where(blocked, 2, np.where(scores.unsafe >= layout.review, 1, 0))
+
+
+def judge(compiled: CompiledPolicy, embeddings: Floats) -> Judgement:
+    """Judge one image by the embeddings of its frames: in each category the worst frame decides.
+
+    Args:
+        compiled: the policy, ready for scoring.
+        embeddings: float32 [frames, dimension], rows of length 1.
+
+    Raises:
+        EmbeddingInvalid: an embedding is not finite.
+    """
+    if not np.isfinite(embeddings).all():
+        raise EmbeddingInvalid(
+            "the model returned NaN or infinity for this image; try MODERATOR_DTYPE=float32, and check the weights"
+        )
+    layout = compiled.layout
+    scores = score(layout, embeddings @ compiled.matrix.T, compiled.scale, compiled.bias)
+    levels = severities(layout, scores)
+    worst = np.argmax(levels + scores.unsafe * 0.5, axis=0)  # the severest frame, then the highest score
+    numbers = np.arange(len(layout.categories))
+    level, unsafe = levels[worst, numbers], scores.unsafe[worst, numbers]
+    explained = top_prompts(layout, scores, worst)
+    top = int(np.argmax(level + unsafe * 0.5))
+    return Judgement(
+        decision=SEVERITY[level[top]],
+        safe_score=float(scores.safe[worst[top], top]),
+        unsafe_score=float(unsafe[top]),
+        categories={
+            name: CategoryVerdict.model_construct(
+                score=float(unsafe[n]), decision=SEVERITY[level[n]], top_prompts=explained[n]
+            )
+            for n, name in enumerate(layout.categories)
+        },
+    )
+
+
+def top_prompts(layout: Layout, scores: Scores, frames: NDArray[np.int64]) -> list[tuple[TopPrompt, ...]]:
+    """The most probable prompts of each category, in the frame that decided it; most probable first.
+
+    Args:
+        layout: index arrays with C categories and T pairs.
+        scores: of all frames.
+        frames: int [C], the frame to explain in each category.
+    """
+    pairs = np.arange(len(layout.gather))
+    probability = scores.probability[frames[layout.category], pairs]
+    similarity = scores.similarity[frames[layout.category], pairs]
+    order = np.lexsort((-probability, layout.category))
+    explained = []
+    for start, end in zip(layout.starts, [*layout.starts[1:], len(pairs)], strict=True):
+        best = [
+            t for t in order[start : min(end, start + TOP_PROMPTS)] if layout.gather[t] < len(layout.prompts)
+        ]
+        explained.append(
+            tuple(
+                TopPrompt.model_construct(
+                    prompt=layout.prompts[layout.gather[t]],
+                    side="unsafe" if layout.unsafe[t] else "safe",
+                    similarity=float(similarity[t]),
+                    probability=float(probability[t]),
+                )
+                for t in best
+            )
+        )
+    return explained

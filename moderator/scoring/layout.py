@@ -1,0 +1,84 @@
+"""How a policy's prompts lie in arrays, so that all categories are scored at once.
+
+Every distinct prompt is one row of the compiled matrix. A category looks at some of the rows: first its
+unsafe prompts, then the safe ones (the policy's and its own). All categories' rows are concatenated into
+one long `gather` index whose segments `reduceat` can sum, so the cost of scoring grows with the number of
+prompts and never with a Python loop over categories.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moderator.policies.schema import Policy, Rule
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Index arrays of one policy with C categories, P distinct prompts and T (category, prompt) pairs."""
+
+    prompts: tuple[str, ...]
+    """The P distinct prompts, in order of first use."""
+    categories: tuple[str, ...]
+    gather: Indices
+    """[T] row of the similarity matrix; P (one past the end) stands for "no prompt" and scores nothing."""
+    halves: Indices
+    """[2C] start in `gather` of each category's unsafe and safe half, in turn. No half is empty."""
+    starts: Indices
+    """[C] start in `gather` of each category."""
+    category: Indices
+    """[T] the category that a pair belongs to."""
+    unsafe: NDArray[np.bool_]
+    """[T] whether a pair is on the unsafe side."""
+    sizes: NDArray[np.float32]
+    """[C, 2] number of unsafe and safe prompts."""
+    rules: dict[Rule, Indices]
+    """The categories that use each rule."""
+    review: NDArray[np.float32]
+    """[C] score from which people look; infinite where a category has no such band."""
+    block: NDArray[np.float32]
+    """[C] score from which the upload is blocked."""
+
+
+def lay_out(policy: Policy) -> Layout:
+    """Build the index arrays of a policy."""
+    rows: dict[str, int] = {}
+    gather: list[int] = []
+    halves: list[int] = []
+    category: list[int] = []
+    unsafe: list[bool] = []
+    sizes: list[tuple[int, int]] = []
+    rules: dict[Rule, list[int]] = {}
+    for number, spec in enumerate(policy.categories.values()):
+        # A safe prompt may stand both in the policy's list and in the category's: it counts once.
+        sides = (spec.unsafe, tuple(dict.fromkeys((*policy.safe, *spec.safe))))
+        for side, prompts in enumerate(sides):
+            halves.append(len(gather))
+            for prompt in prompts:
+                gather.append(rows.setdefault(prompt, len(rows)))
+            if not prompts:
+                gather.append(-1)
+            added = len(gather) - len(category)
+            category += [number] * added
+            unsafe += [side == 0] * added
+        sizes.append((len(sides[0]), len(sides[1])))
+        rules.setdefault(spec.rule, []).append(number)
+    index = np.array(gather, dtype=np.int64)
+    index[index < 0] = len(rows)
+    specs = policy.categories.values()
+    return Layout(
+        prompts=tuple(rows),
+        categories=tuple(policy.categories),
+        gather=index,
+        halves=np.array(halves, dtype=np.int64),
+        starts=np.array(halves[::2], dtype=np.int64),
+        category=np.array(category, dtype=np.int64),
+        unsafe=np.array(unsafe, dtype=np.bool_),
+        sizes=np.array(sizes, dtype=np.float32),
+        rules={rule: np.array(numbers, dtype=np.int64) for rule, numbers in rules.items()},
+        review=np.array([np.inf if s.review is None else s.review for s in specs], dtype=np.float32),
+        block=np.array([s.block for s in specs], dtype=np.float32),
+    )

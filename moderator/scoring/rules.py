@@ -1,0 +1,93 @@
+"""From similarities to one unsafe and one safe score per category, by the rule that the policy names.
+
+With logits l = scale * cosine + bias over a category's prompts, unsafe U and safe S, and p = softmax(l):
+
+| rule         | unsafe score             | safe score               |
+| ------------ | ------------------------ | ------------------------ |
+| softmax-mean | mean of p over U         | mean of p over S         |
+| softmax-sum  | sum of p over U          | sum of p over S          |
+| softmax-max  | max of p over U          | max of p over S          |
+| sigmoid      | max of sigmoid(l) over U | max of sigmoid(l) over S |
+| margin       | sigmoid(max l_U - max l_S) | 1 - the same           |
+
+`softmax-mean` is the classic zero-shot recipe (Radford et al., 2021, "Learning Transferable Visual Models
+From Natural Language Supervision", section 3.1, with the mean over each prompt set). `sigmoid` is the
+SigLIP reading of a pair (Zhai et al., 2023, "Sigmoid Loss for Language Image Pre-Training").
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moderator.policies.schema import Rule
+from moderator.scoring.layout import Layout
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Scores of n images in C categories, with what explains them for each (category, prompt) pair."""
+
+    unsafe: Floats
+    """[n, C] in [0, 1]."""
+    safe: Floats
+    """[n, C] in [0, 1]."""
+    similarity: Floats
+    """[n, T] cosine; -1 for "no prompt"."""
+    probability: Floats
+    """[n, T] sigmoid(l) in `sigmoid` categories, softmax over the category's prompts in the others."""
+
+
+def sigmoid(logits: Floats) -> Floats:
+    """1 / (1 + exp(-x)), without overflow."""
+    result: Floats = 0.5 * (1.0 + np.tanh(0.5 * logits))
+    return result
+
+
+def score(layout: Layout, similarities: Floats, scale: float, bias: float) -> Scores:
+    """Score images against one policy.
+
+    Args:
+        layout: index arrays of the policy, with P prompts.
+        similarities: float32 [n, P], cosine of each image with each prompt.
+        scale: factor from cosine to logit.
+        bias: added to each logit.
+    """
+    count = len(similarities)
+    nothing = np.full((count, 1), -np.inf, dtype=np.float32)
+    cosine = np.concatenate([similarities, nothing], axis=1)[:, layout.gather]
+    logits = np.float32(scale) * cosine + np.float32(bias)
+
+    top = np.maximum.reduceat(logits, layout.halves, axis=1).reshape(count, -1, 2)
+    peak = top.max(axis=2)
+    weights = np.exp(logits - peak[:, layout.category])
+    sums = np.add.reduceat(weights, layout.halves, axis=1).reshape(count, -1, 2)
+    total = sums.sum(axis=2)
+
+    both = np.empty((count, len(layout.categories), 2), dtype=np.float32)
+    probability = weights / total[:, layout.category]
+    for rule, which in layout.rules.items():
+        match rule:
+            case Rule.SOFTMAX_MEAN:
+                sizes = np.maximum(layout.sizes[which], 1)
+                both[:, which] = sums[:, which] / total[:, which, None] / sizes
+            case Rule.SOFTMAX_SUM:
+                both[:, which] = sums[:, which] / total[:, which, None]
+            case Rule.SOFTMAX_MAX:
+                both[:, which] = np.exp(top[:, which] - peak[:, which, None]) / total[:, which, None]
+            case Rule.SIGMOID:
+                both[:, which] = sigmoid(top[:, which])
+                pairs = np.isin(layout.category, which)
+                probability[:, pairs] = sigmoid(logits[:, pairs])
+            case Rule.MARGIN:
+                unsafe = sigmoid(top[:, which, 0] - top[:, which, 1])
+                both[:, which] = np.stack([unsafe, 1 - unsafe], axis=-1)
+    return Scores(
+        # Sums of rounded probabilities may pass 1 by an ulp.
+        unsafe=np.clip(both[..., 0], 0, 1),
+        safe=np.clip(both[..., 1], 0, 1),
+        similarity=np.maximum(cosine, -1),
+        probability=probability,
+    )

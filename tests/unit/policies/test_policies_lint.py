@@ -1,0 +1,63 @@
+from typing import Any
+
+import pytest
+
+from moderator.policies.lint import Severity, highest_score, lint
+from moderator.policies.schema import Policy
+
+SAFE = ["a landscape", "a chair", "a plate of food"]
+
+
+def found(category: dict[str, Any], safe: list[str] = SAFE) -> dict[tuple[Any, ...], tuple[Severity, str]]:
+    policy = Policy.model_validate({"name": "p", "version": 1, "safe": safe, "categories": {"c": category}})
+    return {f.path[2:] or f.path: (f.severity, f.message) for f in lint(policy)}
+
+
+def test_a_good_policy_has_no_findings() -> None:
+    assert found({"unsafe": ["a gun", "a rifle"], "safe": ["a toy"], "review": 0.4}) == {}
+
+
+def test_threshold_that_can_never_be_reached() -> None:
+    three = {"unsafe": ["a", "b", "c"], "rule": "softmax-mean"}
+    severity, message = found(three)[("block",)]
+    assert severity is Severity.WARNING
+    assert "block 0.5 can never be reached" in message
+    assert "1/3 = 0.333" in message
+    assert found({**three, "block": 1 / 3}) == {}
+    assert found({**three, "review": 0.4})[("review",)][0] is Severity.ERROR
+    assert found({**three, "rule": "softmax-sum"}) == {}
+
+
+@pytest.mark.parametrize("rule", ["softmax-sum", "softmax-max", "sigmoid", "margin"])
+def test_other_rules_reach_one(rule: str) -> None:
+    category = {"unsafe": ["a", "b", "c"], "rule": rule, "block": 1}
+    assert found(category) == {}
+    policy = Policy.model_validate({"name": "p", "version": 1, "safe": SAFE, "categories": {"c": category}})
+    assert highest_score(policy.categories["c"]) == 1
+
+
+def test_prompt_on_both_sides() -> None:
+    findings = found({"unsafe": ["A Chair", "a toy gun"], "safe": ["a toy gun"]})
+    assert findings[("unsafe", 0)] == (
+        Severity.ERROR,
+        "'A Chair' is unsafe here and in the policy's safe list; remove it from one of them",
+    )
+    assert "this category's safe list" in findings[("unsafe", 1)][1]
+
+
+def test_own_safe_prompt_that_is_shared() -> None:
+    assert found({"unsafe": ["a", "b"], "safe": ["a chair"]})[("safe", 0)][0] is Severity.HINT
+
+
+def test_few_prompts() -> None:
+    assert found({"unsafe": ["a gun"]})[("unsafe",)][0] is Severity.HINT
+    assert found({"unsafe": ["a", "b"]}, ["a chair"])[("safe",)][0] is Severity.HINT
+    assert found({"unsafe": ["a", "b"], "rule": "sigmoid"}, []) == {}
+
+
+def test_prompts_that_are_not_read_as_meant() -> None:
+    findings = found({"unsafe": ["a person without a gun", "a photo of {}", "a notebook", "nothing"]})
+    assert findings[("unsafe", 0)][0] is Severity.HINT
+    assert "'without'" in findings[("unsafe", 0)][1]
+    assert findings[("unsafe", 1)][0] is Severity.WARNING
+    assert set(findings) == {("unsafe", 0), ("unsafe", 1)}

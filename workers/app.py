@@ -1,0 +1,98 @@
+"""The Celery app, its task, and the two ways in which events reach it.
+
+Interactive events come through Celery's own consumer, bulk events through a second one with a channel and a
+prefetch limit of its own: however many bulk messages wait, they never take the places of interactive ones.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery, bootsteps
+from celery.exceptions import Reject
+from kombu import Consumer, Queue
+
+from moderator.errors import WorkerStopping
+from moderator.events import Priority
+from moderator.queue.connection import celery_broker
+from moderator.queue.names import QUEUES, TASK
+from moderator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: Seconds after which Celery gives an unacknowledged message out again. The ledger is quicker for events that it
+#: knows; this is for raw messages that no worker has claimed yet.
+VISIBILITY_TIMEOUT = 120
+
+#: Bulk messages in hand at once. Each may carry many images, so few are enough to keep the model busy.
+BULK_MESSAGES = 4
+
+
+class BulkConsumer(bootsteps.ConsumerStep):  # type: ignore[misc]
+    """Consumes the bulk queue into the same tasks, beside Celery's consumer of the interactive queue."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def get_consumers(self, channel: Any) -> list[Consumer]:
+        """One consumer on a channel of its own."""
+        channel.basic_qos(0, BULK_MESSAGES, False)
+        consumer = Consumer(
+            channel, queues=[Queue(QUEUES[Priority.BULK])], accept=["json"], auto_declare=True
+        )
+        consumer.on_message = self._on_message
+        return [consumer]
+
+    def start(self, c: Any) -> None:
+        """Called at each (re)connection, when Celery has its task strategies ready."""
+        self._on_message = c.create_task_handler()
+        super().start(c)
+
+
+def make_app(settings: Settings, handle: Callable[[Any], None], slots: int) -> Celery:
+    """Make the Celery app of a worker.
+
+    Args:
+        settings: where Redis is.
+        handle: called with the argument of each message, from `slots` + BULK_MESSAGES threads at most.
+        slots: interactive messages in hand at once.
+    """
+    broker = celery_broker(settings.redis_url)
+    app = Celery("moderator", broker=broker.url, set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_default_queue=QUEUES[Priority.INTERACTIVE],
+        task_queues=[Queue(QUEUES[Priority.INTERACTIVE])],
+        task_acks_late=True,
+        # A task that raises was not dealt with: its message goes back. The ledger ends what never works.
+        task_acks_on_failure_or_timeout=False,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_use_ssl=broker.use_ssl,
+        broker_transport_options={
+            "visibility_timeout": VISIBILITY_TIMEOUT,
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+            "socket_keepalive": not broker.url.startswith("redis+socket"),
+            **broker.transport_options,
+        },
+    )
+    app.steps["consumer"].add(BulkConsumer)
+
+    @app.task(name=TASK)  # type: ignore[untyped-decorator]
+    def check(event: Any) -> None:
+        try:
+            handle(event)
+        except WorkerStopping as error:
+            raise Reject(str(error), requeue=True) from error
+
+    return app

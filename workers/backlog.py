@@ -1,0 +1,40 @@
+"""Measures the backlog for the metrics: how many events wait, and how long the oldest has."""
+
+from moderator.metrics import QueueState
+from moderator.queue.connection import Redis
+from moderator.queue.dead_letters import DeadLetters
+from moderator.queue.ledger import Ledger
+from moderator.queue.names import QUEUES
+
+
+class Backlog:
+    """Reads the state of the queues.
+
+    A message that came past the ledger has no acceptance time; its age counts from when it was first seen as
+    the oldest of its queue.
+    """
+
+    def __init__(self, client: Redis, ledger: Ledger, dead_letters: DeadLetters) -> None:
+        self._redis = client
+        self._ledger = ledger
+        self._dead_letters = dead_letters
+        self._seen: dict[str, tuple[bytes, float]] = {}
+
+    def read(self) -> QueueState:
+        """The state now."""
+        seconds, micros = self._redis.time()
+        now = seconds + micros / 1e6
+        depth, age = {}, {}
+        for queue in QUEUES.values():
+            depth[queue] = int(self._redis.llen(queue))
+            accepted = self._ledger.oldest_accepted(queue)
+            age[queue] = (
+                0.0 if accepted is None else max(0.0, now - (accepted or self._first_seen(queue, now)))
+            )
+        return QueueState(depth=depth, oldest_age=age, dead_letters=len(self._dead_letters))
+
+    def _first_seen(self, queue: str, now: float) -> float:
+        message = self._redis.lindex(queue, -1) or b""
+        if self._seen.get(queue, (None, 0.0))[0] != message:
+            self._seen[queue] = (message, now)
+        return self._seen[queue][1]

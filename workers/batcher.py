@@ -1,0 +1,133 @@
+"""The micro-batcher: one thread that runs the model on all that waits, whenever it is free.
+
+An idle model takes a single image at once, so batching adds no delay; a busy one finds a batch waiting when
+it is done. There is no timer and nothing to tune but the largest batch.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from threading import Condition, Thread
+
+import numpy as np
+
+from moderator.encoders.base import Embeddings, Pixels
+from moderator.errors import WorkerStopping
+from moderator.events import Priority
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What the model made of one image, and how long it waited for the model and in it (seconds)."""
+
+    embeddings: Embeddings
+    waited: float
+    embed: float
+
+
+@dataclass(eq=False)
+class _Item:
+    pixels: Pixels
+    future: "Future[Embedded]" = field(default_factory=Future)
+    since: float = field(default_factory=time.perf_counter)
+
+
+class MicroBatcher:
+    """Runs `embed` on batches, from one thread.
+
+    Args:
+        embed: uint8 [n, size, size, 3] -> float32 [n, dimension].
+        max_batch: most frames in one call, except where one image alone has more.
+        on_batch: called after each batch with its number of frames and its seconds.
+    """
+
+    def __init__(
+        self,
+        embed: Callable[[Pixels], Embeddings],
+        max_batch: int,
+        on_batch: Callable[[int, float], None] = lambda size, seconds: None,
+    ) -> None:
+        self._embed = embed
+        self._max_batch = max_batch
+        self._on_batch = on_batch
+        # Interactive images go first; what room they leave is bulk's.
+        self._waiting: dict[Priority, deque[_Item]] = {priority: deque() for priority in Priority}
+        self._wake = Condition()
+        self._stopping = False
+        self._thread = Thread(target=self._run, name="model", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the model thread runs."""
+        return self._thread.is_alive()
+
+    def submit(self, pixels: Pixels, priority: Priority) -> "Future[Embedded]":
+        """Queue the frames of one image, uint8 [frames, size, size, 3].
+
+        The future fails with what the model raised, or `WorkerStopping`.
+        """
+        item = _Item(pixels)
+        with self._wake:
+            if self._stopping:
+                item.future.set_exception(WorkerStopping("the worker is stopping"))
+            else:
+                self._waiting[priority].append(item)
+                self._wake.notify()
+        return item.future
+
+    def stop(self) -> None:
+        """Finish the batch in hand, fail what waits, and end the thread."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while batch := self._next_batch():
+            self._process(batch)
+        for queue in self._waiting.values():
+            for item in queue:
+                item.future.set_exception(WorkerStopping("the worker is stopping"))
+
+    def _next_batch(self) -> list[_Item]:
+        """Wait for work and take as much of it as fits; empty when it is time to stop."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._stopping or any(self._waiting.values()))
+            batch: list[_Item] = []
+            if self._stopping:
+                return batch
+            room = self._max_batch
+            for priority in Priority:
+                queue = self._waiting[priority]
+                while queue and (len(queue[0].pixels) <= room or not batch):
+                    batch.append(queue.popleft())
+                    room -= len(batch[-1].pixels)
+            return batch
+
+    def _process(self, batch: list[_Item]) -> None:
+        start = time.perf_counter()
+        try:
+            embeddings = self._embed(
+                batch[0].pixels if len(batch) == 1 else np.concatenate([item.pixels for item in batch])
+            )
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0].future.set_exception(error)
+            else:
+                log.warning("a batch of %d failed (%s): running its images one by one", len(batch), error)
+                for item in batch:
+                    self._process([item])
+            return
+        seconds = time.perf_counter() - start
+        self._on_batch(len(embeddings), seconds)
+        at = 0
+        for item in batch:
+            count = len(item.pixels)
+            item.future.set_result(Embedded(embeddings[at : at + count], start - item.since, seconds))
+            at += count

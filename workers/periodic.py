@@ -1,0 +1,30 @@
+"""A thread that does something every so often and survives whatever goes wrong."""
+
+import logging
+from collections.abc import Callable
+from threading import Event, Thread
+
+log = logging.getLogger(__name__)
+
+
+class Periodic:
+    """Calls `work` every `seconds`, from a thread of its own; an error is logged and the next call tries again."""
+
+    def __init__(self, name: str, seconds: float, work: Callable[[], object]) -> None:
+        self._seconds = seconds
+        self._work = work
+        self._stopped = Event()
+        self._thread = Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after the call in hand."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._seconds):
+            try:
+                self._work()
+            except Exception as error:
+                log.warning("%s: %s: %s", self._thread.name, type(error).__name__, error)

@@ -1,0 +1,111 @@
+"""One event through a worker: claim, fetch, decode, embed, score, publish. Every way out ends in the ledger."""
+
+import logging
+import time
+from threading import BoundedSemaphore
+
+from moderator.errors import AttemptsExhausted, ModeratorError, Unexpected, WorkerStopping
+from moderator.events import Event
+from moderator.metrics import Metrics
+from moderator.moderator import Moderator, Stopwatch
+from moderator.queue.ledger import Claim, DeadLetterReason, Ledger
+from moderator.verdicts import Verdict
+from workers.batcher import MicroBatcher
+
+log = logging.getLogger(__name__)
+
+#: Longest time between two tries of an event, in seconds.
+MAX_RETRY_DELAY = 300.0
+
+
+class Pipeline:
+    """Processes events; called from many threads at once.
+
+    Args:
+        moderator: the steps.
+        batcher: the model.
+        ledger: where events are claimed and verdicts published.
+        metrics: what is measured.
+        decoders: how many images are decoded at once: more than there are cores only cost memory and cache.
+    """
+
+    def __init__(
+        self, moderator: Moderator, batcher: MicroBatcher, ledger: Ledger, metrics: Metrics, decoders: int
+    ) -> None:
+        self._moderator = moderator
+        self._settings = moderator.settings
+        self._batcher = batcher
+        self._ledger = ledger
+        self._metrics = metrics
+        self._decoders = BoundedSemaphore(decoders)
+
+    def process(self, event: Event) -> None:
+        """Take an event to its verdict, its dead letter, or its next try.
+
+        Raises only what Redis raises: then the message is not acknowledged and the ledger still has the event.
+        """
+        claim = self._ledger.claim(event)
+        if not isinstance(claim, Claim):
+            # A second delivery: the verdict is there, or another worker is at it and the ledger watches over it.
+            self._metrics.redeliveries.inc()
+            return
+        if claim.attempt > 1:
+            self._metrics.redeliveries.inc()
+        watch = Stopwatch()
+        watch.note("queue", claim.waited)
+        try:
+            if claim.attempt > self._settings.max_attempts:
+                raise AttemptsExhausted(
+                    f"tried {self._settings.max_attempts} times without an answer: each time the worker died "
+                    "over it or ran out of time"
+                )
+            verdict = self._judge(event, watch)
+        except WorkerStopping:
+            self._ledger.retry(event, 0.0)
+        except ModeratorError as error:
+            self._fail(event, claim, error, watch)
+        except Exception as error:
+            log.exception("event %s: unexpected error", event.key)
+            self._fail(event, claim, Unexpected(f"{type(error).__name__}: {error}"), watch)
+        else:
+            self._publish(event, verdict)
+
+    def _judge(self, event: Event, watch: Stopwatch) -> Verdict:
+        data = self._moderator.fetcher.fetch(event.image)
+        watch.lap("fetch")
+        with self._decoders:
+            prepared = self._moderator.prepare(data)
+        del data
+        watch.lap("decode")
+        embedded = self._batcher.submit(prepared.pixels, event.priority).result()
+        watch.lap("embed")
+        watch.note("batch_wait", embedded.waited)
+        watch.note("embed", embedded.embed)
+        return self._moderator.judge(event, prepared, embedded.embeddings, watch)
+
+    def _fail(self, event: Event, claim: Claim, error: ModeratorError, watch: Stopwatch) -> None:
+        """What may pass is tried again later; what will not gets an `error` verdict and a dead letter."""
+        name = type(error).__name__
+        self._metrics.count_failure(error)
+        if error.transient and claim.attempt < self._settings.max_attempts:
+            delay = min(self._settings.retry_delay * 2.0 ** (claim.attempt - 1), MAX_RETRY_DELAY)
+            log.info("event %s: %s; try %d follows in %g s", event.key, name, claim.attempt + 1, delay)
+            self._ledger.retry(event, delay)
+            return
+        log.warning("event %s: dead letter: %s: %s", event.key, name, error)
+        self._publish(event, self._moderator.failed(event, error, watch), DeadLetterReason(name, str(error)))
+
+    def _publish(self, event: Event, verdict: Verdict, dead: DeadLetterReason | None = None) -> None:
+        start = time.perf_counter()
+        duration = self._ledger.publish(
+            event,
+            verdict,
+            ttl=self._settings.verdict_ttl,
+            stream_length=self._settings.stream_length,
+            dead=dead,
+        )
+        self._metrics.stage_duration.labels("publish").observe(time.perf_counter() - start)
+        if duration is None:
+            self._metrics.redeliveries.inc()
+        else:
+            self._metrics.count_verdict(verdict, duration)

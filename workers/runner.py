@@ -1,0 +1,217 @@
+"""Puts a worker together, runs it, and takes it apart again when it is told to stop."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from celery import Celery, signals
+from prometheus_client import CollectorRegistry
+
+from moderator.errors import QueueUnavailable
+from moderator.metrics import LoadedPolicy, Metrics, QueueCollector
+from moderator.moderator import Moderator
+from moderator.queue.connection import connect
+from moderator.queue.dead_letters import DeadLetters
+from moderator.queue.ledger import Ledger
+from moderator.queue.webhooks import WebhookOutbox
+from moderator.settings import Settings
+from workers.app import BULK_MESSAGES, make_app
+from workers.backlog import Backlog
+from workers.batcher import MicroBatcher
+from workers.handler import Handler
+from workers.health import HealthServer
+from workers.periodic import Periodic
+from workers.pipeline import Pipeline
+from workers.webhooks import WebhookSender
+
+log = logging.getLogger(__name__)
+
+#: Seconds between looks at the ledger for overdue events, at the policy folder, and at the webhook outbox.
+SWEEP_EVERY = 1.0
+REFRESH_EVERY = 2.0
+WEBHOOKS_EVERY = 0.5
+#: Seconds to wait for Redis at the start, and before Celery is started again when it died.
+REDIS_PATIENCE = 60.0
+RESTART_DELAY = 1.0
+
+
+class Worker:
+    """One model, the threads around it, and the Celery consumer.
+
+    Args:
+        settings: all of them.
+
+    Raises:
+        QueueUnavailable: Redis does not answer within a minute.
+        ModeratorError: the encoder, the policies or a setting cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        if settings.model_threads:
+            torch.set_num_threads(settings.model_threads)
+        self._redis = connect(settings.redis_url)
+        self._wait_for_redis()
+        self._moderator = Moderator(settings)
+        self._metrics = Metrics(CollectorRegistry())
+        self._ledger = Ledger(self._redis, settings.redeliver_after)
+        outbox = WebhookOutbox(self._redis)
+        dead_letters = DeadLetters(self._redis, self._ledger, outbox)
+        self._webhooks = WebhookSender(settings, outbox, dead_letters, self._metrics)
+        self._metrics.registry.register(QueueCollector(Backlog(self._redis, self._ledger, dead_letters).read))
+
+        max_batch = self._moderator.max_batch
+        # Enough images in hand to fill the next batch while one is in the model and others are on their way.
+        self._slots = 3 * max_batch
+        decoders = settings.threads or (os.cpu_count() or 1) + 1
+        self._batcher = MicroBatcher(self._moderator.encoder.embed_images, max_batch, self._count_batch)
+        pipeline = Pipeline(self._moderator, self._batcher, self._ledger, self._metrics, decoders)
+        self._handler = Handler(pipeline.process, dead_letters, self._metrics, width=self._slots)
+        self._consuming = False
+        signals.worker_ready.connect(self._on_ready)
+        signals.worker_shutting_down.connect(self._on_stop)
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. What is in hand is finished, the rest stays on the queue."""
+        with self._health() as port:
+            started = time.perf_counter()
+            self._moderator.warm_up()
+            self._show_policies()
+            model = self._moderator.encoder
+            identity = model.identity
+            self._metrics.model_info.labels(
+                identity.id, identity.revision, identity.preprocessing, model.device, model.dtype
+            ).set(1)
+            log.info(
+                "ready: %s on %s in %s, batches of up to %d, warmed up in %.1f s; "
+                "metrics on http://%s:%d/metrics",
+                identity.id,
+                model.device,
+                model.dtype,
+                self._moderator.max_batch,
+                time.perf_counter() - started,
+                self._settings.metrics_host,
+                port,
+            )
+            if identity.id == "embedded":
+                log.warning(
+                    "the embedded encoder knows the world of ImageNet's 1,000 classes only; "
+                    "in production set MODERATOR_ENCODER to a CLIP model"
+                )
+            with self._housekeeping():
+                self._consume()
+
+    def _consume(self) -> None:
+        """Run Celery's worker, and run it again if it dies: a restart of Redis can kill it."""
+        while True:
+            app = make_app(self._settings, self._handler.handle, self._slots)
+            code = self._run_celery(app)
+            if code is not None:
+                return
+            time.sleep(RESTART_DELAY)
+
+    def _run_celery(self, app: Celery) -> int | None:
+        """Returns the exit code of a stop on request, None if Celery died."""
+        worker = app.Worker(
+            pool="threads",
+            concurrency=self._slots + BULK_MESSAGES,
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+            loglevel=None,
+            quiet=True,
+        )
+        try:
+            worker.start()
+        except Exception:
+            log.exception("the Celery consumer died; starting it again")
+            return None
+        finally:
+            self._consuming = False
+        return int(worker.exitcode or 0)
+
+    def _on_ready(self, **_: object) -> None:
+        self._consuming = True
+
+    def _on_stop(self, **_: object) -> None:
+        self._consuming = False
+        self._handler.stop()
+
+    def _ready(self) -> bool:
+        return self._consuming and self._batcher.alive and bool(self._redis.ping())
+
+    @contextmanager
+    def _health(self) -> Iterator[int]:
+        """Serve `/metrics`, `/ready` and `/live`; ready only while Celery consumes."""
+        self._metrics.watch_readiness(self._ready)
+        server = HealthServer(
+            self._settings.metrics_host,
+            self._settings.metrics_port,
+            self._metrics.registry,
+            ready=self._ready,
+            live=lambda: self._batcher.alive,
+        )
+        try:
+            yield server.port
+        finally:
+            server.close()
+
+    @contextmanager
+    def _housekeeping(self) -> Iterator[None]:
+        """What runs beside the events; stopped after the last of them."""
+        periodic = [
+            Periodic("sweeper", SWEEP_EVERY, self._sweep),
+            Periodic("policies", REFRESH_EVERY, self._refresh_policies),
+            Periodic("webhooks", WEBHOOKS_EVERY, self._webhooks.send_due),
+        ]
+        try:
+            yield
+        finally:
+            for thread in periodic:
+                thread.stop()
+            self._handler.close()
+            self._batcher.stop()
+            log.info("stopped")
+
+    def _wait_for_redis(self) -> None:
+        deadline = time.monotonic() + REDIS_PATIENCE
+        while True:
+            try:
+                self._redis.ping()
+                return
+            except Exception as error:
+                if time.monotonic() > deadline:
+                    raise QueueUnavailable(
+                        f"Redis does not answer ({error}); start it, or set MODERATOR_REDIS_URL"
+                    ) from error
+                log.warning("waiting for Redis: %s", error)
+                time.sleep(1.0)
+
+    def _count_batch(self, size: int, seconds: float) -> None:
+        self._metrics.batch_size.observe(size)
+
+    def _sweep(self) -> None:
+        count = self._ledger.sweep()
+        if count:
+            log.info("gave out %d overdue events again", count)
+
+    def _refresh_policies(self) -> None:
+        if self._moderator.catalogue.refresh():
+            for problem in self._moderator.catalogue.problems:
+                log.error("%s", problem)
+                self._metrics.count_failure(problem)
+            self._moderator.compile_policies()
+            self._show_policies()
+            log.info("policies reloaded")
+
+    def _show_policies(self) -> None:
+        loaded = []
+        for name, standing in self._moderator.catalogue.snapshot.standings.items():
+            loaded.append(LoadedPolicy(name, standing.active.version, standing.active.digest, "active"))
+            if standing.canary is not None:
+                loaded.append(LoadedPolicy(name, standing.canary.version, standing.canary.digest, "canary"))
+            loaded += [LoadedPolicy(name, p.version, p.digest, "shadow") for p in standing.shadows]
+        self._metrics.show_policies(loaded)
