@@ -197,13 +197,13 @@ class QueueCollector(Collector):
             "moderation_queue_depth",
             "gauge",
             ("queue",),
-            "Events that wait or are being worked on, by queue.",
+            "Events that wait for a worker, by queue.",
         ),
         MetricRow(
             "moderation_oldest_event_age_seconds",
             "gauge",
             ("queue",),
-            "Age of the oldest event without a verdict, 0 if there is none.",
+            "Age of the oldest event that waits for a worker, 0 if there is none.",
         ),
         MetricRow(
             "moderation_dead_letters", "gauge", (), "Dead letters that nobody has replayed or dropped."

@@ -57,8 +57,7 @@ SEVERITY = [Decision.ALLOW, Decision.REVIEW, Decision.BLOCK, Decision.ERROR]
 
 #: What is taken from a folder. Whether a file really is an image is decided by its content.
 SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ico", ".avif")
-    + (".jp2", ".ppm", ".pgm", ".pbm", ".tga")
+    f".{name}" for name in "avif bmp gif ico jp2 jpe jpeg jpg pbm pgm png ppm tga tif tiff webp".split()
 )
 
 

@@ -31,17 +31,17 @@ def print_json(record: Mapping[str, Any] | Verdict) -> None:
     sys.stdout.flush()
 
 
-def verdict_table(title: str | None = None) -> Table:
-    """An empty table for `verdict_row`."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    table.add_column("image", overflow="ellipsis", no_wrap=True, max_width=18)
-    table.add_column("decision", min_width=8, no_wrap=True)
-    table.add_column("category", min_width=12, no_wrap=True)
-    table.add_column("score", min_width=5, justify="right", no_wrap=True)
-    # What gives way on a narrow terminal.
-    table.add_column("top prompt", overflow="ellipsis", no_wrap=True, max_width=32)
-    table.add_column("policy", min_width=13, no_wrap=True)
-    table.add_column("ms", min_width=4, justify="right", no_wrap=True)
+def verdict_table(width: int | None = None) -> Table:
+    """An empty table for `verdict_row`, as wide as the terminal (at least 76 columns)."""
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for name, size in (("image", 16), ("decision", 8), ("category", 12)):
+        table.add_column(name, overflow="ellipsis", no_wrap=True, width=size)
+    table.add_column("score", justify="right", width=5)
+    # What gives way on a narrow terminal: the other columns and all gaps take 65.
+    room = (width or console.width) - 65
+    table.add_column("top prompt", overflow="ellipsis", no_wrap=True, width=min(max(room, 12), 40))
+    table.add_column("policy", overflow="ellipsis", no_wrap=True, width=13)
+    table.add_column("ms", justify="right", width=4)
     return table
 
 

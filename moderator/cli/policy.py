@@ -99,7 +99,7 @@ def show(
     console.print(Text(f"digest     {policy.digest}"))
     console.print(Text(f"templates  {' | '.join(policy.templates)}"))
     console.print(Text(f"safe       {', '.join(policy.safe) or '(none shared)'}"))
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(1, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 1, 0))
     for heading in ("category", "rule", "review", "block"):
         table.add_column(heading, no_wrap=True, overflow="fold")
     table.add_column("prompts", ratio=1)

@@ -189,8 +189,8 @@ def _decode_frames(
             )
         image.load()
         frame = to_rgb(image)
-        if method := _TRANSPOSE.get(_orientation(image)):
-            frame = frame.transpose(method)
+        if (orientation := _orientation(image)) in _TRANSPOSE:
+            frame = frame.transpose(_TRANSPOSE[orientation])
         # The next frame is drawn over this one.
         yield frame.copy() if frame is image and len(wanted) > 1 else frame
 
@@ -199,8 +199,8 @@ def _orientation(image: Image.Image) -> int:
     """EXIF orientation of a loaded image, 1 to 8. A TIFF is upright by then: Pillow turns it."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # noqa: BLE001 - viewers show a picture whose EXIF is damaged, and so do we
-        return 1
+    except Exception:
+        return 1  # viewers show a picture whose EXIF is damaged, and so do we
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 

@@ -39,6 +39,8 @@ class Document:
 
     data: Any = None
     complete: bool = True
+    empty: bool = False
+    """Whether there is nothing but comments."""
     lines: dict[KeyPath, int] = field(default_factory=dict)
     """The line of each key and list item, from 1."""
     written: dict[KeyPath, str] = field(default_factory=dict)
@@ -108,7 +110,9 @@ def read_document(content: bytes) -> Document:
         # PyYAML lets these through for escapes beyond Unicode ("\U99999999") and endless version numbers.
         return _broken(loader.line + 1, "not valid YAML: a number or escape is out of range; correct it")
     if node is None:
-        return _broken(1, "the file is empty; start from another version of the policy")
+        document = _broken(1, "the file is empty; start from another version of the policy")
+        document.empty = True
+        return document
     document = Document(lines={(): node.start_mark.line + 1})
     try:
         document.data = _Reader(document).read(node, ())

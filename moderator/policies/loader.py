@@ -53,18 +53,17 @@ def parse_policy(content: bytes | str, file: str = "policy") -> Policy:
     Raises:
         PolicyInvalid: its `args` are one `Problem` for each thing to mend.
     """
-    return _parse(content, file, _POLICY, pointers=False)[0]
+    return _validated(read_document(_encoded(content)), file, _POLICY)
 
 
 def parse_pointers(content: bytes | str, file: str = POINTER_FILE) -> Pointers:
-    """Read the content of the pointer file: policy name -> `Pointer`. An empty file points nowhere.
+    """Read the content of the pointer file: policy name -> `Pointer`. A file without keys points nowhere.
 
     Raises:
         PolicyInvalid: its `args` are one `Problem` for each thing to mend.
     """
-    if not _encoded(content).strip():
-        return {}
-    return _parse(content, file, _POINTERS, pointers=True)[0]
+    document = read_document(_encoded(content))
+    return {} if document.empty else _validated(document, file, _POINTERS)
 
 
 def load_policy(path: Path) -> Policy:
@@ -73,7 +72,8 @@ def load_policy(path: Path) -> Policy:
     Raises:
         PolicyInvalid: the file cannot be read or is no valid policy; the message lists every problem.
     """
-    policy, document = _parse(read_file(path), str(path), _POLICY, pointers=False)
+    document = read_document(read_file(path))
+    policy = _validated(document, str(path), _POLICY)
     problems = []
     if path.parent.name != policy.name:
         message = f"is '{policy.name}' in the folder '{path.parent.name}'; make the two the same"
@@ -113,8 +113,8 @@ def _encoded(content: bytes | str) -> bytes:
     return content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
 
 
-def _parse(content: bytes | str, file: str, kind: TypeAdapter[T], pointers: bool) -> tuple[T, Document]:
-    document = read_document(_encoded(content))
+def _validated(document: Document, file: str, kind: TypeAdapter[T]) -> T:
+    pointers = kind is _POINTERS
     faults = list(document.faults)
     result: T | None = None
     if isinstance(document.data, Mapping):
@@ -128,7 +128,6 @@ def _parse(content: bytes | str, file: str, kind: TypeAdapter[T], pointers: bool
         faults.append(Fault(1, (), f"the file has to be a group of keys; start with '{example}'"))
     if faults or result is None:
         faults.sort(key=lambda fault: fault.line)
-        raise PolicyInvalid(
-            *(Problem(file, f.line, key_text(f.path), f.message) for f in faults[:MAX_PROBLEMS])
-        )
-    return result, document
+        told = [Problem(file, f.line, key_text(f.path), f.message) for f in faults[:MAX_PROBLEMS]]
+        raise PolicyInvalid(*told)
+    return result

@@ -69,27 +69,26 @@ def with_pointer(text: str, name: str, pointer: Pointer) -> str:
 
 def _edit(text: str, name: str, pointer: Pointer) -> str:
     root = yaml.compose(text, Loader=yaml.SafeLoader) if text.strip() else None
-    entry = _value(root, name)
-    if not isinstance(entry, MappingNode):
+    key, entry = _entry(root, name)
+    if key is None or not isinstance(entry, MappingNode):
         gap = "\n" if text and not text.endswith("\n") else ""
         return f"{text}{gap}{name}: {_flow(pointer)}\n"
     old = parse_pointers(text)[name]
-    active = _value(entry, "active")
+    active = _entry(entry, "active")[1]
     if active is not None and (old.shadow, old.canary) == (pointer.shadow, pointer.canary):
         return f"{text[: active.start_mark.index]}{pointer.active}{text[active.end_mark.index :]}"
     if entry.flow_style:
         return f"{text[: entry.start_mark.index]}{_flow(pointer)}{text[entry.end_mark.index :]}"
-    # A block begins on a line of its own: it becomes the rest of its key's line.
-    before = text[: entry.start_mark.index].rstrip()
-    return f"{before} {_flow(pointer)}{text[_end(entry) :]}"
+    return f"{text[: key.end_mark.index]}: {_flow(pointer)}{text[_end(entry) :]}"
 
 
-def _value(node: Node | None, key: str) -> Node | None:
+def _entry(node: Node | None, key: str) -> tuple[Node, Node] | tuple[None, None]:
+    """The key and the value of an entry."""
     if isinstance(node, MappingNode):
         for key_node, value in node.value:
             if isinstance(key_node, ScalarNode) and key_node.value == key:
-                return value  # type: ignore[no-any-return]
-    return None
+                return key_node, value
+    return None, None
 
 
 def _end(node: Node) -> int:

@@ -179,8 +179,8 @@ def test_a_url_is_taken_apart_once() -> None:
         "127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "017700000001",
         "0", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:127.0.0.1]",
         "[::127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[2001::1]", "[fe80::1%25eth0]", "[fd00:ec2::254]",
-        "169.254.169.254", "0xa9fea9fe", "2852039166", "10.0.0.1", "192.168.0.1", "100.64.0.1", "①②⑦.⓪.⓪.①", "127。0。0。1",
-        "127.0.0.1.",
+        "169.254.169.254", "0xa9fea9fe", "2852039166", "10.0.0.1", "192.168.0.1", "100.64.0.1",
+        "①②⑦.⓪.⓪.①", "127。0。0。1", "127.0.0.1.",
     ],
 )  # fmt: skip
 def test_no_spelling_reaches_a_private_address(
@@ -230,7 +230,10 @@ def test_a_name_that_does_not_resolve_may_resolve_later(failure: Exception) -> N
     def resolver(host: str, port: int) -> list[str]:
         raise failure
 
-    with GuardedClient(LOOPBACK, 5, resolver) as client, pytest.raises(FetchFailed, match="cannot be resolved"):
+    with (
+        GuardedClient(LOOPBACK, 5, resolver) as client,
+        pytest.raises(FetchFailed, match="cannot be resolved"),
+    ):
         client.get("http://images.test/", 100)
 
 
@@ -397,9 +400,11 @@ def test_tls_verifies_the_host_name_though_the_connection_goes_to_an_address(tmp
                 assert client.get(f"https://images.test:{server.server_port}/ok", 100) == b"image"
                 with pytest.raises(FetchFailed, match="certificate is not valid"):
                     client.get(f"https://other.test:{server.server_port}/ok", 100)
-            with GuardedClient(LOOPBACK, 5, resolver, httpcore2.default_ssl_context()) as client:
-                with pytest.raises(FetchFailed, match="certificate is not valid"):
-                    client.get(f"https://images.test:{server.server_port}/ok", 100)
+            with (
+                GuardedClient(LOOPBACK, 5, resolver, httpcore2.default_ssl_context()) as client,
+                pytest.raises(FetchFailed, match="certificate is not valid"),
+            ):
+                client.get(f"https://images.test:{server.server_port}/ok", 100)
         finally:
             server.shutdown()
             thread.join()

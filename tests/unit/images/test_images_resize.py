@@ -26,7 +26,9 @@ def sizes() -> list[tuple[int, int]]:
     return [*drawn, (1, 1), (224, 224), (225, 224), (224, 301), (223, 449), (1, 30), (32, 1), (640, 20)]
 
 
-@pytest.mark.parametrize(("resize", "crop"), [(224, 224), (256, 224), (336, 335), (97, 64), (64, 97), (50, 51)])
+@pytest.mark.parametrize(
+    ("resize", "crop"), [(224, 224), (256, 224), (336, 335), (97, 64), (64, 97), (50, 51)]
+)
 def test_equals_the_clip_processor_bit_for_bit(resize: int, crop: int) -> None:
     processor = CLIPImageProcessorPil(
         size={"shortest_edge": resize}, crop_size={"height": crop, "width": crop}
