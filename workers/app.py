@@ -5,6 +5,7 @@ prefetch limit of its own: however many bulk messages wait, they never take the 
 """
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,9 @@ VISIBILITY_TIMEOUT = 120
 
 #: Bulk messages in hand at once. Each may carry many images, so few are enough to keep the model busy.
 BULK_MESSAGES = 4
+
+#: Seconds before a message goes back that Redis did not let us deal with; it may be the next to be taken.
+GIVE_BACK_DELAY = 1.0
 
 
 class BulkConsumer(bootsteps.ConsumerStep):  # type: ignore[misc]
@@ -66,9 +70,6 @@ def make_app(settings: Settings, handle: Callable[[Any], None], slots: int) -> C
         task_default_queue=QUEUES[Priority.INTERACTIVE],
         task_queues=[Queue(QUEUES[Priority.INTERACTIVE])],
         task_acks_late=True,
-        # A task that raises was not dealt with: its message goes back. The ledger ends what never works.
-        task_acks_on_failure_or_timeout=False,
-        task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
         worker_enable_remote_control=False,
         worker_send_task_events=False,
@@ -88,11 +89,26 @@ def make_app(settings: Settings, handle: Callable[[Any], None], slots: int) -> C
     )
     app.steps["consumer"].add(BulkConsumer)
 
+    # Any arguments: a message with the wrong ones is to become a dead letter, not an error of Celery's.
     @app.task(name=TASK)  # type: ignore[untyped-decorator]
-    def check(event: Any) -> None:
+    def check(*args: Any, **kwargs: Any) -> None:
         try:
-            handle(event)
+            handle(_argument(args, kwargs))
         except WorkerStopping as error:
+            raise Reject(str(error), requeue=True) from error
+        except Exception as error:
+            # Redis failed, so the message was not dealt with. Celery would drop it: a task that raises is done.
+            log.warning("a message goes back to the queue: %s: %s", type(error).__name__, error)
+            time.sleep(GIVE_BACK_DELAY)
             raise Reject(str(error), requeue=True) from error
 
     return app
+
+
+def _argument(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The task's one argument; anything else as a list, which is no event."""
+    if len(args) == 1 and not kwargs:
+        return args[0]
+    if not args and kwargs.keys() == {"event"}:
+        return kwargs["event"]
+    return [*args, kwargs]

@@ -1,5 +1,6 @@
 """The worker's HTTP side: `/metrics`, `/ready` (may it get events?), `/live` (must it be restarted?)."""
 
+import logging
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
 from threading import Thread
@@ -9,6 +10,8 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from moderator.errors import SettingsError
+
+log = logging.getLogger(__name__)
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -55,7 +58,11 @@ class HealthServer:
             if path not in checks:
                 respond("404 Not Found", [("Content-Type", "text/plain")])
                 return [b"try /metrics, /ready or /live\n"]
-            good = checks[path]()
+            try:
+                good = checks[path]()
+            except Exception as error:  # whatever it is that does not answer
+                log.warning("%s: %s: %s", path, type(error).__name__, error)
+                good = False
             respond("200 OK" if good else "503 Service Unavailable", [("Content-Type", "text/plain")])
             return [b"yes\n" if good else b"no\n"]
 

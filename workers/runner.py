@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event as Flag
 
 import torch
 from celery import Celery, signals
@@ -71,6 +72,7 @@ class Worker:
         pipeline = Pipeline(self._moderator, self._batcher, self._ledger, self._metrics, decoders)
         self._handler = Handler(pipeline.process, dead_letters, self._metrics, width=self._slots)
         self._consuming = False
+        self._stopping = Flag()
         signals.worker_ready.connect(self._on_ready)
         signals.worker_shutting_down.connect(self._on_stop)
 
@@ -107,14 +109,14 @@ class Worker:
     def _consume(self) -> None:
         """Run Celery's worker, and run it again if it dies: a restart of Redis can kill it."""
         while True:
-            app = make_app(self._settings, self._handler.handle, self._slots)
-            code = self._run_celery(app)
-            if code is not None:
+            self._run_celery(make_app(self._settings, self._handler.handle, self._slots))
+            # Celery logs what kills it and returns as if it had been told to stop.
+            if self._stopping.is_set():
                 return
-            time.sleep(RESTART_DELAY)
+            log.warning("the Celery consumer died; starting it again")
+            self._stopping.wait(RESTART_DELAY)
 
-    def _run_celery(self, app: Celery) -> int | None:
-        """Returns the exit code of a stop on request, None if Celery died."""
+    def _run_celery(self, app: Celery) -> None:
         worker = app.Worker(
             pool="threads",
             concurrency=self._slots + BULK_MESSAGES,
@@ -126,18 +128,15 @@ class Worker:
         )
         try:
             worker.start()
-        except Exception:
-            log.exception("the Celery consumer died; starting it again")
-            return None
         finally:
             self._consuming = False
-        return int(worker.exitcode or 0)
 
     def _on_ready(self, **_: object) -> None:
         self._consuming = True
 
     def _on_stop(self, **_: object) -> None:
         self._consuming = False
+        self._stopping.set()
         self._handler.stop()
 
     def _ready(self) -> bool:

@@ -53,8 +53,8 @@ class DeadLetters:
         return int(self._redis.zcard(names.DEAD_LETTERS))
 
     def __iter__(self) -> Iterator[DeadLetter]:
-        """Oldest first."""
-        for key, _ in self._redis.zscan_iter(names.DEAD_LETTERS):
+        """Oldest first; those of when it was called."""
+        for key in self._redis.zrange(names.DEAD_LETTERS, 0, -1):
             letter = self.get(key.decode())
             if letter is not None:
                 yield letter
@@ -101,6 +101,7 @@ class DeadLetters:
             "died_at": now,
         }
         with self._redis.pipeline(transaction=True) as pipe:
+            pipe.delete(names.DEAD_LETTER_PREFIX + key)
             pipe.hset(names.DEAD_LETTER_PREFIX + key, mapping={**facts, **fields})
             pipe.zadd(names.DEAD_LETTERS, {key: now})
             pipe.execute()
@@ -115,17 +116,22 @@ class DeadLetters:
             QueueUnavailable: Redis cannot be reached; the dead letter is still there.
         """
         if letter.webhook is not None and letter.raw is not None:
-            self._outbox.add(letter.key.removeprefix(WEBHOOK_KEY_PREFIX), letter.webhook, letter.raw)
+            with self._redis.pipeline(transaction=True) as pipe:
+                self._outbox.add(pipe, letter.key.removeprefix(WEBHOOK_KEY_PREFIX), letter.webhook, letter.raw)
+                _forget(pipe, letter)
+                pipe.execute()
         elif letter.event is not None:
-            self._redis.delete(names.VERDICT_PREFIX + letter.key)
-            self._ledger.accept(letter.event.model_dump(mode="json", exclude_none=True))
+            self._ledger.replay(letter.event, forget=lambda pipe: _forget(pipe, letter))
         else:
             raise EventInvalid(f"{letter.key} is no event: fix what sends such messages, then drop it")
-        self.drop(letter)
 
     def drop(self, letter: DeadLetter) -> None:
         """Forget a dead letter."""
         with self._redis.pipeline(transaction=True) as pipe:
-            pipe.zrem(names.DEAD_LETTERS, letter.key)
-            pipe.delete(names.DEAD_LETTER_PREFIX + letter.key)
+            _forget(pipe, letter)
             pipe.execute()
+
+
+def _forget(pipe: Redis, letter: DeadLetter) -> None:
+    pipe.zrem(names.DEAD_LETTERS, letter.key)
+    pipe.delete(names.DEAD_LETTER_PREFIX + letter.key)

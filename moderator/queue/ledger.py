@@ -8,8 +8,10 @@ and the events of a dead worker come back the same way.
 Each change is one Lua script, so it happens whole or not at all. Times are the Redis server's.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -79,17 +81,40 @@ class Ledger:
             QueueUnavailable: Redis cannot be reached or refuses to write; nothing was accepted.
         """
         events = parse_message(body)
-        queue = names.QUEUES[events[0].priority]
-        pairs = [part for event in events for part in (event.key, event.model_dump_json())]
-        args = [names.RECORD_PREFIX, names.VERDICT_PREFIX, encode_message(body, queue), self._lease, *pairs]
         try:
-            answers = self._accept(keys=[names.PENDING, queue], args=args)
+            answers = self._run_accept(body, events)
         except RedisError as error:
             raise QueueUnavailable(
                 f"Redis did not accept the event ({error}); nothing is on the queue. Check MODERATOR_REDIS_URL "
                 "and that the server runs, then submit again: the same id is accepted once"
             ) from error
         return [(event, Acceptance(a.decode())) for event, a in zip(events, answers, strict=True)]
+
+    def replay(self, event: Event, *, forget: Callable[[Redis], None]) -> None:
+        """Withdraw the verdict of an event and accept it again.
+
+        Args:
+            event: the event.
+            forget: adds to the same transaction what goes with the old verdict. In two steps, a worker that
+                is quick to fail again would have its new dead letter forgotten.
+
+        Raises:
+            QueueUnavailable: Redis cannot be reached; nothing has changed.
+        """
+        try:
+            with self._redis.pipeline(transaction=True) as pipe:
+                pipe.delete(names.VERDICT_PREFIX + event.key)
+                forget(pipe)
+                self._run_accept(event.model_dump(mode="json", exclude_none=True), [event], pipe)
+                pipe.execute()
+        except RedisError as error:
+            raise QueueUnavailable(f"Redis did not take {event.key} back ({error}); try again") from error
+
+    def _run_accept(self, body: dict[str, Any], events: list[Event], client: Redis | None = None) -> Any:
+        queue = names.QUEUES[events[0].priority]
+        pairs = [part for event in events for part in (event.key, event.model_dump_json())]
+        args = [names.RECORD_PREFIX, names.VERDICT_PREFIX, encode_message(body, queue), self._lease, *pairs]
+        return self._accept(keys=[names.PENDING, queue], args=args, client=client)
 
     def claim(self, event: Event) -> Claim | Literal["answered", "busy"]:
         """Take an event for processing; `answered`/`busy` if it has its verdict or another worker is at it."""
@@ -115,6 +140,9 @@ class Ledger:
         Returns the seconds since the event was accepted, or None if it had a verdict already: then nothing changed.
         """
         key = event.key
+        body = verdict.model_dump_json()
+        # Its own for each verdict: the delivery of an earlier one, of before a replay, does not get mixed up with it.
+        delivery = f"{key}#{sha256(body.encode()).hexdigest()[:12]}"
         answer = self._publish(
             keys=[
                 names.PENDING,
@@ -124,17 +152,18 @@ class Ledger:
                 names.DEAD_LETTERS,
                 names.DEAD_LETTER_PREFIX + key,
                 names.WEBHOOKS,
-                names.WEBHOOK_PREFIX + key,
+                names.WEBHOOK_PREFIX + delivery,
             ],
             args=[
                 key,
-                verdict.model_dump_json(),
+                body,
                 max(1, round(ttl)),
                 stream_length,
                 dead.type if dead else "",
                 dead.message if dead else "",
                 event.reply.webhook or "",
                 event.model_dump_json(),
+                delivery,
             ],
         )
         return float(answer[1]) if answer[0] else None
@@ -147,16 +176,20 @@ class Ledger:
         """Put overdue events that are not on the queue back on it; returns how many. Safe from many workers."""
         oldest: list[Any] = []
         for queue in names.QUEUES.values():
-            accepted = self.oldest_accepted(queue)
-            oldest += [queue, "" if accepted is None else accepted]
+            queued = self._oldest(queue, "queued_at")
+            oldest += [queue, "" if queued is None else queued]
         found = self._overdue(
             keys=[names.PENDING], args=[names.RECORD_PREFIX, self._lease, SWEEP_SIZE, *oldest]
         )
         count = 0
-        for key, due, event, queue in zip(found[::4], found[1::4], found[2::4], found[3::4], strict=True):
+        for key, due, queue in zip(found[::3], found[1::3], found[2::3], strict=True):
+            record = names.RECORD_PREFIX + key.decode()
+            event = self._redis.hget(record, "event")
+            if event is None:  # answered meanwhile
+                continue
             body = Event.model_validate_json(event).model_dump(mode="json", exclude_none=True)
             count += self._requeue(
-                keys=[names.PENDING, names.RECORD_PREFIX + key.decode(), queue],
+                keys=[names.PENDING, record, queue],
                 args=[key, due, encode_message(body, queue.decode()), self._lease],
             )
         return count
@@ -166,6 +199,10 @@ class Ledger:
 
         A message that came past the ledger has no such time; 0 stands for it.
         """
+        return self._oldest(queue, "accepted_at")
+
+    def _oldest(self, queue: str, field: str) -> float | None:
+        """A time in the record of the oldest message on a queue; see `oldest_accepted`."""
         message = self._redis.lindex(queue, -1)
         if message is None:
             return None
@@ -173,8 +210,8 @@ class Ledger:
             event = parse_message(decode_message(message))[0]
         except EventInvalid:
             return 0.0
-        accepted = self._redis.hget(names.RECORD_PREFIX + event.key, "accepted_at")
-        return float(accepted) if accepted else 0.0
+        value = self._redis.hget(names.RECORD_PREFIX + event.key, field)
+        return float(value) if value else 0.0
 
     def pending(self) -> int:
         """How many accepted events have no verdict yet."""

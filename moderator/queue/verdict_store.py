@@ -92,8 +92,10 @@ class VerdictStore:
                 group, consumer, {names.VERDICTS: position}, count=READ_SIZE, block=round(BLOCK * 1000)
             )
             entries = list(_entries(answer))
-            if position == "0" and not entries:
-                position = ">"
+            # Back to our own ones whenever nothing is new: a broken connection can lose an answer on its way,
+            # and what stood in it counts as given to us.
+            if not entries:
+                position = ">" if position == "0" else "0"
             for entry, fields in entries:
                 # An entry may have been trimmed while it was in hand.
                 if fields:

@@ -28,7 +28,7 @@ return {due[1], fields[1] or '', fields[2] or '', attempt}
 
 @dataclass(frozen=True)
 class Delivery:
-    """A verdict on its way to a webhook."""
+    """A verdict on its way to a webhook. `key` is the event's key, `#` and a digest of the verdict."""
 
     key: str
     url: str
@@ -58,13 +58,10 @@ class WebhookOutbox:
         key, url, body, attempt = answer
         return Delivery(key.decode(), url.decode(), body, int(attempt))
 
-    def add(self, key: str, url: str, body: str) -> None:
-        """Deliver a verdict, from the first try on."""
-        seconds, micros = self._redis.time()
-        with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(names.WEBHOOK_PREFIX + key, mapping={"url": url, "body": body, "attempts": 0})
-            pipe.zadd(names.WEBHOOKS, {key: seconds + micros / 1e6})
-            pipe.execute()
+    def add(self, pipe: Redis, key: str, url: str, body: str) -> None:
+        """Deliver a verdict, from the first try on; part of a transaction."""
+        pipe.hset(names.WEBHOOK_PREFIX + key, mapping={"url": url, "body": body, "attempts": 0})
+        pipe.zadd(names.WEBHOOKS, {key: 0})
 
     def done(self, delivery: Delivery) -> None:
         """The delivery was made, or given up: forget it."""

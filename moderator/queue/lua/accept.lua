@@ -13,7 +13,7 @@ for i = 5, #ARGV, 2 do
     answers[#answers + 1] = 'pending'
   else
     redis.call('HSET', record, 'event', ARGV[i + 1], 'queue', KEYS[2], 'state', 'queued', 'attempts', 0,
-      'accepted_at', string.format('%.6f', now))
+      'accepted_at', string.format('%.6f', now), 'queued_at', string.format('%.6f', now))
     redis.call('ZADD', KEYS[1], now + tonumber(ARGV[4]), ARGV[i])
     answers[#answers + 1] = 'accepted'
     new = new + 1

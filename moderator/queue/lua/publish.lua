@@ -1,7 +1,7 @@
 -- Keep and publish a verdict and close the event, in one step; a second verdict for the event changes nothing.
 -- KEYS: pending, record, verdict, stream, dead letters, dead letter, webhooks, webhook.
 -- ARGV: key, verdict, time to live (s), stream length, error type ("" = no dead letter), error message,
---       webhook URL ("" = none), event.
+--       webhook URL ("" = none), event, delivery key.
 -- Returns {1, seconds since the event was accepted} or {0}.
 if redis.call('EXISTS', KEYS[3]) == 1 then return {0} end
 local time = redis.call('TIME')
@@ -17,7 +17,7 @@ if ARGV[5] ~= '' then
 end
 if ARGV[7] ~= '' then
   redis.call('HSET', KEYS[8], 'url', ARGV[7], 'body', ARGV[2], 'attempts', 0)
-  redis.call('ZADD', KEYS[7], now, ARGV[1])
+  redis.call('ZADD', KEYS[7], now, ARGV[9])
 end
 redis.call('DEL', KEYS[2])
 redis.call('ZREM', KEYS[1], ARGV[1])

@@ -3,7 +3,8 @@
 local due = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not due or due ~= ARGV[2] then return 0 end
 local time = redis.call('TIME')
-redis.call('HSET', KEYS[2], 'state', 'queued')
-redis.call('ZADD', KEYS[1], tonumber(time[1]) + tonumber(time[2]) / 1000000 + tonumber(ARGV[4]), ARGV[1])
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+redis.call('HSET', KEYS[2], 'state', 'queued', 'queued_at', string.format('%.6f', now))
+redis.call('ZADD', KEYS[1], now + tonumber(ARGV[4]), ARGV[1])
 redis.call('LPUSH', KEYS[3], ARGV[3])
 return 1

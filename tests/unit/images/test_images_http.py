@@ -105,6 +105,7 @@ def server() -> Iterator[ThreadingHTTPServer]:
         server.daemon_threads = True
         server.block_on_close = False
         server.seen = []  # type: ignore[attr-defined]
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server

@@ -1,0 +1,120 @@
+"""What the benchmarks share: test photographs, a randomly initialised CLIP, a running service."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from moderator.cli.demo import PHOTOGRAPHS
+from moderator.policies.loader import load_policy
+from moderator.queue.server import EmbeddedServer, free_port
+
+POLICIES = Path(__file__).parent.parent / "policies"
+#: The prompts of the classic recipe: first the unsafe ones, then the safe ones.
+CLASSIC = load_policy(POLICIES / "classic" / "1.yaml")
+
+
+def classic_prompts() -> tuple[list[str], list[str]]:
+    """The classic policy's unsafe and safe prompts."""
+    category = next(iter(CLASSIC.categories.values()))
+    return list(category.unsafe), [*CLASSIC.safe, *category.safe]
+
+
+def make_photographs(folder: Path, count: int, size: int = 1024, seed: int = 0) -> list[Path]:
+    """Write `count` different JPEG files whose longer side has `size` pixels: crops and mirrorings of real photographs."""
+    random = np.random.default_rng(seed)
+    sources = [Image.open(path).convert("RGB") for path in sorted(PHOTOGRAPHS.glob("*.jpg"))]
+    files = []
+    for number in range(count):
+        image = sources[number % len(sources)]
+        width, height = image.size
+        share = random.uniform(0.7, 1.0)
+        left, top = (random.uniform(0, 1 - share) * side for side in image.size)
+        image = image.crop((int(left), int(top), int(left + share * width), int(top + share * height)))
+        if random.random() < 0.5:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        ratio = size / max(image.size)
+        image = image.resize((round(image.width * ratio), round(image.height * ratio)), Image.Resampling.BICUBIC)
+        path = folder / f"{number:04}.jpg"
+        image.save(path, quality=90)
+        files.append(path)
+    return files
+
+
+def make_clip(folder: Path, config: CLIPConfig | None = None, seed: int = 0) -> Path:
+    """Save a randomly initialised CLIP (default: the true ViT-B/32) with a byte-level tokenizer; returns the folder."""
+    torch.manual_seed(seed)
+    config = config or CLIPConfig()
+    letters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    config.text_config.bos_token_id = vocabulary["<|startoftext|>"]
+    config.text_config.eos_token_id = config.text_config.pad_token_id = vocabulary["<|endoftext|>"]
+    CLIPModel(config).save_pretrained(folder)
+    CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77).save_pretrained(folder)
+    size = config.vision_config.image_size
+    CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size}).save_pretrained(
+        folder
+    )
+    return folder
+
+
+@contextmanager
+def service(folder: Path, **settings: str) -> Iterator[tuple[str, int]]:
+    """A server and a worker; yields the Redis URL and the port of the worker's metrics."""
+    port = free_port()
+    with EmbeddedServer(folder / "redis") as server:
+        environment = {
+            **os.environ,
+            "MODERATOR_REDIS_URL": server.url,
+            "MODERATOR_METRICS_PORT": str(port),
+            "MODERATOR_FETCH_ROOTS": str(folder),
+            "MODERATOR_CACHE": str(folder / "cache"),
+            **{f"MODERATOR_{name.upper()}": value for name, value in settings.items()},
+        }
+        log = folder / "worker.log"
+        with log.open("wb") as output:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "moderator", "worker"], env=environment, stdout=output, stderr=output
+            )
+        try:
+            deadline = time.monotonic() + 300
+            while True:
+                if worker.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the worker did not start:\n{log.read_text()}")
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5).close()
+                    break
+                except OSError:
+                    time.sleep(0.1)
+            yield server.url, port
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            worker.wait(60)
+
+
+def print_result(result: dict[str, object]) -> None:
+    """The last line: figures for a program."""
+    print(json.dumps(result))
+
+
+def cpu_flags() -> str:
+    """The vector instructions of this CPU that matter for speed."""
+    wanted = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8")
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split()
+    except (OSError, IndexError):
+        return "unknown"
+    return " ".join(flag for flag in wanted if flag in flags) or "none of note"
