@@ -14,6 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import Punctuation, Sequence, Whitespace
+from tokenizers.trainers import BpeTrainer
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
@@ -54,21 +58,36 @@ def make_photographs(folder: Path, count: int, size: int = 1024, seed: int = 0) 
 
 
 def make_clip(folder: Path, config: CLIPConfig | None = None, seed: int = 0) -> Path:
-    """Save a randomly initialised CLIP (default: the true ViT-B/32) with a byte-level tokenizer; returns the folder."""
+    """Save a randomly initialised CLIP (default: the true ViT-B/32) and a tokenizer; returns the folder."""
     torch.manual_seed(seed)
     config = config or CLIPConfig()
-    letters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
-    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    tokens, merges = _byte_pairs()
     vocabulary = {token: number for number, token in enumerate(tokens)}
     config.text_config.bos_token_id = vocabulary["<|startoftext|>"]
     config.text_config.eos_token_id = config.text_config.pad_token_id = vocabulary["<|endoftext|>"]
     CLIPModel(config).save_pretrained(folder)
-    CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77).save_pretrained(folder)
+    CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77).save_pretrained(folder)
     size = config.vision_config.image_size
     CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size}).save_pretrained(
         folder
     )
     return folder
+
+
+def _byte_pairs() -> tuple[list[str], list[tuple[str, str]]]:
+    """A vocabulary learnt from the prompts of our policies: as with CLIP's own, a usual word is one token."""
+    letters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
+    trainer = BpeTrainer(
+        vocab_size=2000, initial_alphabet=letters, end_of_word_suffix="</w>", min_frequency=1, show_progress=False
+    )
+    tokenizer = Tokenizer(BPE(end_of_word_suffix="</w>"))
+    tokenizer.pre_tokenizer = Sequence([Whitespace(), Punctuation()])
+    policies = [load_policy(path) for path in POLICIES.glob("*/*.yaml")]
+    prompts = [p for policy in policies for c in policy.categories.values() for p in (*c.unsafe, *c.safe, *policy.safe)]
+    tokenizer.train_from_iterator([prompt.lower() for prompt in prompts], trainer)
+    learnt = json.loads(tokenizer.to_str())["model"]
+    tokens = sorted({*learnt["vocab"], *letters, *(f"{letter}</w>" for letter in letters)})
+    return [*tokens, "<|startoftext|>", "<|endoftext|>"], [tuple(pair) for pair in learnt["merges"]]
 
 
 @contextmanager

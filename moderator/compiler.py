@@ -1,15 +1,14 @@
 """Compiles policies: embeds each prompt once, and remembers it in memory and on disk.
 
-A compiled policy depends on the encoder's identity and the policy's digest alone, so it is cached under the
-two and never goes stale.
+A compiled policy depends on the encoder's identity and precision and on the policy's digest alone, so it is
+cached under these and never goes stale.
 """
 
 import json
 import logging
-import os
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from threading import Lock
+from uuid import uuid4
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -17,7 +16,7 @@ from safetensors.numpy import save
 
 from moderator.encoders.base import Embeddings, Encoder
 from moderator.errors import EmbeddingInvalid
-from moderator.policies.schema import Policy
+from moderator.policies.schema import Policy, fill
 from moderator.scoring.judge import CompiledPolicy
 from moderator.scoring.layout import lay_out
 
@@ -34,7 +33,7 @@ class Compiler:
 
     def __init__(self, encoder: Encoder, cache: Path) -> None:
         self._encoder = encoder
-        self._folder = cache / encoder.identity.key
+        self._folder = cache / f"{encoder.identity.key}-{encoder.dtype}"
         self._compiled: dict[str, CompiledPolicy] = {}
         # Versions of a policy share most prompts: (templates, prompt) -> vector, over all policies.
         self._prompts: dict[tuple[tuple[str, ...], str], Embeddings] = {}
@@ -76,7 +75,7 @@ class Compiler:
         """
         new = [prompt for prompt in prompts if (templates, prompt) not in self._prompts]
         if new:
-            texts = [template.replace("{}", prompt) for prompt in new for template in templates]
+            texts = [fill(template, prompt) for prompt in new for template in templates]
             rows = self._encoder.embed_texts(texts).reshape(len(new), len(templates), -1).mean(axis=1)
             rows /= np.linalg.norm(rows, axis=1, keepdims=True)
             if not np.isfinite(rows).all():
@@ -94,7 +93,8 @@ class Compiler:
         except (SafetensorError, OSError, ValueError) as error:
             log.warning("compiled policy %s is broken (%s): compiling it anew", path, error)
             return None
-        fits = tuple(kept) == prompts and matrix.shape == (len(prompts), self._encoder.dimension)
+        shape = len(prompts), self._encoder.dimension
+        fits = kept == list(prompts) and matrix.shape == shape and matrix.dtype == np.float32
         return matrix if fits and np.isfinite(matrix).all() else None
 
     def _write(self, path: Path, prompts: tuple[str, ...], matrix: Embeddings) -> None:
@@ -102,8 +102,11 @@ class Compiler:
         data = save({"matrix": matrix}, metadata={"prompts": json.dumps(prompts)})
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with NamedTemporaryFile(dir=self._folder, delete=False) as file:
-                file.write(data)
-            os.replace(file.name, path)
+            new = path.with_name(f".{path.name}.{uuid4().hex}")
+            try:
+                new.write_bytes(data)
+                new.replace(path)
+            finally:
+                new.unlink(missing_ok=True)
         except OSError as error:
             log.warning("cannot keep the compiled policy at %s: %s", path, error)

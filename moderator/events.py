@@ -12,6 +12,13 @@ from moderator.errors import EventInvalid
 #: Bounds on what a message may carry, in characters.
 MAX_ID = 256
 MAX_METADATA = 16_384
+#: Levels of nesting in metadata. What is written as JSON has to be read again, and readers give up at some depth.
+MAX_DEPTH = 32
+#: Images of a bulk event. Each becomes an event, with a copy of the metadata.
+MAX_IMAGES = 1000
+#: What is told of a message that is no event: its problems, and characters of each.
+MAX_PROBLEMS = 5
+MAX_PROBLEM = 200
 
 
 def event_key(source: str, id: str) -> str:
@@ -70,8 +77,12 @@ class Event(BaseModel):
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
-        if self.metadata and len(json.dumps(self.metadata)) > MAX_METADATA:
+        if _deeper_than(MAX_DEPTH, self.metadata):
+            raise ValueError(f"metadata is nested more than {MAX_DEPTH} levels deep")
+        text = json.dumps(self.metadata, ensure_ascii=False)
+        if len(text) > MAX_METADATA:
             raise ValueError(f"metadata is larger than {MAX_METADATA} characters")
+        text.encode()  # a lone surrogate is a ValueError here; later it could not be written down
         return self
 
     @property
@@ -97,7 +108,11 @@ def parse_message(body: Any) -> list[Event]:
             return [Event.model_validate(body)]
         if not isinstance(images, list) or not images:
             raise EventInvalid("images: give a list of at least one image reference")
-        if not isinstance(body.get("id"), str):
+        if len(images) > MAX_IMAGES:
+            raise EventInvalid(f"images: {len(images)} are more than {MAX_IMAGES}; send several messages")
+        if "image" in body:
+            raise EventInvalid("image: this is a bulk event; give image or images, not both")
+        if not isinstance(body.get("id"), str) or not body["id"]:
             raise EventInvalid("id: a bulk event needs one; the verdicts are named after it")
         common = {key: value for key, value in body.items() if key != "images"}
         common.setdefault("priority", Priority.BULK)
@@ -106,5 +121,21 @@ def parse_message(body: Any) -> list[Event]:
             for n, image in enumerate(images)
         ]
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'event'}: {e['msg']}" for e in error.errors())
-        raise EventInvalid(f"not an event: {problems}") from error
+        raise EventInvalid(f"not an event: {_problems(error)}") from error
+
+
+def _problems(error: ValidationError) -> str:
+    """The first problems of a message. Keys come from the message, so they are bounded and made printable."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    told = [f"{'.'.join(map(str, e['loc'])) or 'event'}: {e['msg']}" for e in found[:MAX_PROBLEMS]]
+    told = ["".join(c if c.isprintable() else "?" for c in text[:MAX_PROBLEM]) for text in told]
+    more = len(found) - len(told)
+    return "; ".join(told) + (f"; and {more} more" if more else "")
+
+
+def _deeper_than(levels: int, value: JsonValue) -> bool:
+    """Whether lists and objects are nested more than so many levels deep."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_deeper_than(levels - 1, item) for item in inner)

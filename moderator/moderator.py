@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 
 import numpy as np
@@ -95,6 +96,7 @@ class Moderator:
         # Paths given to `check` are the caller's own: any of them may be read.
         self._local = Fetcher(self.settings.model_copy(update={"fetch_roots": (Path("/"),)}))
         self._compiler = Compiler(self.encoder, self.settings.cache)
+        self._model_in_use = Lock()  # an encoder's image tower is called from one thread at a time
         self._limits = DecodeLimits.from_settings(self.settings)
         self._model = ModelFacts(
             id=self.encoder.identity.id,
@@ -137,7 +139,8 @@ class Moderator:
                 pool, (lambda image: self._open(image, reference)), images, 4 * self.max_batch
             ):
                 batch.append(item)
-                frames += 0 if item.prepared is None else len(item.prepared.pixels)
+                # A failure counts, too: otherwise a run of them would wait, and grow, until an image follows.
+                frames += 1 if item.prepared is None else len(item.prepared.pixels)
                 if frames >= self.max_batch:
                     yield from self._finish(batch)
                     batch, frames = [], 0
@@ -156,7 +159,8 @@ class Moderator:
     def embed(self, pixels: Pixels) -> Embeddings:
         """Embed frames, uint8 [n, size, size, 3] -> float32 [n, dimension], at most `max_batch` in one forward."""
         size = self.max_batch
-        parts = [self.encoder.embed_images(pixels[at : at + size]) for at in range(0, len(pixels), size)]
+        with self._model_in_use:
+            parts = [self.encoder.embed_images(pixels[at : at + size]) for at in range(0, len(pixels), size)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def select(self, reference: str, event_key: str) -> Selection:
@@ -260,6 +264,9 @@ class Moderator:
 
     def _finish(self, batch: "list[_Checked]") -> Iterator[Verdict]:
         ready = [item.prepared.pixels for item in batch if item.prepared is not None]
+        for item in batch:
+            if item.prepared is not None:
+                item.watch.lap("batch_wait")
         start = time.perf_counter()
         embeddings = self.embed(np.concatenate(ready)) if ready else None
         seconds = time.perf_counter() - start
@@ -270,7 +277,8 @@ class Moderator:
                 yield self.failed(item.event, item.error, item.watch)
                 continue
             count = len(item.prepared.pixels)
-            item.watch.lap("batch_wait")
+            # The lap also held the images before this one in the batch, and whoever reads the verdicts.
+            item.watch.lap("embed")
             item.watch.note("embed", seconds)
             try:
                 yield self.judge(item.event, item.prepared, embeddings[at : at + count], item.watch)
@@ -291,11 +299,11 @@ class _Checked:
 
 def _check_event(image: str | Path | bytes, policy: str) -> Event:
     """An event for an image that came past the queue: named after its path, so that verdicts can be told apart."""
-    name = "inline" if isinstance(image, bytes) else str(image)
+    # A file name need not be UTF-8; a verdict has to be.
+    name = "inline" if isinstance(image, bytes) else str(image).encode("utf-8", "replace").decode()
     # Constructed unchecked: a path may be longer than an event id, and nothing of this reaches Redis.
-    return Event.model_construct(
-        id=name, source=CHECK_SOURCE, policy=policy, image=ImageReference(path=name), metadata={}
-    )
+    reference = ImageReference.model_construct(path=name)
+    return Event.model_construct(id=name, source=CHECK_SOURCE, policy=policy, image=reference, metadata={})
 
 
 def _ahead(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterable[A], bound: int) -> Iterator[B]:

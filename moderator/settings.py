@@ -41,6 +41,7 @@ class Settings(BaseSettings):
     # --- queue
     redis_url: str = Field(
         "redis://localhost:6379/0",
+        repr=False,  # it may hold a password
         description="Redis or Valkey: `redis://`, `rediss://` (TLS), `unix://`, or "
         "`sentinel://host:port,host:port/service/db`.",
     )
@@ -145,3 +146,5 @@ def load_settings() -> Settings:
             f"MODERATOR_{'_'.join(str(p) for p in e['loc'][:1]).upper()}: {e['msg']}" for e in error.errors()
         ]
         raise SettingsError("settings are not valid:\n  " + "\n  ".join(lines)) from error
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"moderator.toml or .env cannot be read: {error}") from error

@@ -106,7 +106,8 @@ class Verdict(_Record):
     def top_category(self) -> str | None:
         """The category that decided: the most severe one, then the highest score."""
         severity = {Decision.ALLOW: 0, Decision.REVIEW: 1, Decision.BLOCK: 2, Decision.ERROR: 3}
-        ranked = sorted(
-            self.categories, key=lambda n: (severity[self.categories[n].decision], self.categories[n].score)
+        return max(
+            self.categories,
+            key=lambda n: (severity[self.categories[n].decision], self.categories[n].score),
+            default=None,
         )
-        return ranked[-1] if ranked else None

@@ -18,6 +18,7 @@ from moderator.events import Priority
 from moderator.queue.connection import celery_broker
 from moderator.queue.names import QUEUES, TASK
 from moderator.settings import Settings
+from workers.transport import tolerant_amqp
 
 log = logging.getLogger(__name__)
 
@@ -52,16 +53,21 @@ class BulkConsumer(bootsteps.ConsumerStep):  # type: ignore[misc]
         super().start(c)
 
 
-def make_app(settings: Settings, handle: Callable[[Any], None], slots: int) -> Celery:
+def make_app(
+    settings: Settings, handle: Callable[[Any], None], refuse: Callable[[Any], None], slots: int
+) -> Celery:
     """Make the Celery app of a worker.
 
     Args:
         settings: where Redis is.
         handle: called with the argument of each message, from `slots` + BULK_MESSAGES threads at most.
+        refuse: called with what is on the queue and is no Celery message.
         slots: interactive messages in hand at once.
     """
+    # Celery tells of each message that goes back with a traceback; `check` says in a line what matters.
+    logging.getLogger("celery.app.trace").setLevel(logging.ERROR)
     broker = celery_broker(settings.redis_url)
-    app = Celery("moderator", broker=broker.url, set_as_current=False)
+    app = Celery("moderator", broker=broker.url, set_as_current=False, amqp=tolerant_amqp(refuse))
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
@@ -90,10 +96,14 @@ def make_app(settings: Settings, handle: Callable[[Any], None], slots: int) -> C
     app.steps["consumer"].add(BulkConsumer)
 
     # Any arguments: a message with the wrong ones is to become a dead letter, not an error of Celery's.
-    @app.task(name=TASK)  # type: ignore[untyped-decorator]
-    def check(*args: Any, **kwargs: Any) -> None:
+    @app.task(name=TASK, bind=True)  # type: ignore[untyped-decorator]
+    def check(task: Any, *args: Any, **kwargs: Any) -> None:
         try:
-            handle(_argument(args, kwargs))
+            body = _argument(args, kwargs)
+            if isinstance(body, dict) and "images" not in body:
+                # An id that stays the same when the message comes again.
+                body = {"id": task.request.id, **body}
+            handle(body)
         except WorkerStopping as error:
             raise Reject(str(error), requeue=True) from error
         except Exception as error:

@@ -10,6 +10,7 @@ from moderator.errors import EventInvalid, WorkerStopping
 from moderator.events import Event, parse_message
 from moderator.metrics import Metrics
 from moderator.queue.dead_letters import DeadLetters
+from moderator.queue.names import TASK
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +43,7 @@ class Handler:
         try:
             events = parse_message(body)
         except EventInvalid as error:
-            self._metrics.count_failure(error)
-            key = self._dead_letters.bury_message(body, error)
-            log.warning("a message is no event; dead letter %s: %s", key, error)
+            self._bury(body, error)
             return
         if len(events) == 1:
             self._process(events[0])
@@ -54,6 +53,10 @@ class Handler:
         for future in futures:
             future.result()
 
+    def refuse(self, raw: Any) -> None:
+        """Bury what is on the queue and is no Celery message."""
+        self._bury(raw, EventInvalid(f"not a Celery message; call the task {TASK}, or use the client"))
+
     def stop(self) -> None:
         """Start no more images of bulk messages; those in hand are finished."""
         self._stopping.set()
@@ -61,6 +64,11 @@ class Handler:
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown(wait=True)
+
+    def _bury(self, body: Any, error: EventInvalid) -> None:
+        self._metrics.count_failure(error)
+        key = self._dead_letters.bury_message(body, error)
+        log.warning("a message is no event; dead letter %s: %s", key, error)
 
     def _process_unless_stopping(self, event: Event) -> None:
         if self._stopping.is_set():

@@ -5,10 +5,10 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Event as Flag
 
 import torch
 from celery import Celery, signals
+from kombu.asynchronous import set_event_loop
 from prometheus_client import CollectorRegistry
 
 from moderator.errors import QueueUnavailable
@@ -72,7 +72,7 @@ class Worker:
         pipeline = Pipeline(self._moderator, self._batcher, self._ledger, self._metrics, decoders)
         self._handler = Handler(pipeline.process, dead_letters, self._metrics, width=self._slots)
         self._consuming = False
-        self._stopping = Flag()
+        self._stopping = False
         signals.worker_ready.connect(self._on_ready)
         signals.worker_shutting_down.connect(self._on_stop)
 
@@ -109,14 +109,17 @@ class Worker:
     def _consume(self) -> None:
         """Run Celery's worker, and run it again if it dies: a restart of Redis can kill it."""
         while True:
-            self._run_celery(make_app(self._settings, self._handler.handle, self._slots))
+            self._run_celery(
+                make_app(self._settings, self._handler.handle, self._handler.refuse, self._slots)
+            )
             # Celery logs what kills it and returns as if it had been told to stop.
-            if self._stopping.is_set():
+            if self._stopping:
                 return
             log.warning("the Celery consumer died; starting it again")
-            self._stopping.wait(RESTART_DELAY)
+            time.sleep(RESTART_DELAY)
 
     def _run_celery(self, app: Celery) -> None:
+        set_event_loop(None)  # not the one of a consumer that died, with its timers
         worker = app.Worker(
             pool="threads",
             concurrency=self._slots + BULK_MESSAGES,
@@ -136,7 +139,7 @@ class Worker:
 
     def _on_stop(self, **_: object) -> None:
         self._consuming = False
-        self._stopping.set()
+        self._stopping = True
         self._handler.stop()
 
     def _ready(self) -> bool:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from base64 import b64decode
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -45,10 +46,7 @@ class WebhookSender:
         self._client = GuardedClient(settings.fetch_networks, settings.fetch_timeout)
         self._signer: Webhook | None = None
         if settings.webhook_secret is not None:
-            try:
-                self._signer = Webhook(settings.webhook_secret.get_secret_value())
-            except (ValueError, RuntimeError) as error:
-                raise SettingsError("MODERATOR_WEBHOOK_SECRET is not `whsec_` and base64") from error
+            self._signer = Webhook(_key(settings.webhook_secret.get_secret_value()))
 
     def send_due(self) -> None:
         """Make the deliveries that are due."""
@@ -94,3 +92,14 @@ class WebhookSender:
             )
             self._dead_letters.bury_delivery(delivery, error)
             self._outbox.done(delivery)
+
+
+def _key(secret: str) -> bytes:
+    """The key in a Standard Webhooks secret. The library would take the rest of a misspelt one for the key."""
+    try:
+        key = b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError as error:
+        raise SettingsError("MODERATOR_WEBHOOK_SECRET is not `whsec_` and base64") from error
+    if not key:
+        raise SettingsError("MODERATOR_WEBHOOK_SECRET is empty; give `whsec_` and 24 to 64 bytes in base64")
+    return key

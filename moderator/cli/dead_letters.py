@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from moderator.cli.output import console, print_json
+from moderator.cli.output import console, plain, print_json
 from moderator.client import Client
 from moderator.errors import DeadLetterNotFound, ModeratorError
 from moderator.queue.dead_letters import DeadLetter
@@ -20,7 +20,12 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, help="Most to show, newest first.")] = 50,
     json: Annotated[bool, typer.Option("--json", help="One dead letter per line, as JSON.")] = False,
 ) -> None:
-    """List dead letters, newest first."""
+    """List dead letters, newest first.
+
+    Example:
+
+      moderator dead-letters list --limit 10
+    """
     letters = Client().dead_letters
     newest = letters.newest(limit)
     if json:
@@ -31,14 +36,20 @@ def list_(
     for column in ("died", "key", "error", "message"):
         table.add_column(column, overflow="ellipsis", no_wrap=True)
     for letter in newest:
-        table.add_row(f"{letter.died_at:%Y-%m-%d %H:%M:%S}", letter.key, letter.error, letter.message)
+        died = f"{letter.died_at:%Y-%m-%d %H:%M:%S}"
+        table.add_row(died, plain(letter.key), letter.error, plain(letter.message))
     console.print(table)
     console.print(f"{len(newest)} of {len(letters)}", highlight=False)
 
 
 @app.command()
 def show(key: Annotated[str, typer.Argument(help="As `list` prints it.")]) -> None:
-    """Show one dead letter with its event, as JSON."""
+    """Show one dead letter with its event, as JSON.
+
+    Example:
+
+      moderator dead-letters show moderator:6f1c0e9a
+    """
     console.print_json(data=_record(_find(Client(), key)))
 
 
@@ -75,7 +86,12 @@ def replay(
 
 @app.command()
 def drop(keys: Annotated[list[str], typer.Argument(help="As `list` prints them.")]) -> None:
-    """Forget dead letters."""
+    """Forget dead letters.
+
+    Example:
+
+      moderator dead-letters drop moderator:6f1c0e9a
+    """
     client = Client()
     for key in keys:
         client.dead_letters.drop(_find(client, key))

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from moderator.verdicts import Decision, Verdict
 
@@ -45,24 +46,29 @@ def verdict_table(width: int | None = None) -> Table:
     return table
 
 
-def verdict_row(image: str, verdict: Verdict) -> Iterable[str]:
+def plain(text: str) -> Text:
+    """Text from outside (file names, ids, messages): neither markup nor control characters mean anything in it."""
+    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
+
+
+def verdict_row(image: str, verdict: Verdict) -> Iterable[str | Text]:
     """The cells of one verdict. `ms` is the time spent on it, without waiting in the queue."""
-    decision = f"[{COLOURS[verdict.decision]}]{verdict.decision}[/]"
+    decision = Text(verdict.decision, COLOURS[verdict.decision])
     milliseconds = sum(ms for stage, ms in verdict.timings_ms.items() if stage != "queue")
     if verdict.error is not None:
         reason = f"{verdict.error.type}: {verdict.error.message}"
-        return (image, decision, "", "", reason.replace("[", r"\["), "", f"{milliseconds:.0f}")
+        return (plain(image), decision, "", "", plain(reason), "", f"{milliseconds:.0f}")
     name = verdict.top_category
     assert name is not None
     assert verdict.policy is not None
     category = verdict.categories[name]
     prompt = category.top_prompts[0].prompt if category.top_prompts else ""
     return (
-        image,
+        plain(image),
         decision,
         name,
         f"{category.score:.2f}",
-        prompt,
+        plain(prompt),
         f"{verdict.policy.name}@{verdict.policy.version}",
         f"{milliseconds:.0f}",
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from moderator.cli.check import expand
-from moderator.cli.output import console, errors, print_json, verdict_row, verdict_table
+from moderator.cli.output import console, errors, plain, print_json, verdict_row, verdict_table
 from moderator.client import DEFAULT_SOURCE, Client
 from moderator.events import Event, Priority
 
@@ -52,7 +52,7 @@ def submit(
             if json:
                 print_json({"id": event.id, "source": event.source, "image": image})
             else:
-                console.print(f"{event.id}  {image}", highlight=False)
+                console.print(plain(f"{event.id}  {image}"), soft_wrap=True)
     if not wait:
         return
     table = verdict_table()

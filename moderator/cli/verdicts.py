@@ -3,8 +3,9 @@
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from moderator.cli.output import COLOURS, console, print_json
+from moderator.cli.output import COLOURS, console, plain, print_json
 from moderator.client import DEFAULT_SOURCE, Client
 from moderator.errors import VerdictTimeout
 from moderator.verdicts import Verdict
@@ -60,10 +61,10 @@ def _show(verdict: Verdict, json: bool) -> None:
         return
     reason = verdict.error.type if verdict.error else verdict.top_category
     score = "" if verdict.unsafe_score is None else f"{verdict.unsafe_score:.2f}"
-    colour = COLOURS[verdict.decision]
     console.print(
-        f"{verdict.created_at:%H:%M:%S}  [{colour}]{verdict.decision:6}[/]  {reason or '':14} {score:4}  "
-        f"{verdict.source}:{verdict.event_id}",
+        f"{verdict.created_at:%H:%M:%S} ",
+        Text(f"{verdict.decision:6} ", COLOURS[verdict.decision]),
+        plain(f"{reason or '':14} {score:4}  {verdict.source}:{verdict.event_id}"),
         highlight=False,
         soft_wrap=True,
     )

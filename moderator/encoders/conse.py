@@ -1,13 +1,17 @@
 """How a classifier and a text model become one embedding space, without any training. Pure mathematics.
 
-Two views of an image are added, both in the space of the text model:
+An image has two views, both in the space of the text model:
 
 - **ConSE** (Norouzi et al., 2014, "Zero-Shot Learning by Convex Combination of Semantic Embeddings"): the
   classifier's probabilities weigh the texts of the classes. Exact where one class fits the image.
 - **A linear map** from the classifier's last features to texts, fitted in closed form to its own weights:
   the row that detects a class has to be sent to that class's text (ridge regression, akin to Romera-Paredes
   and Torr, 2015, "An embarrassingly simple approach to zero-shot learning"). Sees what has no class of its
-  own, such as a posture or an object held to the mouth.
+  own, such as an object held to the mouth.
+
+Their mean is the embedding. Where they disagree, or where the classifier is unsure of everything, the mean is
+short; the missing length goes into one more coordinate, which is zero for every text. So an image that the
+model cannot make sense of is similar to no text, instead of to a random one.
 
 Sentence embeddings share a large common part; the mean over the class texts is taken off everywhere.
 """
@@ -19,12 +23,12 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]
 
-#: Temperature on the logits. 1 is ConSE; above 1 the classes behind the first have more say.
-TEMPERATURE = 1.0
+#: Temperature on the logits. 1 is plain ConSE; above 1 the classes behind the first have more say.
+TEMPERATURE = 1.5
+#: Length of the sum over class texts at which the classifier counts as sure.
+SURE = 0.2
 #: Ridge penalty, in units of the mean eigenvalue of the normal matrix.
 PENALTY = 1.0
-#: Length of the linear view beside the ConSE view of length 1.
-LINEAR_WEIGHT = 1.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,12 @@ def resolve_device(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
             f"MODERATOR_DEVICE={device!r}, but torch {torch.__version__} finds no CUDA device; "
             "use auto or cpu, or install a CUDA build of torch and the driver"
         )
+    try:
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise SettingsError(
+            f"MODERATOR_DEVICE={device!r} is not there: {str(error).splitlines()[0]}; use auto or cpu"
+        ) from error
     if dtype != "auto":
         precision = getattr(torch, dtype)
         assert isinstance(precision, torch.dtype)

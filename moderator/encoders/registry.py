@@ -38,9 +38,9 @@ def load_encoder(name: str, device: str = "auto", dtype: str = "auto") -> Encode
     family, _, model = name.partition(":")
     if family not in FAMILIES:
         close = get_close_matches(family, FAMILIES, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise EncoderUnknown(
-            f"MODERATOR_ENCODER={name!r}: no family {family!r}{hint} Known: {', '.join(FAMILIES)}"
+            f"MODERATOR_ENCODER={name!r}: no family {family!r}{hint}; there are: {', '.join(FAMILIES)}"
         )
     if (family == "embedded") == bool(model):
         remedy = "takes no model" if model else f"needs a model: {family}:HUB-ID or {family}:FOLDER"

@@ -1,17 +1,20 @@
 """CLIP models through the transformers library, by hub id or local folder."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from moderator.encoders.base import Embeddings, Identity, Pixels
 from moderator.encoders.device import dtype_name, resolve_device
+from moderator.encoders.parallel import on_all_cores
 from moderator.errors import WeightsInvalid
 from moderator.images.resize import resize_and_crop
 
@@ -38,12 +41,21 @@ class TransformersEncoder:
         revision = {"revision": pinned} if pinned else {}
         try:
             config = AutoConfig.from_pretrained(name, **revision)
-            self._model = AutoModel.from_pretrained(
-                name, config=config, dtype=self._dtype, use_safetensors=True, **revision
+            if config.model_type != "clip":
+                raise ValueError(f"it is a model of the kind {config.model_type!r}, not 'clip'")
+            self._model, loaded = AutoModel.from_pretrained(
+                name,
+                config=config,
+                dtype=self._dtype,
+                use_safetensors=True,
+                output_loading_info=True,
+                **revision,
             )
             self._tokenizer = AutoTokenizer.from_pretrained(name, **revision)
             processor = CLIPImageProcessorPil.from_pretrained(name, **revision)
-        except (OSError, ValueError) as error:
+            _check_complete(config, loaded["missing_keys"], self._tokenizer, processor)
+        # RuntimeError: shapes differ. KeyError: a tensor file that an index names has no such tensor.
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise WeightsInvalid(
                 f"cannot load {model!r}: {error}\nGive a hub id that this machine can reach or has cached, or a "
                 "folder with config.json, model.safetensors, tokenizer and preprocessor_config.json"
@@ -61,6 +73,7 @@ class TransformersEncoder:
         self._mean = torch.tensor(processor.image_mean, device=self._device).view(1, 3, 1, 1)
         self._std = torch.tensor(processor.image_std, device=self._device).view(1, 3, 1, 1)
 
+        self._embed = on_all_cores(self._forward, self._device)
         self.device = str(self._device)
         self.dtype = dtype_name(self._dtype)
         self.identity = Identity(
@@ -74,9 +87,12 @@ class TransformersEncoder:
         """Resize the shortest edge, then crop the centre: uint8 [image_size, image_size, 3]."""
         return resize_and_crop(image, self._resize_to, self.image_size, self._resample)
 
-    @torch.inference_mode()
     def embed_images(self, pixels: Pixels) -> Embeddings:
         """Embed a batch, uint8 [n, image_size, image_size, 3] -> float32 [n, dimension], rows of length 1."""
+        return self._embed(pixels)
+
+    @torch.inference_mode()
+    def _forward(self, pixels: Pixels) -> Embeddings:
         batch = torch.from_numpy(pixels)
         if self._device.type == "cuda":
             batch = batch.pin_memory()
@@ -103,6 +119,31 @@ class TransformersEncoder:
         return np.concatenate(rows)
 
 
+def _check_complete(config: Any, missing: Collection[str], tokenizer: Any, processor: Any) -> None:
+    """Refuse what transformers would make up (random weights, an empty vocabulary) or what we do not do.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    if missing:
+        raise ValueError(f"{len(missing)} weights are missing, such as {min(missing)}")
+    if not 256 <= len(tokenizer) <= config.text_config.vocab_size:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} tokens and the model {config.text_config.vocab_size}"
+        )
+    size = config.vision_config.image_size
+    steps = (processor.do_resize, processor.do_center_crop, processor.do_rescale, processor.do_normalize)
+    if (
+        not all(steps)
+        or not processor.size["shortest_edge"]
+        or (processor.crop_size["height"], processor.crop_size["width"]) != (size, size)
+        or abs(processor.rescale_factor * 255 - 1) > 1e-6
+    ):
+        raise ValueError(
+            f"its preprocessing is not: resize the shortest edge, crop the centre to {size}, scale by 1/255, normalise"
+        )
+
+
 def _unit(features: torch.Tensor) -> Embeddings:
     """Scale rows to length 1, in float32."""
     features = features.float()
@@ -111,9 +152,10 @@ def _unit(features: torch.Tensor) -> Embeddings:
 
 
 def _folder_digest(folder: Path) -> str:
-    """SHA-256 over the weight files of a folder, in order of their names (first 16 hex digits)."""
+    """SHA-256 over what a folder's embeddings depend on: weights, configuration, tokenizer (first 16 hex digits)."""
     digest = sha256()
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".txt")):
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)

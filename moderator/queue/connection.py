@@ -1,12 +1,12 @@
 """Connections to Redis or Valkey by URL: plain, TLS, unix socket, Sentinel. Also as Celery wants to hear it."""
 
-import ssl
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import redis
 from redis.backoff import ExponentialBackoff
+from redis.connection import parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
@@ -14,6 +14,7 @@ from redis.sentinel import Sentinel
 
 from moderator.errors import SettingsError
 
+DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
 #: A redis-py client, synchronous and answering in bytes. Its own annotations mix bytes, str and coroutines.
 Redis: TypeAlias = Any
@@ -58,12 +59,13 @@ def connect(url: str) -> Redis:
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 4),
         "retry_on_error": [RedisConnectionError, RedisTimeoutError],
     }
-    if urlsplit(url).scheme == "sentinel":
+    scheme = _scheme(url)
+    if scheme == "sentinel":
         address = _parse_sentinel(url)
         login = {"username": address.username, "password": address.password, "db": address.db}
         sentinel: Any = Sentinel(list(address.hosts), socket_timeout=2.0)  # type: ignore[no-untyped-call]
         return sentinel.master_for(address.service, **options, **login)
-    if urlsplit(url).scheme == "unix":
+    if scheme == "unix":
         options.pop("socket_keepalive")
     try:
         return redis.Redis.from_url(url, **options)
@@ -72,25 +74,45 @@ def connect(url: str) -> Redis:
 
 
 def celery_broker(url: str) -> Broker:
-    """Say the URL as Celery's Redis transport reads it."""
-    parts = urlsplit(url)
-    match parts.scheme:
-        case "sentinel":
-            address = _parse_sentinel(url)
-            login = ""
-            if address.password:
-                login = f"{address.username or ''}:{address.password}@"
-            hosts = ";".join(f"sentinel://{login}{host}:{port}/{address.db}" for host, port in address.hosts)
-            return Broker(hosts, {"master_name": address.service})
-        case "unix":
-            db = parse_qs(parts.query).get("db", ["0"])[0]
-            return Broker(f"redis+socket://{parts.path}?virtual_host={db}")
-        case "rediss":
-            required = parse_qs(parts.query).get("ssl_cert_reqs", ["required"])[0] != "none"
-            mode = ssl.CERT_REQUIRED if required else ssl.CERT_NONE
-            return Broker(url, use_ssl={"ssl_cert_reqs": mode})
-        case _:
-            return Broker(url)
+    """Say the URL as Celery's Redis transport reads it, so that the worker is where the ledger is.
+
+    Raises:
+        SettingsError: the URL cannot be read.
+    """
+    scheme = _scheme(url)
+    if scheme == "sentinel":
+        address = _parse_sentinel(url)
+        login = _login(address.username, address.password)
+        hosts = ";".join(f"sentinel://{login}{host}:{port}/{address.db}" for host, port in address.hosts)
+        return Broker(hosts, {"master_name": address.service})
+    try:
+        parts: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        raise SettingsError(f"MODERATOR_REDIS_URL: {error}") from error
+    login = _login(parts.get("username"), parts.get("password"))
+    db = parts.get("db", 0)
+    if scheme == "unix":
+        return Broker(f"redis+socket://{login}{quote(parts.get('path', ''))}?virtual_host={db}")
+    host = parts.get("host", "localhost")
+    netloc = f"[{host}]" if ":" in host else host
+    tls = {"ssl_cert_reqs": "required", **{k: v for k, v in parts.items() if k.startswith("ssl_")}}
+    return Broker(
+        f"{scheme}://{login}{netloc}:{parts.get('port', DEFAULT_PORT)}/{db}",
+        use_ssl=tls if scheme == "rediss" else None,
+    )
+
+
+def _scheme(url: str) -> str:
+    try:
+        return urlsplit(url).scheme
+    except ValueError as error:
+        raise SettingsError(f"MODERATOR_REDIS_URL: {error}") from error
+
+
+def _login(username: str | None, password: str | None) -> str:
+    if not (username or password):
+        return ""
+    return f"{quote(username or '', safe='')}:{quote(password or '', safe='')}@"
 
 
 def _parse_sentinel(url: str) -> _SentinelAddress:

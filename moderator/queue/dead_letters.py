@@ -117,7 +117,9 @@ class DeadLetters:
         """
         if letter.webhook is not None and letter.raw is not None:
             with self._redis.pipeline(transaction=True) as pipe:
-                self._outbox.add(pipe, letter.key.removeprefix(WEBHOOK_KEY_PREFIX), letter.webhook, letter.raw)
+                self._outbox.add(
+                    pipe, letter.key.removeprefix(WEBHOOK_KEY_PREFIX), letter.webhook, letter.raw
+                )
                 _forget(pipe, letter)
                 pipe.execute()
         elif letter.event is not None:

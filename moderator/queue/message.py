@@ -66,5 +66,5 @@ def decode_message(message: bytes) -> Any:
         call = json.loads(body)
         args = call["args"] if isinstance(call, dict) else call[0]
         return args[0]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise EventInvalid(f"not a Celery message for {TASK}: {type(error).__name__}: {error}") from error

@@ -63,11 +63,12 @@ def judge(compiled: CompiledPolicy, embeddings: Floats) -> Judgement:
         embeddings: float32 [frames, dimension], rows of length 1.
 
     Raises:
-        EmbeddingInvalid: an embedding is not finite.
+        EmbeddingInvalid: an embedding is not finite, or zero.
     """
-    if not np.isfinite(embeddings).all():
+    if not np.isfinite(embeddings).all() or not embeddings.any(axis=1).all():
         raise EmbeddingInvalid(
-            "the model returned NaN or infinity for this image; try MODERATOR_DTYPE=float32, and check the weights"
+            "the model returned NaN, infinity or zero for this image; try MODERATOR_DTYPE=float32, "
+            "and check the weights"
         )
     layout = compiled.layout
     scores = score(layout, embeddings @ compiled.matrix.T, compiled.scale, compiled.bias)
@@ -101,7 +102,8 @@ def top_prompts(layout: Layout, scores: Scores, frames: NDArray[np.int64]) -> li
     pairs = np.arange(len(layout.gather))
     probability = scores.probability[frames[layout.category], pairs]
     similarity = scores.similarity[frames[layout.category], pairs]
-    order = np.lexsort((-probability, layout.category))
+    # Within a category the two have one order, but only the similarity never underflows.
+    order = np.lexsort((-similarity, layout.category))
     explained = []
     for start, end in zip(layout.starts, [*layout.starts[1:], len(pairs)], strict=True):
         best = [

@@ -37,9 +37,9 @@ class Layout:
     """[C, 2] number of unsafe and safe prompts."""
     rules: dict[Rule, Indices]
     """The categories that use each rule."""
-    review: NDArray[np.float32]
+    review: NDArray[np.float64]
     """[C] score from which people look; infinite where a category has no such band."""
-    block: NDArray[np.float32]
+    block: NDArray[np.float64]
     """[C] score from which the upload is blocked."""
 
 
@@ -79,6 +79,6 @@ def lay_out(policy: Policy) -> Layout:
         unsafe=np.array(unsafe, dtype=np.bool_),
         sizes=np.array(sizes, dtype=np.float32),
         rules={rule: np.array(numbers, dtype=np.int64) for rule, numbers in rules.items()},
-        review=np.array([np.inf if s.review is None else s.review for s in specs], dtype=np.float32),
-        block=np.array([s.block for s in specs], dtype=np.float32),
+        review=np.array([np.inf if s.review is None else s.review for s in specs], dtype=np.float64),
+        block=np.array([s.block for s in specs], dtype=np.float64),
     )

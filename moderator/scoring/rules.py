@@ -55,18 +55,18 @@ def score(layout: Layout, similarities: Floats, scale: float, bias: float) -> Sc
         scale: factor from cosine to logit.
         bias: added to each logit.
     """
-    count = len(similarities)
+    count, categories = len(similarities), len(layout.categories)
     nothing = np.full((count, 1), -np.inf, dtype=np.float32)
     cosine = np.concatenate([similarities, nothing], axis=1)[:, layout.gather]
     logits = np.float32(scale) * cosine + np.float32(bias)
 
-    top = np.maximum.reduceat(logits, layout.halves, axis=1).reshape(count, -1, 2)
+    top = np.maximum.reduceat(logits, layout.halves, axis=1).reshape(count, categories, 2)
     peak = top.max(axis=2)
     weights = np.exp(logits - peak[:, layout.category])
-    sums = np.add.reduceat(weights, layout.halves, axis=1).reshape(count, -1, 2)
+    sums = np.add.reduceat(weights, layout.halves, axis=1).reshape(count, categories, 2)
     total = sums.sum(axis=2)
 
-    both = np.empty((count, len(layout.categories), 2), dtype=np.float32)
+    both = np.empty((count, categories, 2), dtype=np.float32)
     probability = weights / total[:, layout.category]
     for rule, which in layout.rules.items():
         match rule:

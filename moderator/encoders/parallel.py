@@ -1,0 +1,48 @@
+"""Runs a model's forward on all CPU cores: one image split by torch, a batch split by us.
+
+Inside one forward, torch's threads meet at a barrier after each of a few hundred operations, and each barrier
+waits for the slowest: a core that is busy decoding stalls them all. Parts of a batch need no barrier: each runs
+on one core from end to end. With two cores that is 1.2 times as fast for ViT-B/32 in bfloat16 when nothing else
+runs, and many times as fast when decoding takes its share of the cores.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from moderator.encoders.base import Embeddings, Pixels
+
+Forward = Callable[[Pixels], Embeddings]
+
+
+class SplitForward:
+    """Calls `forward` on parts of a batch, one part per core.
+
+    Args:
+        forward: uint8 [n, size, size, 3] -> float32 [n, dimension]; called from several threads at once.
+        cores: how many to use.
+    """
+
+    def __init__(self, forward: Forward, cores: int) -> None:
+        self._forward = forward
+        self._cores = cores
+        # Torch keeps the number of threads per calling thread: ours work alone.
+        self._pool = ThreadPoolExecutor(
+            cores, thread_name_prefix="model", initializer=torch.set_num_threads, initargs=(1,)
+        )
+
+    def __call__(self, pixels: Pixels) -> Embeddings:
+        """Embed a batch, uint8 [n, size, size, 3] -> float32 [n, dimension]."""
+        if len(pixels) == 1:
+            torch.set_num_threads(self._cores)
+            return self._forward(pixels)
+        parts = np.array_split(pixels, min(self._cores, len(pixels)))
+        return np.concatenate(list(self._pool.map(self._forward, parts)))
+
+
+def on_all_cores(forward: Forward, device: torch.device) -> Forward:
+    """`forward`, spread over the cores that torch was given; unchanged on other devices than CPUs."""
+    cores = torch.get_num_threads()
+    return SplitForward(forward, cores) if device.type == "cpu" and cores > 1 else forward

@@ -1,0 +1,137 @@
+"""What integration tests share: a server, a worker process, policies, images, HTTP servers."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from moderator.client import Client
+from moderator.queue.server import EmbeddedServer
+from tests.integration.http_server import HttpServer
+from tests.integration.service import (
+    DEMO,
+    SECRET,
+    SETTINGS,
+    WorkerProcess,
+    copy_policies,
+    make_client,
+    small_jpeg,
+)
+
+StartWorker = Callable[..., WorkerProcess]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compiled policies: one folder for all workers, so that each starts quickly."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def policies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_policies(tmp_path_factory.mktemp("shared") / "policies")
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that workers may read, with the demo's photographs in it."""
+    folder = tmp_path_factory.mktemp("images")
+    for file in DEMO.iterdir():
+        if file.suffix != ".md":
+            shutil.copy(file, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_images(images: Path) -> list[Path]:
+    """Pictures that cost next to nothing to decode."""
+    return [small_jpeg(images / f"small-{n}.jpg", shade=25 * n) for n in range(10)]
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    with EmbeddedServer(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    """A server of the test's own, to be stopped and filled with odd things."""
+    with EmbeddedServer(tmp_path / "server") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def worker(
+    shared_server: EmbeddedServer,
+    policies: Path,
+    images: Path,
+    cache: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[WorkerProcess]:
+    """The worker that most tests share. It must live through all that they send, and end with 0."""
+    process = WorkerProcess(
+        tmp_path_factory.mktemp("worker"),
+        redis_url=shared_server.url,
+        policies=str(policies),
+        fetch_roots=str(images),
+        fetch_networks="127.0.0.0/8",
+        webhook_secret=SECRET,
+        webhook_attempts="3",
+        cache=str(cache),
+        **SETTINGS,
+    ).start()
+    yield process
+    assert process.poll() is None, f"the worker died:\n{process.log}"
+    assert process.stop() == 0, process.log
+
+
+@pytest.fixture
+def client(shared_server: EmbeddedServer, worker: WorkerProcess) -> Client:
+    """A client of the shared server, which the shared worker serves."""
+    return make_client(shared_server.url)
+
+
+@pytest.fixture
+def start_worker(
+    tmp_path: Path, policies: Path, images: Path, cache: Path
+) -> Iterator[StartWorker]:
+    """Start workers of the test's own: `start_worker(url, wait=True, **settings)`. Killed at the end if need be."""
+    started: list[WorkerProcess] = []
+
+    def start(url: str, *, wait: bool = True, **settings: str) -> WorkerProcess:
+        process = WorkerProcess(
+            tmp_path / f"worker-{len(started)}",
+            **{
+                "redis_url": url,
+                "policies": str(policies),
+                "fetch_roots": str(images),
+                "cache": str(cache),
+                **SETTINGS,
+                **settings,
+            },
+        )
+        started.append(process)
+        return process.start(wait=wait)
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+
+
+@pytest.fixture
+def http() -> Iterator[HttpServer]:
+    with HttpServer() as server:
+        yield server
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Show the end of the worker's log where a test failed."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    process = getattr(item, "funcargs", {}).get("worker")
+    if report.when == "call" and report.failed and isinstance(process, WorkerProcess):
+        report.sections.append(("worker log", process.log[-6000:]))

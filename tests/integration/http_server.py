@@ -1,0 +1,71 @@
+"""A local HTTP server whose answers a test writes down beforehand, and that remembers what it was asked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
+from types import TracebackType
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass
+class HttpServer:
+    """Answers each path with its list of answers, one by one; the last one stays."""
+
+    answers: dict[str, list[Answer]] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+
+    def __enter__(self) -> "HttpServer":
+        lock = Lock()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _serve(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                with lock:
+                    headers = {name.lower(): value for name, value in self.headers.items()}
+                    outer.requests.append(Request(self.command, self.path, headers, body))
+                    queue = outer.answers.get(self.path, [Answer(404)])
+                    answer = queue.pop(0) if len(queue) > 1 else queue[0]
+                self.send_response(answer.status)
+                self.send_header("content-length", str(len(answer.body)))
+                self.end_headers()
+                self.wfile.write(answer.body)
+
+            do_GET = _serve  # noqa: N815 (the base class's naming)
+            do_POST = _serve  # noqa: N815
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}{path}"
+
+    def asked(self, path: str) -> list[Request]:
+        return [request for request in list(self.requests) if request.path == path]

@@ -1,0 +1,224 @@
+"""The commands as a user runs them: what they print, and how they end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from moderator.client import Client
+from moderator.queue.message import encode_message
+from moderator.queue.server import EmbeddedServer, free_port
+from tests.integration.service import environment, json_lines, run_cli, small_jpeg, until
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def moderator(tmp_path: Path, shared_server: EmbeddedServer, policies: Path, cache: Path) -> Run:
+    settings = {"redis_url": shared_server.url, "policies": str(policies), "cache": str(cache)}
+
+    def run(*arguments: object, **more: str) -> "subprocess.CompletedProcess[str]":
+        return run_cli(*map(str, arguments), cwd=tmp_path, **{**settings, **more})
+
+    return run
+
+
+def test_submit_and_wait(moderator: Run, client: Client, images: Path) -> None:
+    result = moderator("submit", images / "cat.jpg", images / "coffee.jpg", "--wait", "--json")
+
+    assert result.returncode == 0, result.stderr
+    verdicts = json_lines(result.stdout)
+    assert [v["metadata"] for v in verdicts] == [{"file": "cat.jpg"}, {"file": "coffee.jpg"}]
+    assert all(v["decision"] in {"allow", "review", "block"} for v in verdicts)
+
+
+def test_submit_then_show_and_tail(moderator: Run, client: Client, images: Path) -> None:
+    source = uuid4().hex
+    result = moderator("submit", images / "cat.jpg", "--json", "--source", source, "--priority", "bulk")
+    assert result.returncode == 0, result.stderr
+    (record,) = json_lines(result.stdout)
+    assert record["source"] == source
+
+    shown = moderator("verdicts", "show", record["id"], "--source", source, "--wait", "60")
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["event_id"] == record["id"]
+
+    tail = moderator("verdicts", "tail", "-n", "5", "--json")
+    assert tail.returncode == 0
+    assert record["id"] in [v["event_id"] for v in json_lines(tail.stdout)]
+    assert record["id"] in moderator("verdicts", "tail", "-n", "5").stdout
+
+
+def test_show_without_a_verdict_ends_with_1(moderator: Run, client: Client) -> None:
+    result = moderator("verdicts", "show", "nobody")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "no verdict for nobody" in result.stderr
+
+
+def test_dead_letters_from_list_to_drop(moderator: Run, client: Client, images: Path) -> None:
+    file = images / f"{uuid4().hex}.jpg"
+    event = client.submit(path=file)
+    client.wait(event.id)
+    body = uuid4().hex
+    client.redis.lpush("moderation", encode_message([body], "moderation"))
+    until(lambda: any(body in (letter.raw or "") for letter in client.dead_letters))
+
+    listed = moderator("dead-letters", "list", "--json")
+    assert listed.returncode == 0
+    letters = {letter["key"]: letter for letter in json_lines(listed.stdout)}
+    assert letters[event.key]["error"] == "ImageNotFound"
+    raw_key = next(key for key, letter in letters.items() if body in str(letter.get("raw")))
+    assert "ImageNotFound" in moderator("dead-letters", "list").stdout
+
+    shown = moderator("dead-letters", "show", event.key)
+    assert json.loads(shown.stdout)["event"]["id"] == event.id
+
+    small_jpeg(file)
+    replayed = moderator("dead-letters", "replay", event.key, raw_key)
+    assert "replayed 1" in replayed.stdout
+    assert client.wait(event.id).error is None
+    assert client.dead_letters.get(raw_key) is not None, "what is no event cannot be replayed, nor may it vanish"
+
+    dropped = moderator("dead-letters", "drop", raw_key)
+    assert (dropped.returncode, dropped.stdout) == (0, "dropped 1\n")
+    again = moderator("dead-letters", "drop", raw_key)
+    assert again.returncode == 1
+    assert "no dead letter" in again.stderr
+    assert moderator("dead-letters", "replay").returncode == 2
+
+
+@pytest.mark.slow
+def test_check_answers_in_order_and_fails_on_what_it_is_told(moderator: Run, images: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff\xe0")
+    files = [images / "cat.jpg", broken, tmp_path / "none.jpg", images / "coffee.jpg"]
+
+    result = moderator("check", *files, "--json")
+    assert result.returncode == 0, result.stderr
+    verdicts = json_lines(result.stdout)
+    assert [v["event_id"] for v in verdicts] == [str(file) for file in files]
+    assert [v["error"] and v["error"]["type"] for v in verdicts] == [None, "ImageBroken", "ImageNotFound", None]
+
+    assert moderator("check", images / "cat.jpg", broken, "--json", "--fail-on", "block").returncode == 1
+    harmless = [json_lines(result.stdout)[n]["decision"] for n in (0, 3)]
+    code = moderator("check", images / "cat.jpg", images / "coffee.jpg", "--fail-on", "block").returncode
+    assert code == int("block" in harmless)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["check", "x.jpg", "--policy", "marketplaze"], 2, "did you mean 'marketplace'"),
+        (["check", "x.jpg", "--policy", "../etc"], 2, "does not name a policy"),
+        (["check"], 2, "IMAGES"),
+        (["check", "x.jpg", "--fail-on", "nothing"], 2, "--fail-on"),
+        (["submit", "is-not-there.jpg"], 1, "is-not-there.jpg: no such file"),
+        (["demo", "--images", "is-not-there"], 1, "is-not-there"),
+        (["nothing"], 2, "nothing"),
+    ],
+)
+def test_mistakes_are_told(moderator: Run, arguments: list[str], code: int, told: str) -> None:
+    result = moderator(*arguments)
+    assert (result.returncode, result.stdout) == (code, "")
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["submit", "cat.jpg"],
+        ["verdicts", "tail"],
+        ["verdicts", "show", "x"],
+        ["verdicts", "show", "x", "--wait", "3"],
+        ["dead-letters", "list"],
+        ["dead-letters", "replay", "--all"],
+        ["dead-letters", "drop", "x"],
+    ],
+    ids=" ".join,
+)
+def test_without_a_server_every_command_says_what_to_do(moderator: Run, tmp_path: Path, arguments: list[str]) -> None:
+    small_jpeg(tmp_path / "cat.jpg")
+    result = moderator(*arguments, redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "MODERATOR_REDIS_URL" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def children(mark: str) -> set[int]:
+    """Processes with a mark in their environment; it passes on to theirs."""
+    found = set()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
+            try:
+                if mark.encode() in (folder / "environ").read_bytes():
+                    found.add(int(folder.name))
+            except OSError:
+                continue
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
+class TestDemo:
+    """It starts a server and a worker, and leaves nothing behind."""
+
+    def start(self, tmp_path: Path, mark: str, policies: Path, cache: Path, images: Path) -> "subprocess.Popen[str]":
+        temporary = tmp_path / "temporary"
+        temporary.mkdir()
+        settings = environment(policies=str(policies), cache=str(cache))
+        return subprocess.Popen(
+            [sys.executable, "-m", "moderator", "demo", "--json", "--images", str(images)],
+            env={**settings, "TMPDIR": str(temporary), "TEST_MARK": mark},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @pytest.fixture
+    def few(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "few"
+        folder.mkdir()
+        for n in range(4):
+            small_jpeg(folder / f"{n}.jpg", shade=50 * n)
+        return folder
+
+    def test_it_answers_each_image_and_leaves_nothing(
+        self, tmp_path: Path, policies: Path, cache: Path, few: Path
+    ) -> None:
+        mark = uuid4().hex
+        process = self.start(tmp_path, mark, policies, cache, few)
+
+        output, errors = process.communicate(timeout=120)
+
+        assert process.returncode == 0, errors
+        verdicts = json_lines(output)
+        assert len(verdicts) == 4
+        assert all(v["decision"] != "error" for v in verdicts)
+        assert children(mark) == set()
+        assert list((tmp_path / "temporary").iterdir()) == []
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_interrupted_in_the_middle_it_leaves_nothing(
+        self, tmp_path: Path, policies: Path, cache: Path, few: Path, number: signal.Signals, code: int
+    ) -> None:
+        mark = uuid4().hex
+        process = self.start(tmp_path, mark, policies, cache, few)
+        until(lambda: len(children(mark)) >= 3, timeout=60, what="demo, server and worker")
+        time.sleep(0.5)  # somewhere in the worker's start
+
+        process.send_signal(number)
+
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == code, errors
+        assert "Traceback" not in errors
+        assert children(mark) == set()
+        assert list((tmp_path / "temporary").iterdir()) == []

@@ -1,0 +1,183 @@
+"""The ways to reach Redis: unix socket, TLS, Sentinel; for the client and for the worker, which has two."""
+
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from moderator.queue.connection import connect
+from moderator.queue.server import EmbeddedServer, _server_binary, free_port
+from moderator.verdicts import Decision
+from tests.integration.conftest import StartWorker
+from tests.integration.service import make_client, until
+
+
+def assert_serves(url: str, start_worker: StartWorker, image: Path) -> None:
+    """A client and a worker find each other by the URL, by way of either queue."""
+    worker = start_worker(url)
+    client = make_client(url)
+    for priority in ("interactive", "bulk"):
+        event = client.submit(path=image, priority=priority)
+        assert client.wait(event.id).decision is not Decision.ERROR, worker.log
+    # The queue is where the ledger is: not in another database.
+    assert client.redis.llen("moderation") == client.ledger.pending() == 0
+    assert worker.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_unix_socket(tmp_path: Path, start_worker: StartWorker, small_images: list[Path]) -> None:
+    path = Path("/tmp") / f"{tmp_path.name[-20:]}-{free_port()}.sock"  # a socket's path must be short
+    process = subprocess.Popen(
+        [_server_binary(), "--port", "0", "--unixsocket", str(path), "--dir", str(tmp_path), "--save", ""],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        until(path.exists)
+        assert_serves(f"unix://{path}?db=3", start_worker, small_images[0])
+        assert connect(f"unix://{path}?db=0").dbsize() == 0
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_a_url_with_password_and_database(
+    server: EmbeddedServer, start_worker: StartWorker, small_images: list[Path]
+) -> None:
+    with make_client(server.url).redis as redis:
+        redis.acl_setuser("mod", enabled=True, passwords=["+p:a/s@s%"], keys="*", channels="*", categories=["+@all"])
+        redis.config_set("requirepass", "other")
+    url = server.url.replace("redis://", "redis://mod:p%3Aa%2Fs%40s%25@").removesuffix("/0") + "/7"
+    assert_serves(url, start_worker, small_images[0])
+
+
+class TlsProxy:
+    """Ends TLS in front of a server that has none."""
+
+    def __init__(self, folder: Path, to_port: int) -> None:
+        key, self.certificate = folder / "key.pem", folder / "certificate.pem"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+            + ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key)]
+            + ["-out", str(self.certificate)],
+            check=True,
+            capture_output=True,
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, key)
+        self._to = ("127.0.0.1", to_port)
+        self._context = context
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                plain, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(plain,), daemon=True).start()
+
+    def _serve(self, plain: socket.socket) -> None:
+        """One thread for both directions: a TLS socket may not be used from two."""
+        import select
+
+        try:
+            with self._context.wrap_socket(plain, server_side=True) as outer, socket.create_connection(self._to) as inner:
+                while True:
+                    ready = [outer] if outer.pending() else select.select([outer, inner], [], [])[0]
+                    for source in ready:
+                        data = source.recv(65536)
+                        if not data:
+                            return
+                        (inner if source is outer else outer).sendall(data)
+        except OSError:
+            return
+
+
+@pytest.fixture
+def tls(server: EmbeddedServer, tmp_path: Path) -> Iterator[TlsProxy]:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is needed to make a certificate")
+    proxy = TlsProxy(tmp_path, int(server.url.rpartition(":")[2].partition("/")[0]))
+    yield proxy
+    proxy.close()
+
+
+@pytest.mark.slow
+def test_tls_with_a_certificate_authority_of_ones_own(
+    tls: TlsProxy, start_worker: StartWorker, small_images: list[Path]
+) -> None:
+    assert_serves(f"rediss://localhost:{tls.port}/0?ssl_ca_certs={tls.certificate}", start_worker, small_images[0])
+
+
+def test_tls_does_not_trust_an_unknown_certificate(tls: TlsProxy) -> None:
+    with pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
+        connect(f"rediss://localhost:{tls.port}/0").ping()
+
+
+@pytest.mark.slow
+def test_sentinel_finds_the_master_and_follows_a_failover(
+    tmp_path: Path, start_worker: StartWorker, small_images: list[Path]
+) -> None:
+    """One master, one replica, one Sentinel. The master dies; client and worker go on with the other."""
+    ports = {name: free_port() for name in ("master", "replica", "sentinel")}
+    configuration = tmp_path / "sentinel.conf"
+    configuration.write_text(
+        f"port {ports['sentinel']}\nbind 127.0.0.1\ndir {tmp_path}\n"
+        f"sentinel monitor uploads 127.0.0.1 {ports['master']} 1\n"
+        "sentinel down-after-milliseconds uploads 800\nsentinel failover-timeout uploads 5000\n"
+    )
+    common = ["--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    commands = {
+        "master": ["--port", str(ports["master"]), *common],
+        "replica": ["--port", str(ports["replica"]), "--replicaof", "127.0.0.1", str(ports["master"]), *common]
+        + ["--repl-diskless-sync-delay", "0"],
+        "sentinel": [str(configuration), "--sentinel"],
+    }
+    with ExitStack() as stack:
+        processes = {}
+        for name, arguments in commands.items():
+            process = subprocess.Popen([_server_binary(), *arguments], stdout=subprocess.DEVNULL)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            processes[name] = process
+            until(lambda port=ports[name]: answers(port))
+        until(lambda: connect(f"redis://127.0.0.1:{ports['replica']}").info("replication")["master_link_status"] == "up")
+        sentinel = connect(f"redis://127.0.0.1:{ports['sentinel']}")
+        until(lambda: len(sentinel.sentinel_slaves("uploads")) == 1)
+        url = f"sentinel://127.0.0.1:{ports['sentinel']}/uploads/0"
+        worker = start_worker(url)
+        client = make_client(url)
+        assert client.wait(client.submit(path=small_images[0]).id).decision is not Decision.ERROR, worker.log
+
+        processes["master"].kill()
+
+        until(lambda: connect(f"redis://127.0.0.1:{ports['replica']}").info("replication")["role"] == "master")
+        event = until(lambda: submitted(client, small_images[1]), timeout=30)
+        assert client.wait(event.id, timeout=40).decision is not Decision.ERROR, worker.log
+        assert worker.stop() == 0
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def submitted(client: object, image: Path) -> object:
+    from moderator.errors import QueueUnavailable
+
+    try:
+        return client.submit(path=image)  # type: ignore[attr-defined]
+    except QueueUnavailable:
+        return None

@@ -1,0 +1,123 @@
+"""Verdicts on their way to a webhook: signed, tried again, given up, replayed."""
+
+import json
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from standardwebhooks import Webhook
+
+from moderator.client import Client
+from moderator.queue.dead_letters import DeadLetter
+from moderator.verdicts import Verdict
+from tests.integration.http_server import Answer, HttpServer
+from tests.integration.service import SECRET, small_jpeg, until
+
+
+@pytest.fixture
+def path() -> str:
+    return f"/hook/{uuid4().hex}"
+
+
+def dead_delivery(client: Client, event_key: str) -> DeadLetter | None:
+    return next((x for x in client.dead_letters if x.webhook and x.key.startswith(f"webhook:{event_key}#")), None)
+
+
+def test_a_verdict_is_posted_with_a_signature_that_verifies(
+    client: Client, http: HttpServer, small_images: list[Path], path: str
+) -> None:
+    http.answers[path] = [Answer(204)]
+
+    event = client.submit(path=small_images[0], webhook=http.url(path))
+
+    until(lambda: http.asked(path))
+    (request,) = http.asked(path)
+    assert request.method == "POST"
+    Webhook(SECRET).verify(request.body.decode(), dict(request.headers))
+    assert Verdict.model_validate_json(request.body) == client.verdict(event.id)
+    assert request.headers["content-type"] == "application/json"
+
+
+def test_a_changed_body_does_not_verify(client: Client, http: HttpServer, small_images: list[Path], path: str) -> None:
+    http.answers[path] = [Answer(200)]
+    client.submit(path=small_images[0], webhook=http.url(path))
+    until(lambda: http.asked(path))
+    request = http.asked(path)[0]
+    body = {**json.loads(request.body), "decision": "allow", "is_safe": None}
+
+    with pytest.raises(Exception, match="No matching signature"):
+        Webhook(SECRET).verify(json.dumps(body), dict(request.headers))
+
+
+def test_it_is_tried_again_after_a_500_with_the_same_id(
+    client: Client, http: HttpServer, small_images: list[Path], path: str
+) -> None:
+    http.answers[path] = [Answer(500), Answer(503), Answer(200)]
+
+    event = client.submit(path=small_images[0], webhook=http.url(path))
+
+    until(lambda: len(http.asked(path)) == 3)
+    assert len({request.headers["webhook-id"] for request in http.asked(path)}) == 1
+    assert dead_delivery(client, event.key) is None
+
+
+def test_after_the_last_try_it_is_a_dead_letter_and_replay_delivers(
+    client: Client, http: HttpServer, small_images: list[Path], path: str
+) -> None:
+    http.answers[path] = [Answer(500)]
+    event = client.submit(path=small_images[0], webhook=http.url(path))
+    letter = until(lambda: dead_delivery(client, event.key))
+    assert (letter.error, letter.attempts, letter.webhook) == ("WebhookFailed", 3, http.url(path))
+    assert len(http.asked(path)) == 3
+
+    http.answers[path] = [Answer(200)]
+    client.dead_letters.replay(letter)
+
+    until(lambda: len(http.asked(path)) == 4)
+    assert len({request.headers["webhook-id"] for request in http.asked(path)}) == 1
+    assert dead_delivery(client, event.key) is None
+    Webhook(SECRET).verify(http.asked(path)[3].body.decode(), dict(http.asked(path)[3].headers))
+
+
+def test_the_verdict_after_a_replay_is_a_message_of_its_own(
+    client: Client, http: HttpServer, images: Path, path: str
+) -> None:
+    """With the id of the first one, a receiver would take it for a repeat and drop it."""
+    http.answers[path] = [Answer(200)]
+    file = images / f"{uuid4().hex}.jpg"
+    event = client.submit(path=file, webhook=http.url(path))
+    until(lambda: len(http.asked(path)) == 1)
+    letter = until(lambda: client.dead_letters.get(event.key))
+    small_jpeg(file)
+
+    client.dead_letters.replay(letter)
+
+    until(lambda: len(http.asked(path)) == 2)
+    first, second = http.asked(path)
+    assert json.loads(first.body)["decision"] == "error"
+    assert json.loads(second.body)["decision"] != "error"
+    assert first.headers["webhook-id"] != second.headers["webhook-id"]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://10.1.2.3/hook", "ftp://127.0.0.1/", "http://[::1", "no url", "http://user:pw@127.0.0.1/"]
+)
+def test_an_address_that_is_refused_is_a_dead_letter_at_once(
+    client: Client, small_images: list[Path], http: HttpServer, path: str, url: str
+) -> None:
+    event = client.submit(path=small_images[0], webhook=url)
+
+    letter = until(lambda: dead_delivery(client, event.key))
+
+    assert (letter.error, letter.attempts) == ("FetchRefused", 1)
+    # Others are not held up by it.
+    http.answers[path] = [Answer(200)]
+    client.submit(path=small_images[0], webhook=http.url(path))
+    until(lambda: http.asked(path))
+
+
+def test_a_redirect_is_not_followed(client: Client, http: HttpServer, small_images: list[Path], path: str) -> None:
+    http.answers[path] = [Answer(302)]
+    event = client.submit(path=small_images[0], webhook=http.url(path))
+    letter = until(lambda: dead_delivery(client, event.key))
+    assert "302" in letter.message

@@ -1,0 +1,50 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import clip_models
+import pytest
+from hypothesis import settings
+from transformers.utils import logging
+
+from moderator.encoders.transformers import TransformersEncoder
+
+# A machine that is busy with something else fails no test.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
+
+logging.set_verbosity_error()
+logging.disable_progress_bar()
+
+
+@pytest.fixture(autouse=True)
+def _settings_of_the_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the machine has set (MODERATOR_*) changes no test."""
+    for name in [name for name in os.environ if name.startswith("MODERATOR_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def small_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small CLIP model."""
+    return clip_models.save_small_clip(tmp_path_factory.mktemp("clip") / "small")
+
+
+@pytest.fixture(scope="session")
+def clip_b32(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a CLIP model of the size of ViT-B/32 (600 MB; gone after the tests)."""
+    folder = clip_models.save_clip_b32(tmp_path_factory.mktemp("clip") / "vit-b-32")
+    yield folder
+    for path in folder.iterdir():
+        path.unlink()
+
+
+@pytest.fixture(scope="session", params=["small", pytest.param("vit-b-32", marks=pytest.mark.slow)])
+def clip_folder(request: pytest.FixtureRequest) -> Path:
+    """Both, in turn."""
+    return request.getfixturevalue("small_clip" if request.param == "small" else "clip_b32")
+
+
+@pytest.fixture(scope="session")
+def clip_encoder(clip_folder: Path) -> TransformersEncoder:
+    return TransformersEncoder(str(clip_folder), device="cpu", dtype="float32")

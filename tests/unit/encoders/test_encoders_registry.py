@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import pytest
+
+from moderator.encoders.registry import load_encoder
+from moderator.errors import EncoderUnknown, WeightsInvalid
+
+
+def test_a_clip_folder(small_clip: Path) -> None:
+    encoder = load_encoder(f"clip:{small_clip}", "cpu", "float32")
+    assert (encoder.identity.id, encoder.device, encoder.dtype) == ("clip:small", "cpu", "float32")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("clp:x", r"no family 'clp' \(did you mean 'clip'\?\); there are: embedded, clip"),
+        ("zzzz", r"no family 'zzzz'; there are: "),
+        ("", "no family ''"),
+        ("clip", "needs a model: clip:HUB-ID or clip:FOLDER"),
+        ("clip:", "needs a model"),
+        ("embedded:x", "embedded takes no model"),
+    ],
+)
+def test_unknown_names(name: str, message: str) -> None:
+    with pytest.raises(EncoderUnknown, match=message):
+        load_encoder(name)
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(WeightsInvalid, match=r"config\.json, model\.safetensors"):
+        load_encoder(f"clip:{tmp_path}", "cpu", "float32")

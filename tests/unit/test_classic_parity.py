@@ -1,0 +1,126 @@
+"""The policy `classic` says the same as the zero-shot recipe that people write with plain transformers."""
+
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clip_reference import PHOTOGRAPHS, Reference, Sample, photographs, synthetic
+from PIL import Image
+
+from moderator import Moderator, Settings, Verdict
+from moderator.policies.loader import load_policy
+from moderator.policies.pointers import activate
+from moderator.policies.releases import release
+from moderator.policies.schema import Policy
+
+CLASSIC = Path(__file__).parents[2] / "policies" / "classic" / "1.yaml"
+THRESHOLD = 0.5
+#: What a reduced decoding may change: cosine of the embeddings, and the unsafe score of `classic`.
+DRAFT_COSINE = 0.999
+DRAFT_SCORE = 0.02
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[Sample]:
+    return [*photographs(), *synthetic()]
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return load_policy(CLASSIC)
+
+
+@pytest.fixture(scope="module")
+def settings(clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    folder = tmp_path_factory.mktemp("policies")
+    (folder / "classic").mkdir()
+    shutil.copy(CLASSIC, folder / "classic")
+    release(folder, "classic", 1)
+    activate(folder, "classic", 1)
+    return Settings(
+        policies=folder,
+        default_policy="classic",
+        encoder=f"clip:{clip_folder}",
+        device="cpu",
+        dtype="float32",
+        jpeg_draft=False,
+        cache=tmp_path_factory.mktemp("cache"),
+    )
+
+
+@pytest.fixture(scope="module")
+def moderator(settings: Settings) -> Moderator:
+    return Moderator(settings)
+
+
+@pytest.fixture(scope="module")
+def verdicts(moderator: Moderator, samples: list[Sample]) -> list[Verdict]:
+    return moderator.check([sample.data for sample in samples])
+
+
+@pytest.fixture(scope="module")
+def probabilities(clip_folder: Path, policy: Policy, samples: list[Sample]) -> np.ndarray:
+    """Softmax over all prompts, for each image."""
+    reference = Reference(clip_folder)
+    (category,) = policy.categories.values()
+    images = [sample.seen for sample in samples]
+    return reference.probabilities(images, [*category.unsafe, *category.safe])
+
+
+def test_the_policy_is_the_recipe(policy: Policy) -> None:
+    (category,) = policy.categories.values()
+    assert (policy.templates, policy.safe) == (("{}",), ())
+    assert (category.rule, category.block, category.review) == ("softmax-mean", THRESHOLD, None)
+
+
+def test_scores_and_decisions_are_those_of_the_recipe(
+    policy: Policy, samples: list[Sample], verdicts: list[Verdict], probabilities: np.ndarray
+) -> None:
+    count = len(policy.categories["unsafe"].unsafe)
+    for sample, verdict, p in zip(samples, verdicts, probabilities, strict=True):
+        unsafe_score, safe_score = p[:count].mean(), p[count:].mean()
+        is_safe = safe_score > unsafe_score and unsafe_score < THRESHOLD
+        assert verdict.error is None, sample.name
+        assert verdict.unsafe_score == pytest.approx(unsafe_score, abs=1e-5), sample.name
+        assert verdict.safe_score == pytest.approx(safe_score, abs=1e-5), sample.name
+        assert verdict.is_safe == is_safe, sample.name
+        assert verdict.decision == ("allow" if is_safe else "block"), sample.name
+
+
+def test_probabilities_of_prompts_are_those_of_the_recipe(
+    policy: Policy, samples: list[Sample], verdicts: list[Verdict], probabilities: np.ndarray
+) -> None:
+    category = policy.categories["unsafe"]
+    prompts = [*category.unsafe, *category.safe]
+    for sample, verdict, p in zip(samples, verdicts, probabilities, strict=True):
+        for top in verdict.categories["unsafe"].top_prompts:
+            assert top.probability == pytest.approx(p[prompts.index(top.prompt)], abs=3e-5), sample.name
+
+
+def test_the_comparison_can_fail(samples: list[Sample], probabilities: np.ndarray) -> None:
+    assert len(samples) >= 50
+    unsafe = probabilities[:, :3].mean(axis=1)
+    safe = probabilities[:, 3:].mean(axis=1)
+    assert unsafe.std() > 0.05, "scores that are all alike would prove nothing"
+    assert 0.1 < (safe > unsafe).mean() < 0.9, "both answers occur"
+
+
+def test_a_reduced_decoding_of_large_jpegs_moves_scores_little(
+    settings: Settings, moderator: Moderator
+) -> None:
+    drafting = Moderator(settings.model_copy(update={"jpeg_draft": True}), encoder=moderator.encoder)
+    for name in ("coffee", "cat"):
+        file = io.BytesIO()
+        with Image.open(PHOTOGRAPHS / f"{name}.jpg") as image:
+            image.convert("RGB").resize((1600, 1200), Image.Resampling.LANCZOS).save(file, "JPEG", quality=92)
+        whole, reduced = (m.prepare(file.getvalue()) for m in (moderator, drafting))
+        assert whole.facts == reduced.facts
+        assert (whole.pixels != reduced.pixels).any(), "nothing was reduced"
+        pixels = np.abs(whole.pixels.astype(int) - reduced.pixels.astype(int))
+        assert pixels.mean() < 1, "levels of 255"
+        one, other = moderator.embed(whole.pixels)[0], moderator.embed(reduced.pixels)[0]
+        assert one @ other > DRAFT_COSINE
+        scores = [m.check([file.getvalue()])[0].unsafe_score for m in (moderator, drafting)]
+        assert abs(scores[0] - scores[1]) < DRAFT_SCORE

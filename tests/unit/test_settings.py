@@ -1,0 +1,126 @@
+from collections.abc import Iterator
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from moderator.errors import SettingsError
+from moderator.settings import Settings, default_policies_folder, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    load_settings.cache_clear()
+    yield
+    load_settings.cache_clear()
+
+
+def test_defaults_are_enough() -> None:
+    settings = load_settings()
+    assert (settings.encoder, settings.device, settings.dtype) == ("embedded", "auto", "auto")
+    assert settings.fetch_roots == settings.fetch_networks == ()
+    assert settings.webhook_secret is None
+    assert settings.policies.is_dir()
+
+
+def test_arguments_before_environment_before_dotenv_before_toml(monkeypatch: pytest.MonkeyPatch) -> None:
+    def value(**arguments: object) -> int:
+        return Settings(**arguments).max_batch
+
+    Path("moderator.toml").write_text("max_batch = 1\n")
+    assert value() == 1
+    Path(".env").write_text("MODERATOR_MAX_BATCH=2\n")
+    assert value() == 2
+    monkeypatch.setenv("MODERATOR_MAX_BATCH", "3")
+    assert value() == 3
+    assert value(max_batch=4) == 4
+
+
+def test_sources_complete_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("moderator.toml").write_text('encoder = "clip:x"\n')
+    Path(".env").write_text("MODERATOR_THREADS=7\nOTHER=1\n")
+    monkeypatch.setenv("MODERATOR_DEVICE", "cpu")
+    settings = load_settings()
+    assert (settings.encoder, settings.threads, settings.device) == ("clip:x", 7, "cpu")
+    assert load_settings() is settings
+
+
+@pytest.mark.parametrize(
+    ("text", "roots"), [("/a,/b", ("/a", "/b")), (" /a , ,/b c, ", ("/a", "/b c")), ("", ()), ("/a", ("/a",))]
+)
+def test_comma_separated_folders(monkeypatch: pytest.MonkeyPatch, text: str, roots: tuple[str, ...]) -> None:
+    monkeypatch.setenv("MODERATOR_FETCH_ROOTS", text)
+    assert load_settings().fetch_roots == tuple(map(Path, roots))
+
+
+def test_lists_in_toml() -> None:
+    Path("moderator.toml").write_text('fetch_roots = ["/a", "/b"]\nfetch_networks = "10.0.0.0/8, fd00::/8"\n')
+    settings = load_settings()
+    assert settings.fetch_roots == (Path("/a"), Path("/b"))
+    assert settings.fetch_networks == (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAX_BATCH", "many"),
+        ("MAX_BATCH", "-1"),
+        ("MAX_ATTEMPTS", "0"),
+        ("METRICS_PORT", "65536"),
+        ("DTYPE", "int8"),
+        ("FETCH_NETWORKS", "10.0.0.1/8"),
+        ("FETCH_NETWORKS", "example.com"),
+        ("JPEG_DRAFT", "perhaps"),
+        ("DECODE_TIMEOUT", "0"),
+        ("MAX_BYTES", ""),
+    ],
+)
+def test_a_malformed_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"MODERATOR_{name}", value)
+    with pytest.raises(SettingsError, match=f"MODERATOR_{name}: "):
+        load_settings()
+
+
+def test_all_malformed_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODERATOR_MAX_BATCH", "x")
+    Path("moderator.toml").write_text("threads = -1\n")
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    assert "MODERATOR_MAX_BATCH" in str(error.value)
+    assert "MODERATOR_THREADS" in str(error.value)
+
+
+@pytest.mark.parametrize(("file", "content"), [("moderator.toml", b"max_batch ="), (".env", b"A=\xff\xfe")])
+def test_a_file_that_cannot_be_read(file: str, content: bytes) -> None:
+    Path(file).write_bytes(content)
+    with pytest.raises(SettingsError, match=r"moderator\.toml or \.env cannot be read"):
+        load_settings()
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODERATOR_WEBHOOK_SECRET", "whsec_c2VjcmV0")
+    monkeypatch.setenv("MODERATOR_REDIS_URL", "redis://:hunter2@db:6379/0")
+    settings = load_settings()
+    for shown in (repr(settings), str(settings)):
+        assert "c2VjcmV0" not in shown
+        assert "hunter2" not in shown
+    assert settings.webhook_secret.get_secret_value() == "whsec_c2VjcmV0"
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().max_batch = 3
+
+
+def test_every_setting_says_what_it_is() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert field.description.endswith("."), name
+
+
+def test_policies_of_the_working_folder_come_first() -> None:
+    bundled = default_policies_folder()
+    assert (bundled / "active.yaml").is_file()
+    Path("policies").mkdir()
+    assert default_policies_folder() == Path("policies")

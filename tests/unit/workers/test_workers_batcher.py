@@ -1,0 +1,152 @@
+from collections.abc import Iterator
+from concurrent.futures import Future
+from threading import Event, Thread
+
+import numpy as np
+import pytest
+
+from moderator.encoders.base import Embeddings, Pixels
+from moderator.errors import WorkerStopping
+from moderator.events import Priority
+from workers.batcher import Embedded, MicroBatcher
+
+INTERACTIVE, BULK = Priority.INTERACTIVE, Priority.BULK
+BAD = 66
+
+
+class Model:
+    """Embeds an image as its number, fails on BAD, and waits at a gate."""
+
+    def __init__(self) -> None:
+        self.gate = Event()
+        self.entered = Event()
+        self.batches: list[list[int]] = []
+
+    def __call__(self, pixels: Pixels) -> Embeddings:
+        numbers = pixels[:, 0, 0, 0].tolist()
+        self.batches.append(numbers)
+        self.entered.set()
+        assert self.gate.wait(10)
+        if BAD in numbers:
+            raise ValueError("bad image")
+        return np.array(numbers, np.float32)[:, None]
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model()
+
+
+@pytest.fixture
+def counted() -> list[int]:
+    return []
+
+
+@pytest.fixture
+def batcher(model: Model, counted: list[int]) -> Iterator[MicroBatcher]:
+    batcher = MicroBatcher(model, 4, lambda size, seconds: counted.append(size))
+    yield batcher
+    model.gate.set()
+    batcher.stop()
+
+
+def image(*frames: int) -> Pixels:
+    return np.stack([np.full((2, 2, 3), number, np.uint8) for number in frames])
+
+
+def hold(batcher: MicroBatcher, model: Model, number: int = 0) -> "Future[Embedded]":
+    """Give the model something to do until its gate opens."""
+    future = batcher.submit(image(number), INTERACTIVE)
+    assert model.entered.wait(10)
+    return future
+
+
+def numbers(future: "Future[Embedded]") -> list[int]:
+    return future.result(10).embeddings[:, 0].tolist()
+
+
+def test_an_idle_model_takes_a_single_image_at_once(batcher: MicroBatcher, model: Model) -> None:
+    model.gate.set()
+    for number in range(3):
+        assert numbers(batcher.submit(image(number), INTERACTIVE)) == [number]
+    assert model.batches == [[0], [1], [2]]
+
+
+def test_what_waits_forms_batches_in_order(batcher: MicroBatcher, model: Model, counted: list[int]) -> None:
+    futures = [hold(batcher, model), *(batcher.submit(image(n), INTERACTIVE) for n in range(1, 8))]
+    model.gate.set()
+    assert [numbers(f) for f in futures] == [[n] for n in range(8)]
+    assert model.batches == [[0], [1, 2, 3, 4], [5, 6, 7]]
+    batcher.stop()
+    assert counted == [1, 4, 3]
+
+
+def test_interactive_goes_first_and_bulk_takes_the_room_that_is_left(
+    batcher: MicroBatcher, model: Model
+) -> None:
+    futures = [hold(batcher, model)]
+    futures += [batcher.submit(image(n), BULK) for n in (1, 2, 3)]
+    futures += [batcher.submit(image(n), INTERACTIVE) for n in (4, 5, 6)]
+    model.gate.set()
+    assert [numbers(f) for f in futures] == [[n] for n in range(7)]
+    assert model.batches == [[0], [4, 5, 6, 1], [2, 3]]
+
+
+def test_frames_of_an_image_stay_together(batcher: MicroBatcher, model: Model) -> None:
+    futures = [hold(batcher, model)]
+    futures += [batcher.submit(image(*frames), INTERACTIVE) for frames in ((1, 2, 3), (4, 5), (6,))]
+    model.gate.set()
+    assert [numbers(f) for f in futures] == [[0], [1, 2, 3], [4, 5], [6]]
+    assert model.batches == [[0], [1, 2, 3], [4, 5, 6]]
+
+
+def test_an_image_of_more_frames_than_a_batch_goes_alone(batcher: MicroBatcher, model: Model) -> None:
+    futures = [hold(batcher, model)]
+    futures += [batcher.submit(image(*frames), INTERACTIVE) for frames in ((1,), range(2, 8), (8,))]
+    model.gate.set()
+    assert numbers(futures[2]) == [2, 3, 4, 5, 6, 7]
+    assert numbers(futures[3]) == [8]
+    assert model.batches == [[0], [1], [2, 3, 4, 5, 6, 7], [8]]
+
+
+def test_a_bad_image_fails_alone(batcher: MicroBatcher, model: Model, counted: list[int]) -> None:
+    futures = [hold(batcher, model), *(batcher.submit(image(n), INTERACTIVE) for n in (1, BAD, 3))]
+    model.gate.set()
+    assert [numbers(futures[n]) for n in (0, 1, 3)] == [[0], [1], [3]]
+    with pytest.raises(ValueError, match="bad image"):
+        futures[2].result(10)
+    assert model.batches == [[0], [1, BAD, 3], [1], [BAD], [3]]
+    assert batcher.alive
+    assert numbers(batcher.submit(image(9), BULK)) == [9]
+    assert counted[:3] == [1, 1, 1], "what failed is no batch"
+
+
+def test_times_are_told(batcher: MicroBatcher, model: Model) -> None:
+    first, second = hold(batcher, model), batcher.submit(image(1), INTERACTIVE)
+    Event().wait(0.05)
+    model.gate.set()
+    assert first.result(10).embed >= 0.05
+    assert second.result(10).waited >= 0.05
+
+
+def test_stopping_finishes_what_is_in_hand_and_fails_what_waits(batcher: MicroBatcher, model: Model) -> None:
+    first = hold(batcher, model)
+    waiting = [batcher.submit(image(n), priority) for n, priority in ((1, INTERACTIVE), (2, BULK))]
+    stopper = Thread(target=batcher.stop)
+    stopper.start()
+    while not waiting[-1].done():  # refused as soon as the stop has begun
+        waiting.append(batcher.submit(image(3), BULK))
+    model.gate.set()
+    stopper.join(10)
+    assert numbers(first) == [0]
+    for future in waiting:
+        with pytest.raises(WorkerStopping):
+            future.result(10)
+    assert not batcher.alive
+    assert model.batches == [[0]]
+
+
+def test_stopping_twice(batcher: MicroBatcher) -> None:
+    batcher.stop()
+    batcher.stop()
+    assert not batcher.alive

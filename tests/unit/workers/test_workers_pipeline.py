@@ -1,0 +1,277 @@
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any, Literal
+
+import pytest
+from colour_encoder import ColourEncoder, picture, write_policies
+from prometheus_client import CollectorRegistry
+
+from moderator import Decision, Moderator, Settings, Verdict
+from moderator.errors import FetchFailed
+from moderator.events import Event, ImageReference
+from moderator.metrics import Metrics
+from moderator.moderator import Prepared
+from moderator.queue.ledger import Claim, DeadLetterReason
+from workers.batcher import MicroBatcher
+from workers.pipeline import MAX_RETRY_DELAY, Pipeline
+
+
+class MemoryLedger:
+    """The ledger's part in a pipeline, without Redis."""
+
+    def __init__(self) -> None:
+        self.answer: Claim | Literal["answered", "busy"] | Exception = Claim(attempt=1, waited=0.25)
+        self.published: list[tuple[Verdict, DeadLetterReason | None]] = []
+        self.retries: list[float] = []
+        self.duration: float | None = 1.5
+        self.arguments: dict[str, Any] = {}
+
+    def claim(self, event: Event) -> Claim | Literal["answered", "busy"]:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def publish(
+        self, event: Event, verdict: Verdict, *, dead: DeadLetterReason | None = None, **arguments: Any
+    ) -> float | None:
+        self.published.append((verdict, dead))
+        self.arguments = arguments
+        return self.duration
+
+    def retry(self, event: Event, delay: float) -> None:
+        self.retries.append(delay)
+
+
+@pytest.fixture
+def ledger() -> MemoryLedger:
+    return MemoryLedger()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(CollectorRegistry())
+
+
+@pytest.fixture
+def moderator(tmp_path: Path) -> Moderator:
+    settings = Settings(
+        policies=write_policies(tmp_path / "policies"),
+        default_policy="colours",
+        cache=tmp_path / "cache",
+        max_attempts=3,
+        retry_delay=2.0,
+    )
+    return Moderator(settings, encoder=ColourEncoder())
+
+
+@pytest.fixture
+def batcher(moderator: Moderator) -> Iterator[MicroBatcher]:
+    batcher = MicroBatcher(moderator.encoder.embed_images, 4)
+    yield batcher
+    batcher.stop()
+
+
+@pytest.fixture
+def pipeline(moderator: Moderator, batcher: MicroBatcher, ledger: MemoryLedger, metrics: Metrics) -> Pipeline:
+    return Pipeline(moderator, batcher, ledger, metrics, decoders=2)
+
+
+def event(data: bytes | None = None, **fields: Any) -> Event:
+    inline = base64.b64encode(picture("red") if data is None else data).decode()
+    return Event.model_validate({"id": "e", "source": "shop", "image": {"inline": inline}, **fields})
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def redeliveries(metrics: Metrics) -> float | None:
+    return value(metrics, "moderation_redeliveries_total")
+
+
+def failures(metrics: Metrics, stage: str, error: str) -> float | None:
+    return value(metrics, "moderation_failures_total", stage=stage, error=error)
+
+
+def test_an_event_gets_its_verdict(pipeline: Pipeline, ledger: MemoryLedger, metrics: Metrics) -> None:
+    pipeline.process(event(metadata={"user": 7}))
+    ((verdict, dead),) = ledger.published
+    assert dead is None
+    assert (verdict.event_id, verdict.source, verdict.metadata) == ("e", "shop", {"user": 7})
+    assert (verdict.decision, verdict.policy.name, len(verdict.shadow)) == (Decision.BLOCK, "colours", 1)
+    assert list(verdict.timings_ms) == ["queue", "fetch", "decode", "embed", "batch_wait", "score"]
+    assert verdict.timings_ms["queue"] == 250
+    assert ledger.arguments == {"ttl": 7 * 86400, "stream_length": 100_000}
+    assert ledger.retries == []
+    assert value(metrics, "moderation_events_total", policy="colours", decision="block") == 1
+    assert value(metrics, "moderation_duration_seconds_sum") == 1.5
+    assert value(metrics, "moderation_stage_duration_seconds_count", stage="publish") == 1
+    assert redeliveries(metrics) == 0
+
+
+@pytest.mark.parametrize("answer", ["answered", "busy"])
+def test_a_second_delivery_does_nothing(
+    pipeline: Pipeline, ledger: MemoryLedger, metrics: Metrics, answer: Literal["answered", "busy"]
+) -> None:
+    ledger.answer = answer
+    pipeline.process(event())
+    assert (ledger.published, ledger.retries, redeliveries(metrics)) == ([], [], 1)
+
+
+def test_a_further_try_is_a_redelivery(pipeline: Pipeline, ledger: MemoryLedger, metrics: Metrics) -> None:
+    ledger.answer = Claim(attempt=2, waited=0)
+    pipeline.process(event())
+    assert redeliveries(metrics) == 1
+    assert len(ledger.published) == 1
+
+
+def test_a_verdict_that_came_second_is_not_counted(
+    pipeline: Pipeline, ledger: MemoryLedger, metrics: Metrics
+) -> None:
+    ledger.duration = None
+    pipeline.process(event())
+    assert redeliveries(metrics) == 1
+    assert value(metrics, "moderation_duration_seconds_count") == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "stage", "error"),
+    [
+        ({"data": b"text"}, "decode", "NotAnImage"),
+        ({"data": picture("red")[:45]}, "decode", "ImageBroken"),
+        ({"image": {"path": "/etc/hostname"}}, "fetch", "FetchRefused"),
+        ({"policy": "nonsense"}, "score", "PolicyNotFound"),
+    ],
+)
+def test_what_cannot_pass_becomes_a_dead_letter(
+    pipeline: Pipeline, ledger: MemoryLedger, metrics: Metrics, fields: dict[str, Any], stage: str, error: str
+) -> None:
+    pipeline.process(event(**fields))
+    ((verdict, dead),) = ledger.published
+    assert (verdict.decision, verdict.is_safe, verdict.error.type) == (Decision.ERROR, False, error)
+    assert dead == DeadLetterReason(error, verdict.error.message)
+    assert failures(metrics, stage, error) == 1
+    assert ledger.retries == []
+
+
+def failing(error: Exception) -> Any:
+    def fetch(reference: ImageReference) -> bytes:
+        raise error
+
+    return fetch
+
+
+@pytest.mark.parametrize(("attempt", "delay"), [(1, 2.0), (2, 4.0)])
+def test_what_may_pass_is_tried_again_later(
+    pipeline: Pipeline,
+    moderator: Moderator,
+    ledger: MemoryLedger,
+    metrics: Metrics,
+    monkeypatch: pytest.MonkeyPatch,
+    attempt: int,
+    delay: float,
+) -> None:
+    monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
+    ledger.answer = Claim(attempt=attempt, waited=0)
+    pipeline.process(event())
+    assert (ledger.retries, ledger.published) == ([delay], [])
+    assert failures(metrics, "fetch", "FetchFailed") == 1
+
+
+def test_the_last_try_ends_in_a_dead_letter(
+    pipeline: Pipeline, moderator: Moderator, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
+    ledger.answer = Claim(attempt=3, waited=0)
+    pipeline.process(event())
+    ((verdict, dead),) = ledger.published
+    assert (verdict.decision, dead, ledger.retries) == (
+        Decision.ERROR,
+        DeadLetterReason("FetchFailed", "503"),
+        [],
+    )
+
+
+def test_delays_have_an_end(
+    moderator: Moderator,
+    batcher: MicroBatcher,
+    ledger: MemoryLedger,
+    metrics: Metrics,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moderator.settings = moderator.settings.model_copy(update={"max_attempts": 5000})
+    monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
+    ledger.answer = Claim(attempt=900, waited=0)
+    Pipeline(moderator, batcher, ledger, metrics, decoders=1).process(event())
+    assert ledger.retries == [MAX_RETRY_DELAY]
+
+
+def test_an_event_that_killed_its_workers_is_not_tried_again(
+    pipeline: Pipeline, moderator: Moderator, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moderator.fetcher, "fetch", failing(AssertionError("fetched")))
+    ledger.answer = Claim(attempt=4, waited=0)
+    pipeline.process(event())
+    ((verdict, dead),) = ledger.published
+    assert (dead.type, verdict.error.type) == ("AttemptsExhausted", "AttemptsExhausted")
+
+
+def test_the_unforeseen_is_tried_again_and_named(
+    pipeline: Pipeline,
+    moderator: Moderator,
+    ledger: MemoryLedger,
+    metrics: Metrics,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(moderator.fetcher, "fetch", failing(ZeroDivisionError("oops")))
+    pipeline.process(event())
+    assert ledger.retries == [2.0]
+    assert failures(metrics, "worker", "Unexpected") == 1
+    ledger.answer = Claim(attempt=3, waited=0)
+    pipeline.process(event())
+    ((_, dead),) = ledger.published
+    assert dead == DeadLetterReason("Unexpected", "ZeroDivisionError: oops")
+
+
+def test_a_stopping_worker_gives_the_event_back_at_once(
+    pipeline: Pipeline, batcher: MicroBatcher, ledger: MemoryLedger, metrics: Metrics
+) -> None:
+    batcher.stop()
+    pipeline.process(event())
+    assert (ledger.retries, ledger.published) == ([0.0], [])
+    assert failures(metrics, "worker", "WorkerStopping") == 0
+
+
+def test_what_redis_raises_is_not_swallowed(pipeline: Pipeline, ledger: MemoryLedger) -> None:
+    ledger.answer = ConnectionError("redis is gone")
+    with pytest.raises(ConnectionError):
+        pipeline.process(event())
+
+
+def test_so_many_images_are_decoded_at_once(
+    pipeline: Pipeline, moderator: Moderator, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare, lock, inside, most = moderator.prepare, Lock(), 0, 0
+
+    def counting(data: bytes) -> Prepared:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        try:
+            return prepare(data)
+        finally:
+            with lock:
+                inside -= 1
+
+    monkeypatch.setattr(moderator, "prepare", counting)
+    large = picture("red", size=(900, 900))
+    threads = [Thread(target=pipeline.process, args=(event(large, id=f"e{n}"),)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ledger.published) == 8
+    assert most <= 2

@@ -1,0 +1,82 @@
+"""Celery's connection to Redis, made to live through two things that would stop it for long or for good.
+
+A list element that is no Celery message: somebody pushes a bare JSON object onto the queue, or anything else. kombu
+raises in the middle of its event loop, and the whole consumer dies of it. Here such an element is handed to
+`refuse`, and the next one is taken.
+
+A server that is away: Celery waits longer after each try, up to half a minute. A worker that is idle for half a
+minute after Redis is back is a backlog, so it tries often.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from celery.app.amqp import AMQP
+from kombu import Connection
+
+#: Seconds between two tries to connect: what the first pause is, what each adds, and the longest.
+RECONNECT_START, RECONNECT_STEP, RECONNECT_MAX = 0.2, 0.3, 2.0
+
+Refuse = Callable[[Any], None]
+
+
+def tolerant_amqp(refuse: Refuse) -> type:
+    """What a Celery app makes its connections with; for its argument `amqp`.
+
+    Args:
+        refuse: takes an element that is no Celery message; called in the consumer's thread.
+    """
+
+    class TolerantConnection(Connection):  # type: ignore[misc]
+        def get_transport_cls(self) -> type:
+            return type(
+                "TolerantTransport",
+                (_Tolerant, super().get_transport_cls()),
+                {"refuse": staticmethod(refuse)},
+            )
+
+        def ensure_connection(
+            self, errback: Any = None, max_retries: int | None = None, **options: Any
+        ) -> Connection:
+            pauses = {
+                "interval_start": RECONNECT_START,
+                "interval_step": RECONNECT_STEP,
+                "interval_max": RECONNECT_MAX,
+            }
+            return super().ensure_connection(errback, max_retries, **{**pauses, **options})
+
+    return type("TolerantAMQP", (AMQP,), {"Connection": TolerantConnection})
+
+
+class _Tolerant:
+    """Over one of kombu's Redis transports."""
+
+    refuse: Refuse
+
+    def on_readable(self, fileno: int) -> None:
+        try:
+            super().on_readable(fileno)  # type: ignore[misc]
+        except json.JSONDecodeError as error:
+            self.refuse(error.doc)
+        except UnicodeDecodeError as error:
+            self.refuse(repr(error.object))
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        if _is_message(message):
+            super()._deliver(message, queue)  # type: ignore[misc]
+        else:
+            self.refuse(message)
+
+
+def _is_message(message: Any) -> bool:
+    """Whether kombu can take it apart; what is inside is looked at later."""
+    if not isinstance(message, dict) or not isinstance(message.get("body"), str):
+        return False
+    properties = message.get("properties")
+    return (
+        isinstance(properties, dict)
+        and isinstance(properties.get("delivery_tag"), str)
+        and isinstance(properties.get("delivery_info"), dict)
+        and isinstance(message.get("headers", {}), dict)
+    )
