@@ -106,7 +106,9 @@ def judge_category(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder with labels.csv")
     parser.add_argument("--policy", default="marketplace", help="NAME or NAME@VERSION")
     parser.add_argument("--encoder", help="default: MODERATOR_ENCODER")
@@ -131,7 +133,9 @@ def main() -> None:
     policy, model = verdicts[0].policy, verdicts[0].model
     assert policy is not None
     assert model is not None
-    print(f"{policy.name}@{policy.version}, {model.id} in {model.dtype} on {model.device}, half {arguments.half}")
+    print(
+        f"{policy.name}@{policy.version}, {model.id} in {model.dtype} on {model.device}, half {arguments.half}"
+    )
     print(f"{len(judged)} of {len(labelled)} photographs judged, {len(labelled) / seconds:.0f} images/s")
 
     names = list(verdicts[0].categories)
@@ -140,15 +144,19 @@ def main() -> None:
         sys.exit(f"no photograph shows a category of {policy.name}@{policy.version}: {', '.join(names)}")
     categories = {name: judge_category(name, photographs, verdicts, arguments.worst) for name in shown}
 
-    safe = [v for p, v in judged if not p.shows & (set(names) | set(shown)) and p.shows <= {ANIMALS}]
+    safe = [v for p, v in judged if not p.shows & set(names) and p.shows <= {ANIMALS}]
     flagged = [v for v in safe if v.decision in FLAGGED]
     by_category = Counter(n for v in flagged for n, c in v.categories.items() if c.decision in FLAGGED)
     safe_flagged = len(flagged) / len(safe) if safe else 0.0
     macro_auc = float(np.mean([c["auc"] for c in categories.values()]))
     macro_recall = float(np.mean([c["recall_at_5fpr"] for c in categories.values()]))
-    print(f"\nmacro: ROC-AUC {macro_auc:.4f}, recall {macro_recall:.3f} at {FALSE_POSITIVES:.0%} false positives")
+    print(
+        f"\nmacro: ROC-AUC {macro_auc:.4f}, recall {macro_recall:.3f} at {FALSE_POSITIVES:.0%} false positives"
+    )
     reasons = ", ".join(f"{name} {count}" for name, count in by_category.most_common())
-    print(f"safe photographs flagged: {len(flagged)} of {len(safe)} ({safe_flagged:.1%}){reasons and ': ' + reasons}")
+    print(
+        f"safe photographs flagged: {len(flagged)} of {len(safe)} ({safe_flagged:.1%}){reasons and ': ' + reasons}"
+    )
     print_result(
         {
             "benchmark": "quality",

@@ -37,7 +37,7 @@ def classic_prompts() -> tuple[list[str], list[str]]:
 
 
 def make_photographs(folder: Path, count: int, size: int = 1024, seed: int = 0) -> list[Path]:
-    """Write `count` different JPEG files whose longer side has `size` pixels: crops and mirrorings of real photographs."""
+    """Write `count` different JPEG files, `size` pixels on the longer side: made from real photographs."""
     random = np.random.default_rng(seed)
     sources = [Image.open(path).convert("RGB") for path in sorted(PHOTOGRAPHS.glob("*.jpg"))]
     files = []
@@ -50,7 +50,9 @@ def make_photographs(folder: Path, count: int, size: int = 1024, seed: int = 0) 
         if random.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         ratio = size / max(image.size)
-        image = image.resize((round(image.width * ratio), round(image.height * ratio)), Image.Resampling.BICUBIC)
+        image = image.resize(
+            (round(image.width * ratio), round(image.height * ratio)), Image.Resampling.BICUBIC
+        )
         path = folder / f"{number:04}.jpg"
         image.save(path, quality=90)
         files.append(path)
@@ -68,9 +70,9 @@ def make_clip(folder: Path, config: CLIPConfig | None = None, seed: int = 0) -> 
     CLIPModel(config).save_pretrained(folder)
     CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77).save_pretrained(folder)
     size = config.vision_config.image_size
-    CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size}).save_pretrained(
-        folder
-    )
+    CLIPImageProcessorPil(
+        size={"shortest_edge": size}, crop_size={"height": size, "width": size}
+    ).save_pretrained(folder)
     return folder
 
 
@@ -78,12 +80,21 @@ def _byte_pairs() -> tuple[list[str], list[tuple[str, str]]]:
     """A vocabulary learnt from the prompts of our policies: as with CLIP's own, a usual word is one token."""
     letters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
     trainer = BpeTrainer(
-        vocab_size=2000, initial_alphabet=letters, end_of_word_suffix="</w>", min_frequency=1, show_progress=False
+        vocab_size=2000,
+        initial_alphabet=letters,
+        end_of_word_suffix="</w>",
+        min_frequency=1,
+        show_progress=False,
     )
     tokenizer = Tokenizer(BPE(end_of_word_suffix="</w>"))
     tokenizer.pre_tokenizer = Sequence([Whitespace(), Punctuation()])
     policies = [load_policy(path) for path in POLICIES.glob("*/*.yaml")]
-    prompts = [p for policy in policies for c in policy.categories.values() for p in (*c.unsafe, *c.safe, *policy.safe)]
+    prompts = [
+        p
+        for policy in policies
+        for c in policy.categories.values()
+        for p in (*c.unsafe, *c.safe, *policy.safe)
+    ]
     tokenizer.train_from_iterator([prompt.lower() for prompt in prompts], trainer)
     learnt = json.loads(tokenizer.to_str())["model"]
     tokens = sorted({*learnt["vocab"], *letters, *(f"{letter}</w>" for letter in letters)})

@@ -1,7 +1,8 @@
-"""The micro-batcher: one thread that runs the model on all that waits, whenever it is free.
+"""The micro-batcher: runs the model on all that waits, whenever it is free.
 
 An idle model takes a single image at once, so batching adds no delay; a busy one finds a batch waiting when
-it is done. There is no timer and nothing to tune but the largest batch.
+it is done. There is no timer and nothing to tune but the largest batch. A second thread holds the next batch
+ready at the model's door, so that no core or GPU idles between two batches.
 """
 
 import logging
@@ -21,6 +22,10 @@ from moderator.events import Priority
 log = logging.getLogger(__name__)
 
 
+#: Batches in the model and at its door.
+LANES = 2
+
+
 @dataclass(frozen=True)
 class Embedded:
     """What the model made of one image, and how long it waited for the model and in it (seconds)."""
@@ -38,7 +43,7 @@ class _Item:
 
 
 class MicroBatcher:
-    """Runs `embed` on batches, from one thread.
+    """Runs `embed` on batches, from `LANES` threads.
 
     Args:
         embed: uint8 [n, size, size, 3] -> float32 [n, dimension].
@@ -59,13 +64,14 @@ class MicroBatcher:
         self._waiting: dict[Priority, deque[_Item]] = {priority: deque() for priority in Priority}
         self._wake = Condition()
         self._stopping = False
-        self._thread = Thread(target=self._run, name="model", daemon=True)
-        self._thread.start()
+        self._threads = [Thread(target=self._run, name=f"batch-{n}", daemon=True) for n in range(LANES)]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def alive(self) -> bool:
-        """Whether the model thread runs."""
-        return self._thread.is_alive()
+        """Whether the threads run."""
+        return all(thread.is_alive() for thread in self._threads)
 
     def submit(self, pixels: Pixels, priority: Priority) -> "Future[Embedded]":
         """Queue the frames of one image, uint8 [frames, size, size, 3].
@@ -82,18 +88,19 @@ class MicroBatcher:
         return item.future
 
     def stop(self) -> None:
-        """Finish the batch in hand, fail what waits, and end the thread."""
+        """Finish the batches in hand, fail what waits, and end the threads."""
         with self._wake:
             self._stopping = True
-            self._wake.notify()
-        self._thread.join()
+            self._wake.notify_all()
+        for thread in self._threads:
+            thread.join()
+        for queue in self._waiting.values():
+            for item in queue:
+                item.future.set_exception(WorkerStopping("the worker is stopping"))
 
     def _run(self) -> None:
         while batch := self._next_batch():
             self._process(batch)
-        for queue in self._waiting.values():
-            for item in queue:
-                item.future.set_exception(WorkerStopping("the worker is stopping"))
 
     def _next_batch(self) -> list[_Item]:
         """Wait for work and take as much of it as fits; empty when it is time to stop."""

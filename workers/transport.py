@@ -1,4 +1,4 @@
-"""Celery's connection to Redis, made to live through two things that would stop it for long or for good.
+"""Celery's connection to Redis, made to live through two things that would stop it for long or for good, and quick.
 
 A list element that is no Celery message: somebody pushes a bare JSON object onto the queue, or anything else. kombu
 raises in the middle of its event loop, and the whole consumer dies of it. Here such an element is handed to
@@ -30,10 +30,12 @@ def tolerant_amqp(refuse: Refuse) -> type:
 
     class TolerantConnection(Connection):  # type: ignore[misc]
         def get_transport_cls(self) -> type:
+            transport = super().get_transport_cls()
+            channel = type("ThriftyChannel", (_Thrifty, transport.Channel), {})
             return type(
                 "TolerantTransport",
-                (_Tolerant, super().get_transport_cls()),
-                {"refuse": staticmethod(refuse)},
+                (_Tolerant, transport),
+                {"refuse": staticmethod(refuse), "Channel": channel},
             )
 
         def ensure_connection(
@@ -67,6 +69,23 @@ class _Tolerant:
             super()._deliver(message, queue)  # type: ignore[misc]
         else:
             self.refuse(message)
+
+
+class _Thrifty:
+    """Over one of kombu's Redis channels: keeps its client.
+
+    kombu makes a new one for every message taken and acknowledged, which costs more than all else that its
+    event loop does. A client is no connection: those are in the pool, and threads share both.
+    """
+
+    _kept: Any = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        if asynchronous:
+            return super()._create_client(asynchronous=True)  # type: ignore[misc]
+        if self._kept is None or self._kept.connection_pool is not self.pool:  # type: ignore[attr-defined]
+            self._kept = super()._create_client()  # type: ignore[misc]
+        return self._kept
 
 
 def _is_message(message: Any) -> bool:

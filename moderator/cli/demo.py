@@ -52,6 +52,7 @@ def demo(
     if not images.is_dir() or not files:
         raise ImageNotFound(f"no images in {images}; name a folder with --images")
     policy = policy or load_settings().default_policy
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that it, too, leaves nothing running
     table = verdict_table()
     with (
         TemporaryDirectory(prefix="moderator-demo-") as folder,

@@ -3,6 +3,7 @@
 import sys
 
 import typer
+from redis.exceptions import RedisError
 
 from moderator.cli import check, dead_letters, demo, policy, submit, verdicts, worker
 from moderator.cli.output import errors
@@ -40,6 +41,15 @@ def main() -> None:
     except ModeratorError as error:
         errors.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, USAGE_ERRORS) else 1)
+    except RedisError as error:
+        errors.print(
+            f"error: Redis does not answer ({error}); start it, or set MODERATOR_REDIS_URL",
+            style="red",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader, e.g. `head`, has seen enough

@@ -10,8 +10,8 @@ An image has two views, both in the space of the text model:
   own, such as an object held to the mouth.
 
 Their mean is the embedding. Where they disagree, or where the classifier is unsure of everything, the mean is
-short; the missing length goes into one more coordinate, which is zero for every text. So an image that the
-model cannot make sense of is similar to no text, instead of to a random one.
+short; the missing length goes into one more coordinate, which is zero for every text. So an unclear image is
+less similar to all texts, instead of very similar to a random one.
 
 Sentence embeddings share a large common part; the mean over the class texts is taken off everywhere.
 """

@@ -8,6 +8,7 @@ runs, and many times as fast when decoding takes its share of the cores.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 
 import numpy as np
 import torch
@@ -28,16 +29,21 @@ class SplitForward:
     def __init__(self, forward: Forward, cores: int) -> None:
         self._forward = forward
         self._cores = cores
+        self._alone = Lock()
         # Torch keeps the number of threads per calling thread: ours work alone.
         self._pool = ThreadPoolExecutor(
             cores, thread_name_prefix="model", initializer=torch.set_num_threads, initargs=(1,)
         )
 
     def __call__(self, pixels: Pixels) -> Embeddings:
-        """Embed a batch, uint8 [n, size, size, 3] -> float32 [n, dimension]."""
-        if len(pixels) == 1:
-            torch.set_num_threads(self._cores)
-            return self._forward(pixels)
+        """Embed a batch, uint8 [n, size, size, 3] -> float32 [n, dimension]. A single image has the cores to
+        itself unless another one has."""
+        if len(pixels) == 1 and self._alone.acquire(blocking=False):
+            try:
+                torch.set_num_threads(self._cores)
+                return self._forward(pixels)
+            finally:
+                self._alone.release()
         parts = np.array_split(pixels, min(self._cores, len(pixels)))
         return np.concatenate(list(self._pool.map(self._forward, parts)))
 

@@ -56,7 +56,9 @@ class Result:
         return self.lost == self.doubled == self.errors == 0
 
 
-def run(events: int, kills: int, restarts: int, policies: Path, *, crash: bool = False, timeout: float = 300.0) -> Result:
+def run(
+    events: int, kills: int, restarts: int, policies: Path, *, crash: bool = False, timeout: float = 300.0
+) -> Result:
     """Run it once.
 
     Args:
@@ -103,7 +105,9 @@ class _Run:
         self._events = events
         start = time.monotonic()
         # A fault whenever the next share of the verdicts is there: kills first and last, restarts between.
-        faults = [self._kill] * (kills - kills // 2) + [self._restart] * restarts + [self._kill] * (kills // 2)
+        faults = (
+            [self._kill] * (kills - kills // 2) + [self._restart] * restarts + [self._kill] * (kills // 2)
+        )
         sent = list(self._submit(events, files))
         for number, fault in enumerate(faults, start=1):
             self._wait_for(number * events // (len(faults) + 1), start + timeout)
@@ -155,7 +159,11 @@ class _Run:
         deadline = time.monotonic() + 2 * REDELIVER_AFTER
         redis = self._client.redis
         while time.monotonic() < deadline:
-            if not redis.llen("moderation") and not redis.llen("moderation.bulk") and not self._client.ledger.pending():
+            if (
+                not redis.llen("moderation")
+                and not redis.llen("moderation.bulk")
+                and not self._client.ledger.pending()
+            ):
                 time.sleep(1.0)
                 return
             time.sleep(0.1)
@@ -182,7 +190,9 @@ class _Run:
 
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos.redelivery", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos.redelivery", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--events", type=int, default=1000, help="default: 1000")
     parser.add_argument("--kills", type=int, default=3, help="of the worker; default: 3")
     parser.add_argument("--restarts", type=int, default=1, help="of the server; default: 1")

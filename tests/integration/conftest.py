@@ -94,9 +94,7 @@ def client(shared_server: EmbeddedServer, worker: WorkerProcess) -> Client:
 
 
 @pytest.fixture
-def start_worker(
-    tmp_path: Path, policies: Path, images: Path, cache: Path
-) -> Iterator[StartWorker]:
+def start_worker(tmp_path: Path, policies: Path, images: Path, cache: Path) -> Iterator[StartWorker]:
     """Start workers of the test's own: `start_worker(url, wait=True, **settings)`. Killed at the end if need be."""
     started: list[WorkerProcess] = []
 

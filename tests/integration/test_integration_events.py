@@ -75,7 +75,9 @@ def test_each_image_of_a_bulk_message_gets_one_verdict(client: Client, small_ima
     assert {published(client, event.id) for event in events} == {1}
 
 
-def test_interactive_events_overtake_bulk_ones(client: Client, images: Path, small_images: list[Path]) -> None:
+def test_interactive_events_overtake_bulk_ones(
+    client: Client, images: Path, small_images: list[Path]
+) -> None:
     bulk = client.submit_many([{"path": str(images / "red-panda.jpg")}] * 60, id=f"many-{uuid4().hex}")
     quick = client.submit(path=small_images[0])
 
@@ -139,7 +141,9 @@ def test_references_that_are_refused(client: Client, reference: dict[str, str], 
     assert verdict.error.type == error
 
 
-def test_an_unknown_policy_is_an_error_with_the_names_that_exist(client: Client, small_images: list[Path]) -> None:
+def test_an_unknown_policy_is_an_error_with_the_names_that_exist(
+    client: Client, small_images: list[Path]
+) -> None:
     event = client.submit(path=small_images[0], policy="marketplaze")
 
     verdict = client.wait(event.id)

@@ -286,7 +286,9 @@ def test_consumers_of_a_group_share_and_groups_do_not(client: Client, ledger: Le
     assert next(client.consume("other", "one")).event_id == "0"
 
 
-def test_what_was_given_to_a_consumer_and_never_arrived_is_given_again(client: Client, ledger: Ledger) -> None:
+def test_what_was_given_to_a_consumer_and_never_arrived_is_given_again(
+    client: Client, ledger: Ledger
+) -> None:
     """A connection breaks with the server's answer on its way."""
     verdicts = client.consume("g", "one")
     publish(ledger, event("0"))

@@ -18,22 +18,21 @@ def published(client: Client) -> Counter[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_under_load_loses_nothing(
-    server: EmbeddedServer, start_worker: StartWorker, images: Path, small_images: list[Path], number: signal.Signals
+    server: EmbeddedServer, start_worker: StartWorker, images: Path, small_images: list[Path]
 ) -> None:
     client = make_client(server.url)
-    bulk = [{"path": str(images / "red-panda.jpg")}] * 60
+    bulk = [{"path": str(images / "red-panda.jpg")}] * 40
     events = client.submit_many(bulk, id="bulk")
-    events += [client.submit(path=images / "red-panda.jpg", id=str(n)) for n in range(90)]
+    events += [client.submit(path=images / "red-panda.jpg", id=str(n)) for n in range(60)]
     first = start_worker(server.url)
     until(lambda: sum(published(client).values()) >= 10)
 
-    first.send(number)
+    first.send(signal.SIGTERM)
 
     assert first.wait() == 0, first.log
     answered = published(client)
-    assert 10 <= sum(answered.values()) < 150, "nothing was left to do; the test shows nothing"
+    assert 10 <= sum(answered.values()) < 100, "nothing was left to do; the test shows nothing"
     assert "Traceback" not in first.log
     second = start_worker(server.url)
     for event in events:
@@ -50,7 +49,7 @@ def test_a_worker_that_is_killed_is_stood_in_for_by_another(
     """The other takes over what the dead one had in hand, without a restart and within a lease."""
     client = make_client(server.url)
     workers = [start_worker(server.url, redeliver_after="2") for _ in range(2)]
-    events = [client.submit(path=images / "red-panda.jpg", id=str(n)) for n in range(60)]
+    events = [client.submit(path=images / "red-panda.jpg", id=str(n)) for n in range(40)]
     until(lambda: sum(published(client).values()) >= 10)
 
     workers[0].kill()
@@ -69,7 +68,7 @@ def test_a_live_worker_gets_over_restarts_of_the_server(
     worker = start_worker(server.url)
     client = make_client(server.url)
     pid = worker.pid
-    for restart in range(4):
+    for restart in range(2):
         events = [client.submit(path=small_images[n % 10], id=f"{restart}-{n}") for n in range(20)]
         events += client.submit_many([{"path": str(file)} for file in small_images], id=f"bulk-{restart}")
         (server.stop if restart % 2 else server.kill)()
@@ -77,7 +76,7 @@ def test_a_live_worker_gets_over_restarts_of_the_server(
         for event in events:
             assert client.wait(event.id, timeout=30).decision is not Decision.ERROR, worker.log
     assert set(published(client).values()) == {1}
-    assert len(published(client)) == 4 * 30
+    assert len(published(client)) == 2 * 30
     assert (worker.poll(), worker.pid) == (None, pid)
     assert worker.stop() == 0
 
@@ -111,8 +110,6 @@ def test_a_second_worker_on_the_same_port_says_so(
     [
         ("encoder", "clap:x", 2, "clap"),
         ("webhook_secret", "whsec_!!!", 2, "MODERATOR_WEBHOOK_SECRET"),
-        ("policies", "nowhere", 2, "nowhere"),
-        ("redis_url", "http://localhost", 2, "MODERATOR_REDIS_URL"),
         ("max_attempts", "none", 2, "MODERATOR_MAX_ATTEMPTS"),
     ],
 )

@@ -43,7 +43,9 @@ def new_dead_letter(client: Client, before: set[str]) -> Any:
 
 
 @pytest.mark.parametrize("queue", ["moderation", "moderation.bulk"])
-def test_celery_sends_an_event(producer: Celery, client: Client, small_images: list[Path], queue: str) -> None:
+def test_celery_sends_an_event(
+    producer: Celery, client: Client, small_images: list[Path], queue: str
+) -> None:
     event = {"id": uuid4().hex, "source": "shop", "image": {"path": str(small_images[0])}}
 
     producer.send_task("moderation.check", [event], queue=queue)
@@ -122,7 +124,8 @@ def test_a_message_that_is_no_event_becomes_a_dead_letter(
 
 
 @pytest.mark.parametrize(
-    "call", [[[], {}, {}], [[{"id": "a", "image": IMAGE}, 2], {}, {}], [[], {"evnt": 1}, {}], [[], {"event": 5}, {}]]
+    "call",
+    [[[], {}, {}], [[{"id": "a", "image": IMAGE}, 2], {}, {}], [[], {"evnt": 1}, {}], [[], {"event": 5}, {}]],
 )
 def test_a_call_with_other_arguments_becomes_a_dead_letter(client: Client, call: Any) -> None:
     before = {letter.key for letter in client.dead_letters}
@@ -163,9 +166,21 @@ def test_a_raw_event_without_an_id_gets_one_verdict_however_often_it_is_delivere
 @pytest.mark.parametrize("queue", ["moderation", "moderation.bulk"])
 @pytest.mark.parametrize(
     "element",
-    ["hello", "[1]", "{}", "5", "null", '"x"', b"\xff\xfe", '{"id": "x", "image": {"path": "/x.jpg"}}', "{}" * 5000],
+    [
+        "hello",
+        "[1]",
+        "{}",
+        "5",
+        "null",
+        '"x"',
+        b"\xff\xfe",
+        '{"id": "x", "image": {"path": "/x.jpg"}}',
+        "{}" * 5000,
+    ],
 )
-def test_what_is_no_celery_message_becomes_a_dead_letter(client: Client, queue: str, element: str | bytes) -> None:
+def test_what_is_no_celery_message_becomes_a_dead_letter(
+    client: Client, queue: str, element: str | bytes
+) -> None:
     before = {letter.key for letter in client.dead_letters}
 
     client.redis.lpush(queue, element)
@@ -199,7 +214,9 @@ def test_a_broken_celery_message_leaves_the_worker_at_work(
     assert client.wait(event.id).decision is not Decision.ERROR
 
 
-def test_a_consumer_that_dies_is_started_again(client: Client, worker: WorkerProcess, small_images: list[Path]) -> None:
+def test_a_consumer_that_dies_is_started_again(
+    client: Client, worker: WorkerProcess, small_images: list[Path]
+) -> None:
     """kombu finds an encoding that does not exist in the middle of its event loop, and Celery gives up."""
     message = json.loads(encode_message({"id": "x", "image": IMAGE}, "moderation"))
     message["properties"]["body_encoding"] = "rot13"

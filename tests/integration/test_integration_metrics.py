@@ -40,7 +40,9 @@ def test_one_scrape_shows_every_metric_with_the_right_counts(
     assert fresh["moderation_redeliveries_total"] == 0
     assert fresh["moderation_failures_total{error=ImageBroken,stage=decode}"] == 0
     client = make_client(server.url)
-    events = [client.submit(path=small_images[n % 10], priority=("interactive", "bulk")[n % 2]) for n in range(20)]
+    events = [
+        client.submit(path=small_images[n % 10], priority=("interactive", "bulk")[n % 2]) for n in range(20)
+    ]
     events += [client.submit(path=images / "none.jpg"), client.submit(path="/etc/passwd")]
     verdicts = [client.wait(event.id) for event in events]
     # The counters are written just after the verdict is out.
@@ -52,7 +54,10 @@ def test_one_scrape_shows_every_metric_with_the_right_counts(
         family, _, labels = name.partition("{")
         wanted = set(labels.strip("}").split(",")) - {""}
         shown = [s for s in page if s.startswith(family)]
-        assert any(wanted <= {part.split("=")[0] for part in s.partition("{")[2].strip("}").split(",")} for s in shown), name
+        assert any(
+            wanted <= {part.split("=")[0] for part in s.partition("{")[2].strip("}").split(",")}
+            for s in shown
+        ), name
     counted = {k: v for k, v in page.items() if k.startswith("moderation_events_total")}
     assert sum(counted.values()) == 22
     for decision in {v.decision for v in verdicts}:

@@ -22,7 +22,10 @@ def producer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in ("package.json", "package-lock.json", "producer.js"):
         shutil.copy(PROGRAM / file, folder)
     installed = subprocess.run(
-        ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=folder, capture_output=True, text=True
+        ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
     )
     if installed.returncode != 0:
         pytest.skip(f"npm cannot install celery-node: {installed.stderr[-300:]}")

@@ -20,7 +20,9 @@ def path() -> str:
 
 
 def dead_delivery(client: Client, event_key: str) -> DeadLetter | None:
-    return next((x for x in client.dead_letters if x.webhook and x.key.startswith(f"webhook:{event_key}#")), None)
+    return next(
+        (x for x in client.dead_letters if x.webhook and x.key.startswith(f"webhook:{event_key}#")), None
+    )
 
 
 def test_a_verdict_is_posted_with_a_signature_that_verifies(
@@ -38,7 +40,9 @@ def test_a_verdict_is_posted_with_a_signature_that_verifies(
     assert request.headers["content-type"] == "application/json"
 
 
-def test_a_changed_body_does_not_verify(client: Client, http: HttpServer, small_images: list[Path], path: str) -> None:
+def test_a_changed_body_does_not_verify(
+    client: Client, http: HttpServer, small_images: list[Path], path: str
+) -> None:
     http.answers[path] = [Answer(200)]
     client.submit(path=small_images[0], webhook=http.url(path))
     until(lambda: http.asked(path))
@@ -116,7 +120,9 @@ def test_an_address_that_is_refused_is_a_dead_letter_at_once(
     until(lambda: http.asked(path))
 
 
-def test_a_redirect_is_not_followed(client: Client, http: HttpServer, small_images: list[Path], path: str) -> None:
+def test_a_redirect_is_not_followed(
+    client: Client, http: HttpServer, small_images: list[Path], path: str
+) -> None:
     http.answers[path] = [Answer(302)]
     event = client.submit(path=small_images[0], webhook=http.url(path))
     letter = until(lambda: dead_delivery(client, event.key))
