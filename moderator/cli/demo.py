@@ -31,7 +31,9 @@ STOP_TIMEOUT = 30.0
 
 def demo(
     images: Annotated[
-        Path, typer.Option(help="Folder of images. Default: photographs that come with the package.")
+        Path, typer.Option(
+            help="Folder of images. Default: photographs that come with the package.", show_default=False
+        ),
     ] = PHOTOGRAPHS,
     policy: Annotated[str | None, typer.Option(help="NAME. Default: MODERATOR_DEFAULT_POLICY.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One verdict per line, as JSON.")] = False,
