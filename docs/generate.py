@@ -57,7 +57,7 @@ def commands_page() -> str:
     for words in command_words(typer.main.get_command(app)):
         result = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"})
         title = " ".join(["moderator", *words])
-        lines += [f"## {title}", "", "```text", result.output.replace("Usage: root", "Usage: moderator").rstrip(), "```", ""]
+        lines += [f"## {title}", "", "```text", result.output.rstrip(), "```", ""]
     return "\n".join(lines)
 
 
