@@ -182,7 +182,12 @@ class Moderator:
                     self._compiler.compile(policy)
 
     def warm_up(self) -> None:
-        """Compile the policies, and run the model once at batch sizes 1 and `max_batch`."""
+        """Compile the policies, and run the model once at batch sizes 1 and `max_batch`.
+
+        Raises:
+            PolicyNotFound: the default policy cannot be used.
+        """
+        self.select(self.settings.default_policy, "")
         self.compile_policies()
         size = self.encoder.image_size
         for count in (1, self.max_batch):

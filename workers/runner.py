@@ -80,6 +80,8 @@ class Worker:
         """Serve until SIGTERM or SIGINT. What is in hand is finished, the rest stays on the queue."""
         with self._health() as port:
             started = time.perf_counter()
+            for problem in self._moderator.catalogue.problems:
+                log.error("%s", problem)
             self._moderator.warm_up()
             self._show_policies()
             model = self._moderator.encoder
