@@ -56,9 +56,7 @@ SEVERITY = [Decision.ALLOW, Decision.REVIEW, Decision.BLOCK, Decision.ERROR]
 
 
 #: What is taken from a folder. Whether a file really is an image is decided by its content.
-SUFFIXES = frozenset(
-    f".{name}" for name in "avif bmp gif ico jp2 jpe jpeg jpg pbm pgm png ppm tga tif tiff webp".split()
-)
+SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".ico", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 def expand(image: str) -> list[str]:

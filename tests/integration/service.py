@@ -49,11 +49,9 @@ def until(condition: Callable[[], T], timeout: float = 20.0, what: str = "the co
 def environment(**settings: str) -> dict[str, str]:
     """This process's environment with these settings of ours and no others."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MODERATOR_")}
-    return {
-        **clean,
-        "COLUMNS": "200",
-        **{f"MODERATOR_{name.upper()}": value for name, value in settings.items()},
-    }
+    ours = {f"MODERATOR_{name.upper()}": value for name, value in settings.items()}
+    # One thread: several processes with many threads each would wait for one another on a small machine.
+    return {**clean, "COLUMNS": "200", "OMP_NUM_THREADS": "1", **ours}
 
 
 def small_jpeg(file: Path, shade: int = 90, size: int = 64) -> Path:

@@ -1,5 +1,6 @@
 """The ways to reach Redis: unix socket, TLS, Sentinel; for the client and for the worker, which has two."""
 
+import select
 import shutil
 import socket
 import ssl
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from moderator.client import Client
+from moderator.errors import QueueUnavailable
+from moderator.events import Event
 from moderator.queue.connection import connect
 from moderator.queue.server import EmbeddedServer, _server_binary, free_port
 from moderator.verdicts import Decision
@@ -65,19 +69,21 @@ class TlsProxy:
         key, self.certificate = folder / "key.pem", folder / "certificate.pem"
         subprocess.run(
             [
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "rsa:2048",
-                "-nodes",
-                "-days",
-                "2",
-                "-subj",
-                "/CN=localhost",
-            ]
-            + ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key)]
-            + ["-out", str(self.certificate)],
+                *(
+                    "openssl",
+                    "req",
+                    "-x509",
+                    "-newkey",
+                    "rsa:2048",
+                    "-nodes",
+                    "-days",
+                    "2",
+                    "-subj",
+                    "/CN=localhost",
+                ),
+                *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+                *("-keyout", str(key), "-out", str(self.certificate)),
+            ],
             check=True,
             capture_output=True,
         )
@@ -102,8 +108,6 @@ class TlsProxy:
 
     def _serve(self, plain: socket.socket) -> None:
         """One thread for both directions: a TLS socket may not be used from two."""
-        import select
-
         try:
             with (
                 self._context.wrap_socket(plain, server_side=True) as outer,
@@ -159,14 +163,9 @@ def test_sentinel_finds_the_master_and_follows_a_failover(
     commands = {
         "master": ["--port", str(ports["master"]), *common],
         "replica": [
-            "--port",
-            str(ports["replica"]),
-            "--replicaof",
-            "127.0.0.1",
-            str(ports["master"]),
-            *common,
-        ]
-        + ["--repl-diskless-sync-delay", "0"],
+            *("--port", str(ports["replica"]), "--replicaof", "127.0.0.1", str(ports["master"])),
+            *(*common, "--repl-diskless-sync-delay", "0"),
+        ],
         "sentinel": [str(configuration), "--sentinel"],
     }
     with ExitStack() as stack:
@@ -204,10 +203,9 @@ def answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def submitted(client: object, image: Path) -> object:
-    from moderator.errors import QueueUnavailable
-
+def submitted(client: Client, image: Path) -> Event | None:
+    """The event, or None while the master is away."""
     try:
-        return client.submit(path=image)  # type: ignore[attr-defined]
+        return client.submit(path=image)
     except QueueUnavailable:
         return None

@@ -14,21 +14,21 @@ from tests.integration.service import make_client, until
 from workers.backlog import Backlog
 
 #: Names that dashboards and alert rules hold on to.
-CONTRACT = """
-moderation_events_total{policy,decision}
-moderation_duration_seconds
-moderation_stage_duration_seconds{stage}
-moderation_batch_size
-moderation_queue_depth{queue}
-moderation_oldest_event_age_seconds{queue}
-moderation_failures_total{stage,error}
-moderation_redeliveries_total
-moderation_dead_letters
-moderation_category_score{policy,category}
-moderation_shadow_disagreements_total{policy,version}
-moderation_policy_info
-moderation_model_info
-""".split()
+CONTRACT = [
+    "moderation_events_total{policy,decision}",
+    "moderation_duration_seconds",
+    "moderation_stage_duration_seconds{stage}",
+    "moderation_batch_size",
+    "moderation_queue_depth{queue}",
+    "moderation_oldest_event_age_seconds{queue}",
+    "moderation_failures_total{stage,error}",
+    "moderation_redeliveries_total",
+    "moderation_dead_letters",
+    "moderation_category_score{policy,category}",
+    "moderation_shadow_disagreements_total{policy,version}",
+    "moderation_policy_info",
+    "moderation_model_info",
+]
 STAGES = ("queue", "fetch", "decode", "batch_wait", "embed", "score", "publish")
 
 
