@@ -9,13 +9,10 @@ The worker calls the same steps (`prepare`, `embed`, `judge`), with its own sche
 """
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
-from typing import TypeVar
 
 import numpy as np
 
@@ -26,9 +23,11 @@ from moderator.errors import ModeratorError
 from moderator.events import Event, ImageReference
 from moderator.images.decode import DecodeLimits, decode
 from moderator.images.fetch import Fetcher
+from moderator.lookahead import ahead
 from moderator.policies.catalogue import Catalogue, Selection, parse_reference
 from moderator.scoring.judge import judge
 from moderator.settings import Settings, load_settings
+from moderator.stopwatch import Stopwatch
 from moderator.verdicts import (
     Decision,
     ErrorFacts,
@@ -38,9 +37,6 @@ from moderator.verdicts import (
     ShadowVerdict,
     Verdict,
 )
-
-A = TypeVar("A")
-B = TypeVar("B")
 
 #: Source named in the verdicts of `check`.
 CHECK_SOURCE = "check"
@@ -53,25 +49,6 @@ class Prepared:
     facts: ImageFacts
     pixels: Pixels
     """uint8 [frames, image_size, image_size, 3]"""
-
-
-@dataclass
-class Stopwatch:
-    """Milliseconds per stage of one event."""
-
-    timings_ms: dict[str, float] = field(default_factory=dict)
-    _mark: float = field(default_factory=time.perf_counter)
-
-    def lap(self, stage: str) -> float:
-        """Charge the time since the last lap to a stage; returns it in seconds."""
-        now = time.perf_counter()
-        seconds, self._mark = now - self._mark, now
-        self.note(stage, seconds)
-        return seconds
-
-    def note(self, stage: str, seconds: float) -> None:
-        """Write down a time that was measured elsewhere."""
-        self.timings_ms[stage] = round(seconds * 1000, 3)
 
 
 class Moderator:
@@ -96,7 +73,6 @@ class Moderator:
         # Paths given to `check` are the caller's own: any of them may be read.
         self._local = Fetcher(self.settings.model_copy(update={"fetch_roots": (Path("/"),)}))
         self._compiler = Compiler(self.encoder, self.settings.cache)
-        self._model_in_use = Lock()  # an encoder's image tower is called from one thread at a time
         self._limits = DecodeLimits.from_settings(self.settings)
         self._model = ModelFacts(
             id=self.encoder.identity.id,
@@ -109,7 +85,7 @@ class Moderator:
     @property
     def max_batch(self) -> int:
         """Most frames in one forward pass."""
-        return self.settings.max_batch or (64 if self.encoder.device.startswith("cuda") else 16)
+        return self.settings.max_batch or (64 if self.encoder.device.startswith("cuda") else 8)
 
     def check(self, images: Iterable[str | Path | bytes], policy: str | None = None) -> list[Verdict]:
         """Judge images by a policy.
@@ -135,9 +111,7 @@ class Moderator:
         batch: list[_Checked] = []
         frames = 0
         with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-            for item in _ahead(
-                pool, (lambda image: self._open(image, reference)), images, 4 * self.max_batch
-            ):
+            for item in ahead(pool, (lambda image: self._open(image, reference)), images, 4 * self.max_batch):
                 batch.append(item)
                 # A failure counts, too: otherwise a run of them would wait, and grow, until an image follows.
                 frames += 1 if item.prepared is None else len(item.prepared.pixels)
@@ -159,8 +133,7 @@ class Moderator:
     def embed(self, pixels: Pixels) -> Embeddings:
         """Embed frames, uint8 [n, size, size, 3] -> float32 [n, dimension], at most `max_batch` in one forward."""
         size = self.max_batch
-        with self._model_in_use:
-            parts = [self.encoder.embed_images(pixels[at : at + size]) for at in range(0, len(pixels), size)]
+        parts = [self.encoder.embed_images(pixels[at : at + size]) for at in range(0, len(pixels), size)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def select(self, reference: str, event_key: str) -> Selection:
@@ -309,14 +282,3 @@ def _check_event(image: str | Path | bytes, policy: str) -> Event:
     # Constructed unchecked: a path may be longer than an event id, and nothing of this reaches Redis.
     reference = ImageReference.model_construct(path=name)
     return Event.model_construct(id=name, source=CHECK_SOURCE, policy=policy, image=reference, metadata={})
-
-
-def _ahead(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterable[A], bound: int) -> Iterator[B]:
-    """`pool.map` in order, with at most `bound` items taken ahead of the reader."""
-    waiting: deque[Future[B]] = deque()
-    for item in items:
-        waiting.append(pool.submit(work, item))
-        if len(waiting) >= bound:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()

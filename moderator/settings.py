@@ -78,7 +78,7 @@ class Settings(BaseSettings):
 
     # --- worker
     max_batch: int = Field(
-        0, ge=0, description="Most images in one forward pass; 0 chooses 16 on a CPU and 64 on a GPU."
+        0, ge=0, description="Most images in one forward pass; 0 chooses 8 on a CPU and 64 on a GPU."
     )
     threads: int = Field(0, ge=0, description="Threads that fetch and decode; 0 chooses from the cores.")
     model_threads: int = Field(

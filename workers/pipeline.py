@@ -7,8 +7,9 @@ from threading import BoundedSemaphore
 from moderator.errors import AttemptsExhausted, ModeratorError, Unexpected, WorkerStopping
 from moderator.events import Event
 from moderator.metrics import Metrics
-from moderator.moderator import Moderator, Stopwatch
+from moderator.moderator import Moderator
 from moderator.queue.ledger import Claim, DeadLetterReason, Ledger
+from moderator.stopwatch import Stopwatch
 from moderator.verdicts import Verdict
 from workers.batcher import MicroBatcher
 

@@ -67,7 +67,7 @@ class Worker:
         max_batch = self._moderator.max_batch
         # Enough images in hand to fill the next batch while one is in the model and others are on their way.
         self._slots = 4 * max_batch
-        decoders = settings.threads or (os.cpu_count() or 1) + 1
+        decoders = settings.threads or os.cpu_count() or 1
         self._batcher = MicroBatcher(self._moderator.encoder.embed_images, max_batch, self._count_batch)
         pipeline = Pipeline(self._moderator, self._batcher, self._ledger, self._metrics, decoders)
         self._handler = Handler(pipeline.process, dead_letters, self._metrics, width=self._slots)

@@ -56,7 +56,9 @@ SEVERITY = [Decision.ALLOW, Decision.REVIEW, Decision.BLOCK, Decision.ERROR]
 
 
 #: What is taken from a folder. Whether a file really is an image is decided by its content.
-SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".ico", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".ico", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+)
 
 
 def expand(image: str) -> list[str]:

@@ -31,7 +31,8 @@ STOP_TIMEOUT = 30.0
 
 def demo(
     images: Annotated[
-        Path, typer.Option(
+        Path,
+        typer.Option(
             help="Folder of images. Default: photographs that come with the package.", show_default=False
         ),
     ] = PHOTOGRAPHS,

@@ -35,8 +35,8 @@ class Identity:
 class Encoder(Protocol):
     """An image tower and a text tower that share an embedding space.
 
-    `preprocess` is called from many threads at once; `embed_images` from one thread at a time and `embed_texts`
-    from one thread at a time, but the two may run side by side: a worker takes up new policies while it works.
+    `preprocess` and `embed_images` are called from several threads at once. `embed_texts` is called from one thread
+    at a time, beside them: a worker takes up new policies while it works.
     """
 
     identity: Identity

@@ -14,7 +14,7 @@ from moderator import Decision, Moderator, Settings
 from moderator.encoders.base import Embeddings, Pixels
 from moderator.errors import ImageError, NotAnImage, PolicyNotFound
 from moderator.events import parse_message
-from moderator.moderator import Stopwatch
+from moderator.stopwatch import Stopwatch
 
 
 @pytest.fixture
