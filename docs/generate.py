@@ -82,8 +82,12 @@ def expected() -> dict[Path, str]:
 
 def main() -> None:
     """Write or check."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing; end with 1 where something is stale")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; end with 1 where something is stale"
+    )
     check = parser.parse_args().check
     stale = [path for path, text in expected().items() if not path.exists() or path.read_text() != text]
     for path in stale:

@@ -22,10 +22,6 @@ from moderator.events import Priority
 log = logging.getLogger(__name__)
 
 
-#: Batches in the model and at its door.
-LANES = 2
-
-
 @dataclass(frozen=True)
 class Embedded:
     """What the model made of one image, and how long it waited for the model and in it (seconds)."""
@@ -43,12 +39,13 @@ class _Item:
 
 
 class MicroBatcher:
-    """Runs `embed` on batches, from `LANES` threads.
+    """Runs `embed` on batches, from `lanes` threads.
 
     Args:
         embed: uint8 [n, size, size, 3] -> float32 [n, dimension].
         max_batch: most frames in one call, except where one image alone has more.
         on_batch: called after each batch with its number of frames and its seconds.
+        lanes: batches in the model and at its door.
     """
 
     def __init__(
@@ -56,6 +53,7 @@ class MicroBatcher:
         embed: Callable[[Pixels], Embeddings],
         max_batch: int,
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
+        lanes: int = 2,
     ) -> None:
         self._embed = embed
         self._max_batch = max_batch
@@ -64,7 +62,7 @@ class MicroBatcher:
         self._waiting: dict[Priority, deque[_Item]] = {priority: deque() for priority in Priority}
         self._wake = Condition()
         self._stopping = False
-        self._threads = [Thread(target=self._run, name=f"batch-{n}", daemon=True) for n in range(LANES)]
+        self._threads = [Thread(target=self._run, name=f"batch-{n}", daemon=True) for n in range(lanes)]
         for thread in self._threads:
             thread.start()
 

@@ -236,32 +236,6 @@ def test_timings_add_up(
         paused += 0.2
 
 
-def test_threads_take_turns_at_the_model(settings: Settings) -> None:
-    class Exclusive(ColourEncoder):
-        inside = 0
-        pause = threading.Event()
-
-        def embed_images(self, pixels: Pixels) -> Embeddings:
-            self.inside += 1
-            assert self.inside == 1
-            self.pause.wait(0.002)
-            self.inside -= 1
-            return super().embed_images(pixels)
-
-    moderator = Moderator(settings, encoder=Exclusive())
-    found: list[int] = []
-
-    def work() -> None:
-        found.append(len(moderator.check([picture("red")] * 12)))
-
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [12, 12, 12]
-
-
 def test_prepare_gives_what_the_model_takes(moderator: Moderator) -> None:
     prepared = moderator.prepare(animation("red", "blue"))
     assert (prepared.pixels.shape, prepared.pixels.dtype) == ((2, 8, 8, 3), np.uint8)

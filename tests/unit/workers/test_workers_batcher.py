@@ -44,7 +44,7 @@ def counted() -> list[int]:
 
 @pytest.fixture
 def batcher(model: Model, counted: list[int]) -> Iterator[MicroBatcher]:
-    batcher = MicroBatcher(model, 4, lambda size, seconds: counted.append(size))
+    batcher = MicroBatcher(model, 4, lambda size, seconds: counted.append(size), lanes=1)
     yield batcher
     model.gate.set()
     batcher.stop()
@@ -150,3 +150,15 @@ def test_stopping_twice(batcher: MicroBatcher) -> None:
     batcher.stop()
     batcher.stop()
     assert not batcher.alive
+
+
+def test_a_second_batch_waits_at_the_door_of_the_model(model: Model) -> None:
+    batcher = MicroBatcher(model, 4, lanes=2)
+    first = hold(batcher, model)
+    model.entered.clear()
+    second = [batcher.submit(image(number), INTERACTIVE) for number in (1, 2)]
+    assert model.entered.wait(10)  # while the first is still inside
+    model.gate.set()
+    assert numbers(first) == [0]
+    assert [numbers(future) for future in second] == [[1], [2]]
+    batcher.stop()
