@@ -93,8 +93,8 @@ class MicroBatcher:
         for thread in self._threads:
             thread.join()
         for queue in self._waiting.values():
-            for item in queue:
-                item.future.set_exception(WorkerStopping("the worker is stopping"))
+            while queue:
+                queue.popleft().future.set_exception(WorkerStopping("the worker is stopping"))
 
     def _run(self) -> None:
         while batch := self._next_batch():
