@@ -44,6 +44,9 @@ def worker(
     # Torch's threads wait for each other by spinning, by default so long that one busy core makes a forward a
     # hundred times slower. Must be set before torch is loaded; 1,000 turns cost an idle machine nothing.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # The model's threads ask for the interpreter a few hundred times per batch; by default each may wait 5 ms for
+    # a thread that decodes. Seconds.
+    sys.setswitchinterval(0.0005)
     from workers.runner import Worker  # loads the model libraries
 
     Worker(load_settings()).run()
