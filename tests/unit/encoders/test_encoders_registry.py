@@ -14,7 +14,10 @@ def test_a_clip_folder(small_clip: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("clp:x", r"no family 'clp' \(did you mean 'clip'\?\); there are: embedded, clip"),
+        (
+            "clp:x",
+            r"no family 'clp' \(did you mean 'clip'\?\); there are: embedded, clip, siglip, auto, openclip",
+        ),
         ("zzzz", r"no family 'zzzz'; there are: "),
         ("", "no family ''"),
         ("clip", "needs a model: clip:HUB-ID or clip:FOLDER"),
