@@ -53,10 +53,14 @@ class Checkpoint:
     """OpenCLIP's settings for pixels; None: the folder's own."""
 
     @property
+    def own_folder(self) -> bool:
+        """Whether the folder of the weights says what they are."""
+        return self.architecture.startswith("local-dir:")
+
+    @property
     def files(self) -> list[Path]:
         """The files that embeddings depend on."""
-        own = self.architecture.startswith("local-dir:")
-        return model_files(self.weights.parent) if own else [self.weights]
+        return model_files(self.weights.parent) if self.own_folder else [self.weights]
 
 
 class OpenClipEncoder:
@@ -78,13 +82,14 @@ class OpenClipEncoder:
         with _told_plainly(model):
             self._model = open_clip.create_model(
                 checkpoint.architecture,
-                load_weights=False,
+                pretrained=None if checkpoint.own_folder else str(checkpoint.weights),
+                require_pretrained=True,
+                weights_only=True,
                 pretrained_text=False,
                 precision=_PRECISIONS[self._dtype],
                 device=self._device,
                 force_preprocess_cfg=checkpoint.preprocessing,
             )
-            open_clip.load_checkpoint(self._model, str(checkpoint.weights), strict=True, weights_only=True)
             self._tokenizer = open_clip.get_tokenizer(checkpoint.architecture)
             self._preprocessing = _preprocessing(open_clip.get_model_preprocess_cfg(self._model))
             if getattr(self._tokenizer, "reduction_fn", None) is not None:
