@@ -5,8 +5,7 @@ weights from this machine; a folder that holds `open_clip_config.json` says itse
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from moderator.encoders.parallel import on_all_cores
 from moderator.encoders.preprocessing import Preprocessing
 from moderator.encoders.tensors import ModelInput, unit_rows
 from moderator.encoders.texts import TextLimit
-from moderator.encoders.weights import digest_of, model_files
+from moderator.encoders.weights import digest_of, loading, model_files
 from moderator.errors import EncoderUnknown, WeightsInvalid
 
 try:
@@ -33,6 +32,8 @@ except ImportError as error:
 
 #: Texts in one forward of the text tower; bounds memory when a policy is large.
 TEXT_BATCH = 256
+REMEDY = "Give a tag that this machine can reach or has cached, or weights of this architecture as a file or in a "
+    "folder"
 CONFIG = "open_clip_config.json"
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".npz")
 _PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
@@ -79,7 +80,7 @@ class OpenClipEncoder:
     def __init__(self, model: str, device: str = "auto", dtype: str = "auto") -> None:
         self._device, self._dtype = resolve_device(device, dtype)
         checkpoint = find_checkpoint(model)
-        with _told_plainly(model):
+        with loading(f"openclip:{model}", REMEDY):
             self._model = open_clip.create_model(
                 checkpoint.architecture,
                 pretrained=None if checkpoint.own_folder else str(checkpoint.weights),
@@ -186,6 +187,18 @@ def find_checkpoint(model: str) -> Checkpoint:
     return Checkpoint(architecture, weights, label, json.loads(ways.pop()))
 
 
+def fetch(model: str) -> Checkpoint:
+    """Bring weights and vocabulary of `ARCH/PRETRAINED` onto this machine.
+
+    Raises:
+        EncoderUnknown, WeightsInvalid: as `find_checkpoint`.
+    """
+    checkpoint = find_checkpoint(model)
+    with loading(f"openclip:{model}", REMEDY):
+        open_clip.get_tokenizer(checkpoint.architecture)
+    return checkpoint
+
+
 def _tagged(architecture: str, tag: str, settings: dict[str, Any], config: dict[str, Any]) -> Checkpoint:
     # OpenCLIP only warns of this, and computes something else than the weights were trained for.
     if bool(settings.get("quick_gelu")) != bool(config.get("quick_gelu")):
@@ -197,7 +210,7 @@ def _tagged(architecture: str, tag: str, settings: dict[str, Any], config: dict[
         raise EncoderUnknown(
             f"openclip:{architecture}/{tag}: these weights want another activation; name them {quick}/{tag}"
         )
-    with _told_plainly(f"{architecture}/{tag}"):
+    with loading(f"openclip:{architecture}/{tag}", REMEDY):
         weights = Path(open_clip.download_pretrained(settings))
     return Checkpoint(architecture, weights, f"{architecture}/{tag}", settings)
 
@@ -219,7 +232,7 @@ def _weights_in(folder: Path) -> Path:
 
 def _check_same(architecture: str, config: dict[str, Any], path: Path) -> None:
     """Refuse a folder that says that it is something else than was asked for."""
-    with _told_plainly(str(path)):
+    with loading(str(path), REMEDY):
         own = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]
         for part in ("vision_cfg", "text_cfg"):
             for key in ("image_size", "layers", "width", "patch_size", "timm_model_name", "context_length"):
@@ -251,18 +264,3 @@ def _preprocessing(settings: dict[str, Any]) -> Preprocessing:
         squash=mode == "squash",
         rounded=mode == "shortest",
     )
-
-
-@contextmanager
-def _told_plainly(model: str) -> Iterator[None]:
-    """What a library or a file breaks with becomes one kind of error. Libraries and weights break in many ways
-    (pickle, zip, hub, state dict), so all of them are caught."""
-    try:
-        yield
-    except (EncoderUnknown, WeightsInvalid):
-        raise
-    except Exception as error:
-        raise WeightsInvalid(
-            f"cannot load openclip:{model}: {error}\nGive a tag that this machine can reach or has cached, or weights "
-            "of this architecture as a file or in a folder"
-        ) from error

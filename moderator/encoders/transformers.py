@@ -1,6 +1,7 @@
 """What the families of the transformers library share: a source, three steps to read it, two towers to run."""
 
 import os
+import re
 from collections.abc import Collection, Sequence
 from pickle import UnpicklingError
 from typing import Any, ClassVar, NamedTuple
@@ -8,7 +9,6 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from moderator.encoders.base import Embeddings, Identity, Pixels
@@ -17,11 +17,17 @@ from moderator.encoders.parallel import on_all_cores
 from moderator.encoders.preprocessing import Preprocessing
 from moderator.encoders.tensors import ModelInput, unit_rows
 from moderator.encoders.texts import TextLimit
-from moderator.encoders.weights import Source, digest_of, model_files
-from moderator.errors import WeightsInvalid
+from moderator.encoders.weights import Source, digest_of, loading, model_files
 
 #: Texts in one forward of the text tower; bounds memory when a policy is large.
 TEXT_BATCH = 256
+
+REMEDY = (
+    "Give a hub id that this machine can reach or has cached, or a folder with config.json, model.safetensors, "
+    "tokenizer and preprocessor_config.json"
+)
+#: A weight of one of several layers.
+_OF_A_LAYER = re.compile(r"\.\d+\.")
 
 
 class TextReading(NamedTuple):
@@ -60,7 +66,7 @@ class TransformersEncoder:
         source = Source.parse(model)
         # Else transformers asks a service of the hub to convert weights that are not safetensors.
         os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
-        try:
+        with loading(f"{self.family}:{model}", REMEDY):
             config = AutoConfig.from_pretrained(source.name, trust_remote_code=False, **source.pin)
             self.check_config(config)
             commit = getattr(config, "_commit_hash", None)
@@ -79,12 +85,6 @@ class TransformersEncoder:
             self.image_size = self._preprocessing.crop
             self.dimension = self._text_features([""]).shape[1]
             self.check_loaded()
-        # RuntimeError: shapes differ. KeyError: a tensor file that an index names has no such tensor.
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            raise WeightsInvalid(
-                f"cannot load {model!r}: {error}\nGive a hub id that this machine can reach or has cached, or a "
-                "folder with config.json, model.safetensors, tokenizer and preprocessor_config.json"
-            ) from error
 
         self._embed = on_all_cores(self._forward, self._device)
         self.device = str(self._device)
@@ -183,7 +183,7 @@ def _load_model(source: Source, config: Any, dtype: torch.dtype) -> Any:
     """Weights as safetensors or, where there are none, as a pickle that may hold tensors only.
 
     Raises:
-        ValueError: weights are missing, which transformers would make up, or the pickle holds something else.
+        ValueError: weights are missing, which transformers would make up, or left over, or no tensors.
     """
     try:
         model, loaded = AutoModel.from_pretrained(
@@ -200,6 +200,10 @@ def _load_model(source: Source, config: Any, dtype: torch.dtype) -> Any:
     missing: Collection[str] = loaded["missing_keys"]
     if missing:
         raise ValueError(f"{len(missing)} weights are missing, such as {min(missing)}")
+    # Some published files hold a tower's unused head; a layer that is left out gives other numbers.
+    over = [name for name in loaded["unexpected_keys"] if _OF_A_LAYER.search(name)]
+    if over:
+        raise ValueError(f"config.json has no place for {len(over)} weights of layers, such as {min(over)}")
     return model
 
 

@@ -1,9 +1,12 @@
 """Where weights come from: a hub id, perhaps with a revision, or a folder; and what they are, as a digest."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+
+from moderator.errors import ModelError, WeightsInvalid
 
 #: Files of a model's folder that its embeddings depend on: weights, configuration, tokenizer.
 _SUFFIXES = frozenset((".safetensors", ".bin", ".pt", ".npz", ".json", ".txt", ".model"))
@@ -52,3 +55,20 @@ def digest_of(files: Iterable[Path]) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()[:16]
+
+
+@contextmanager
+def loading(name: str, remedy: str) -> Iterator[None]:
+    """Whatever a library breaks with while it loads a model becomes a `WeightsInvalid`.
+
+    Files of a model are foreign, and what they hold breaks libraries anywhere: in pickle, zip, JSON, the hub's client,
+    the configuration's types, an arithmetic on a size. So everything is caught.
+    """
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        plain = isinstance(error, OSError | ValueError)
+        reason = f"{error}" if plain else f"{type(error).__name__}: {error}"
+        raise WeightsInvalid(f"cannot load {name}: {reason}\n{remedy}") from error

@@ -200,9 +200,27 @@ def scaled_otherwise(folder: Path) -> None:
     edit(folder / "preprocessor_config.json", rescale_factor=1 / 127.5)
 
 
+def configured(**changes: object) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        config["text_config"] |= changes
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return spoil
+
+
+def preprocessing_of_no_kind(folder: Path) -> None:
+    (folder / "preprocessor_config.json").write_text("[]")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
+        (configured(num_hidden_layers=1), "no place for 16 weights of layers"),
+        (configured(num_attention_heads=0), "ZeroDivisionError"),
+        (configured(hidden_act=7), "cannot load"),
+        (configured(hidden_act="nope"), "cannot load"),
+        (preprocessing_of_no_kind, "cannot load"),
         (without_weight, r"1 weights are missing, such as text_projection\.weight"),
         (wrong_shape, "cannot load"),
         (truncated, "cannot load"),
