@@ -32,8 +32,7 @@ except ImportError as error:
 
 #: Texts in one forward of the text tower; bounds memory when a policy is large.
 TEXT_BATCH = 256
-REMEDY = "Give a tag that this machine can reach or has cached, or weights of this architecture as a file or in a "
-    "folder"
+REMEDY = "Give a tag that this machine can reach or has cached, or weights of this architecture as a file or folder"
 CONFIG = "open_clip_config.json"
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".npz")
 _PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
