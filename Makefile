@@ -4,12 +4,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: demo test lint unit integration chaos bench docs clean
+.PHONY: demo test test-openclip lint unit integration chaos bench docs clean
 
 demo: .venv/installed       ## the whole service on photographs that come with it
 	$(BIN)/moderator demo
 
 test: lint unit integration ## everything that CI runs, below 15 minutes on 2 cores
+
+test-openclip: .venv-openclip/installed ## the OpenCLIP encoders, in an environment of their own (6 GB)
+	.venv-openclip/bin/pytest tests/openclip
 
 lint: .venv/installed       ## style, types, and the direction of imports
 	$(BIN)/ruff check .
@@ -34,7 +37,7 @@ docs: .venv/installed       ## generate the tables in docs/ from the code
 	$(BIN)/python -m docs.generate
 
 clean:                      ## remove the environment and all caches
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-openclip .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -43,3 +46,9 @@ clean:                      ## remove the environment and all caches
 	$(PIP) install --quiet --constraint constraints.txt torch
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $@
+
+.venv-openclip/installed: pyproject.toml constraints-openclip.txt
+	test -x .venv-openclip/bin/python || $(PYTHON) -m venv .venv-openclip
+	.venv-openclip/bin/pip --disable-pip-version-check install --quiet --constraint constraints-openclip.txt \
+		--editable ".[dev,openclip]"
+	touch $@

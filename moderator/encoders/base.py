@@ -61,3 +61,7 @@ class Encoder(Protocol):
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
         """Embed texts -> float32 [n, dimension], rows of length 1."""
         ...
+
+    def truncated(self, texts: Sequence[str]) -> list[str]:
+        """Those of the texts that are longer than the text tower reads. `embed_texts` logs a warning for each."""
+        ...

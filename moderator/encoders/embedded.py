@@ -18,6 +18,7 @@ from moderator.encoders.class_texts import load_class_vectors
 from moderator.encoders.conse import PENALTY, SURE, TEMPERATURE, join
 from moderator.encoders.device import dtype_name, resolve_device
 from moderator.encoders.parallel import on_all_cores
+from moderator.encoders.texts import TextLimit
 from moderator.images.resize import resize_and_crop
 
 
@@ -46,6 +47,7 @@ class EmbeddedEncoder:
         self._trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._weight, self._bias = weight.to(self._device), bias.to(self._device)
         self._texts = minilm.MiniLM(self._device)
+        self._limit = TextLimit(minilm.MAX_TOKENS, self._texts.count_tokens)
         class_vectors, class_digest = load_class_vectors()
         space = join(class_vectors, weight.numpy())
         self._mean = torch.from_numpy(space.mean).to(self._device)
@@ -85,6 +87,11 @@ class EmbeddedEncoder:
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
-        """Embed texts -> float32 [n, 385], rows of length 1."""
+        """Embed texts -> float32 [n, 385], rows of length 1. What is cut off is logged."""
+        self._limit.warn(texts)
         rows = normalize(self._texts.embed(texts) - self._mean, dim=-1)
         return np.asarray(pad(rows, (0, 1)).cpu().numpy())
+
+    def truncated(self, texts: Sequence[str]) -> list[str]:
+        """Those of the texts that MiniLM does not read to the end."""
+        return self._limit.exceeded_by(texts)

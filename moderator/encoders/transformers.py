@@ -1,29 +1,52 @@
-"""CLIP models through the transformers library, by hub id or local folder."""
+"""What the families of the transformers library share: a source, three steps to read it, two towers to run."""
 
+import os
+import re
 from collections.abc import Collection, Sequence
-from hashlib import sha256
-from pathlib import Path
-from typing import Any
+from pickle import UnpicklingError
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from moderator.encoders.base import Embeddings, Identity, Pixels
 from moderator.encoders.device import dtype_name, resolve_device
 from moderator.encoders.parallel import on_all_cores
-from moderator.errors import WeightsInvalid
-from moderator.images.resize import resize_and_crop
+from moderator.encoders.preprocessing import Preprocessing
+from moderator.encoders.tensors import ModelInput, unit_rows
+from moderator.encoders.texts import TextLimit
+from moderator.encoders.weights import Source, digest_of, loading, model_files
 
 #: Texts in one forward of the text tower; bounds memory when a policy is large.
 TEXT_BATCH = 256
 
+REMEDY = (
+    "Give a hub id that this machine can reach or has cached, or a folder with config.json, model.safetensors, "
+    "tokenizer and preprocessor_config.json"
+)
+#: A weight of one of several layers.
+_OF_A_LAYER = re.compile(r"\.\d+\.")
+
+
+class TextReading(NamedTuple):
+    """How a family's texts become tokens."""
+
+    tokenizer: Any
+    length: int
+    """Most tokens that the tower reads."""
+    padded: bool = False
+    """Whether every text is padded to `length`, because the model was trained so."""
+    lower: bool = False
+    """Whether texts are lower-cased before the tokenizer sees them."""
+
 
 class TransformersEncoder:
-    """A `CLIPModel`. Same numbers as `CLIPProcessor` (PIL) and `CLIPModel`, within rounding.
+    """Base of the families. Same numbers as the model's own processor (on Pillow) and forward, within rounding.
+
+    A family says which models it takes (`check_config`), how texts are read (`read_texts`), how pictures are
+    prepared (`read_preprocessing`), and how a cosine becomes a logit (`scale_and_bias`).
 
     Args:
         model: hub id, `hub-id@revision`, or a folder as `save_pretrained` writes it.
@@ -34,58 +57,84 @@ class TransformersEncoder:
         WeightsInvalid: there is no such model, or it cannot be loaded.
     """
 
+    family: ClassVar[str]
+    #: What the text tower is given of what the tokenizer returns.
+    text_inputs: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask")
+
     def __init__(self, model: str, device: str = "auto", dtype: str = "auto") -> None:
         self._device, self._dtype = resolve_device(device, dtype)
-        folder = Path(model)
-        name, _, pinned = (model, "", "") if folder.is_dir() else model.partition("@")
-        revision = {"revision": pinned} if pinned else {}
-        try:
-            config = AutoConfig.from_pretrained(name, **revision)
-            if config.model_type != "clip":
-                raise ValueError(f"it is a model of the kind {config.model_type!r}, not 'clip'")
-            self._model, loaded = AutoModel.from_pretrained(
-                name,
-                config=config,
-                dtype=self._dtype,
-                use_safetensors=True,
-                output_loading_info=True,
-                **revision,
-            )
-            self._tokenizer = AutoTokenizer.from_pretrained(name, **revision)
-            processor = CLIPImageProcessorPil.from_pretrained(name, **revision)
-            _check_complete(config, loaded["missing_keys"], self._tokenizer, processor)
-        # RuntimeError: shapes differ. KeyError: a tensor file that an index names has no such tensor.
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            raise WeightsInvalid(
-                f"cannot load {model!r}: {error}\nGive a hub id that this machine can reach or has cached, or a "
-                "folder with config.json, model.safetensors, tokenizer and preprocessor_config.json"
-            ) from error
-        self._model.eval().to(self._device)
-        self._length = int(config.text_config.max_position_embeddings)
-        self.dimension = int(config.projection_dim)
-        with torch.inference_mode():
-            self.scale = float(self._model.logit_scale.float().exp())
-        self.bias = 0.0
-
-        self._resize_to = int(processor.size["shortest_edge"])
-        self.image_size = int(processor.crop_size["height"])
-        self._resample = Image.Resampling(int(processor.resample))
-        self._mean = torch.tensor(processor.image_mean, device=self._device).view(1, 3, 1, 1)
-        self._std = torch.tensor(processor.image_std, device=self._device).view(1, 3, 1, 1)
+        source = Source.parse(model)
+        # Else transformers asks a service of the hub to convert weights that are not safetensors.
+        os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+        with loading(f"{self.family}:{model}", REMEDY):
+            config = AutoConfig.from_pretrained(source.name, trust_remote_code=False, **source.pin)
+            self.check_config(config)
+            commit = getattr(config, "_commit_hash", None)
+            if (
+                source.folder is None and commit
+            ):  # all files of one commit, even if the branch moves meanwhile
+                source = Source(source.name, None, str(commit))
+            self._model = _load_model(source, config, self._dtype)
+            self._reading = self.read_texts(source, config)
+            check_vocabulary(self._reading.tokenizer, config)
+            self._preprocessing = self.read_preprocessing(source, config)
+            self._model.eval().to(self._device)
+            self.scale, self.bias = self.scale_and_bias(self._model)
+            self._limit = TextLimit(self._reading.length, self._count_tokens)
+            self._input = ModelInput(self._preprocessing, self._device, self._dtype)
+            self.image_size = self._preprocessing.crop
+            self.dimension = self._text_features([""]).shape[1]
+            self.check_loaded()
 
         self._embed = on_all_cores(self._forward, self._device)
         self.device = str(self._device)
         self.dtype = dtype_name(self._dtype)
+        text = ", texts in lower case" if self._reading.lower else ""
+        text += f", padded to {self._reading.length} tokens" if self._reading.padded else ""
         self.identity = Identity(
-            id=f"clip:{folder.resolve().name if folder.is_dir() else name}",
-            revision=_folder_digest(folder) if folder.is_dir() else str(config._commit_hash),
-            preprocessing=f"resize {self._resize_to} {self._resample.name.lower()}, crop {self.image_size}, "
-            f"mean {processor.image_mean}, std {processor.image_std}",
+            id=f"{self.family}:{source.label}",
+            revision=digest_of(model_files(source.folder))
+            if source.folder is not None
+            else str(source.revision),
+            preprocessing=f"{self._preprocessing}{text}",
         )
 
+    # --- what a family says
+
+    def check_config(self, config: Any) -> None:
+        """Refuse models of another family.
+
+        Raises:
+            ValueError: with the reason.
+        """
+        raise NotImplementedError
+
+    def read_texts(self, source: Source, config: Any) -> TextReading:
+        """The tokenizer and how it is used."""
+        tokenizer = AutoTokenizer.from_pretrained(source.name, trust_remote_code=False, **source.pin)
+        return TextReading(tokenizer, int(config.text_config.max_position_embeddings))
+
+    def read_preprocessing(self, source: Source, config: Any) -> Preprocessing:
+        """How pictures reach the image tower.
+
+        Raises:
+            ValueError: the model's own preprocessing cannot be reproduced.
+        """
+        raise NotImplementedError
+
+    def scale_and_bias(self, model: Any) -> tuple[float, float]:
+        """logit = scale * cosine + bias."""
+        with torch.inference_mode():
+            return float(model.logit_scale.float().exp()), 0.0
+
+    def check_loaded(self) -> None:
+        """A last look at the loaded model; a family may refuse it with a ValueError."""
+
+    # --- the encoder
+
     def preprocess(self, image: Image.Image) -> Pixels:
-        """Resize the shortest edge, then crop the centre: uint8 [image_size, image_size, 3]."""
-        return resize_and_crop(image, self._resize_to, self.image_size, self._resample)
+        """Resize and crop as the model's own processor does: uint8 [image_size, image_size, 3]."""
+        return self._preprocessing(image)
 
     def embed_images(self, pixels: Pixels) -> Embeddings:
         """Embed a batch, uint8 [n, image_size, image_size, 3] -> float32 [n, dimension], rows of length 1."""
@@ -93,70 +142,81 @@ class TransformersEncoder:
 
     @torch.inference_mode()
     def _forward(self, pixels: Pixels) -> Embeddings:
-        batch = torch.from_numpy(pixels)
-        if self._device.type == "cuda":
-            batch = batch.pin_memory()
-        batch = batch.to(self._device, non_blocking=True).permute(0, 3, 1, 2).float()
-        batch = batch.mul_(1 / 255).sub_(self._mean).div_(self._std).to(self._dtype)
-        return _unit(self._model.get_image_features(pixel_values=batch).pooler_output)
+        return unit_rows(self._model.get_image_features(pixel_values=self._input(pixels)).pooler_output)
 
-    @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
-        """Embed texts -> float32 [n, dimension], rows of length 1."""
+        """Embed texts -> float32 [n, dimension], rows of length 1. What is cut off is logged."""
+        self._limit.warn(texts)
         rows = [np.empty((0, self.dimension), dtype=np.float32)]
         for start in range(0, len(texts), TEXT_BATCH):
-            tokens = self._tokenizer(
-                list(texts[start : start + TEXT_BATCH]),
-                padding=True,
-                truncation=True,
-                max_length=self._length,
-                return_tensors="pt",
-            ).to(self._device)
-            features = self._model.get_text_features(
-                input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
-            )
-            rows.append(_unit(features.pooler_output))
+            rows.append(self._text_features(texts[start : start + TEXT_BATCH]))
         return np.concatenate(rows)
 
+    def truncated(self, texts: Sequence[str]) -> list[str]:
+        """Those of the texts that the text tower does not read to the end."""
+        return self._limit.exceeded_by(texts)
 
-def _check_complete(config: Any, missing: Collection[str], tokenizer: Any, processor: Any) -> None:
-    """Refuse what transformers would make up (random weights, an empty vocabulary) or what we do not do.
+    @torch.inference_mode()
+    def _text_features(self, texts: Sequence[str]) -> Embeddings:
+        return unit_rows(self._model.get_text_features(**self._tokenize(texts)).pooler_output)
+
+    def _tokenize(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+        tokens = self._reading.tokenizer(
+            self._cased(texts),
+            padding="max_length" if self._reading.padded else True,
+            truncation=True,
+            max_length=self._reading.length,
+            return_tensors="pt",
+        )
+        return {name: tokens[name].to(self._device) for name in self.text_inputs if name in tokens}
+
+    def _count_tokens(self, texts: list[str]) -> list[int]:
+        # verbose: or the library warns of lengths once, and then never again.
+        ids = self._reading.tokenizer(self._cased(texts), truncation=False, verbose=False)["input_ids"]
+        return [len(row) for row in ids]
+
+    def _cased(self, texts: Sequence[str]) -> list[str]:
+        return [text.lower() for text in texts] if self._reading.lower else list(texts)
+
+
+def _load_model(source: Source, config: Any, dtype: torch.dtype) -> Any:
+    """Weights as safetensors or, where there are none, as a pickle that may hold tensors only.
 
     Raises:
-        ValueError: with the reason.
+        ValueError: weights are missing, which transformers would make up, or left over, or no tensors.
     """
+    try:
+        model, loaded = AutoModel.from_pretrained(
+            source.name,
+            config=config,
+            dtype=dtype,
+            weights_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **source.pin,
+        )
+    except UnpicklingError as error:  # torch's message recommends to load it all the same
+        raise ValueError("its weights are no safetensors and hold something else than tensors") from error
+    missing: Collection[str] = loaded["missing_keys"]
     if missing:
         raise ValueError(f"{len(missing)} weights are missing, such as {min(missing)}")
-    if not 256 <= len(tokenizer) <= config.text_config.vocab_size:
-        raise ValueError(
-            f"the tokenizer has {len(tokenizer)} tokens and the model {config.text_config.vocab_size}"
-        )
-    size = config.vision_config.image_size
-    steps = (processor.do_resize, processor.do_center_crop, processor.do_rescale, processor.do_normalize)
-    if (
-        not all(steps)
-        or not processor.size["shortest_edge"]
-        or (processor.crop_size["height"], processor.crop_size["width"]) != (size, size)
-        or abs(processor.rescale_factor * 255 - 1) > 1e-6
-    ):
-        raise ValueError(
-            f"its preprocessing is not: resize the shortest edge, crop the centre to {size}, scale by 1/255, normalise"
-        )
+    # Some published files hold a tower's unused head; a layer that is left out gives other numbers.
+    over = [name for name in loaded["unexpected_keys"] if _OF_A_LAYER.search(name)]
+    if over:
+        raise ValueError(f"config.json has no place for {len(over)} weights of layers, such as {min(over)}")
+    return model
 
 
-def _unit(features: torch.Tensor) -> Embeddings:
-    """Scale rows to length 1, in float32."""
-    features = features.float()
-    result: Embeddings = (features / features.norm(dim=-1, keepdim=True)).cpu().numpy()
-    return result
+#: A vocabulary that transformers makes up has the special tokens and nothing else.
+MADE_UP_VOCABULARY = 8
 
 
-def _folder_digest(folder: Path) -> str:
-    """SHA-256 over what a folder's embeddings depend on: weights, configuration, tokenizer (first 16 hex digits)."""
-    digest = sha256()
-    for path in sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".txt")):
-        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()[:16]
+def check_vocabulary(tokenizer: Any, config: Any) -> None:
+    """Refuse an empty vocabulary, which transformers makes up where there is none, and one that does not fit.
+
+    Raises:
+        ValueError: with both sizes.
+    """
+    size = config.text_config.vocab_size
+    if not MADE_UP_VOCABULARY < len(tokenizer) <= size:
+        raise ValueError(f"the tokenizer has {len(tokenizer)} tokens and the model {size}")

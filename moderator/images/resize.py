@@ -2,7 +2,8 @@
 
 The references are the Pillow-based image processors of transformers 5 (`CLIPImageProcessorPil` and
 `SiglipImageProcessorPil`; the former is what `CLIPImageProcessor` was before). Those based on torchvision
-resize with other rounding.
+resize with other rounding. OpenCLIP resizes Pillow images through torchvision, which is Pillow's own resize, and
+then crops with torchvision's rounding.
 """
 
 import numpy as np
@@ -19,6 +20,7 @@ def resize_and_crop(
     resize: int,
     crop: int,
     resample: Image.Resampling = Image.Resampling.BICUBIC,
+    rounded: bool = False,
 ) -> NDArray[np.uint8]:
     """Resize the shortest edge to `resize` pixels, then cut out the central square of `crop` pixels.
 
@@ -32,6 +34,8 @@ def resize_and_crop(
         resize: length of the shortest edge, in pixels.
         crop: side of the result, in pixels.
         resample: the filter.
+        rounded: whether the offsets are rounded to the nearest (halves to even), as torchvision's `CenterCrop`
+            does, instead of down.
 
     Returns:
         uint8 [crop, crop, 3].
@@ -40,11 +44,11 @@ def resize_and_crop(
     longest = int(resize * long / short)
     width, height = (resize, longest) if image.width <= image.height else (longest, resize)
     if longest > max(resize, crop) * _LONGEST_IN_CROPS:
-        resized, width, height = _resize_centre(image, width, height, crop, resample)
+        resized, width, height = _resize_centre(image, width, height, crop, resample, rounded)
     else:
         resized = image.resize((width, height), resample)
 
-    left, top = (width - crop) // 2, (height - crop) // 2
+    left, top = _half(width - crop, rounded), _half(height - crop, rounded)
     if left >= 0 and top >= 0:
         return np.array(resized.crop((left, top, left + crop, top + crop)))
     # Padding goes by the ceiling, and so does the floor of a negative offset.
@@ -65,16 +69,26 @@ def squash(
     return np.array(image.resize((size, size), resample))
 
 
+def crop_centre(pixels: NDArray[np.uint8], crop: int) -> NDArray[np.uint8]:
+    """Cut the central square out of an array [size, size, 3] that is at least as large; offsets rounded down."""
+    at = (len(pixels) - crop) // 2
+    return pixels[at : at + crop, at : at + crop]
+
+
+def _half(difference: int, rounded: bool) -> int:
+    return round(difference / 2) if rounded else difference // 2
+
+
 def _resize_centre(
-    image: Image.Image, width: int, height: int, crop: int, resample: Image.Resampling
+    image: Image.Image, width: int, height: int, crop: int, resample: Image.Resampling, rounded: bool
 ) -> tuple[Image.Image, int, int]:
     """Of the image resized to width x height, make only the central `crop` pixels along the longer edge."""
     if width > height:
-        scale, left = image.width / width, (width - crop) // 2
+        scale, left = image.width / width, _half(width - crop, rounded)
         box = (left * scale, 0.0, (left + crop) * scale, float(image.height))
         width = crop
     else:
-        scale, top = image.height / height, (height - crop) // 2
+        scale, top = image.height / height, _half(height - crop, rounded)
         box = (0.0, top * scale, float(image.width), (top + crop) * scale)
         height = crop
     return image.resize((width, height), resample, box=box), width, height

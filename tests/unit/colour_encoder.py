@@ -48,6 +48,9 @@ class ColourEncoder:
         self.texts += texts
         return unit(np.array([self._vector(text) for text in texts]).reshape(len(texts), self.dimension))
 
+    def truncated(self, texts: Sequence[str]) -> list[str]:
+        return [text for text in texts if len(text) > 100]
+
     def _vector(self, text: str) -> list[float]:
         rgb = np.sum([colour for name, colour in COLOURS.items() if name in text] or [(0, 0, 0)], axis=0)
         # So that any two texts differ.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 from transformers.utils import logging
 
-from moderator.encoders.transformers import TransformersEncoder
+from moderator.encoders.clip import ClipEncoder
 
 # A machine that is busy with something else fails no test.
 settings.register_profile("project", deadline=None)
@@ -46,5 +46,5 @@ def clip_folder(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def clip_encoder(clip_folder: Path) -> TransformersEncoder:
-    return TransformersEncoder(str(clip_folder), device="cpu", dtype="float32")
+def clip_encoder(clip_folder: Path) -> ClipEncoder:
+    return ClipEncoder(str(clip_folder), device="cpu", dtype="float32")

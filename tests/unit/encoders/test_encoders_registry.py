@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,15 @@ def test_a_clip_folder(small_clip: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("clp:x", r"no family 'clp' \(did you mean 'clip'\?\); there are: embedded, clip"),
+        (
+            "clp:x",
+            r"no family 'clp' \(did you mean 'clip'\?\); there are: embedded, clip, siglip, auto, openclip",
+        ),
         ("zzzz", r"no family 'zzzz'; there are: "),
         ("", "no family ''"),
         ("clip", "needs a model: clip:HUB-ID or clip:FOLDER"),
         ("clip:", "needs a model"),
+        ("openclip", "needs a model: openclip:ARCH/PRETRAINED or openclip:ARCH/FOLDER"),
         ("embedded:x", "embedded takes no model"),
     ],
 )
@@ -30,3 +35,10 @@ def test_unknown_names(name: str, message: str) -> None:
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(WeightsInvalid, match=r"config\.json, model\.safetensors"):
         load_encoder(f"clip:{tmp_path}", "cpu", "float32")
+
+
+def test_openclip_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    monkeypatch.delitem(sys.modules, "moderator.encoders.openclip", raising=False)
+    with pytest.raises(EncoderUnknown, match=r"pip install 'moderator\[openclip\]'"):
+        load_encoder("openclip:ViT-B-32/laion2b_s34b_b79k", "cpu", "float32")

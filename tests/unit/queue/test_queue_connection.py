@@ -79,7 +79,7 @@ def test_urls_that_cannot_be_read(url: str) -> None:
         "redis://db:7000/3",
         "redis://db?db=4",
         f"redis://:{QUOTED}@db/1",
-        f"redis://me:{QUOTED}@db:7000/3",
+        f"redis://m%40%3Ae:{QUOTED}@db:7000/3",
         "redis://db/1?username=me&password=pw",
         "redis://[::1]:7000/1",
         f"rediss://me:{QUOTED}@db:7000/3?ssl_cert_reqs=none&ssl_ca_certs=/ca.pem",

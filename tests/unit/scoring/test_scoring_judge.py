@@ -6,7 +6,7 @@ from scoring_cases import PROMPTS, Case, cases, policy, rows
 
 from moderator.errors import EmbeddingInvalid
 from moderator.policies.schema import Policy, Rule
-from moderator.scoring.judge import SEVERITY, CompiledPolicy, Judgement, judge, severities
+from moderator.scoring.judge import SEVERITY, CompiledPolicy, judge, severities
 from moderator.scoring.layout import lay_out
 from moderator.scoring.rules import Scores
 from moderator.verdicts import Decision, Verdict
@@ -133,18 +133,6 @@ def test_in_each_category_the_worst_frame_decides(case: Case, frames: list[list[
         assert category.decision is worst.decision
         assert category.score == pytest.approx(worst.score, abs=2e-5)
     assert SEVERITY.index(together.decision) == max(SEVERITY.index(j.decision) for j in alone)
-
-
-def test_a_severe_frame_counts_before_one_with_a_higher_score() -> None:
-    # By the classic recipe a lower unsafe score may block, if the safe one is lower still.
-    p = policy({"c": {"unsafe": ["thing 0"], "rule": "softmax-mean", "block": 0.99}}, ("thing 1", "thing 2"))
-    rule = compiled(p)
-    allowed, blocked = frame(t0=0.30, t1=0.36), frame(t0=0.2, t1=0.1, t2=0.17)
-    single: list[Judgement] = [judge(rule, f[None]) for f in (allowed, blocked)]
-    assert [j.decision for j in single] == [Decision.ALLOW, Decision.BLOCK] or pytest.fail(str(single))
-    both = judge(rule, np.stack([allowed, blocked]))
-    assert both.decision is Decision.BLOCK
-    assert both.unsafe_score == pytest.approx(single[1].unsafe_score)
 
 
 def test_top_prompts_are_the_categorys_own_most_alike_first() -> None:

@@ -10,7 +10,8 @@ from clip_reference import Reference, photographs, synthetic
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from moderator.encoders.transformers import TEXT_BATCH, TransformersEncoder
+from moderator.encoders.clip import ClipEncoder
+from moderator.encoders.transformers import TEXT_BATCH
 from moderator.errors import WeightsInvalid
 
 TEXTS = ["a gun", "a photo of a plate of food", "Ünïcode 猫 🐈", "", "x " * 200, "a  gun", "A GUN"]
@@ -29,7 +30,7 @@ def images() -> list[Image.Image]:
     return [sample.seen for sample in (*photographs(), *synthetic())][::4]
 
 
-def embed(encoder: TransformersEncoder, images: list[Image.Image]) -> np.ndarray:
+def embed(encoder: ClipEncoder, images: list[Image.Image]) -> np.ndarray:
     return encoder.embed_images(np.stack([encoder.preprocess(image) for image in images]))
 
 
@@ -38,7 +39,7 @@ def spread(embeddings: np.ndarray) -> float:
     return float((embeddings @ embeddings.T).min())
 
 
-def test_facts(clip_encoder: TransformersEncoder, reference: Reference) -> None:
+def test_facts(clip_encoder: ClipEncoder, reference: Reference) -> None:
     assert clip_encoder.scale == pytest.approx(100, rel=1e-5)
     assert clip_encoder.bias == 0
     assert clip_encoder.dimension == reference.model.config.projection_dim
@@ -47,7 +48,7 @@ def test_facts(clip_encoder: TransformersEncoder, reference: Reference) -> None:
 
 
 def test_pixels_are_those_of_the_processor(
-    clip_encoder: TransformersEncoder, reference: Reference, images: list[Image.Image]
+    clip_encoder: ClipEncoder, reference: Reference, images: list[Image.Image]
 ) -> None:
     mean, std = np.array(reference.processor.image_mean), np.array(reference.processor.image_std)
     for image in images:
@@ -56,7 +57,7 @@ def test_pixels_are_those_of_the_processor(
 
 
 def test_image_embeddings_are_those_of_the_model(
-    clip_encoder: TransformersEncoder, reference: Reference, images: list[Image.Image]
+    clip_encoder: ClipEncoder, reference: Reference, images: list[Image.Image]
 ) -> None:
     found, expected = embed(clip_encoder, images), reference.image_embeddings(images)
     assert found.dtype == np.float32
@@ -64,9 +65,7 @@ def test_image_embeddings_are_those_of_the_model(
     assert spread(found) < 0.7, "images that are all alike would prove nothing"
 
 
-def test_text_embeddings_are_those_of_the_model(
-    clip_encoder: TransformersEncoder, reference: Reference
-) -> None:
+def test_text_embeddings_are_those_of_the_model(clip_encoder: ClipEncoder, reference: Reference) -> None:
     found, expected = clip_encoder.embed_texts(TEXTS), reference.text_embeddings(TEXTS)
     assert found.dtype == np.float32
     assert np.abs(found - expected).max() <= 1e-5
@@ -74,26 +73,26 @@ def test_text_embeddings_are_those_of_the_model(
     assert found[0] == pytest.approx(found[6], abs=1e-6), "CLIP reads lower case"
 
 
-def test_a_text_does_not_depend_on_its_neighbours(clip_encoder: TransformersEncoder) -> None:
+def test_a_text_does_not_depend_on_its_neighbours(clip_encoder: ClipEncoder) -> None:
     together = clip_encoder.embed_texts(["a gun", "a much longer text about something else"])
     assert np.abs(together[0] - clip_encoder.embed_texts(["a gun"])[0]).max() <= 1e-5
 
 
 def test_an_image_does_not_depend_on_its_neighbours(small_clip: Path, images: list[Image.Image]) -> None:
-    encoder = TransformersEncoder(str(small_clip), device="cpu", dtype="float32")
+    encoder = ClipEncoder(str(small_clip), device="cpu", dtype="float32")
     together = embed(encoder, images[:5])
     for n in range(5):
         assert np.abs(together[n] - embed(encoder, images[n : n + 1])[0]).max() <= 1e-5
 
 
 def test_rows_have_length_1(small_clip: Path, images: list[Image.Image]) -> None:
-    encoder = TransformersEncoder(str(small_clip), device="cpu", dtype="bfloat16")
+    encoder = ClipEncoder(str(small_clip), device="cpu", dtype="bfloat16")
     for rows in (embed(encoder, images[:4]), encoder.embed_texts(TEXTS)):
         assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-5)
 
 
 def test_bfloat16_stays_close(clip_folder: Path, reference: Reference, images: list[Image.Image]) -> None:
-    encoder = TransformersEncoder(str(clip_folder), device="cpu", dtype="bfloat16")
+    encoder = ClipEncoder(str(clip_folder), device="cpu", dtype="bfloat16")
     assert encoder.dtype == "bfloat16"
     found, expected = embed(encoder, images), reference.image_embeddings(images)
     assert found.dtype == np.float32
@@ -103,7 +102,7 @@ def test_bfloat16_stays_close(clip_folder: Path, reference: Reference, images: l
 
 
 def test_no_texts_and_many_texts(small_clip: Path) -> None:
-    encoder = TransformersEncoder(str(small_clip), device="cpu", dtype="float32")
+    encoder = ClipEncoder(str(small_clip), device="cpu", dtype="float32")
     assert encoder.embed_texts([]).shape == (0, encoder.dimension)
     many = encoder.embed_texts([f"text {n % 7}" for n in range(TEXT_BATCH + 5)])
     assert many.shape == (TEXT_BATCH + 5, encoder.dimension)
@@ -118,8 +117,8 @@ def folder(small_clip: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(small_clip, tmp_path / "model"))
 
 
-def load(folder: Path) -> TransformersEncoder:
-    return TransformersEncoder(str(folder), device="cpu", dtype="float32")
+def load(folder: Path) -> ClipEncoder:
+    return ClipEncoder(str(folder), device="cpu", dtype="float32")
 
 
 def edit(path: Path, **changes: object) -> None:
@@ -201,9 +200,27 @@ def scaled_otherwise(folder: Path) -> None:
     edit(folder / "preprocessor_config.json", rescale_factor=1 / 127.5)
 
 
+def configured(**changes: object) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        config["text_config"] |= changes
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return spoil
+
+
+def preprocessing_of_no_kind(folder: Path) -> None:
+    (folder / "preprocessor_config.json").write_text("[]")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
+        (configured(num_hidden_layers=1), "no place for 16 weights of layers"),
+        (configured(num_attention_heads=0), "ZeroDivisionError"),
+        (configured(hidden_act=7), "cannot load"),
+        (configured(hidden_act="nope"), "cannot load"),
+        (preprocessing_of_no_kind, "cannot load"),
         (without_weight, r"1 weights are missing, such as text_projection\.weight"),
         (wrong_shape, "cannot load"),
         (truncated, "cannot load"),
@@ -230,7 +247,7 @@ def test_a_spoilt_folder_is_refused(folder: Path, spoil: Callable[[Path], None],
 def test_half_precision_on_cuda_stays_close(
     clip_folder: Path, reference: Reference, images: list[Image.Image], dtype: str
 ) -> None:
-    encoder = TransformersEncoder(str(clip_folder), device="cuda", dtype=dtype)
+    encoder = ClipEncoder(str(clip_folder), device="cuda", dtype=dtype)
     assert (encoder.device, encoder.dtype) == ("cuda", dtype)
     found = embed(encoder, images)
     assert (found * reference.image_embeddings(images)).sum(axis=1).min() > BFLOAT16_COSINE
@@ -241,5 +258,5 @@ def test_half_precision_on_cuda_stays_close(
 @pytest.mark.cuda
 @CUDA
 def test_float32_on_cuda(clip_folder: Path, reference: Reference, images: list[Image.Image]) -> None:
-    encoder = TransformersEncoder(str(clip_folder), device="cuda", dtype="float32")
+    encoder = ClipEncoder(str(clip_folder), device="cuda", dtype="float32")
     assert np.abs(embed(encoder, images) - reference.image_embeddings(images)).max() <= 1e-4

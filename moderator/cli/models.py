@@ -1,0 +1,163 @@
+"""`moderator models`: which there are, whether one works here, and fetching one for use without the network."""
+
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from moderator.cli.demo import PHOTOGRAPHS
+from moderator.cli.output import console, errors, plain, print_json
+from moderator.encoders.known import KNOWN, KnownModel
+from moderator.settings import load_settings
+
+app = typer.Typer(no_args_is_help=True, help="See which models there are, try one, fetch one.")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per line, for programs.")]
+
+#: The demo's photograph, and what it is compared with.
+PICTURE, TEXTS = "cat.jpg", ("a photo of a cat", "a photo of a rocket")
+
+
+@app.command("list")
+def list_(as_json: JsonOption = False) -> None:
+    """List known models: what MODERATOR_ENCODER takes, and what their publishers say of them.
+
+    Other checkpoints of the same families work, too. Models named openclip: need moderator[openclip], SigLIP's first
+    generation moderator[siglip].
+
+    Example:
+
+      moderator models list --json
+    """
+    if as_json:
+        for model in KNOWN:
+            print_json(asdict(model))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column("MODERATOR_ENCODER", no_wrap=True, width=49)
+    for heading, width in (("px", 3), ("dim", 4), ("param", 5), ("top-1", 5)):
+        table.add_column(heading, justify="right", no_wrap=True, width=width)
+    table.add_column("licence", no_wrap=True, width=8)
+    family = ""
+    for model in KNOWN:
+        if model.family != family:
+            family = model.family
+            table.add_row(Text(family, "dim"))
+        table.add_row(*_row(model))
+    console.print(table)
+    console.print(
+        "px: side of the input; dim: length of an embedding; param: both towers; top-1: zero-shot on ImageNet-1k, "
+        "in %, as published. Licences in short: the model cards have the terms.",
+        style="dim",
+        highlight=False,
+    )
+
+
+@app.command()
+def check(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Such as clip:ID. Default: MODERATOR_ENCODER.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Load a model, embed a picture and texts, and measure.
+
+    Names the prompts of all policies that the model does not read to the end.
+
+    Example:
+
+      moderator models check siglip:google/siglip2-base-patch16-224
+    """
+    from PIL import Image
+
+    from moderator import Moderator  # the model libraries take seconds to load: not for --help
+    from moderator.encoders.checkup import check_up
+    from moderator.policies.schema import fill
+
+    settings = load_settings()
+    start = time.perf_counter()
+    moderator = Moderator(settings.model_copy(update={"encoder": name or settings.encoder}))
+    loaded = time.perf_counter() - start
+    encoder = moderator.encoder
+    prompts = {
+        fill(template, prompt)
+        for policy in moderator.catalogue.snapshot.policies.values()
+        for category in policy.categories.values()
+        for prompt in (*category.unsafe, *category.safe, *policy.safe)
+        for template in policy.templates
+    }
+    with Image.open(PHOTOGRAPHS / PICTURE) as picture:
+        found = check_up(encoder, moderator.max_batch, picture.convert("RGB"), TEXTS, sorted(prompts))
+    if as_json:
+        facts = {
+            **asdict(encoder.identity), "image_size": encoder.image_size, "dimension": encoder.dimension,
+            "scale": encoder.scale, "bias": encoder.bias, "device": encoder.device, "dtype": encoder.dtype,
+            "load_seconds": round(loaded, 3), "prompts": len(prompts),
+        }  # fmt: skip
+        print_json({**facts, **asdict(found)})
+        return
+    rows = {
+        "model": encoder.identity.id,
+        "revision": encoder.identity.revision,
+        "preprocessing": encoder.identity.preprocessing,
+        "image": f"{encoder.image_size} x {encoder.image_size} pixels",
+        "embedding": f"{encoder.dimension} numbers; logit = {encoder.scale:.2f} * cosine {encoder.bias:+.2f}",
+        "runs on": f"{encoder.device} in {encoder.dtype}",
+        "loading": f"{loaded:.1f} s",
+        "speed": f"{found.images_per_second_1:.1f} images/s one by one, "
+        f"{found.images_per_second_batch:.1f} in batches of {found.batch}",
+        "memory": f"{found.memory_mb} MB at most so far",
+        PICTURE: ", ".join(f"{cosine:+.3f} {text!r}" for text, cosine in found.similarities.items()),
+        "prompts": f"{len(prompts)}, of which {len(found.truncated)} are not read to the end",
+    }
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in rows.items():
+        table.add_row(Text(key, "bold"), plain(value))
+    console.print(table)
+    for prompt in found.truncated:
+        errors.print(Text("cut: ", "yellow") + plain(prompt))
+
+
+@app.command()
+def pull(
+    name: Annotated[
+        str, typer.Argument(metavar="ID", help="Such as clip:ID, clip:ID@REVISION or openclip:ARCH/TAG.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a model, so that it loads without the network, and print the name that pins it.
+
+    The files go where the hub's library keeps them (HF_HOME). Afterwards, HF_HUB_OFFLINE=1 keeps workers from asking
+    the hub at all.
+
+    Example:
+
+      moderator models pull clip:openai/clip-vit-large-patch14
+    """
+    from moderator.encoders.hub import pull as fetch
+
+    pulled = fetch(name)
+    if as_json:
+        print_json({**asdict(pulled), "folder": str(pulled.folder)})
+        return
+    errors.print(
+        plain(f"{pulled.files} files, {pulled.bytes / 1e6:.0f} MB, in {pulled.folder}"), soft_wrap=True
+    )
+    if name.startswith("openclip:"):
+        errors.print(
+            plain(f"OpenCLIP's tags cannot be pinned; the digest of these weights is {pulled.revision}")
+        )
+    # Alone on standard output: MODERATOR_ENCODER=$(moderator models pull ...)
+    typer.echo(pulled.name)
+
+
+def _row(model: KnownModel) -> list[str]:
+    millions = model.parameters
+    size = "" if millions is None else f"{millions:.0f}M" if millions < 1000 else f"{millions / 1000:.2f}B"
+    top1 = "" if model.top1 is None else f"{model.top1:.1f}"
+    return [model.name, str(model.image_size), str(model.dimension), size, top1, model.licence or ""]

@@ -1,0 +1,117 @@
+"""How a model's library brings pictures to its input, and the same here, bit by bit."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from moderator.encoders.base import Pixels
+from moderator.images.resize import crop_centre, resize_and_crop, squash
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize, crop the centre, and then `value = (pixel * factor - mean) / std` in each channel.
+
+    `squash` resizes to a square of `resize` pixels whatever the shape; else `resize` is the shortest edge.
+    `rounded` crops at rounded offsets, as torchvision does; else they are rounded down.
+    """
+
+    resize: int
+    crop: int
+    resample: Image.Resampling
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    factor: float = 1 / 255
+    squash: bool = False
+    rounded: bool = False
+
+    def __call__(self, image: Image.Image) -> Pixels:
+        """Resize and crop an RGB image: uint8 [crop, crop, 3]."""
+        if self.squash:
+            return crop_centre(squash(image, self.resize, self.resample), self.crop)
+        return resize_and_crop(image, self.resize, self.crop, self.resample, self.rounded)
+
+    def __str__(self) -> str:
+        """Names everything that changes an embedding."""
+        verb = "squash" if self.squash else "resize"
+        parts = [
+            f"{verb} {self.resize} {self.resample.name.lower()}",
+            f"crop {self.crop}{' rounded' if self.rounded else ''}",
+            f"mean {list(self.mean)}",
+            f"std {list(self.std)}",
+        ]
+        if abs(self.factor * 255 - 1) > 1e-6:
+            parts.insert(2, f"factor {self.factor:.6g}")
+        return ", ".join(parts)
+
+
+def read_image_processor(processor: Any) -> Preprocessing:
+    """What an image processor of transformers does, if it is no more than a `Preprocessing`.
+
+    Args:
+        processor: one of the Pillow-based image processors.
+
+    Raises:
+        ValueError: it does something else; the message says what.
+    """
+    from transformers.image_processing_backends import PilBackend
+    from transformers.models.efficientnet.image_processing_pil_efficientnet import (
+        EfficientNetImageProcessorPil,
+    )
+
+    efficientnet = type(processor) is EfficientNetImageProcessorPil
+    if not efficientnet:
+        for step in ("_preprocess", "resize", "center_crop", "rescale", "normalize", "process_image"):
+            if getattr(type(processor), step, None) is not getattr(PilBackend, step):
+                raise ValueError(f"its image processor {type(processor).__name__} has a {step} of its own")
+    if not processor.do_resize or not processor.do_rescale or getattr(processor, "do_pad", None):
+        raise ValueError("its preprocessing is not: resize, crop, scale, normalise")
+
+    size = processor.size
+    shortest = size["shortest_edge"] if not (size.get("longest_edge") or size.get("height")) else None
+    if shortest is None and (not size.get("height") or size["height"] != size["width"]):
+        raise ValueError(f"it resizes to {dict(size)}, which is neither a square nor a shortest edge")
+    resize = int(shortest or size["height"])
+    crop = resize
+    if processor.do_center_crop:
+        crop = int(processor.crop_size["height"])
+        if crop != processor.crop_size["width"]:
+            raise ValueError(f"it crops to {dict(processor.crop_size)}, which is no square")
+    if shortest is None and crop > resize:
+        raise ValueError(f"it resizes to a square of {resize} pixels and then crops {crop}")
+    if shortest is not None and not processor.do_center_crop:
+        raise ValueError("it resizes the shortest edge and crops nothing, so its inputs differ in shape")
+
+    normalised = processor.do_normalize
+    mean = _channels(processor.image_mean if normalised else 0.0)
+    std = _channels(processor.image_std if normalised else 1.0)
+    if efficientnet:
+        mean, std = _efficientnet(processor, mean, std)
+    return Preprocessing(
+        resize=resize,
+        crop=crop,
+        resample=Image.Resampling(int(processor.resample)),
+        mean=mean,
+        std=std,
+        factor=float(processor.rescale_factor),
+        squash=shortest is None,
+    )
+
+
+def _efficientnet(
+    processor: Any, mean: tuple[float, ...], std: tuple[float, ...]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Its two further steps: 1 is taken off after scaling, and what is left is divided by `image_std` again."""
+    if processor.rescale_offset:
+        mean = tuple(m + 1 for m in mean)
+    if processor.include_top:
+        std = tuple(s * top for s, top in zip(std, _channels(processor.image_std), strict=True))
+    return mean, std
+
+
+def _channels(value: Any) -> tuple[float, ...]:
+    values = tuple(float(v) for v in value) if isinstance(value, list | tuple) else (float(value),) * 3
+    if len(values) != 3:
+        raise ValueError(f"it normalises {len(values)} channels, not three")
+    return values

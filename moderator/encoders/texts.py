@@ -1,0 +1,42 @@
+"""Texts that are longer than a text tower reads: never cut silently."""
+
+import logging
+from collections.abc import Callable, Sequence
+from threading import Lock
+
+log = logging.getLogger(__name__)
+
+#: Most texts remembered as told of; beyond that they are told of again.
+_REMEMBERED = 10_000
+
+
+class TextLimit:
+    """Finds texts that a tower cuts, and tells of each once.
+
+    Args:
+        tokens: most tokens that the tower reads, special ones included.
+        count: the number of tokens of each text, before cutting.
+    """
+
+    def __init__(self, tokens: int, count: Callable[[list[str]], list[int]]) -> None:
+        self.tokens = tokens
+        self._count = count
+        self._told: set[str] = set()
+        self._lock = Lock()
+
+    def exceeded_by(self, texts: Sequence[str]) -> list[str]:
+        """Those of the texts that are cut."""
+        lengths = self._count(list(texts)) if texts else []
+        return [text for text, length in zip(texts, lengths, strict=True) if length > self.tokens]
+
+    def warn(self, texts: Sequence[str]) -> None:
+        """Log a warning for each text that is cut, once."""
+        for text in self.exceeded_by(texts):
+            with self._lock:
+                if text in self._told:
+                    continue
+                if len(self._told) >= _REMEMBERED:
+                    self._told.clear()
+                self._told.add(text)
+            shown = text if len(text) <= 80 else f"{text[:77]}..."
+            log.warning("the model reads %d tokens and does not see the end of: %s", self.tokens, shown)
