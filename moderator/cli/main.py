@@ -5,12 +5,12 @@ import sys
 import typer
 from redis.exceptions import RedisError
 
-from moderator.cli import check, dead_letters, demo, policy, submit, verdicts, worker
+from moderator.cli import check, classify, dead_letters, demo, policy, similarity, submit, verdicts, worker
 from moderator.cli.output import errors
-from moderator.errors import EncoderUnknown, ModeratorError, PolicyNotFound, SettingsError
+from moderator.errors import EncoderUnknown, LabelsInvalid, ModeratorError, PolicyNotFound, SettingsError
 
 #: Errors of usage: what was asked for does not exist or cannot be understood.
-USAGE_ERRORS = (SettingsError, PolicyNotFound, EncoderUnknown)
+USAGE_ERRORS = (SettingsError, PolicyNotFound, EncoderUnknown, LabelsInvalid)
 
 app = typer.Typer(
     name="moderator",
@@ -26,6 +26,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("check")(check.check)
+app.command("classify")(classify.classify)
+app.command("similarity")(similarity.similarity)
 app.command("demo")(demo.demo)
 app.command("worker")(worker.worker)
 app.command("submit")(submit.submit)

@@ -1,0 +1,104 @@
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from colour_encoder import ColourEncoder, picture
+from PIL import Image
+from typer.testing import CliRunner
+
+from moderator.cli.main import app
+from moderator.errors import LabelsInvalid
+from moderator.settings import load_settings
+
+COLOURS = ("blue", "green", "red")
+
+
+@pytest.fixture(autouse=True)
+def _setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODERATOR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("moderator.uses.embedder.load_encoder", lambda *arguments: ColourEncoder())
+    load_settings.cache_clear()
+    Path("photos").mkdir()
+    for name in COLOURS:
+        Path(f"photos/{name}.png").write_bytes(picture(name))
+    Path("broken.png").write_text("no image")
+    yield
+    load_settings.cache_clear()
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def records(result: Result) -> list[dict]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_classify() -> None:
+    found = records(
+        run("classify", "photos", "broken.png", "--labels", "red, green,blue", "--top", "2", "--json")
+    )
+    assert [Path(record["image"]).stem for record in found] == [*COLOURS, "broken"]
+    for record, colour in zip(found[:3], COLOURS, strict=True):
+        first, second = record["labels"]
+        assert first["label"] == colour
+        assert first["probability"] > second["probability"]
+    assert found[3]["error"]["type"] == "NotAnImage"
+
+
+def test_classify_shows_a_table() -> None:
+    Path("labels.txt").write_text("# colours\nred\n\ngreen\n")
+    result = run("classify", "photos/red.png", "--labels-file", "labels.txt", "--templates", "imagenet")
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert lines[0] == ["image", "label", "probability"]
+    assert lines[1][:2] == ["red.png", "red"]
+    assert lines[2][0] == "green"
+
+
+@pytest.mark.parametrize("ensemble", ["embeddings", "probabilities"])
+def test_classify_with_templates(ensemble: str) -> None:
+    arguments = ["--labels", "red,blue", "--template", "so {}", "--template", "{}!", "--ensemble", ensemble]
+    (found,) = records(run("classify", "photos/blue.png", *arguments, "--json"))
+    assert found["labels"][0]["label"] == "blue"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--labels", "a", "--labels-file", "b"], ["--labels", " ,"]])
+def test_classify_without_labels(arguments: list[str]) -> None:
+    assert isinstance(run("classify", "photos", *arguments).exception, LabelsInvalid)
+
+
+def test_similarity_as_json() -> None:
+    found = records(run("similarity", "-i", "photos", "-t", "red", "-t", "green", "--json"))
+    assert [Path(record["image"]).stem for record in found] == list(COLOURS)
+    red = found[2]
+    assert red["texts"] == ["red", "green"]
+    assert red["cosine"][0] > 0.9 > red["cosine"][1]
+    assert red["logits"][0] == pytest.approx(20 * red["cosine"][0])
+    assert sum(red["probabilities"]) == pytest.approx(1)
+
+
+def test_similarity_as_csv() -> None:
+    result = run("similarity", "-i", "photos", "-t", 'a "red", one', "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [row["text"] for row in rows] == ['a "red", one'] * 3
+    assert float(rows[2]["cosine"]) > 0.9
+
+
+def test_similarity_as_table_and_picture() -> None:
+    result = run(
+        "similarity", "-i", "photos", "-i", "broken.png", "-t", "red", "-t", "blue", "--picture", "heat.png"
+    )
+    assert result.stdout.splitlines()[3].split()[0] == "red.png"
+    assert "NotAnImage" in result.stderr
+    assert Image.open("heat.png").height > 3 * 96
+
+
+@pytest.mark.parametrize("arguments", [["--format", "xml"], ["--value", "x"], ["--picture", "x.nonsense"]])
+def test_similarity_used_wrongly(arguments: list[str]) -> None:
+    assert run("similarity", "-i", "photos", "-t", "red", *arguments).exit_code == 2
