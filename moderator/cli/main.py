@@ -5,7 +5,19 @@ import sys
 import typer
 from redis.exceptions import RedisError
 
-from moderator.cli import check, classify, dead_letters, demo, policy, similarity, submit, verdicts, worker
+from moderator.cli import (
+    check,
+    classify,
+    dead_letters,
+    demo,
+    embed,
+    policy,
+    search,
+    similarity,
+    submit,
+    verdicts,
+    worker,
+)
 from moderator.cli.output import errors
 from moderator.errors import EncoderUnknown, LabelsInvalid, ModeratorError, PolicyNotFound, SettingsError
 
@@ -28,6 +40,8 @@ app = typer.Typer(
 app.command("check")(check.check)
 app.command("classify")(classify.classify)
 app.command("similarity")(similarity.similarity)
+app.command("embed")(embed.embed)
+app.command("search")(search.search)
 app.command("demo")(demo.demo)
 app.command("worker")(worker.worker)
 app.command("submit")(submit.submit)

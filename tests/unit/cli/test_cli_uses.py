@@ -102,3 +102,25 @@ def test_similarity_as_table_and_picture() -> None:
 @pytest.mark.parametrize("arguments", [["--format", "xml"], ["--value", "x"], ["--picture", "x.nonsense"]])
 def test_similarity_used_wrongly(arguments: list[str]) -> None:
     assert run("similarity", "-i", "photos", "-t", "red", *arguments).exit_code == 2
+
+
+def test_embed_and_search() -> None:
+    (summary,) = records(run("embed", "photos", "-o", "out/f.parquet", "--numpy", "--json"))
+    assert (summary["images"], summary["rows"], summary["failed"]) == (3, 3, 0)
+    assert Path("out/f.npy").stat().st_size > 3 * 16
+    hits = records(run("search", "something red", "--index", "out/f.parquet", "--json"))
+    assert Path(hits[0]["path"]).stem == "red"
+    hits = records(run("search", "photos/blue.png", "--index", "out/f.parquet", "--top", "1", "--json"))
+    assert [Path(hit["path"]).stem for hit in hits] == ["blue"]
+    assert hits[0]["similarity"] == pytest.approx(1)
+    Path("photos/green.png").unlink()
+    result = run("search", "green", "--index", "out/f.parquet", "--picture", "hits.png", "--approximate")
+    assert result.stdout.split()[2] == "1.000"
+    assert "green" in result.stdout.splitlines()[1] + result.stdout.splitlines()[2]
+    assert Image.open("hits.png").width > 3 * 192
+
+
+def test_embed_reports_what_failed() -> None:
+    result = run("embed", ".", "-o", "f.parquet")
+    assert "3 rows" in result.stdout
+    assert "1 images could not be embedded: f.parquet.failed.jsonl" in result.stdout
