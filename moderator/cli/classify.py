@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from moderator.cli.options import ImagesArgument, JsonOption, embed_images, progress_bar, text_name
-from moderator.cli.output import console, plain, print_json
+from moderator.cli.answers import print_answers
+from moderator.cli.options import ImagesArgument, JsonOption, embed_images, progress_bar
 from moderator.errors import LabelsInvalid
 from moderator.listing import expand_images
 
@@ -55,6 +54,8 @@ def classify(
         names = classes.read_texts(labels_file)
     else:
         names = tuple(label.strip() for label in str(labels).split(",") if label.strip())
+    if twice := sorted({label for label in names if names.count(label) > 1}):
+        raise LabelsInvalid(f"label {twice[0]!r} is there twice; remove one")
     if ensemble not in list(classes.Ensemble):
         raise typer.BadParameter(f"{ensemble!r} is neither `embeddings` nor `probabilities`")
     chosen = (*(template or ()), *(classes.read_templates(templates) if templates else ()))
@@ -68,24 +69,4 @@ def classify(
             classes.Ensemble(ensemble),
             lambda count: bar.advance(task, count),
         )
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("image", "label"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
-    table.add_column("probability", justify="right")
-    for item in embed_images(embedder, expand_images(images), json):
-        if item.embedding is None:
-            record = {"type": type(item.error).__name__, "message": str(item.error)}
-            if json:
-                print_json({"image": text_name(item.image), "error": record})
-            continue
-        probabilities = classifier.probabilities(item.embedding[None])[0]
-        best = probabilities.argsort(kind="stable")[::-1][:top]
-        answers = [{"label": names[n], "probability": float(probabilities[n])} for n in best]
-        if json:
-            print_json({"image": text_name(item.image), "labels": answers})
-            continue
-        for rank, answer in enumerate(answers):
-            image = plain(Path(item.image).name if rank == 0 else "")
-            table.add_row(image, plain(str(answer["label"])), f"{answer['probability']:.3f}")
-    if not json:
-        console.print(table)
+    print_answers(embed_images(embedder, expand_images(images), json), classifier, top, json)

@@ -6,12 +6,14 @@ import typer
 from redis.exceptions import RedisError
 
 from moderator.cli import (
+    bench,
     check,
     classify,
     dead_letters,
     demo,
     embed,
     policy,
+    probe,
     search,
     similarity,
     submit,
@@ -45,6 +47,8 @@ app.command("search")(search.search)
 app.command("demo")(demo.demo)
 app.command("worker")(worker.worker)
 app.command("submit")(submit.submit)
+app.add_typer(probe.app, name="probe")
+app.add_typer(bench.app, name="bench")
 app.add_typer(verdicts.app, name="verdicts")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(policy.app, name="policy")

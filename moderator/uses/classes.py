@@ -82,15 +82,12 @@ def build_classes(
         progress: told how many more labels are done.
 
     Raises:
-        LabelsInvalid: no label, one twice, or a template without exactly one `{}`.
+        LabelsInvalid: no label, or a template without exactly one `{}`.
         EmbeddingInvalid: the text tower returned NaN.
     """
     labels, templates = tuple(labels), tuple(templates)
     if not labels:
         raise LabelsInvalid("there are no labels; give at least one")
-    if len(set(labels)) < len(labels):
-        twice = next(label for n, label in enumerate(labels) if label in labels[:n])
-        raise LabelsInvalid(f"label {twice!r} is there twice; remove one")
     if not templates:
         raise LabelsInvalid("there are no templates; give at least one")
     for template in templates:

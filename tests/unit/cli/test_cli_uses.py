@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from colour_encoder import ColourEncoder, picture
+from colour_encoder import ColourEncoder, picture, write_policies
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -68,8 +68,10 @@ def test_classify_with_templates(ensemble: str) -> None:
     assert found["labels"][0]["label"] == "blue"
 
 
-@pytest.mark.parametrize("arguments", [[], ["--labels", "a", "--labels-file", "b"], ["--labels", " ,"]])
-def test_classify_without_labels(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [[], ["--labels", "a", "--labels-file", "b"], ["--labels", " ,"], ["--labels", "a,b,a"]]
+)
+def test_classify_with_wrong_labels(arguments: list[str]) -> None:
     assert isinstance(run("classify", "photos", *arguments).exception, LabelsInvalid)
 
 
@@ -124,3 +126,58 @@ def test_embed_reports_what_failed() -> None:
     result = run("embed", ".", "-o", "f.parquet")
     assert "3 rows" in result.stdout
     assert "1 images could not be embedded: f.parquet.failed.jsonl" in result.stdout
+
+
+def make_classes(count: int = 6) -> None:
+    """A folder per class with shades of its colour."""
+    for colour, code in (("red", "#{}2020"), ("green", "#20{}20"), ("blue", "#2020{}")):
+        Path(f"classes/{colour}").mkdir(parents=True)
+        for number in range(count):
+            shade = picture(code.format(format(120 + 20 * number, "x")))
+            Path(f"classes/{colour}/{number}.png").write_bytes(shade)
+
+
+def test_probe() -> None:
+    make_classes()
+    (trained,) = records(
+        run("probe", "train", "--data", "classes", "-o", "p.safetensors", "--folds", "3", "--json")
+    )
+    assert trained["macro_auc"] == 1
+    assert trained["images"] == 18
+    (found,) = records(run("probe", "evaluate", "--probe", "p.safetensors", "--data", "classes", "--json"))
+    assert found["accuracy"] == 1
+    (found,) = records(run("probe", "predict", "photos/blue.png", "--probe", "p.safetensors", "--json"))
+    assert found["labels"][0]["label"] == "blue"
+
+
+def test_probe_beside_a_policy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    make_classes()
+    monkeypatch.setenv("MODERATOR_POLICIES", str(write_policies(tmp_path / "rules")))
+    arguments = ("--folds", "3", "--policy", "colours")
+    result = run("probe", "train", "--data", "classes", "-o", "p.safetensors", *arguments)
+    assert result.exit_code == 0, result.output
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert [len(line) for line in lines[1:4]] == [2, 2, 3], "the policy has one category: red"
+    assert lines[3] == ["red", "1.0000", "1.0000"]
+
+
+def test_bench_zero_shot() -> None:
+    make_classes()
+    Path("classes/red/broken.png").write_text("no image")
+    Path("classes.txt").write_text("red\ngreen\tsomething green\nblue\nwhite\nblack\ngrey\n")
+    (found,) = records(run("bench", "zero-shot", "--data", "classes", "--classes", "classes.txt", "--json"))
+    assert (found["classes"], found["images"], found["failed"]) == (6, 18, 1)
+    assert (found["top1"], found["top5"], found["mean_per_class"]) == (1, 1, 1)
+    Path("classes.txt").write_text("red\tblue\ngreen\nblue\tred\n")
+    (found,) = records(run("bench", "zero-shot", "--data", "classes", "--classes", "classes.txt", "--json"))
+    assert (found["top1"], found["top5"]) == (pytest.approx(1 / 3), 1)
+    Path("classes.txt").write_text("red\n")
+    result = run("bench", "zero-shot", "--data", "classes", "--classes", "classes.txt")
+    assert isinstance(result.exception, LabelsInvalid)
+
+
+def test_bench_linear_probe() -> None:
+    make_classes()
+    Path("test.csv").write_text("path,category\n" + "".join(f"photos/{c}.png,{c}\n" for c in COLOURS))
+    (found,) = records(run("bench", "linear-probe", "--train", "classes", "--test", "test.csv", "--json"))
+    assert (found["images"], found["accuracy"]) == (3, 1)

@@ -127,7 +127,6 @@ def test_a_broken_cache_is_written_anew(embedder: Embedder) -> None:
     ("labels", "templates", "message"),
     [
         ([], ["{}"], "no labels"),
-        (["a", "b", "a"], ["{}"], "'a' is there twice"),
         (["a"], [], "no templates"),
         (["a"], ["a photo"], "once"),
         (["a"], ["{} {}"], "once"),
