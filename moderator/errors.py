@@ -178,3 +178,36 @@ class WeightsInvalid(ModelError):
 
 class EmbeddingInvalid(ModelError):
     """The model returned something that is no embedding (NaN, infinite or zero)."""
+
+
+# --- other uses of the encoder -----------------------------------------------------------------------
+
+
+class UseError(ModeratorError):
+    """Base of what can be wrong with the files of classification, bulk embedding, search and probes."""
+
+    stage = "use"
+
+
+class LabelsInvalid(UseError):
+    """Labels, templates or labelled images are missing or do not follow their format."""
+
+
+class EmbeddingsUnreadable(UseError):
+    """A file is no file of embeddings, or is broken."""
+
+
+class ModelMismatch(UseError):
+    """Embeddings or a probe were made by another model: their numbers do not compare."""
+
+
+class ProbeInvalid(UseError):
+    """A file is no probe, or is broken."""
+
+
+class EmbeddingBusy(UseError):
+    """Another process writes the same file of embeddings."""
+
+
+class ExtraMissing(UseError):
+    """An optional package is not installed; the message names the extra that brings it."""

@@ -5,12 +5,27 @@ import sys
 import typer
 from redis.exceptions import RedisError
 
-from moderator.cli import check, dead_letters, demo, models, policy, submit, verdicts, worker
+from moderator.cli import (
+    bench,
+    check,
+    classify,
+    dead_letters,
+    demo,
+    embed,
+    models,
+    policy,
+    probe,
+    search,
+    similarity,
+    submit,
+    verdicts,
+    worker,
+)
 from moderator.cli.output import errors
-from moderator.errors import EncoderUnknown, ModeratorError, PolicyNotFound, SettingsError
+from moderator.errors import EncoderUnknown, LabelsInvalid, ModeratorError, PolicyNotFound, SettingsError
 
 #: Errors of usage: what was asked for does not exist or cannot be understood.
-USAGE_ERRORS = (SettingsError, PolicyNotFound, EncoderUnknown)
+USAGE_ERRORS = (SettingsError, PolicyNotFound, EncoderUnknown, LabelsInvalid)
 
 app = typer.Typer(
     name="moderator",
@@ -26,9 +41,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("check")(check.check)
+app.command("classify")(classify.classify)
+app.command("similarity")(similarity.similarity)
+app.command("embed")(embed.embed)
+app.command("search")(search.search)
 app.command("demo")(demo.demo)
 app.command("worker")(worker.worker)
 app.command("submit")(submit.submit)
+app.add_typer(probe.app, name="probe")
+app.add_typer(bench.app, name="bench")
 app.add_typer(verdicts.app, name="verdicts")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(policy.app, name="policy")

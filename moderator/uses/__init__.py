@@ -1,0 +1,1 @@
+"""Other uses of the encoder: classification, similarity, bulk embedding, search, linear probes."""

@@ -1,0 +1,31 @@
+"""A policy's scores for embeddings: what zero-shot moderation says without a probe."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moderator.compiler import Compiler
+from moderator.encoders.base import Embeddings
+from moderator.policies.catalogue import Catalogue, parse_reference
+from moderator.scoring.rules import score
+from moderator.uses.embedder import Embedder
+
+
+def score_by_policy(
+    embedder: Embedder, embeddings: Embeddings, reference: str
+) -> dict[str, NDArray[np.float32]]:
+    """Unsafe score of each category, float32 [n] by name.
+
+    Args:
+        embedder: whose encoder, cache and policies are used.
+        embeddings: float32 [n, dimension].
+        reference: `NAME` (its active version) or `NAME@VERSION`.
+
+    Raises:
+        PolicyNotFound: there is no such policy.
+    """
+    catalogue = Catalogue(embedder.settings.policies)
+    name, version = parse_reference(reference)
+    policy = catalogue.get(name, version) if version is not None else catalogue.select(name, "").decides
+    compiled = Compiler(embedder.encoder, embedder.settings.cache).compile(policy)
+    scores = score(compiled.layout, embeddings @ compiled.matrix.T, compiled.scale, compiled.bias)
+    return {category: scores.unsafe[:, n] for n, category in enumerate(compiled.layout.categories)}

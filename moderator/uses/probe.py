@@ -1,0 +1,266 @@
+"""Linear probes: logistic regression on frozen embeddings (Radford et al., 2021, section 3.2 and appendix A.3)."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from moderator.encoders.base import Embeddings, Encoder, Identity
+from moderator.errors import ExtraMissing, LabelsInvalid, ModelMismatch, ProbeInvalid
+from moderator.uses.classes import Probabilities, softmax
+
+try:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold, train_test_split
+except ImportError as error:  # pragma: no cover
+    raise ExtraMissing("probes need scikit-learn: pip install 'moderator[probe]'") from error
+
+#: The sweep over C, the inverse of the paper's L2 strength: coarse steps first, then halved around the best one
+#: until there are eight to a decade, which makes 96 from 1e-6 to 1e6.
+COARSE = tuple(range(-6, 7, 2))
+FINEST = 1 / 8
+#: Part of the training images that C is chosen on.
+VALIDATION = 0.25
+MAX_ITERATIONS = 1000
+
+Labels = NDArray[np.str_]
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A linear classifier of one encoder's embeddings."""
+
+    labels: tuple[str, ...]
+    weight: Embeddings
+    """float32 [L, dimension]"""
+    bias: NDArray[np.float32]
+    """float32 [L]"""
+    identity: Identity
+    c: float
+    """Inverse strength of the L2 penalty."""
+    figures: dict[str, Any] = field(default_factory=dict)
+    """What was measured when it was trained."""
+
+    def probabilities(self, embeddings: Embeddings) -> Probabilities:
+        """Probability of each label: float32 [n, dimension] -> float32 [n, L], rows that sum to 1."""
+        return softmax(embeddings @ self.weight.T + self.bias)
+
+    def check(self, encoder: Encoder, what: object) -> None:
+        """Refuse another model's embeddings.
+
+        Raises:
+            ModelMismatch: with both models' names.
+        """
+        if self.identity != encoder.identity:
+            ours, theirs = encoder.identity, self.identity
+            raise ModelMismatch(
+                f"{what} was trained on embeddings of {theirs.id} (revision {theirs.revision[:12]}), and the model is "
+                f"now {ours.id} (revision {ours.revision[:12]}): set MODERATOR_ENCODER to the former, or train anew"
+            )
+
+    def save(self, path: Path) -> None:
+        """Write it in one step, as safetensors with the rest as JSON in the metadata."""
+        facts = {
+            "labels": self.labels,
+            "identity": asdict(self.identity),
+            "c": self.c,
+            "figures": self.figures,
+            "format": 1,
+        }
+        new = path.with_name(f".{path.name}.{uuid4().hex}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # safetensors writes an array's memory as it lies, and scikit-learn's lies in columns.
+            tensors = {"weight": np.ascontiguousarray(self.weight), "bias": np.ascontiguousarray(self.bias)}
+            new.write_bytes(save(tensors, metadata={"moderator": json.dumps(facts)}))
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> "Probe":
+        """Read a probe.
+
+        Raises:
+            ProbeInvalid: it is none, or broken.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                facts = json.loads((file.metadata() or {})["moderator"])
+                weight, bias = file.get_tensor("weight"), file.get_tensor("bias")
+            labels = tuple(facts["labels"])
+            identity = Identity(**facts["identity"])
+            fits = (
+                facts["format"] == 1 and weight.shape[:1] == bias.shape == (len(labels),) and weight.ndim == 2
+            )
+            if not fits or not all(np.isfinite(t).all() and t.dtype == np.float32 for t in (weight, bias)):
+                raise ValueError("its parts do not fit together")
+            return cls(labels, weight, bias, identity, float(facts["c"]), facts["figures"])
+        except FileNotFoundError as error:
+            raise ProbeInvalid(f"there is no file {path}; `moderator probe train` makes one") from error
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            raise ProbeInvalid(f"{path} is no probe, or is broken: {error}") from error
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How well labels were told apart. ROC-AUC is one label against all others."""
+
+    images: int
+    accuracy: float
+    auc: dict[str, float]
+    """By label; of cross-validation, the mean over the folds."""
+
+    def macro_auc(self, labels: Sequence[str] | None = None) -> float:
+        """The mean over labels, by default all."""
+        return float(np.mean([self.auc[label] for label in (labels if labels is not None else self.auc)]))
+
+
+def train(
+    embeddings: Embeddings, labels: Sequence[str], identity: Identity, c: float | None = None, seed: int = 0
+) -> Probe:
+    """Train a probe.
+
+    C is the value with the lowest loss on a validation split; the probe is then fitted on all images. (The paper
+    takes the highest accuracy, which on hundreds of images is the same for many values.)
+
+    Args:
+        embeddings: float32 [n, dimension].
+        labels: n.
+        identity: of the encoder.
+        c: inverse strength of the L2 penalty; default: chosen as above.
+        seed: of the split.
+
+    Raises:
+        LabelsInvalid: fewer than two labels, or a label with too few images.
+    """
+    truth = np.array(labels)
+    _check_counts(truth, 1 if c is not None else 3)
+    chosen = choose_c(embeddings, truth, seed) if c is None else c
+    model = _fit(embeddings, truth, chosen)
+    weight, bias = model.coef_, model.intercept_
+    if len(model.classes_) == 2:  # one row, for the second label
+        weight, bias = np.concatenate([0 * weight, weight]), np.concatenate([0 * bias, bias])
+    return Probe(
+        tuple(map(str, model.classes_)), weight.astype(np.float32), bias.astype(np.float32), identity, chosen
+    )
+
+
+def choose_c(embeddings: Embeddings, labels: Labels, seed: int = 0) -> float:
+    """The C with the lowest log loss on a stratified validation split; of equals the smallest."""
+    fitted, held, fitted_labels, held_labels = train_test_split(
+        embeddings, labels, test_size=VALIDATION, stratify=labels, random_state=seed
+    )
+    losses: dict[float, float] = {}
+
+    def loss(exponent: float) -> float:
+        if exponent not in losses:
+            model = _fit(fitted, fitted_labels, 10.0**exponent)
+            right = model.predict_proba(held)[held_labels[:, None] == model.classes_]
+            losses[exponent] = -float(np.log(np.maximum(right, 1e-12)).mean())
+        return losses[exponent]
+
+    best = min(map(float, COARSE), key=loss)
+    step = 1.0
+    while step >= FINEST:
+        around = (best - step, best, best + step)
+        best = min((x for x in around if COARSE[0] <= x <= COARSE[-1]), key=loss)
+        step /= 2
+    return float(10.0**best)
+
+
+def evaluate(probe: Probe, embeddings: Embeddings, labels: Sequence[str]) -> Figures:
+    """Measure a probe on labelled images that it was not trained on.
+
+    Raises:
+        LabelsInvalid: a label that the probe does not know.
+    """
+    truth = np.array(labels)
+    if unknown := sorted(set(labels) - set(probe.labels)):
+        raise LabelsInvalid(f"the probe does not know {unknown[0]!r}; it knows {', '.join(probe.labels)}")
+    scores = probe.probabilities(embeddings)
+    right = np.array(probe.labels)[scores.argmax(axis=1)] == truth
+    columns = {label: scores[:, n] for n, label in enumerate(probe.labels)}
+    return Figures(len(truth), float(right.mean()), _aucs(truth, columns))
+
+
+def cross_validate(
+    embeddings: Embeddings,
+    labels: Sequence[str],
+    identity: Identity,
+    others: Mapping[str, NDArray[np.float32]] | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda folds: None,
+) -> tuple[Figures, dict[str, float]]:
+    """Measure how well probes do on images that they were not trained on, C chosen anew within each fold.
+
+    Args:
+        embeddings: float32 [n, dimension].
+        labels: n.
+        identity: of the encoder.
+        others: scores [n] by label, made without training, to be measured on the same folds.
+        folds: stratified and shuffled.
+        seed: of the folds.
+        progress: told how many more folds are done.
+
+    Returns the probes' figures and the others' ROC-AUC by label; AUCs are means over the folds.
+
+    Raises:
+        LabelsInvalid: fewer than two labels, or a label with fewer images than folds.
+    """
+    truth = np.array(labels)
+    _check_counts(truth, max(folds, 4))
+    names = sorted(set(labels))
+    aucs: list[dict[str, float]] = []
+    other_aucs: list[dict[str, float]] = []
+    right = 0.0
+    for inside, outside in StratifiedKFold(folds, shuffle=True, random_state=seed).split(embeddings, truth):
+        probe = train(embeddings[inside], list(truth[inside]), identity, seed=seed)
+        figures = evaluate(probe, embeddings[outside], list(truth[outside]))
+        aucs.append(figures.auc)
+        right += figures.accuracy * len(outside)
+        rest = {name: scores[outside] for name, scores in (others or {}).items() if name in names}
+        other_aucs.append(_aucs(truth[outside], rest))
+        progress(1)
+    return Figures(len(truth), right / len(truth), _means(aucs)), _means(other_aucs)
+
+
+def _fit(embeddings: Embeddings, labels: Labels, c: float) -> Any:
+    # L-BFGS, multinomial; the paper's iteration limit. Not converged means a C far too large: the sweep sees it.
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return LogisticRegression(C=c, max_iter=MAX_ITERATIONS).fit(embeddings.astype(np.float64), labels)
+
+
+def _check_counts(labels: Labels, least: int) -> None:
+    names, counts = np.unique(labels, return_counts=True)
+    if len(names) < 2:
+        raise LabelsInvalid("a probe needs images of at least two labels")
+    if counts.min() < least:
+        rare = names[counts.argmin()]
+        raise LabelsInvalid(f"label {str(rare)!r} has {counts.min()} images and needs {least}; add some")
+
+
+def _aucs(truth: Labels, scores: Mapping[str, NDArray[np.float32]]) -> dict[str, float]:
+    return {
+        label: float(roc_auc_score(truth == label, column))
+        for label, column in scores.items()
+        if 0 < (truth == label).sum() < len(truth)
+    }
+
+
+def _means(folds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {label: float(np.mean([fold[label] for fold in folds])) for label in folds[0]}
