@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import AutoTokenizer, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from moderator.encoders.registry import load_encoder
+from moderator.encoders.transformers import TransformersEncoder
 from moderator.errors import LabelsInvalid
 from moderator.settings import Settings
 from moderator.uses.classes import Ensemble, build_classes, read_templates
@@ -60,7 +60,7 @@ def plain(small_clip: Path) -> Plain:
 def embedder(small_clip: Path, tmp_path: Path) -> Embedder:
     # The reference decodes in full.
     settings = Settings(cache=tmp_path / "cache", jpeg_draft=False)
-    return Embedder(settings, encoder=load_encoder(f"clip:{small_clip}", "cpu", "float32"))
+    return Embedder(settings, encoder=TransformersEncoder(str(small_clip), device="cpu", dtype="float32"))
 
 
 def test_zero_shot_classification(embedder: Embedder, plain: Plain) -> None:

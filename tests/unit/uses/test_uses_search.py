@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import AutoTokenizer, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from moderator.encoders.registry import load_encoder
+from moderator.encoders.transformers import TransformersEncoder
 from moderator.errors import ModelMismatch
 from moderator.settings import Settings
 from moderator.uses import store
@@ -22,7 +22,7 @@ from moderator.uses.store import EmbeddingsFile, Facts, open_writer, to_batch
 
 def test_search_as_plain_transformers_do_it(small_clip: Path, tmp_path: Path) -> None:
     files = sorted(PHOTOGRAPHS.glob("*.jpg"))
-    encoder = load_encoder(f"clip:{small_clip}", "cpu", "float32")
+    encoder = TransformersEncoder(str(small_clip), device="cpu", dtype="float32")
     embedder = Embedder(Settings(jpeg_draft=False), encoder=encoder)
     output = tmp_path / "f.parquet"
     embed_files(embedder, map(str, files), output)
