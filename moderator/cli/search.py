@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from moderator.cli.options import JsonOption, save_picture
+from moderator.cli.options import JsonOption, progress_bar, save_picture
 from moderator.cli.output import console, plain, print_json
 from moderator.errors import ImageError, LabelsInvalid
 
@@ -53,7 +53,11 @@ def search(
     file.facts.check(embedder.encoder, index)
     is_image = not text and (query.startswith(("http://", "https://")) or _is_file(query))
     vector = embedder.embed_all([query]) if is_image else embedder.embed_texts([query])
-    (hits,) = find(file, vector, top, approximate)
+    with progress_bar(json) as bar:
+        task = bar.add_task("building the index", total=len(file), visible=False)
+        (hits,) = find(
+            file, vector, top, approximate, lambda rows: bar.update(task, advance=rows, visible=True)
+        )
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("similarity", justify="right")
     table.add_column("image", overflow="fold")

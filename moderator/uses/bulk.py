@@ -13,28 +13,21 @@ joined into a new `F.parquet`, which replaces the old one in one step and carrie
 the folder goes. What `F.parquet` held before stays in it.
 """
 
-import fcntl
 import json
 import os
-import shutil
 import sqlite3
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
 
-from moderator.encoders.base import Embeddings
-from moderator.errors import EmbeddingBusy, EmbeddingsUnreadable, ImageNotFound, ModelMismatch
+from moderator.errors import EmbeddingsUnreadable, ImageNotFound, ModelMismatch
 from moderator.uses.embedder import Embedded, Embedder
-from moderator.uses.store import EmbeddingsFile, Facts, matrix, open_writer, to_batch
-
-#: A part is written when it has so many rows, or when so many seconds have passed: what a kill can cost.
-PART_ROWS = 4096
-PART_SECONDS = 30.0
+from moderator.uses.parts import PART_ROWS, Parts, clear, locked, write_synced
+from moderator.uses.store import EmbeddingsFile, Facts, matrix, open_writer
 
 
 @dataclass(frozen=True)
@@ -88,14 +81,14 @@ def embed_files(
     """
     parts = output.with_name(f"{output.name}.parts")
     output.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(parts), ExitStack() as stack:
+    with locked(parts), ExitStack() as stack:
         earlier = EmbeddingsFile(output) if output.exists() else None
         if earlier is not None:
             stack.callback(earlier.close)
         facts = _begin(embedder, earlier, parts, stored)
         if earlier is not None and earlier.facts.run == facts.run:
             # The last run was stopped between its last two steps. A new one begins after it.
-            _clear(parts)
+            clear(parts)
             facts = _begin(embedder, earlier, parts, stored)
         files = sorted(parts.glob("[0-9]*.parquet"))
         seen = _Seen()
@@ -106,7 +99,7 @@ def embed_files(
         report = report_path(output)
         growing = report.with_name(f".{report.name}")
         failed = 0
-        writer = _Parts(parts, facts, part_rows, len(files))
+        writer = Parts(parts, facts, part_rows, len(files))
         with growing.open("w", encoding="utf-8") as lines:
             try:
                 for item in embedder.embed_each(_new(images, seen, progress)):
@@ -127,7 +120,7 @@ def embed_files(
                 facts,
             )
         growing.replace(report)
-        _clear(parts)
+        clear(parts)
         return Summary(rows=before + added, new=added, failed=failed)
 
 
@@ -168,7 +161,7 @@ def _begin(embedder: Embedder, earlier: EmbeddingsFile | None, parts: Path, stor
         facts = Facts.of(embedder.encoder, kept, uuid4().hex)
         if earlier is not None:
             _check(earlier.facts, embedder, earlier.path, stored)
-        _write_synced(path, lambda new: new.write_text(json.dumps(facts.record())))
+        write_synced(path, lambda new: new.write_text(json.dumps(facts.record())))
     return facts
 
 
@@ -176,34 +169,6 @@ def _check(facts: Facts, embedder: Embedder, what: Path, stored: str | None) -> 
     facts.check(embedder.encoder, what)
     if stored not in (None, facts.stored):
         raise ModelMismatch(f"{what} holds {facts.stored}, not {stored}; embed into a new file")
-
-
-@contextmanager
-def _locked(parts: Path) -> Iterator[None]:
-    """Hold the folder of parts; a lock goes with its process, however that ends."""
-    parts.mkdir(exist_ok=True)
-    path = parts / "lock"
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The one who held it may have finished, and removed the folder, since we opened the file.
-            ours = path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino
-        except BlockingIOError:
-            ours = False
-        if not ours:
-            raise EmbeddingBusy(f"another process works in {parts}; wait for it, or choose another file")
-        try:
-            yield
-        finally:
-            if not (parts / "run.json").exists():  # finished, or never begun
-                shutil.rmtree(parts)
-
-
-def _clear(parts: Path) -> None:
-    """Remove what the folder holds, the lock aside. `run.json` goes last: without it, parts mean nothing."""
-    for path in sorted(parts.glob("*.parquet")):
-        path.unlink()
-    (parts / "run.json").unlink()
 
 
 class _Seen:
@@ -257,46 +222,6 @@ def _problem(item: Embedded) -> dict[str, str] | None:
     return {"path": item.image, "type": type(item.error).__name__, "message": str(item.error)}
 
 
-class _Parts:
-    """Collects rows and writes them as parts."""
-
-    def __init__(self, folder: Path, facts: Facts, part_rows: int, number: int) -> None:
-        self._folder = folder
-        self._facts = facts
-        self._part_rows = part_rows
-        self._number = number
-        self._began = time.monotonic()
-        self._paths: list[str] = []
-        self._digests: list[str] = []
-        self._rows = np.empty((part_rows, facts.dimension), dtype=np.float32)
-        self.rows = 0
-        """Added so far."""
-
-    def add(self, path: str, digest: str, row: Embeddings) -> None:
-        """Take a row; write a part when it is time."""
-        self._rows[len(self._paths)] = row
-        self._paths.append(path)
-        self._digests.append(digest)
-        self.rows += 1
-        if len(self._paths) == self._part_rows or time.monotonic() - self._began > PART_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what has been collected."""
-        self._began = time.monotonic()
-        if not self._paths:
-            return
-        rows = to_batch(self._facts, self._paths, self._digests, self._rows[: len(self._paths)])
-
-        def write(new: Path) -> None:
-            with open_writer(new, self._facts) as writer:
-                writer.write_batch(rows)
-
-        _write_synced(self._folder / f"{self._number:06}.parquet", write)
-        self._number += 1
-        self._paths, self._digests = [], []
-
-
 def _join(files: list[Path], output: Path, facts: Facts) -> None:
     """One file of many, block by block."""
 
@@ -308,18 +233,4 @@ def _join(files: list[Path], output: Path, facts: Facts) -> None:
                     writer.write_batch(batch)
                 file.close()
 
-    _write_synced(output, write)
-
-
-def _write_synced(path: Path, write: Callable[[Path], object]) -> None:
-    """Write under another name, bring it to disk, rename: it is there as a whole or not at all."""
-    new = path.with_name(f".{path.name}.new")
-    write(new)
-    with new.open("rb+") as file:
-        os.fsync(file.fileno())
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_synced(output, write)

@@ -1,14 +1,15 @@
 """Nearest images to a text or an image, among the embeddings of a file.
 
 Exact search multiplies block by block, in memory that does not grow with the file. Beyond a million rows an
-approximate index (HNSW, by usearch) answers in milliseconds; it is built once and kept beside the file.
+approximate index (HNSW, by usearch) answers in milliseconds; it is built once, in minutes, and kept beside the file.
 """
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,11 @@ class Hit:
 
 
 def search(
-    file: EmbeddingsFile, queries: Embeddings, top: int = 10, approximate: bool | None = None
+    file: EmbeddingsFile,
+    queries: Embeddings,
+    top: int = 10,
+    approximate: bool | None = None,
+    progress: Callable[[int], None] = lambda rows: None,
 ) -> list[list[Hit]]:
     """The images nearest to each query, the nearest first; equals in the order of the file.
 
@@ -43,6 +48,7 @@ def search(
         queries: float32 [q, dimension], rows of length 1.
         top: hits per query.
         approximate: default: from a million rows on, where usearch is installed.
+        progress: told how many more rows are in the index, where one has to be built.
 
     Raises:
         ExtraMissing: approximate search was asked for and usearch is not installed.
@@ -50,11 +56,11 @@ def search(
     """
     if approximate is None and len(file) >= EXACT_ROWS:
         try:
-            return _search_approximately(file, queries, top)
+            return _search_approximately(file, queries, top, progress)
         except ExtraMissing as error:
             log.warning("searching exactly: %s", error)
     if approximate:
-        return _search_approximately(file, queries, top)
+        return _search_approximately(file, queries, top, progress)
     return _search_exactly(file, queries, top)
 
 
@@ -73,8 +79,10 @@ def _search_exactly(file: EmbeddingsFile, queries: Embeddings, top: int) -> list
     return _hits(file, list(rows), list(best))
 
 
-def _search_approximately(file: EmbeddingsFile, queries: Embeddings, top: int) -> list[list[Hit]]:
-    index = _load_index(file)
+def _search_approximately(
+    file: EmbeddingsFile, queries: Embeddings, top: int, progress: Callable[[int], None]
+) -> list[list[Hit]]:
+    index = _load_index(file, progress)
     index.expansion_search = max(_EXPANSION, 4 * top)
     rows, cosines = [], []
     for query in queries:
@@ -100,7 +108,7 @@ def index_path(file: Path) -> Path:
     return file.with_name(f"{file.name}.usearch")
 
 
-def _load_index(file: EmbeddingsFile):  # type: ignore[no-untyped-def]  # usearch is optional
+def _load_index(file: EmbeddingsFile, progress: Callable[[int], None]) -> Any:
     """The index of the file; built where there is none, or where the file has changed since."""
     try:
         from usearch.index import Index
@@ -122,6 +130,7 @@ def _load_index(file: EmbeddingsFile):  # type: ignore[no-untyped-def]  # usearc
     for batch in file.batches(["embedding"]):
         index.add(np.arange(at, at + len(batch)), matrix(batch))
         at += len(batch)
+        progress(len(batch))
     note.unlink(missing_ok=True)
     new = path.with_name(f".{path.name}.new")
     index.save(str(new))

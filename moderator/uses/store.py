@@ -100,7 +100,8 @@ class EmbeddingsFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file = pq.ParquetFile(path)
+            # Buffering ahead would hold the whole column in memory by the end.
+            self._file = pq.ParquetFile(path, pre_buffer=False)
             self.facts = Facts.parse((self._file.schema_arrow.metadata or {})[_KEY])
         except FileNotFoundError as error:
             raise EmbeddingsUnreadable(f"there is no file {path}; `moderator embed` makes one") from error
@@ -159,5 +160,8 @@ def to_batch(facts: Facts, paths: list[str], digests: list[str], rows: Embedding
 
 
 def open_writer(path: Path, facts: Facts) -> pq.ParquetWriter:
-    """A writer of blocks. Embeddings have no repetitions: neither a dictionary nor statistics help."""
-    return pq.ParquetWriter(path, facts.schema(), use_dictionary=False, write_statistics=["path"])
+    """A writer of blocks. Embeddings have no repetitions: neither a dictionary nor compression helps them."""
+    compression = {"path": "zstd", "sha256": "zstd", "embedding.list.element": "none"}
+    return pq.ParquetWriter(
+        path, facts.schema(), use_dictionary=False, write_statistics=["path"], compression=compression
+    )

@@ -136,7 +136,7 @@ def test_a_kill_between_the_last_steps(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     output = tmp_path / "f.parquet"
-    clear = bulk._clear
+    clear = bulk.clear
 
     def killed(parts: Path) -> None:
         if at == "parts removed":
@@ -147,7 +147,7 @@ def test_a_kill_between_the_last_steps(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(bulk, "_clear", killed)
+        patch.setattr(bulk, "clear", killed)
         with pytest.raises(KeyboardInterrupt):
             embed_files(embedder(), list_images(folder), output)
     (folder / "1" / "new.png").write_bytes(picture("red"))

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from clip_models import PHOTOGRAPHS
@@ -89,6 +90,15 @@ def test_a_stale_index_is_built_anew(tmp_path: Path) -> None:
     assert search(file, rows[250:251], 1, approximate=True)[0][0].path == "250"
     index_path(file.path).write_bytes(b"nonsense")
     assert search(file, rows[250:251], 1, approximate=True)[0][0].path == "250"
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "BLOCK", 500)
+    file = make_file(tmp_path / "f.parquet", random_rows(20_000, 256), group=500)
+    size = file.path.stat().st_size
+    assert size > 20_000_000
+    held = max(pa.total_allocated_bytes() for _ in file.batches())
+    assert held < size / 10
 
 
 def test_another_model_is_refused(tmp_path: Path) -> None:
