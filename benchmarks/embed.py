@@ -38,8 +38,8 @@ def peak_mb(pid: int) -> float:
     return int(line.split()[1]) * 1024 / 1e6 if line else 0.0
 
 
-def embed(source: Path, output: Path, kill_after_rows: int | None = None) -> tuple[float, int]:
-    """Run the command; returns peak memory in MB, and the rows in finished parts when it was killed."""
+def embed(source: Path, output: Path, kill_after_rows: int | None = None) -> tuple[float, int | None]:
+    """Run the command; returns peak memory in MB, and the rows in finished parts if it was killed."""
     command = [sys.executable, "-m", "moderator", "embed", str(source), "-o", str(output), "--json"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     parts, peak, rows = output.with_name(f"{output.name}.parts"), 0.0, 0
@@ -52,7 +52,7 @@ def embed(source: Path, output: Path, kill_after_rows: int | None = None) -> tup
         time.sleep(0.1)
     if process.returncode not in (0, -signal.SIGKILL):
         sys.exit(f"embed ended with {process.returncode}")
-    return peak, rows
+    return peak, rows if process.returncode else None
 
 
 def main() -> None:
@@ -77,12 +77,19 @@ def main() -> None:
         print(f"{small} files in one go: {seconds:.0f} s with starting, peak {small_peak:.0f} MB")
         output = folder / "large.parquet"
         large_peak = 0.0
+        kills: list[int] = []
         for share in (0.3, 0.6, None):
             start = time.perf_counter()
             peak, rows = embed(folder / str(large), output, share and int(share * large))
             large_peak = max(large_peak, peak)
-            end = "to the end" if share is None else f"killed with {rows} rows in parts"
+            kills += [] if rows is None else [rows]
+            end = "to the end" if rows is None else f"killed with {rows} rows in parts"
             print(f"{large} files: {time.perf_counter() - start:.0f} s, {end}, peak {peak:.0f} MB")
+        # Parts are written every 30 seconds, so a small set may be done before the first one.
+        if len(kills) < 2 or not 0 < kills[0] < kills[1] < large:
+            sys.exit(
+                f"not killed twice in the middle of the work, but at {kills} rows: choose a larger --large"
+            )
         counts = Counter(
             path for batch in EmbeddingsFile(output).batches(["path"]) for path in batch["path"].to_pylist()
         )
@@ -98,7 +105,8 @@ def main() -> None:
                 "doubled": sum(count > 1 for count in counts.values()),
                 "broken": BROKEN,
                 "reported": len(failed),
-                "kills": 2,
+                "kills": len(kills),
+                "rows_at_kills": kills,
                 "peak_mb_2000": small_peak,
                 "peak_mb_20000": large_peak,
                 "peak_ratio": large_peak / small_peak,
