@@ -41,7 +41,11 @@ def list_images(source: Path) -> Iterator[str]:
 
 def expand_images(names: list[str]) -> list[str]:
     """Folders stand for the image files in them, anything else for itself."""
-    return [image for name in names for image in (list_images(Path(name)) if Path(name).is_dir() else [name])]
+    images: list[str] = []
+    for name in names:
+        # Through Path, so that what lies in `.` is called by its name alone.
+        images += [str(Path(file)) for file in list_images(Path(name))] if Path(name).is_dir() else [name]
+    return images
 
 
 def _walk(folder: str) -> Iterator[str]:

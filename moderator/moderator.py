@@ -85,7 +85,7 @@ class Moderator:
     @property
     def max_batch(self) -> int:
         """Most frames in one forward pass."""
-        return self.settings.max_batch or (64 if self.encoder.device.startswith("cuda") else 8)
+        return self.settings.batch_on(self.encoder.device)
 
     def check(self, images: Iterable[str | Path | bytes], policy: str | None = None) -> list[Verdict]:
         """Judge images by a policy.

@@ -119,6 +119,10 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    def batch_on(self, device: str) -> int:
+        """Most images in one forward pass on a device such as "cpu" or "cuda:0"."""
+        return self.max_batch or (64 if device.startswith("cuda") else 8)
+
     @classmethod
     def settings_customise_sources(
         cls,

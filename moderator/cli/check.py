@@ -7,6 +7,7 @@ import typer
 from rich.progress import track
 
 from moderator.cli.output import console, errors, print_json, verdict_row, verdict_table
+from moderator.listing import expand_images
 from moderator.verdicts import Decision
 
 
@@ -34,7 +35,7 @@ def check(
     """
     from moderator import Moderator  # the model libraries take seconds to load: not for --help
 
-    files = [name for image in images for name in expand(image)]
+    files = expand_images(images)
     verdicts = Moderator().check_each(files, policy)
     table = verdict_table()
     worst = Decision.ALLOW
@@ -53,19 +54,3 @@ def check(
 
 #: Mildest first. An image without a judgement counts as the worst.
 SEVERITY = [Decision.ALLOW, Decision.REVIEW, Decision.BLOCK, Decision.ERROR]
-
-
-#: What is taken from a folder. Whether a file really is an image is decided by its content.
-SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".ico", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-)
-
-
-def expand(image: str) -> list[str]:
-    """A folder stands for the files in it, sorted; anything else for itself."""
-    folder = Path(image)
-    if not folder.is_dir():
-        return [image]
-    return sorted(
-        str(path) for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in SUFFIXES
-    )

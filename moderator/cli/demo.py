@@ -16,10 +16,10 @@ import typer
 from prometheus_client.parser import text_string_to_metric_families
 from rich.table import Table
 
-from moderator.cli.check import expand
 from moderator.cli.output import console, errors, print_json, verdict_row, verdict_table
 from moderator.client import Client
 from moderator.errors import ImageNotFound, WorkerFailed
+from moderator.listing import expand_images
 from moderator.queue.server import EmbeddedServer, free_port
 from moderator.settings import load_settings
 
@@ -51,7 +51,7 @@ def demo(
 
       moderator demo --images ~/Pictures --policy family-safe
     """
-    files = expand(str(images))
+    files = expand_images([str(images)])
     if not images.is_dir() or not files:
         raise ImageNotFound(f"no images in {images}; name a folder with --images")
     policy = policy or load_settings().default_policy

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from moderator.cli.check import expand
 from moderator.cli.output import console, errors, plain, print_json, verdict_row, verdict_table
 from moderator.client import DEFAULT_SOURCE, Client
 from moderator.events import Event, Priority
+from moderator.listing import expand_images
 
 
 def submit(
@@ -36,7 +36,7 @@ def submit(
     """
     client = Client()
     sent: list[tuple[str, Event]] = []
-    for image in [name for argument in images for name in expand(argument)]:
+    for image in expand_images(images):
         event, _ = client.submit_event(
             {
                 "source": source,

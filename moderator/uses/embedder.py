@@ -64,7 +64,7 @@ class Embedder:
         self._fetcher = Fetcher(one_frame)
         self._limits = DecodeLimits.from_settings(one_frame)
         self._draft = self.encoder.image_size if self.settings.jpeg_draft else None
-        self._batch = self.settings.max_batch or (64 if self.encoder.device.startswith("cuda") else 16)
+        self._batch = self.settings.batch_on(self.encoder.device)
 
     def embed_each(self, images: Iterable[str | Path]) -> Iterator[Embedded]:
         """Embed files or http(s) URLs, in order: decoding runs ahead in threads while the model works.

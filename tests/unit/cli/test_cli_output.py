@@ -4,8 +4,9 @@ import json
 import pytest
 from rich.console import Console
 
-from moderator.cli.check import SEVERITY, expand
+from moderator.cli.check import SEVERITY
 from moderator.cli.output import plain, print_json, verdict_row, verdict_table
+from moderator.listing import expand_images
 from moderator.verdicts import CategoryVerdict, Decision, ErrorFacts, PolicyFacts, TopPrompt, Verdict
 
 
@@ -96,6 +97,8 @@ def test_a_folder_stands_for_its_images(tmp_path: object) -> None:
     for name in ("z.JPG", "b/a.png", "b/c/x.webp", "b/notes.txt", "noext"):
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
-    assert expand(str(tmp_path)) == [str(tmp_path / name) for name in ("b/a.png", "b/c/x.webp", "z.JPG")]
-    assert expand("https://example.com/a.jpg") == ["https://example.com/a.jpg"]
-    assert expand("missing.jpg") == ["missing.jpg"]
+    assert expand_images([str(tmp_path)]) == [
+        str(tmp_path / name) for name in ("b/a.png", "b/c/x.webp", "z.JPG")
+    ]
+    assert expand_images(["https://example.com/a.jpg"]) == ["https://example.com/a.jpg"]
+    assert expand_images(["missing.jpg"]) == ["missing.jpg"]
