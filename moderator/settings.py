@@ -64,7 +64,9 @@ class Settings(BaseSettings):
 
     # --- model
     encoder: str = Field(
-        "embedded", description="`embedded`, or `clip:` with a hub id (`@revision` to pin) or a local folder."
+        "embedded",
+        description="`embedded`; `clip:`, `siglip:` or `auto:` with a hub id (`@revision` to pin) or a local folder; "
+        "`openclip:ARCH/PRETRAINED`. See `moderator models list`.",
     )
     device: str = Field("auto", description="`auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`, ...")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(

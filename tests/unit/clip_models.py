@@ -24,15 +24,16 @@ def save_small_clip(folder: Path) -> Path:
     vision = {**SMALL_TOWER, "image_size": 64, "patch_size": 16}
     tokens = {"bos_token_id": 598, "eos_token_id": 599}
     config = CLIPConfig(text_config={**text, **tokens}, vision_config=vision, projection_dim=32)
-    return _save(folder, config)
+    return save_clip(folder, config)
 
 
 def save_clip_b32(folder: Path) -> Path:
     """CLIP ViT-B/32: what `CLIPConfig()` describes."""
-    return _save(folder, CLIPConfig())
+    return save_clip(folder, CLIPConfig())
 
 
-def _save(folder: Path, config: CLIPConfig) -> Path:
+def save_clip(folder: Path, config: CLIPConfig) -> Path:
+    """Any configuration."""
     torch.manual_seed(5)
     model = CLIPModel(config)
     with torch.no_grad():

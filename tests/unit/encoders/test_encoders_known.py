@@ -1,0 +1,29 @@
+from collections import Counter
+
+from moderator.encoders.known import KNOWN
+from moderator.encoders.registry import FAMILIES
+
+
+def test_each_row_can_be_set_and_is_told_once() -> None:
+    for model in KNOWN:
+        family, _, rest = model.name.partition(":")
+        assert family in FAMILIES
+        assert (family == "embedded") == (rest == "")
+        assert len(model.name) <= 49, "wider than the table's column"
+        assert model.licence is None or len(model.licence) <= 8
+    assert max(Counter(model.name for model in KNOWN).values()) == 1
+    assert {model.name.partition(":")[0] for model in KNOWN} == set(FAMILIES)
+
+
+def test_figures_are_possible() -> None:
+    for model in KNOWN:
+        assert 64 <= model.image_size <= 512, model.name
+        assert 128 <= model.dimension <= 2048, model.name
+        assert model.parameters is None or 40 < model.parameters < 6000, model.name
+        assert model.top1 is None or 55 < model.top1 < 90, model.name
+
+
+def test_a_family_stands_together() -> None:
+    families = [model.family for model in KNOWN]
+    changes = [family for family, before in zip(families, ["", *families], strict=False) if family != before]
+    assert len(changes) == len(set(changes))
