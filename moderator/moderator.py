@@ -59,7 +59,7 @@ class Moderator:
         encoder: default: the one that the settings name.
 
     Raises:
-        EncoderUnknown, WeightsInvalid, SettingsError: the encoder cannot be loaded.
+        EncoderUnknown, RuntimeMissing, WeightsInvalid, SettingsError: the encoder cannot be loaded.
         PolicyError: no policy can be used.
     """
 
@@ -67,7 +67,11 @@ class Moderator:
         self.settings = settings or load_settings()
         self.catalogue = Catalogue(self.settings.policies)
         self.encoder = encoder or load_encoder(
-            self.settings.encoder, self.settings.device, self.settings.dtype
+            self.settings.encoder,
+            self.settings.device,
+            self.settings.dtype,
+            self.settings.runtime,
+            self.settings.cache,
         )
         self.fetcher = Fetcher(self.settings)
         # Paths given to `check` are the caller's own: any of them may be read.

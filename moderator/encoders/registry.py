@@ -2,38 +2,47 @@
 
 from collections.abc import Callable
 from difflib import get_close_matches
+from pathlib import Path
 
 from moderator.encoders.base import Encoder
 from moderator.errors import EncoderUnknown
 
 
-def _embedded(_: str, device: str, dtype: str) -> Encoder:
+def _embedded(_: str, device: str, dtype: str, runtime: str, cache: Path | None) -> Encoder:
     from moderator.encoders.embedded import EmbeddedEncoder
 
-    return EmbeddedEncoder(device=device, dtype=dtype)
+    return EmbeddedEncoder(device=device, dtype=dtype, runtime=runtime, cache=cache)
 
 
-def _clip(model: str, device: str, dtype: str) -> Encoder:
+def _clip(model: str, device: str, dtype: str, runtime: str, cache: Path | None) -> Encoder:
     from moderator.encoders.transformers import TransformersEncoder
 
-    return TransformersEncoder(model, device=device, dtype=dtype)
+    return TransformersEncoder(model, device=device, dtype=dtype, runtime=runtime, cache=cache)
 
 
-FAMILIES: dict[str, Callable[[str, str, str], Encoder]] = {"embedded": _embedded, "clip": _clip}
+FAMILIES: dict[str, Callable[[str, str, str, str, Path | None], Encoder]] = {
+    "embedded": _embedded,
+    "clip": _clip,
+}
 
 
-def load_encoder(name: str, device: str = "auto", dtype: str = "auto") -> Encoder:
+def load_encoder(
+    name: str, device: str = "auto", dtype: str = "auto", runtime: str = "auto", cache: Path | None = None
+) -> Encoder:
     """Load an encoder and its weights.
 
     Args:
         name: `FAMILY` or `FAMILY:MODEL`, e.g. `embedded` or `clip:openai/clip-vit-base-patch32`.
         device: see `MODERATOR_DEVICE`.
         dtype: see `MODERATOR_DTYPE`.
+        runtime: see `MODERATOR_RUNTIME`.
+        cache: see `MODERATOR_CACHE`; None: the user's cache folder.
 
     Raises:
         EncoderUnknown: no such family.
         WeightsInvalid: the weights are missing or not the published ones.
-        SettingsError: the device is not there.
+        RuntimeMissing: the packages of the runtime are not installed.
+        SettingsError: the device is not there, or the settings contradict each other.
     """
     family, _, model = name.partition(":")
     if family not in FAMILIES:
@@ -45,4 +54,4 @@ def load_encoder(name: str, device: str = "auto", dtype: str = "auto") -> Encode
     if (family == "embedded") == bool(model):
         remedy = "takes no model" if model else f"needs a model: {family}:HUB-ID or {family}:FOLDER"
         raise EncoderUnknown(f"MODERATOR_ENCODER={name!r}: {family} {remedy}")
-    return FAMILIES[family](model, device, dtype)
+    return FAMILIES[family](model, device, dtype, runtime, cache)

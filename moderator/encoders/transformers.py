@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from moderator.encoders.base import Embeddings, Identity, Pixels
-from moderator.encoders.device import dtype_name, resolve_device
 from moderator.encoders.parallel import on_all_cores
+from moderator.encoders.runtimes.plan import TORCH, make_plan
+from moderator.encoders.runtimes.tower import convert
 from moderator.errors import WeightsInvalid
 from moderator.images.resize import resize_and_crop
 
@@ -28,14 +30,26 @@ class TransformersEncoder:
     Args:
         model: hub id, `hub-id@revision`, or a folder as `save_pretrained` writes it.
         device: `auto`, `cpu`, `cuda`, ...
-        dtype: `auto`, `float32`, `bfloat16` or `float16`.
+        dtype: `auto`, `float32`, `bfloat16`, `float16` or `int8`; in another runtime than torch that of the
+            image tower, and texts are embedded in float32.
+        runtime: `auto`, `torch`, `onnx` or `openvino`.
+        cache: folder for converted models; None: the user's.
 
     Raises:
         WeightsInvalid: there is no such model, or it cannot be loaded.
+        RuntimeMissing: the packages of the runtime are not installed.
     """
 
-    def __init__(self, model: str, device: str = "auto", dtype: str = "auto") -> None:
-        self._device, self._dtype = resolve_device(device, dtype)
+    def __init__(
+        self,
+        model: str,
+        device: str = "auto",
+        dtype: str = "auto",
+        runtime: str = TORCH,
+        cache: Path | None = None,
+    ) -> None:
+        plan = make_plan(runtime, device, dtype)
+        self._device = plan.device
         folder = Path(model)
         name, _, pinned = (model, "", "") if folder.is_dir() else model.partition("@")
         revision = {"revision": pinned} if pinned else {}
@@ -46,7 +60,7 @@ class TransformersEncoder:
             self._model, loaded = AutoModel.from_pretrained(
                 name,
                 config=config,
-                dtype=self._dtype,
+                dtype=plan.dtype,
                 use_safetensors=True,
                 output_loading_info=True,
                 **revision,
@@ -70,18 +84,20 @@ class TransformersEncoder:
         self._resize_to = int(processor.size["shortest_edge"])
         self.image_size = int(processor.crop_size["height"])
         self._resample = Image.Resampling(int(processor.resample))
-        self._mean = torch.tensor(processor.image_mean, device=self._device).view(1, 3, 1, 1)
-        self._std = torch.tensor(processor.image_std, device=self._device).view(1, 3, 1, 1)
-
-        self._embed = on_all_cores(self._forward, self._device)
+        self._tower = _ImageTower(self._model, processor.image_mean, processor.image_std).to(self._device)
         self.device = str(self._device)
-        self.dtype = dtype_name(self._dtype)
+        self.dtype = plan.precision
         self.identity = Identity(
             id=f"clip:{folder.resolve().name if folder.is_dir() else name}",
-            revision=_folder_digest(folder) if folder.is_dir() else str(config._commit_hash),
+            revision=(_folder_digest(folder) if folder.is_dir() else str(config._commit_hash)) + plan.suffix,
             preprocessing=f"resize {self._resize_to} {self._resample.name.lower()}, crop {self.image_size}, "
             f"mean {processor.image_mean}, std {processor.image_std}",
         )
+        if plan.runtime == TORCH:
+            self._embed = on_all_cores(self._forward, self._device)
+        else:
+            self._embed = convert(self._tower, plan, self, self.identity, cache)
+            del self._tower, self._model.vision_model  # its weights are in the runtime now
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """Resize the shortest edge, then crop the centre: uint8 [image_size, image_size, 3]."""
@@ -96,9 +112,7 @@ class TransformersEncoder:
         batch = torch.from_numpy(pixels)
         if self._device.type == "cuda":
             batch = batch.pin_memory()
-        batch = batch.to(self._device, non_blocking=True).permute(0, 3, 1, 2).float()
-        batch = batch.mul_(1 / 255).sub_(self._mean).div_(self._std).to(self._dtype)
-        return _unit(self._model.get_image_features(pixel_values=batch).pooler_output)
+        return np.asarray(self._tower(batch.to(self._device, non_blocking=True)).cpu().numpy())
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
@@ -115,7 +129,7 @@ class TransformersEncoder:
             features = self._model.get_text_features(
                 input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
             )
-            rows.append(_unit(features.pooler_output))
+            rows.append(_unit(features.pooler_output).cpu().numpy())
         return np.concatenate(rows)
 
 
@@ -144,11 +158,29 @@ def _check_complete(config: Any, missing: Collection[str], tokenizer: Any, proce
         )
 
 
-def _unit(features: torch.Tensor) -> Embeddings:
+class _ImageTower(nn.Module):
+    """Pixels, uint8 [n, size, size, 3], to embeddings, float32 [n, dimension]: normalisation is part of the graph."""
+
+    _mean: torch.Tensor
+    _std: torch.Tensor
+
+    def __init__(self, model: Any, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self._model = model
+        self.register_buffer("_mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        batch = pixels.permute(0, 3, 1, 2).float().mul_(1 / 255).sub_(self._mean).div_(self._std)
+        features = self._model.get_image_features(pixel_values=batch.to(self._model.dtype))
+        return _unit(features.pooler_output)
+
+
+def _unit(features: torch.Tensor) -> torch.Tensor:
     """Scale rows to length 1, in float32."""
     features = features.float()
-    result: Embeddings = (features / features.norm(dim=-1, keepdim=True)).cpu().numpy()
-    return result
+    unit: torch.Tensor = features / features.norm(dim=-1, keepdim=True)
+    return unit
 
 
 def _folder_digest(folder: Path) -> str:

@@ -73,7 +73,7 @@ def test_views_that_disagree_make_the_image_less_like_any_text(
 ) -> None:
     assert not encoder.embed_texts(TEXTS)[:, -1].any()
     agreeing = encoder.embed_images(pixels)
-    monkeypatch.setattr(encoder, "_linear", -encoder._linear)
+    monkeypatch.setitem(encoder._tower._buffers, "_linear", -encoder._tower._linear)
     disagreeing = encoder.embed_images(pixels)
     assert (disagreeing[:, -1] > agreeing[:, -1]).all()
     np.testing.assert_allclose(np.linalg.norm(disagreeing, axis=1), 1, atol=1e-5)
@@ -112,7 +112,8 @@ def test_a_gpu_gives_the_same(encoder: EmbeddedEncoder, pixels: np.ndarray) -> N
 def test_nan_is_not_hidden(
     encoder: EmbeddedEncoder, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoder, "_bias", torch.full_like(encoder._bias, float("nan")))
+    bias = torch.full_like(encoder._tower._bias, float("nan"))
+    monkeypatch.setitem(encoder._tower._buffers, "_bias", bias)
     assert np.isnan(encoder.embed_images(pixels[:1])).any()
 
 
