@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from rich.text import Text
 from moderator.cli.demo import PHOTOGRAPHS
 from moderator.cli.output import console, errors, plain, print_json
 from moderator.encoders.known import KNOWN, KnownModel
+from moderator.listing import expand_images
 from moderator.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="See which models there are, try one, fetch one.")
@@ -61,16 +63,38 @@ def check(
     name: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="Such as clip:ID. Default: MODERATOR_ENCODER.")
     ] = None,
+    runtimes: Annotated[
+        bool,
+        typer.Option("--runtimes", help="Compare all runtimes and precisions on this machine's CPU instead."),
+    ] = False,
+    photographs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH",
+            help="With --runtimes: pictures or folders of your own; again for more. Default: those of the demo.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Load a model, embed a picture and texts, and measure.
 
     Names the prompts of all policies that the model does not read to the end.
 
-    Example:
+    --runtimes shows for each installed runtime and precision its speed, the lowest cosine to float32 over the
+    photographs, and the share of decisions of all policies that stay the same. Choose with MODERATOR_RUNTIME and
+    MODERATOR_DTYPE, and look at pictures of your own first.
+
+    Examples:
 
       moderator models check siglip:google/siglip2-base-patch16-224
+
+      moderator models check --runtimes --photographs ~/uploads
     """
+    if runtimes:
+        _compare(name or load_settings().encoder, photographs or [PHOTOGRAPHS], as_json)
+        return
+    if photographs:
+        raise typer.BadParameter("only with --runtimes", param_hint="--photographs")
     from PIL import Image
 
     from moderator import Moderator  # the model libraries take seconds to load: not for --help
@@ -154,6 +178,42 @@ def pull(
         )
     # Alone on standard output: MODERATOR_ENCODER=$(moderator models pull ...)
     typer.echo(pulled.name)
+
+
+def _compare(name: str, photographs: list[Path], as_json: bool) -> None:
+    """The table of `check --runtimes`."""
+    from moderator.encoders.runtimes.compare import BATCHES, compare_runtimes
+
+    settings = load_settings()
+    files = [Path(file) for file in expand_images([str(path) for path in photographs])]
+    with errors.status(f"embedding {len(files)} photographs in each runtime and precision"):
+        rows = compare_runtimes(settings.model_copy(update={"encoder": name}), files)
+    if as_json:
+        for row in rows:
+            print_json(asdict(row))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("runtime", no_wrap=True)
+    table.add_column("dtype", no_wrap=True)
+    for size in BATCHES:
+        table.add_column(f"batch {size}", justify="right", no_wrap=True)
+    for heading in ("x fp32", "cosine", "equal"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        speeds = [f"{speed:.1f}" for speed in row.speeds.values()]
+        nearness = [
+            f"{row.best / rows[0].best:.2f}",
+            f"{row.cosine:.5f}",
+            f"{100 * row.equal_decisions:.2f} %",
+        ]
+        table.add_row(row.runtime, row.precision, *speeds, *nearness)
+    console.print(table)
+    console.print(
+        "batch: images per second; x fp32: the best of them over torch in float32; cosine: the lowest to float32; "
+        f"equal: decisions of {sum(rows[0].decisions.values())}, over {len(files)} pictures and all policies.",
+        style="dim",
+        highlight=False,
+    )
 
 
 def _row(model: KnownModel) -> list[str]:

@@ -7,17 +7,17 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from PIL import Image
 
 from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import load_encoder
 from moderator.encoders.runtimes.plan import ONNX, OPENVINO, PRECISIONS, TORCH, installed
 from moderator.errors import SettingsError
+from moderator.images.decode import DecodeLimits, decode
 from moderator.policies.loader import load_policy
 from moderator.policies.schema import Policy, fill
 from moderator.scoring.judge import CompiledPolicy, judge
 from moderator.scoring.layout import lay_out
-from moderator.settings import default_policies_folder
+from moderator.settings import Settings
 
 BATCHES = (1, 8, 32)
 WAYS = [(runtime, dtype) for runtime in (TORCH, ONNX, OPENVINO) for dtype in PRECISIONS[runtime]]
@@ -44,38 +44,38 @@ class Row:
     decisions: dict[str, int]
     """How often float32 decided what: an agreement about one decision alone says little."""
 
+    @property
+    def best(self) -> float:
+        """Images per second at the best batch size."""
+        return max(self.speeds.values())
 
-def compare_runtimes(
-    model: str,
-    photographs: Sequence[Path],
-    *,
-    policies: Path | None = None,
-    rounds: int = 3,
-    cache: Path | None = None,
-) -> list[Row]:
-    """Run every installed runtime and precision, in interleaved rounds.
+
+def compare_runtimes(settings: Settings, photographs: Sequence[Path], rounds: int = 3) -> list[Row]:
+    """Run every installed runtime and precision on the CPU, in interleaved rounds; torch in float32 leads.
 
     Args:
-        model: as in `MODERATOR_ENCODER`.
+        settings: of which the encoder, the policies (all versions), the limits and the cache are used.
         photographs: image files; at least one.
-        policies: folder of policies; default: the ones in use or those that come with the package.
         rounds: how often each is timed.
-        cache: folder for converted models; None: the user's.
 
     Raises:
         EncoderUnknown, WeightsInvalid: the model cannot be loaded.
+        ImageError: a photograph cannot be decoded.
+        PolicyError: a policy cannot be read.
     """
     encoders: dict[tuple[str, str], Encoder] = {}
     for runtime, dtype in WAYS:
         if installed(runtime):
             try:
-                encoders[runtime, dtype] = load_encoder(model, "cpu", dtype, runtime, cache)
+                encoders[runtime, dtype] = load_encoder(
+                    settings.encoder, "cpu", dtype, runtime, settings.cache
+                )
             except SettingsError:  # the encoder has no such precision
                 continue
     reference = encoders[TORCH, "float32"]
-    pixels = np.stack([_read(reference, path) for path in photographs])
+    pixels = np.stack([_read(reference, path, settings) for path in photographs])
     speeds = _time(encoders, pixels, rounds)
-    loaded = [load_policy(path) for path in sorted((policies or default_policies_folder()).glob("*/*.yaml"))]
+    loaded = [load_policy(path) for path in sorted(settings.policies.glob("*/*.yaml"))]
     compiled = [_compile(reference, policy) for policy in loaded]
     expected = _embed(reference, pixels)
     decided = _decide(compiled, expected)
@@ -99,10 +99,9 @@ def compare_runtimes(
     return rows
 
 
-def _read(encoder: Encoder, path: Path) -> Pixels:
-    with Image.open(path) as image:
-        image.draft("RGB", (2 * encoder.image_size, 2 * encoder.image_size))
-        return encoder.preprocess(image.convert("RGB"))
+def _read(encoder: Encoder, path: Path, settings: Settings) -> Pixels:
+    image = decode(path.read_bytes(), DecodeLimits.from_settings(settings), encoder.image_size)
+    return encoder.preprocess(image.frames[0])
 
 
 def _time(
