@@ -6,8 +6,8 @@
 
     python benchmarks/peers.py [--images 128] [--rounds 5] [--data FOLDER] [--dtype auto]
 
-Each peer has an environment of its own in `.bench-envs/` (3.7 GB together), made when it is first needed, with the pins of
-`benchmarks/peers_inside/constraints-*.txt`. All load one randomly initialised ViT-B/32: a `save_pretrained` folder,
+Each peer has an environment of its own in `.bench-envs/` (3.7 GB together), made when it is first needed, with the
+pins of `benchmarks/peers_inside/constraints-*.txt`. All load one randomly initialised ViT-B/32: a `save_pretrained` folder,
 and for openmoderate, which is built on OpenCLIP, the same tensors under OpenCLIP's names; its configuration takes
 the file, so nothing of it is patched. The prompts are those of the policy `classic`, embedded once by all but
 infinity, whose server returns embeddings and leaves the scores to its client.
@@ -83,8 +83,8 @@ PACKAGES = {"openmoderate": "openmoderate", "infinity": "infinity-emb", "litserv
 SAME = 0.999
 
 CHUNKS = (8, 32, 128)
-INFINITY_LOADS = (Load(1, 32), Load(8, 4), Load(16, 3), Load(32, 2))
-LITSERVE_LOADS = (Load(1, 8), Load(1, 16), Load(1, 48))
+INFINITY_LOADS = (Load(1, 32), Load(8, 4), Load(16, 3))
+LITSERVE_LOADS = (Load(1, 8), Load(1, 32))
 
 Embedding = NDArray[np.float32]
 
@@ -102,19 +102,20 @@ class Way:
 
 def infinity_settings(dtype: str) -> list[list[str]]:
     """Options of infinity's command line that are tried. On a CPU its float16 and bfloat16 change nothing."""
-    precisions = ["float32"] if dtype == "float32" else ["float32", "int8"]
-    tried = [["--dtype", name, "--batch-size", size] for name in precisions for size in ("8", "32")]
-    return [*tried, ["--dtype", "float32", "--batch-size", "32", "--compile"]]
+    float32 = [["--dtype", "float32", "--batch-size", "32", *more] for more in ([], ["--compile"])]
+    int8 = [["--dtype", "int8", "--batch-size", size] for size in ("8", "32")]
+    return float32 if dtype == "float32" else [*int8, *float32]
 
 
 def litserve_settings(dtype: str) -> list[list[str]]:
     """Options of `litserve_server.py` that are tried, in the precision that our encoder chose."""
-    tried = [
-        ["--dtype", dtype, "--batch", size, "--workers", workers]
-        for workers in ("1", "2")
-        for size in ("8", "32")
-    ]
-    return [*tried, ["--dtype", dtype, "--batch", "8", "--workers", "2", "--compile"]]
+    tried = (
+        ["--batch", "8", "--workers", "1"],
+        ["--batch", "8", "--workers", "2"],
+        ["--batch", "32", "--workers", "1"],
+        ["--batch", "8", "--workers", "1", "--compile"],
+    )
+    return [["--dtype", dtype, *options] for options in tried]
 
 
 def cosine(one: Embedding, other: Embedding) -> float:

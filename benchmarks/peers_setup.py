@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -105,9 +105,8 @@ def to_openclip(model: Path, target: Path) -> Path:
             elif part == "self_attn.q_proj":
                 three = [source[name.replace("q_proj", other)] for other in ("q_proj", "k_proj", "v_proj")]
                 weights[f"{block}.attn.in_proj_{kind}"] = torch.cat(three)
-        elif match := re.fullmatch(r"\w+\.(\w+)\.(weight|bias)", name):
-            if match[1] in norms:
-                weights[f"{tower}{norms[match[1]]}.{match[2]}"] = tensor
+        elif (match := re.fullmatch(r"\w+\.(\w+)\.(weight|bias)", name)) and match[1] in norms:
+            weights[f"{tower}{norms[match[1]]}.{match[2]}"] = tensor
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, target)
     return target
 
@@ -145,10 +144,8 @@ class Process:
 
     def signal(self, number: int) -> None:
         """To all of the group, if any is left."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.popen.pid, number)
-        except ProcessLookupError:
-            pass
 
     def last_words(self) -> str:
         """The last line of its log that says anything."""
@@ -159,10 +156,8 @@ class Process:
         """End it and its children."""
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.popen.wait(15)
-        except subprocess.TimeoutExpired:
-            pass
         self.signal(signal.SIGKILL)
         self.popen.wait()
 
