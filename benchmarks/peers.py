@@ -7,9 +7,9 @@
     python benchmarks/peers.py [--images 128] [--rounds 5] [--data FOLDER] [--dtype auto]
 
 Each peer has an environment of its own in `.bench-envs/` (3.7 GB together), made when it is first needed, with the
-pins of `benchmarks/peers_inside/constraints-*.txt`. All load one randomly initialised ViT-B/32: a `save_pretrained` folder,
-and for openmoderate, which is built on OpenCLIP, the same tensors under OpenCLIP's names; its configuration takes
-the file, so nothing of it is patched. The prompts are those of the policy `classic`, embedded once by all but
+pins of `benchmarks/peers_inside/constraints-*.txt`. All load one randomly initialised ViT-B/32: a `save_pretrained`
+folder, and for openmoderate, which is built on OpenCLIP, the same tensors under OpenCLIP's names; its configuration
+takes the file, so nothing of it is patched. The prompts are those of the policy `classic`, embedded once by all but
 infinity, whose server returns embeddings and leaves the scores to its client.
 
 A peer is tried in several settings and measured in its best: size of batches, precision, processes, compilation, and

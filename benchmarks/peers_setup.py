@@ -199,7 +199,7 @@ class Api(Protocol):
     def body(self, files: list[Path]) -> bytes:
         """A request with so many pictures."""
 
-    def embedding(self, post: "Server", file: Path) -> NDArray[np.float32]:
+    def embedding(self, server: "Server", file: Path) -> NDArray[np.float32]:
         """What it makes of one picture."""
 
 
@@ -302,8 +302,8 @@ class Infinity:
     def body(self, files: list[Path]) -> bytes:
         return json.dumps(self.request(files)).encode()
 
-    def embedding(self, post: Server, file: Path) -> NDArray[np.float32]:
-        answer = post.ask(self.request([file]))
+    def embedding(self, server: Server, file: Path) -> NDArray[np.float32]:
+        answer = server.ask(self.request([file]))
         return np.frombuffer(base64.b64decode(answer["data"][0]["embedding"]), dtype=np.float32)
 
 
@@ -324,5 +324,5 @@ class LitServe:
         (file,) = files
         return json.dumps({"path": str(file)}).encode()
 
-    def embedding(self, post: Server, file: Path) -> NDArray[np.float32]:
-        return np.array(post.ask({"path": str(file), "embedding": True})["embedding"], dtype=np.float32)
+    def embedding(self, server: Server, file: Path) -> NDArray[np.float32]:
+        return np.array(server.ask({"path": str(file), "embedding": True})["embedding"], dtype=np.float32)
