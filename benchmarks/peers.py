@@ -31,10 +31,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -45,19 +44,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.peers_setup import (
-    INSIDE,
-    Api,
-    Infinity,
-    LitServe,
-    Load,
-    Loop,
-    PeerSkipped,
-    Server,
-    environment,
-    pins,
-    to_openclip,
-)
+from benchmarks.peers_report import PAIRS, Way, result, table
+from benchmarks.peers_servers import Api, Infinity, LitServe, Load, Loop, Server
+from benchmarks.peers_setup import INSIDE, PeerSkipped, environment, pins, to_openclip
 from benchmarks.setup import (
     POLICIES,
     classic_prompts,
@@ -72,12 +61,6 @@ from moderator import Moderator, Settings
 from moderator.client import Client
 from moderator.listing import list_images
 
-#: Ours, the peer, and what their ratio is called.
-PAIRS = (
-    ("check", "openmoderate", "check_over_openmoderate"),
-    ("service", "infinity", "service_over_infinity"),
-    ("service", "litserve", "service_over_litserve"),
-)
 PACKAGES = {"openmoderate": "openmoderate", "infinity": "infinity-emb", "litserve": "litserve"}
 #: The least cosine between a peer's embedding of a picture and ours.
 SAME = 0.999
@@ -87,17 +70,6 @@ INFINITY_LOADS = (Load(1, 32), Load(8, 4), Load(16, 3))
 LITSERVE_LOADS = (Load(1, 8), Load(1, 32))
 
 Embedding = NDArray[np.float32]
-
-
-@dataclass
-class Way:
-    """Something to measure: `run` returns images per second and the client's share of a core."""
-
-    run: Callable[[], tuple[float, float]]
-    setting: str
-    cosine: float = 1.0
-    speeds: list[float] = field(default_factory=list)
-    shares: list[float] = field(default_factory=list)
 
 
 def infinity_settings(dtype: str) -> list[list[str]]:
@@ -245,38 +217,6 @@ def run_check(moderator: Moderator, files: list[Path]) -> tuple[float, float]:
     return len(files) / seconds, 0.0
 
 
-def ratio(one: Way, other: Way) -> float:
-    """Median over the rounds."""
-    return round(median(a / b for a, b in zip(one.speeds, other.speeds, strict=True)), 3)
-
-
-def table(ways: dict[str, Way], skipped: dict[str, str]) -> str:
-    """What was measured, a line each."""
-    lines = [
-        f"  {'':14} {'images/s':>9} {'min':>7} {'max':>7} {'client':>7} {'cosine':>8}  setting",
-    ]
-    for name, way in ways.items():
-        lines.append(
-            f"  {name:14} {median(way.speeds):9.1f} {min(way.speeds):7.1f} {max(way.speeds):7.1f}"
-            f" {median(way.shares):7.1%} {way.cosine:8.5f}  {way.setting}"
-        )
-    lines += [f"  {peer:14} skipped: {reason}" for peer, reason in skipped.items()]
-    return "\n".join(lines)
-
-
-def result(ways: dict[str, Way], skipped: dict[str, str]) -> dict[str, object]:
-    """The figures for a program: a ratio is null where the peer was skipped."""
-    return {
-        **{key: ratio(ways[own], ways[peer]) if peer in ways else None for own, peer, key in PAIRS},
-        "images_per_s": {name: round(median(way.speeds), 1) for name, way in ways.items()},
-        "rounds": {name: [round(speed, 1) for speed in way.speeds] for name, way in ways.items()},
-        "client_share_of_a_core": {name: round(median(way.shares), 3) for name, way in ways.items()},
-        "cosine": {name: round(way.cosine, 6) for name, way in ways.items()},
-        "settings": {name: way.setting for name, way in ways.items()},
-        "skipped": skipped,
-    }
-
-
 def pictures(folder: Path, data: Path | None, count: int) -> list[Path]:
     """`count` files under `folder`, where the worker may read: of `data`, repeated, or made from the demo's."""
     if data is None:
@@ -348,10 +288,11 @@ def measure(
     """Find each peer's best setting; then all in turn, `rounds` times. Also says who was skipped, and why."""
     found: dict[str, Way] = {}
     skipped: dict[str, str] = {}
+    prepare = {"openmoderate": bench.openmoderate, "infinity": bench.infinity, "litserve": bench.litserve}
     for peer in peers:
         print(f"\n{peer} {pins(peer)[PACKAGES[peer]]}: trying its settings")
         try:
-            found[peer] = getattr(bench, peer)(cleanup)
+            found[peer] = prepare[peer](cleanup)
         except PeerSkipped as error:
             skipped[peer] = str(error)
             print(f"  skipped: {error}")

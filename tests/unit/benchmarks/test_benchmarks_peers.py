@@ -12,8 +12,10 @@ from safetensors.torch import load_file
 from transformers import CLIPConfig
 
 from benchmarks import peers, peers_setup
-from benchmarks.peers import Way, best_server, pictures, result, table
-from benchmarks.peers_setup import INSIDE, Load, PeerSkipped, pins, to_openclip
+from benchmarks.peers import best_server, pictures
+from benchmarks.peers_report import Way, result, table
+from benchmarks.peers_servers import Load
+from benchmarks.peers_setup import INSIDE, PeerSkipped, pins, to_openclip
 from benchmarks.setup import make_clip
 
 OURS = np.array([1.0, 0.0], dtype=np.float32)
