@@ -313,14 +313,23 @@ def measure(
         ),
         **found,
     }
-    for way in ways.values():
-        way.run()
-    for _ in range(rounds):
-        for way in ways.values():
-            speed, share = way.run()
-            way.speeds.append(speed)
-            way.shares.append(share)
+    take_turns(ways, skipped, rounds)
     return ways, skipped
+
+
+def take_turns(ways: dict[str, Way], skipped: dict[str, str], rounds: int) -> None:
+    """All ways in turn, once to warm up and then `rounds` times; who gives up moves to those skipped."""
+    for number in range(rounds + 1):
+        for name, way in list(ways.items()):
+            try:
+                speed, share = way.run()
+            except PeerSkipped as error:
+                skipped[name] = str(error)
+                del ways[name]
+                continue
+            if number:
+                way.speeds.append(speed)
+                way.shares.append(share)
 
 
 if __name__ == "__main__":

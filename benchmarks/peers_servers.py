@@ -22,6 +22,7 @@ from moderator.queue.server import free_port
 
 #: Seconds until a server answers: torch is imported, the model loaded, and perhaps compiled.
 START = 240.0
+HTTP_ERRORS = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException)
 
 
 class Process:
@@ -132,28 +133,38 @@ class Server:
         self.api = api
         self.port = free_port()
         self.process = Process(api.command(self.port, options), log)
+        try:
+            self._wait()
+        except BaseException:  # an interruption, too, leaves nothing behind
+            self.process.stop()
+            raise
+
+    def _wait(self) -> None:
         deadline = time.monotonic() + START
         while not self._healthy():
             if self.process.popen.poll() is not None or time.monotonic() > deadline:
-                self.process.stop()
                 raise PeerSkipped(f"it does not start: {self.process.last_words()}")
             time.sleep(0.3)
 
     def _healthy(self) -> bool:
         try:
-            return httpcore2.request("GET", f"http://127.0.0.1:{self.port}/health").status == 200
-        except httpcore2.NetworkError:
+            url = f"http://127.0.0.1:{self.port}/health"
+            return httpcore2.request("GET", url, extensions={"timeout": {"read": 10.0}}).status == 200
+        except HTTP_ERRORS:
             return False
 
     def post(self, pool: httpcore2.ConnectionPool, body: bytes) -> Any:
-        """The answer to a request."""
-        response = pool.request(
-            "POST",
-            f"http://127.0.0.1:{self.port}{self.api.address}",
-            headers={"content-type": "application/json"},
-            content=body,
-            extensions={"timeout": {"connect": 30.0, "read": 120.0, "pool": 120.0}},
-        )
+        """The answer to a request. Raises PeerSkipped if there is none."""
+        try:
+            response = pool.request(
+                "POST",
+                f"http://127.0.0.1:{self.port}{self.api.address}",
+                headers={"content-type": "application/json"},
+                content=body,
+                extensions={"timeout": {"connect": 30.0, "read": 120.0, "pool": 120.0}},
+            )
+        except HTTP_ERRORS as error:
+            raise PeerSkipped(f"it does not answer: {error!r}") from error
         if response.status != 200:
             raise PeerSkipped(f"it answers {response.status}: {response.content[:200]!r}")
         return json.loads(response.content)

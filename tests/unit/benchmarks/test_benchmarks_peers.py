@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import CLIPConfig
 
 from benchmarks import peers, peers_setup
-from benchmarks.peers import best_server, pictures
+from benchmarks.peers import best_server, pictures, take_turns
 from benchmarks.peers_report import Way, result, table
 from benchmarks.peers_servers import Load
 from benchmarks.peers_setup import INSIDE, PeerSkipped, pins, to_openclip
@@ -80,6 +80,25 @@ def test_the_fastest_setting_that_computes_the_same_is_taken(
     assert found == (["0.9995", "7"], Load(1, 4))
     with pytest.raises(PeerSkipped, match=r"cosine 0\.90000"):
         best_server(object(), settings[:2], loads, [tmp_path], OURS, tmp_path)  # type: ignore[arg-type]
+
+
+def test_ways_take_turns_and_one_that_gives_up_is_skipped() -> None:
+    order = []
+
+    def runner(name: str, ends: int) -> Way:
+        def run() -> tuple[float, float]:
+            order.append(name)
+            if order.count(name) > ends:
+                raise PeerSkipped("it ended")
+            return float(order.count(name)), 0.0
+
+        return Way(run, "")
+
+    ways, skipped = {"check": runner("check", 9), "litserve": runner("litserve", 2)}, {}
+    take_turns(ways, skipped, 2)
+    assert order == ["check", "litserve"] * 3
+    assert skipped == {"litserve": "it ended"}
+    assert {name: way.speeds for name, way in ways.items()} == {"check": [2.0, 3.0]}  # without the first
 
 
 def test_a_folder_of_pictures_is_repeated(tmp_path: Path) -> None:
