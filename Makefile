@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: demo test test-openclip lint unit integration chaos bench docs clean
+.PHONY: demo test test-openclip lint unit integration chaos bench bench-peers docs clean
 
 demo: .venv/installed       ## the whole service on photographs that come with it
 	$(BIN)/moderator demo
@@ -33,11 +33,14 @@ bench: .venv/installed      ## throughput and latency
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/latency.py
 
+bench-peers: .venv/installed ## against openmoderate, infinity and LitServe, each in an environment of its own (3.7 GB)
+	$(BIN)/python benchmarks/peers.py
+
 docs: .venv/installed       ## generate the tables in docs/ from the code
 	$(BIN)/python -m docs.generate
 
 clean:                      ## remove the environment and all caches
-	rm -rf .venv .venv-openclip .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-openclip .bench-envs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'

@@ -1,0 +1,336 @@
+"""Ours against what else there is: same weights, same pictures, same cores, in turn in one run.
+
+  check         `Moderator.check` on a list of files               against  `openmoderate`'s `analyze_batch` on it
+  service       Valkey, worker and client, bulk events of 32       against  `infinity-emb`'s server, embedding pictures
+                                                                   against  a plain LitServe server with CLIP
+
+    python benchmarks/peers.py [--images 128] [--rounds 5] [--data FOLDER] [--dtype auto]
+
+Each peer has an environment of its own in `.bench-envs/` (3.7 GB together), made when it is first needed, with the
+pins of `benchmarks/peers_inside/constraints-*.txt`. All load one randomly initialised ViT-B/32: a `save_pretrained`
+folder, and for openmoderate, which is built on OpenCLIP, the same tensors under OpenCLIP's names; its configuration
+takes the file, so nothing of it is patched. The prompts are those of the policy `classic`, embedded once by all but
+infinity, whose server returns embeddings and leaves the scores to its client.
+
+A peer is tried in several settings and measured in its best: size of batches, precision, processes, compilation, and
+the client's load. A setting counts if one picture's embedding has a cosine above 0.999 to ours. `--dtype float32`
+holds everybody to that precision; `auto` lets each use what it has: we and LitServe bfloat16 where the CPU computes
+in it, infinity its int8, openmoderate float32, which is all it offers on a CPU.
+
+LitServe's requests name a file, as our events do; infinity takes no files, so its requests carry the bytes. Requests
+are made up before the clock starts. Peers stand still (SIGSTOP) while others are measured. A peer that cannot be
+installed or started is skipped, and its ratio is null. The last line is JSON; ratios are medians over the rounds.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+# As the worker has it, and before torch is loaded: the same waiting in all that is compared.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.peers_report import PAIRS, Way, result, table
+from benchmarks.peers_servers import Api, Infinity, LitServe, Load, Loop, Server
+from benchmarks.peers_setup import INSIDE, PeerSkipped, environment, pins, to_openclip
+from benchmarks.setup import (
+    POLICIES,
+    classic_prompts,
+    cpu_flags,
+    make_clip,
+    make_photographs,
+    print_result,
+    service,
+)
+from benchmarks.throughput import run_service
+from moderator import Moderator, Settings
+from moderator.client import Client
+from moderator.listing import list_images
+
+PACKAGES = {"openmoderate": "openmoderate", "infinity": "infinity-emb", "litserve": "litserve"}
+#: The least cosine between a peer's embedding of a picture and ours.
+SAME = 0.999
+
+CHUNKS = (8, 32, 128)
+INFINITY_LOADS = (Load(1, 32), Load(8, 4), Load(16, 3))
+LITSERVE_LOADS = (Load(1, 8), Load(1, 32))
+
+Embedding = NDArray[np.float32]
+
+
+def infinity_settings(dtype: str) -> list[list[str]]:
+    """Options of infinity's command line that are tried. On a CPU its float16 and bfloat16 change nothing."""
+    float32 = [["--dtype", "float32", "--batch-size", "32", *more] for more in ([], ["--compile"])]
+    int8 = [["--dtype", "int8", "--batch-size", size] for size in ("8", "32")]
+    return float32 if dtype == "float32" else [*int8, *float32]
+
+
+def litserve_settings(dtype: str) -> list[list[str]]:
+    """Options of `litserve_server.py` that are tried, in the precision that our encoder chose."""
+    tried = (
+        ["--batch", "8", "--workers", "1"],
+        ["--batch", "8", "--workers", "2"],
+        ["--batch", "32", "--workers", "1"],
+        ["--batch", "8", "--workers", "1", "--compile"],
+    )
+    return [["--dtype", dtype, *options] for options in tried]
+
+
+def cosine(one: Embedding, other: Embedding) -> float:
+    """Of two embeddings of any length."""
+    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
+
+
+def best_server(
+    api: Api,
+    settings: Iterable[list[str]],
+    loads: Iterable[Load],
+    files: list[Path],
+    ours: Embedding,
+    folder: Path,
+) -> tuple[list[str], Load]:
+    """The options and the load with the most images per second in a short trial.
+
+    Raises:
+        PeerSkipped: it works in no setting.
+    """
+    found: list[tuple[float, list[str], Load]] = []
+    reason = "no setting"
+    for number, options in enumerate(settings):
+        name = " ".join(options)
+        try:
+            server = Server(api, options, folder / f"{type(api).__name__}-{number}.log")
+            try:
+                likeness = cosine(server.embedding(files[0]), ours)
+                if likeness <= SAME:
+                    raise PeerSkipped(f"cosine {likeness:.5f} to ours")
+                server.run(files, Load(1, 8))  # compiles, fills caches
+                speeds = {load: server.run(files, load)[0] for load in loads}
+            finally:
+                server.process.stop()
+        except PeerSkipped as error:
+            reason = f"{name}: {error}"
+            print(f"  {name}: does not count: {error}")
+            continue
+        print(f"  {name}: " + ", ".join(f"{load} {speed:.1f}/s" for load, speed in speeds.items()))
+        found += [(speed, options, load) for load, speed in speeds.items()]
+    if not found:
+        raise PeerSkipped(reason)
+    _, options, load = max(found, key=lambda one: one[0])
+    return options, load
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all peers are measured with."""
+
+    folder: Path
+    model: Path
+    files: list[Path]
+    trial: int
+    ours: Embedding
+    """Our embedding of the first file."""
+    dtype: str
+    """What was asked for."""
+    own_dtype: str
+    """What our encoder made of that."""
+
+    def openmoderate(self, cleanup: ExitStack) -> Way:
+        """Raises PeerSkipped."""
+        programs = environment("openmoderate")
+        unsafe, safe = classic_prompts()
+        config = self.folder / "openmoderate.json"
+        category = {"name": "unsafe", "prompts": unsafe}
+        config.write_text(
+            json.dumps({"safe_prompts": safe, "custom_categories": [category], "enabled": ["unsafe"]})
+        )
+        weights = to_openclip(self.model, self.folder / "openclip.safetensors")
+        program = [str(programs / "python"), str(INSIDE / "openmoderate_check.py"), str(weights), str(config)]
+        loop = Loop(program, self.folder / "openmoderate.log")
+        cleanup.callback(loop.process.stop)
+        likeness = cosine(np.array(loop.ask({"embed": str(self.files[0])})["embedding"]), self.ours)
+        if likeness <= SAME:
+            raise PeerSkipped(f"cosine {likeness:.5f} to ours")
+
+        def run(files: list[Path], chunk: int) -> tuple[float, float]:
+            answer = loop.ask({"check": [str(file) for file in files], "chunk": chunk})
+            assert answer["results"] == len(files)
+            return len(files) / answer["seconds"], 0.0
+
+        run(self.files[:8], 8)
+        speeds = {size: run(self.files[: max(self.trial, size)], size)[0] for size in CHUNKS}
+        print("  " + ", ".join(f"{size} at once {speed:.1f}/s" for size, speed in speeds.items()))
+        best = max(speeds, key=lambda size: speeds[size])
+        return Way(lambda: run(self.files, best), f"float32, {best} at once", likeness)
+
+    def infinity(self, cleanup: ExitStack) -> Way:
+        """Raises PeerSkipped."""
+        api = Infinity(environment("infinity"), self.model)
+        return self._server(api, infinity_settings(self.dtype), INFINITY_LOADS, cleanup)
+
+    def litserve(self, cleanup: ExitStack) -> Way:
+        """Raises PeerSkipped."""
+        unsafe, safe = classic_prompts()
+        prompts = self.folder / "prompts.json"
+        prompts.write_text(json.dumps({"unsafe": unsafe, "safe": safe}))
+        api = LitServe(environment("litserve"), self.model, prompts)
+        return self._server(api, litserve_settings(self.own_dtype), LITSERVE_LOADS, cleanup)
+
+    def _server(
+        self, api: Api, settings: list[list[str]], loads: tuple[Load, ...], cleanup: ExitStack
+    ) -> Way:
+        few = self.files[: self.trial]
+        options, load = best_server(api, settings, loads, few, self.ours, self.folder)
+        server = Server(api, options, self.folder / f"{type(api).__name__}.log")
+        cleanup.callback(server.process.stop)
+        likeness = cosine(server.embedding(self.files[0]), self.ours)
+        return Way(lambda: server.run(self.files, load), f"{' '.join(options)}, {load}", likeness)
+
+
+def measured(work: Callable[[], float]) -> tuple[float, float]:
+    """Images per second that `work` returns, and this process's share of a core meanwhile."""
+    start, cpu = time.perf_counter(), time.process_time()
+    speed = work()
+    return speed, (time.process_time() - cpu) / (time.perf_counter() - start)
+
+
+def run_check(moderator: Moderator, files: list[Path]) -> tuple[float, float]:
+    """Images per second of the library. Nothing in this process but it, so no client to be counted."""
+    start = time.perf_counter()
+    verdicts = moderator.check(files, policy="classic")
+    seconds = time.perf_counter() - start
+    assert all(verdict.error is None for verdict in verdicts)
+    return len(files) / seconds, 0.0
+
+
+def pictures(folder: Path, data: Path | None, count: int) -> list[Path]:
+    """`count` files under `folder`, where the worker may read: of `data`, repeated, or made from the demo's."""
+    if data is None:
+        return make_photographs(folder, count)
+    sources = sorted(list_images(data))
+    if not sources:
+        sys.exit(f"{data}: no pictures in it")
+    files = []
+    for number, source in enumerate(islice(cycle(sources), count)):
+        files.append(Path(shutil.copy(source, folder / f"{number:05}{Path(source).suffix}")))
+    return files
+
+
+def main() -> None:
+    """Try, measure in turn, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=128, help="images in one round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--trial", type=int, default=48, help="images in the trial of a setting")
+    parser.add_argument("--data", type=Path, help="folder of pictures; default: made from those of the demo")
+    parser.add_argument("--dtype", default="auto", choices=("auto", "float32"))
+    parser.add_argument("--peers", nargs="*", default=list(PACKAGES), choices=list(PACKAGES))
+    options = parser.parse_args()
+    # So that everything that was started is stopped, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    cores = len(os.sched_getaffinity(0))
+    print(f"torch {torch.__version__}, {cores} cores, CPU: {cpu_flags()}")
+    with ExitStack() as cleanup:
+        folder = Path(cleanup.enter_context(TemporaryDirectory(prefix="moderator-peers-")))
+        model = make_clip(folder / "clip")
+        (folder / "service").mkdir()
+        files = pictures(folder / "service", options.data, options.images)
+        settings = Settings(
+            encoder=f"clip:{model}", dtype=options.dtype, policies=POLICIES, cache=folder / "cache"
+        )
+        moderator = Moderator(settings)
+        ours = moderator.embed(moderator.prepare(files[0].read_bytes()).pixels)[0]
+        bench = Bench(folder, model, files, options.trial, ours, options.dtype, moderator.encoder.dtype)
+        ways, skipped = measure(bench, moderator, settings, options.peers, options.rounds, cleanup)
+    print(f"\nViT-B/32, {len(files)} pictures, {options.rounds} rounds")
+    print(table(ways, skipped))
+    figures = result(ways, skipped)
+    for _, _, key in PAIRS:
+        print(f"  {key}: {figures[key] or 'not measured'}")
+    print_result(
+        {
+            **figures,
+            "dtype": bench.own_dtype,
+            "cores": cores,
+            "cpu": cpu_flags(),
+            "versions": {
+                "torch": torch.__version__,
+                **{peer: pins(peer)[package] for peer, package in PACKAGES.items()},
+            },
+        }
+    )
+
+
+def measure(
+    bench: Bench,
+    moderator: Moderator,
+    settings: Settings,
+    peers: list[str],
+    rounds: int,
+    cleanup: ExitStack,
+) -> tuple[dict[str, Way], dict[str, str]]:
+    """Find each peer's best setting; then all in turn, `rounds` times. Also says who was skipped, and why."""
+    found: dict[str, Way] = {}
+    skipped: dict[str, str] = {}
+    prepare = {"openmoderate": bench.openmoderate, "infinity": bench.infinity, "litserve": bench.litserve}
+    for peer in peers:
+        print(f"\n{peer} {pins(peer)[PACKAGES[peer]]}: trying its settings")
+        try:
+            found[peer] = prepare[peer](cleanup)
+        except PeerSkipped as error:
+            skipped[peer] = str(error)
+            print(f"  skipped: {error}")
+    url, _ = cleanup.enter_context(
+        service(
+            bench.folder / "service",
+            encoder=settings.encoder,
+            dtype=settings.dtype,
+            policies=str(settings.policies),
+        )
+    )
+    client = Client(url, Settings(redis_url=url))
+    ways = {
+        "check": Way(lambda: run_check(moderator, bench.files), bench.own_dtype),
+        "service": Way(
+            lambda: measured(lambda: run_service(client, bench.files, bulk=True)),
+            f"{bench.own_dtype}, bulk events of 32",
+        ),
+        **found,
+    }
+    take_turns(ways, skipped, rounds)
+    return ways, skipped
+
+
+def take_turns(ways: dict[str, Way], skipped: dict[str, str], rounds: int) -> None:
+    """All ways in turn, once to warm up and then `rounds` times; who gives up moves to those skipped."""
+    for number in range(rounds + 1):
+        for name, way in list(ways.items()):
+            try:
+                speed, share = way.run()
+            except PeerSkipped as error:
+                skipped[name] = str(error)
+                del ways[name]
+                continue
+            if number:
+                way.speeds.append(speed)
+                way.shares.append(share)
+
+
+if __name__ == "__main__":
+    main()
