@@ -11,7 +11,7 @@ from moderator.cli.main import app
 from moderator.encoders import checkup, hub
 from moderator.encoders.hub import Pulled
 from moderator.encoders.known import KNOWN
-from moderator.settings import load_settings
+from moderator.settings import Settings, load_settings
 
 loaded: list[str] = []
 
@@ -28,11 +28,11 @@ def _settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         monkeypatch.setenv(f"MODERATOR_{name}", str(value))
     loaded.clear()
 
-    def load(name: str, *_: str) -> ColourEncoder:
-        loaded.append(name)
+    def load(settings: Settings) -> ColourEncoder:
+        loaded.append(settings.encoder)
         return ColourEncoder()
 
-    monkeypatch.setattr("moderator.moderator.load_encoder", load)
+    monkeypatch.setattr("moderator.moderator.encoder_of", load)
     monkeypatch.setattr(checkup, "SECONDS", 0.01)
     load_settings.cache_clear()
     yield
