@@ -18,8 +18,12 @@ DEAD_LETTERS = "moderation:dead-letters"
 #: Sorted set of webhook deliveries, by the time at which they are due.
 WEBHOOKS = "moderation:webhooks"
 
+#: Sorted set of images whose embeddings are kept, by the time at which they were last asked for.
+EMBEDDINGS = "moderation:embeddings"
+
 # Prefixes; an event's key (`Event.key`) follows. Verdict keys are also pub/sub channels that tell of an answer.
 VERDICT_PREFIX = "moderation:verdict:"
 RECORD_PREFIX = "moderation:event:"
 DEAD_LETTER_PREFIX = "moderation:dead-letter:"
 WEBHOOK_PREFIX = "moderation:webhook:"
+EMBEDDING_PREFIX = "moderation:embedding:"

@@ -1,0 +1,74 @@
+"""Embeddings of images that were seen before, by the SHA-256 of their bytes: the same upload costs no model run."""
+
+import time
+from dataclasses import dataclass
+from importlib.resources import files
+
+import numpy as np
+from pydantic import ValidationError
+
+from moderator.encoders.base import Embeddings
+from moderator.queue import names
+from moderator.queue.connection import Redis
+from moderator.verdicts import ImageFacts
+
+
+@dataclass(frozen=True, eq=False)
+class SeenImage:
+    """What is kept of an image."""
+
+    facts: ImageFacts
+    embeddings: Embeddings
+    """float32 [frames, dimension]"""
+
+
+class EmbeddingCache:
+    """A bounded number of images in one Redis; those used longest ago make room. Thread-safe.
+
+    Args:
+        client: connection.
+        space: names everything that an embedding depends on besides the bytes: images of another space are not found.
+        dimension: of an embedding.
+        size: most images kept, over all spaces.
+    """
+
+    def __init__(self, client: Redis, space: str, dimension: int, size: int) -> None:
+        self._redis = client
+        self._space = space
+        self._dimension = dimension
+        self._size = size
+        script = files("moderator.queue") / "lua" / "keep_embedding.lua"
+        self._keep = client.register_script(script.read_text())
+
+    def get(self, sha256: str) -> SeenImage | None:
+        """What is kept of the image with this digest (hexadecimal). What is kept and makes no sense is not used."""
+        name = self._name(sha256)
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(names.EMBEDDING_PREFIX + name, "facts", "vectors")
+            pipe.zadd(names.EMBEDDINGS, {name: time.time()}, xx=True)
+            facts, vectors = pipe.execute()[0]
+        if facts is None or vectors is None:
+            return None
+        try:
+            read = ImageFacts.model_validate_json(facts)
+            rows = np.frombuffer(vectors, dtype=np.float32).reshape(read.frames, self._dimension)
+        except (ValidationError, ValueError):
+            return None
+        return SeenImage(read, rows) if read.sha256 == sha256 and np.isfinite(rows).all() else None
+
+    def put(self, facts: ImageFacts, embeddings: Embeddings) -> None:
+        """Keep an image's embeddings, float32 [frames, dimension]."""
+        name = self._name(facts.sha256)
+        self._keep(
+            keys=[names.EMBEDDINGS, names.EMBEDDING_PREFIX + name],
+            args=[
+                names.EMBEDDING_PREFIX,
+                name,
+                facts.model_dump_json(),
+                np.ascontiguousarray(embeddings, dtype=np.float32).tobytes(),
+                self._size,
+            ],
+        )
+
+    def _name(self, sha256: str) -> str:
+        return f"{self._space}:{sha256}"

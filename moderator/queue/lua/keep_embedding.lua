@@ -1,0 +1,10 @@
+-- Keep an image's embeddings and, where there are too many, drop those that were used longest ago.
+-- KEYS: embeddings (sorted set by last use), entry. ARGV: key prefix, name, facts, vectors, most entries.
+local time = redis.call('TIME')
+redis.call('HSET', KEYS[2], 'facts', ARGV[3], 'vectors', ARGV[4])
+redis.call('ZADD', KEYS[1], tonumber(time[1]) + tonumber(time[2]) / 1000000, ARGV[2])
+local over = redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[5])
+if over > 0 then
+  local old = redis.call('ZPOPMIN', KEYS[1], over)
+  for i = 1, #old, 2 do redis.call('DEL', ARGV[1] .. old[i]) end
+end
