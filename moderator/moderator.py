@@ -83,7 +83,7 @@ class Moderator:
     @property
     def max_batch(self) -> int:
         """Most frames in one forward pass."""
-        return self.settings.batch_on(self.encoder.device)
+        return self.settings.max_batch or self.encoder.best_batch
 
     def check(self, images: Iterable[str | Path | bytes], policy: str | None = None) -> list[Verdict]:
         """Judge images by a policy.

@@ -85,7 +85,7 @@ class Settings(BaseSettings):
 
     # --- worker
     max_batch: int = Field(
-        0, ge=0, description="Most images in one forward pass; 0 chooses 8 on a CPU and 64 on a GPU."
+        0, ge=0, description="Most images in one forward pass; 0 chooses 8 on a CPU, 32 there with OpenVINO, 64 on a GPU."
     )
     threads: int = Field(0, ge=0, description="Threads that fetch and decode; 0 chooses from the cores.")
     model_threads: int = Field(
@@ -125,10 +125,6 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
-
-    def batch_on(self, device: str) -> int:
-        """Most images in one forward pass on a device such as "cpu" or "cuda:0"."""
-        return self.max_batch or (64 if device.startswith("cuda") else 8)
 
     @classmethod
     def settings_customise_sources(

@@ -68,6 +68,7 @@ class EmbeddedEncoder:
         tower = _ImageTower(trunk, weight, bias, space).to(self._device)
         self.device = str(self._device)
         self.dtype = plan.precision
+        self.best_batch = plan.best_batch
         parts = (efficientnet.DIGEST, *minilm.DIGESTS.values(), class_digest)
         parts += tuple(str(number) for number in (TEMPERATURE, SURE, PENALTY))
         self.identity = Identity(
@@ -91,6 +92,10 @@ class EmbeddedEncoder:
         self._limit.warn(texts)
         rows = normalize(self._texts.embed(texts) - self._mean, dim=-1)
         return np.asarray(pad(rows, (0, 1)).cpu().numpy())
+
+    def unload_texts(self) -> None:
+        """Give MiniLM's memory back."""
+        self._texts.unload()
 
     def truncated(self, texts: Sequence[str]) -> list[str]:
         """Those of the texts that MiniLM does not read to the end."""

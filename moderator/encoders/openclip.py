@@ -7,6 +7,7 @@ weights from this machine; a folder that holds `open_clip_config.json` says itse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import nn
 
 from moderator.encoders.base import Embeddings, Identity, Pixels
 from moderator.encoders.preprocessing import Preprocessing
-from moderator.encoders.runtimes.plan import TORCH, make_plan
+from moderator.encoders.runtimes.plan import TORCH, Plan, make_plan
 from moderator.encoders.texts import TextLimit, in_batches
 from moderator.encoders.tower import ImageTower, run, unit_rows
 from moderator.encoders.weights import digest_of, loading, model_files
@@ -34,6 +35,8 @@ REMEDY = "Give a tag that this machine can reach or has cached, or weights of th
 CONFIG = "open_clip_config.json"
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".npz")
 _PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+#: What a model has for texts alone: `CLIP` the first two, `CustomTextCLIP` the last.
+_TEXT_PARTS = ("transformer", "token_embedding", "text")
 #: What of a tag's configuration changes pixels.
 _PIXELS = ("mean", "std", "interpolation", "resize_mode")
 
@@ -91,21 +94,12 @@ class OpenClipEncoder:
         self._device = plan.device
         checkpoint = find_checkpoint(model)
         with loading(f"openclip:{model}", REMEDY):
-            self._model = open_clip.create_model(
-                checkpoint.architecture,
-                pretrained=None if checkpoint.own_folder else str(checkpoint.weights),
-                require_pretrained=True,
-                weights_only=True,
-                pretrained_text=False,
-                precision=_PRECISIONS[plan.dtype],
-                device=self._device,
-                force_preprocess_cfg=checkpoint.preprocessing,
-            )
+            self._load = partial(_create_model, checkpoint, plan)
+            self._texts = self._model = self._load()
             self._tokenizer = open_clip.get_tokenizer(checkpoint.architecture)
             self._preprocessing = _preprocessing(open_clip.get_model_preprocess_cfg(self._model))
             if getattr(self._tokenizer, "reduction_fn", None) is not None:
                 raise ValueError("it shortens long texts by a method that is not supported")
-        self._model.eval()
         with torch.inference_mode():
             self.scale = float(self._model.logit_scale.float().exp())
             bias = self._model.logit_bias
@@ -116,6 +110,7 @@ class OpenClipEncoder:
         self.dimension = self._text_features([""]).shape[1]
         self.device = str(self._device)
         self.dtype = plan.precision
+        self.best_batch = plan.best_batch
         self.identity = Identity(
             id=f"openclip:{checkpoint.label}",
             revision=digest_of(checkpoint.files) + plan.suffix,
@@ -142,9 +137,20 @@ class OpenClipEncoder:
         """Those of the texts that the text tower does not read to the end."""
         return self._limit.exceeded_by(texts)
 
+    def unload_texts(self) -> None:
+        """Give the memory of the text tower back."""
+        if self._texts is self._model:
+            for part in _TEXT_PARTS:
+                if hasattr(self._model, part):
+                    delattr(self._model, part)
+        self._texts = None
+
     @torch.inference_mode()
     def _text_features(self, texts: Sequence[str]) -> Embeddings:
-        features = self._model.encode_text(self._tokenizer(list(texts)).to(self._device))
+        if self._texts is None:
+            self._texts = self._load()
+            del self._texts.visual
+        features = self._texts.encode_text(self._tokenizer(list(texts)).to(self._device))
         return np.asarray(unit_rows(features).cpu().numpy())
 
     def _count_tokens(self, texts: list[str]) -> list[int]:
@@ -153,6 +159,19 @@ class OpenClipEncoder:
         cleaned = [self._tokenizer.clean_fn(text) for text in texts]
         ids = self._tokenizer.tokenizer(cleaned, truncation=False, verbose=False)["input_ids"]
         return [len(row) for row in ids]
+
+
+def _create_model(checkpoint: Checkpoint, plan: Plan) -> Any:
+    return open_clip.create_model(
+        checkpoint.architecture,
+        pretrained=None if checkpoint.own_folder else str(checkpoint.weights),
+        require_pretrained=True,
+        weights_only=True,
+        pretrained_text=False,
+        precision=_PRECISIONS[plan.dtype],
+        device=plan.device,
+        force_preprocess_cfg=checkpoint.preprocessing,
+    ).eval()
 
 
 class _ImageFeatures(nn.Module):

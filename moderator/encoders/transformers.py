@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, ClassVar, NamedTuple
@@ -86,6 +87,8 @@ class TransformersEncoder:
             ):  # all files of one commit, even if the branch moves meanwhile
                 source = Source(source.name, None, str(commit))
             self._model = _load_model(source, config, plan.dtype)
+            self._load = partial(_load_model, source, config, plan.dtype)
+            self._texts = self._model
             self._reading = self.read_texts(source, config)
             check_vocabulary(self._reading.tokenizer, config)
             self._preprocessing = self.read_preprocessing(source, config)
@@ -100,6 +103,7 @@ class TransformersEncoder:
 
         self.device = str(self._device)
         self.dtype = plan.precision
+        self.best_batch = plan.best_batch
         text = ", texts in lower case" if self._reading.lower else ""
         text += f", padded to {self._reading.length} tokens" if self._reading.padded else ""
         self.identity = Identity(
@@ -164,9 +168,18 @@ class TransformersEncoder:
         """Those of the texts that the text tower does not read to the end."""
         return self._limit.exceeded_by(texts)
 
+    def unload_texts(self) -> None:
+        """Give the memory of the text tower back."""
+        if self._texts is self._model:
+            del self._model.text_model
+        self._texts = None
+
     @torch.inference_mode()
     def _text_features(self, texts: Sequence[str]) -> Embeddings:
-        features = self._model.get_text_features(**self._tokenize(texts)).pooler_output
+        if self._texts is None:
+            self._texts = self._load().eval().to(self._device)
+            del self._texts.vision_model
+        features = self._texts.get_text_features(**self._tokenize(texts)).pooler_output
         return np.asarray(unit_rows(features).cpu().numpy())
 
     def _tokenize(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:

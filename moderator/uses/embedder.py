@@ -62,7 +62,7 @@ class Embedder:
         self._fetcher = Fetcher(one_frame)
         self._limits = DecodeLimits.from_settings(one_frame)
         self._draft = self.encoder.image_size if self.settings.jpeg_draft else None
-        self._batch = self.settings.batch_on(self.encoder.device)
+        self._batch = self.settings.max_batch or self.encoder.best_batch
 
     def embed_each(self, images: Iterable[str | Path]) -> Iterator[Embedded]:
         """Embed files or http(s) URLs, in order: decoding runs ahead in threads while the model works.

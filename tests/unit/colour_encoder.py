@@ -29,6 +29,7 @@ class ColourEncoder:
     scale = 20.0
     bias = 0.0
     device = "cpu"
+    best_batch = 8
 
     def __init__(self, revision: str = "1", dtype: str = "float32") -> None:
         self.identity = Identity(id="colours", revision=revision, preprocessing="resize 8")
@@ -47,6 +48,9 @@ class ColourEncoder:
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
         self.texts += texts
         return unit(np.array([self._vector(text) for text in texts]).reshape(len(texts), self.dimension))
+
+    def unload_texts(self) -> None:
+        self.texts.append("unloaded")
 
     def truncated(self, texts: Sequence[str]) -> list[str]:
         return [text for text in texts if len(text) > 100]

@@ -40,6 +40,13 @@ class Plan:
         """What it adds to a revision: embeddings of another runtime are not the same numbers."""
         return "" if self.runtime == TORCH else f"+{self.runtime}.{self.precision}"
 
+    @property
+    def best_batch(self) -> int:
+        """Images in one forward pass at which it is fastest, or nearly so (docs/decisions/0005)."""
+        if self.device.type != "cpu":
+            return 64
+        return 32 if self.runtime == OPENVINO else 8
+
 
 def installed(runtime: str) -> bool:
     """Whether the packages of a runtime are there."""
