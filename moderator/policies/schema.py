@@ -132,7 +132,7 @@ class _Frozen(BaseModel):
 
 
 def _inside(name: str) -> str:
-    parts = re.split(r"[/\\\\]", name)
+    parts = re.split(r"[/\\]", name)
     if "" in parts or ".." in parts or "." in parts or ":" in name:
         raise _error(
             f"'{name[:40]}' is not a path below the folder of policies; write for example 'lists/bad.pdq'"
@@ -151,9 +151,10 @@ class Signal(_Frozen):
 
     name: Slug
     kind: Slug
-    file: Annotated[
-        str | None, StringConstraints(min_length=1, max_length=MAX_FILE_NAME), AfterValidator(_inside)
-    ] = None
+    file: (
+        Annotated[str, StringConstraints(min_length=1, max_length=MAX_FILE_NAME), AfterValidator(_inside)]
+        | None
+    ) = None
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
 
     @model_validator(mode="after")

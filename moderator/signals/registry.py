@@ -19,6 +19,7 @@ from moderator.signals.base import Signal
 GROUP = "moderator.signals"
 BUILT_IN = {
     "hash-list": "moderator.signals.hash_list:HashList",
+    "onnx-classifier": "moderator.signals.onnx_classifier:OnnxClassifier",
 }
 
 

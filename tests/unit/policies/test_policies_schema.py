@@ -285,7 +285,11 @@ def test_signals_of_one_meaning_have_one_key() -> None:
     ("text", "place", "words"),
     [
         (with_signal({**SIGNAL, "name": "other"}), ("categories", "known", "signal"), "no signal 'known'"),
-        (content(categories={"known": {"signal": "known"}}), ("categories", "known", "signal"), "no 'signals:'"),
+        (
+            content(categories={"known": {"signal": "known"}}),
+            ("categories", "known", "signal"),
+            "no 'signals:'",
+        ),
         (with_signal(SIGNAL, unsafe=["a gun"]), ("categories", "known", "unsafe"), "remove one of the two"),
         (with_signal(SIGNAL, rule="sigmoid"), ("categories", "known", "rule"), "remove one of the two"),
         (with_signal({**SIGNAL, "sha256": None}), ("signals", 0, "sha256"), "pins the content"),
