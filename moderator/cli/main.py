@@ -5,7 +5,7 @@ import sys
 import typer
 from redis.exceptions import RedisError
 
-from moderator.cli import check, dead_letters, demo, policy, submit, verdicts, worker
+from moderator.cli import check, dead_letters, demo, policy, signals, submit, verdicts, worker
 from moderator.cli.output import errors
 from moderator.errors import EncoderUnknown, ModeratorError, PolicyNotFound, SettingsError
 
@@ -32,6 +32,7 @@ app.command("submit")(submit.submit)
 app.add_typer(verdicts.app, name="verdicts")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(policy.app, name="policy")
+app.add_typer(signals.app, name="signals")
 
 
 def main() -> None:

@@ -2,12 +2,15 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from moderator.errors import SignalFailed
+from moderator.policies.loader import load_policy
 from moderator.signals.base import Context, Frame, Signal
+from moderator.signals.known_files import KNOWN_FILES, keep
 from moderator.signals.reading import make, read
 from moderator.signals.registry import BUILT_IN, kinds, option_problems, signal_class
 
@@ -77,3 +80,15 @@ def test_unknown_kinds_and_options() -> None:
     found = dict(option_problems("hash-list", {"distanc": 3, "quality": 200}, False))
     assert set(found) == {"file", "distanc", "quality"}
     assert "did you mean 'distance'?" in found["distanc"]
+
+
+def test_a_fetched_file_with_another_content_is_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(SignalFailed, match="not the published file"):
+        keep(b"something else", KNOWN_FILES["open-nsfw"], tmp_path / "open-nsfw.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_shipped_policy_names_the_known_file() -> None:
+    signal = load_policy(Path("policies/explicit/1.yaml")).signals[0]
+    known = KNOWN_FILES["open-nsfw"]
+    assert (signal.file, signal.sha256) == (known.file, known.sha256)
