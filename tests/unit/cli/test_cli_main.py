@@ -20,7 +20,7 @@ from moderator.errors import (
 )
 from moderator.settings import load_settings
 
-COMMANDS = {"check", "demo", "worker", "submit", "verdicts", "dead-letters", "policy"}
+COMMANDS = {"check", "demo", "worker", "submit", "verdicts", "dead-letters", "policy", "signals"}
 
 
 @pytest.fixture(autouse=True)
