@@ -25,8 +25,12 @@ from moderator.images.decode import DecodeLimits, decode
 from moderator.images.fetch import Fetcher
 from moderator.lookahead import ahead
 from moderator.policies.catalogue import Catalogue, Selection, parse_reference
+from moderator.policies.schema import Policy
 from moderator.scoring.judge import judge
 from moderator.settings import Settings, load_settings
+from moderator.signals.base import Frame
+from moderator.signals.files import SIGNAL_FILES
+from moderator.signals.reading import Readings, Signals, facts, read_worst, scores
 from moderator.stopwatch import Stopwatch
 from moderator.verdicts import (
     Decision,
@@ -49,6 +53,11 @@ class Prepared:
     facts: ImageFacts
     pixels: Pixels
     """uint8 [frames, image_size, image_size, 3]"""
+    selection: Selection | None = None
+    """The policies that judge, if they were known: signals that look at pixels were read for them."""
+    readings: Readings = field(default_factory=dict)
+    seconds: float = 0.0
+    """Spent on these signals."""
 
 
 class Moderator:
@@ -73,6 +82,11 @@ class Moderator:
         # Paths given to `check` are the caller's own: any of them may be read.
         self._local = Fetcher(self.settings.model_copy(update={"fetch_roots": (Path("/"),)}))
         self._compiler = Compiler(self.encoder, self.settings.cache)
+        self._signals = Signals(
+            (self.settings.policies, self.settings.cache / SIGNAL_FILES),
+            self.encoder.identity.key,
+            self.encoder.dimension,
+        )
         self._limits = DecodeLimits.from_settings(self.settings)
         self._model = ModelFacts(
             id=self.encoder.identity.id,
@@ -120,15 +134,33 @@ class Moderator:
                     batch, frames = [], 0
             yield from self._finish(batch)
 
-    def prepare(self, data: bytes) -> Prepared:
+    def prepare(self, data: bytes, event: Event | None = None) -> Prepared:
         """Decode an image file and bring its frames to the model's input size.
+
+        Signals that look at pixels are read here, so that no decoded image waits for the model.
+
+        Args:
+            data: the file.
+            event: whose policy is asked; without one, policies with such signals cannot judge.
 
         Raises:
             ImageError: it is no image, broken, or beyond a limit.
+            PolicyNotFound: the event's policy does not exist.
+            SignalFailed: a signal cannot be read.
         """
-        draft = self.encoder.image_size if self.settings.jpeg_draft else None
-        image = decode(data, self._limits, draft)
-        return Prepared(image.facts, np.stack([self.encoder.preprocess(frame) for frame in image.frames]))
+        selection = self._selection(event) if event is not None else None
+        signals = self._signals.of_pixels(_policies(selection)) if selection is not None else {}
+        side: int | None = self.encoder.image_size
+        for signal in signals.values():
+            enough = signal.enough_pixels
+            side = None if side is None or enough is None else max(side, enough // 2)
+        image = decode(data, self._limits, side if self.settings.jpeg_draft else None)
+        pixels = np.stack([self.encoder.preprocess(frame) for frame in image.frames])
+        if not signals:
+            return Prepared(image.facts, pixels, selection)
+        start = time.perf_counter()
+        readings = read_worst(signals, [Frame(image=frame) for frame in image.frames])
+        return Prepared(image.facts, pixels, selection, readings, time.perf_counter() - start)
 
     def embed(self, pixels: Pixels) -> Embeddings:
         """Embed frames, uint8 [n, size, size, 3] -> float32 [n, dimension], at most `max_batch` in one forward."""
@@ -153,6 +185,7 @@ class Moderator:
             for policy in (standing.active, standing.canary, *standing.shadows):
                 if policy is not None:
                     self._compiler.compile(policy)
+                    self._signals.warm_up(policy)
 
     def warm_up(self) -> None:
         """Compile the policies, and run the model once at batch sizes 1 and `max_batch`.
@@ -178,12 +211,16 @@ class Moderator:
         Raises:
             PolicyNotFound: the event's policy does not exist.
             EmbeddingInvalid: the model returned NaN.
+            SignalFailed: a signal cannot be read, or `prepare` was not told the event.
         """
-        selection = self.select(event.policy or self.settings.default_policy, event.key)
-        result = judge(self._compiler.compile(selection.decides), embeddings)
+        selection = prepared.selection or self._selection(event)
+        readings = self._readings(selection, prepared, embeddings)
+        result = judge(
+            self._compiler.compile(selection.decides), embeddings, scores(selection.decides, readings)
+        )
         shadows = []
         for policy in selection.shadows:
-            other = judge(self._compiler.compile(policy), embeddings)
+            other = judge(self._compiler.compile(policy), embeddings, scores(policy, readings))
             shadows.append(
                 ShadowVerdict(
                     version=policy.version,
@@ -194,6 +231,8 @@ class Moderator:
                 )
             )
         watch.lap("score")
+        if prepared.seconds:
+            watch.note("signals", prepared.seconds)
         decided = selection.decides
         return Verdict(
             event_id=event.id,
@@ -206,10 +245,21 @@ class Moderator:
             policy=PolicyFacts(name=decided.name, version=decided.version, digest=decided.digest),
             model=self._model,
             image=prepared.facts,
+            signals=facts(decided, readings),
             shadow=tuple(shadows),
             timings_ms=dict(watch.timings_ms),
             metadata=event.metadata,
         )
+
+    def _selection(self, event: Event) -> Selection:
+        return self.select(event.policy or self.settings.default_policy, event.key)
+
+    def _readings(self, selection: Selection, prepared: Prepared, embeddings: Embeddings) -> Readings:
+        signals = self._signals.of_embedding(_policies(selection))
+        if not signals:
+            return prepared.readings
+        frames = [Frame(embedding=row) for row in embeddings]
+        return {**prepared.readings, **read_worst(signals, frames)}
 
     def failed(self, event: Event, error: ModeratorError, watch: Stopwatch) -> Verdict:
         """The verdict of an event that could not be judged."""
@@ -234,7 +284,7 @@ class Moderator:
             else:
                 data = self._local.fetch(ImageReference.model_construct(path=str(Path(image).absolute())))
             checked.watch.lap("fetch")
-            checked.prepared = self.prepare(data)
+            checked.prepared = self.prepare(data, checked.event)
             checked.watch.lap("decode")
         except ModeratorError as error:
             checked.error = error
@@ -273,6 +323,10 @@ class _Checked:
     watch: Stopwatch = field(default_factory=Stopwatch)
     prepared: Prepared | None = None
     error: ModeratorError | None = None
+
+
+def _policies(selection: Selection) -> tuple[Policy, ...]:
+    return (selection.decides, *selection.shadows)
 
 
 def _check_event(image: str | Path | bytes, policy: str) -> Event:

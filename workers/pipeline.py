@@ -75,7 +75,7 @@ class Pipeline:
         data = self._moderator.fetcher.fetch(event.image)
         watch.lap("fetch")
         with self._decoders:
-            prepared = self._moderator.prepare(data)
+            prepared = self._moderator.prepare(data, event)
         del data
         watch.lap("decode")
         embedded = self._batcher.submit(prepared.pixels, event.priority).result()

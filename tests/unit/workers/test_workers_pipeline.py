@@ -255,13 +255,13 @@ def test_so_many_images_are_decoded_at_once(
 ) -> None:
     prepare, lock, inside, most = moderator.prepare, Lock(), 0, 0
 
-    def counting(data: bytes) -> Prepared:
+    def counting(data: bytes, event: Event) -> Prepared:
         nonlocal inside, most
         with lock:
             inside += 1
             most = max(most, inside)
         try:
-            return prepare(data)
+            return prepare(data, event)
         finally:
             with lock:
                 inside -= 1

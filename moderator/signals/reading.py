@@ -1,0 +1,188 @@
+"""Makes signals once per process and reads each once per image, however many policies use them."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any, Protocol
+
+from moderator.errors import ModeratorError, SignalFailed
+from moderator.signals.base import Context, Frame, Reading, Signal
+from moderator.signals.files import read_pinned
+from moderator.signals.registry import signal_class
+
+#: By `key` of the specification.
+Readings = Mapping[str, Reading]
+
+
+class Specification(Protocol):
+    """A signal's entry in a policy."""
+
+    @property
+    def name(self) -> str:
+        """In the policy."""
+
+    @property
+    def kind(self) -> str:
+        """Of signal."""
+
+    @property
+    def file(self) -> str | None:
+        """Below a folder of files."""
+
+    @property
+    def sha256(self) -> str | None:
+        """Of the file."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of the kind."""
+
+    @property
+    def key(self) -> str:
+        """Equal for signals that say the same of every image."""
+
+
+class HasSignals(Protocol):
+    """A policy."""
+
+    @property
+    def signals(self) -> Sequence[Specification]:
+        """Its signals."""
+
+
+class Signals:
+    """All signals of a process. Thread-safe.
+
+    Args:
+        folders: where files are looked for.
+        encoder: key of the identity of the encoder whose embeddings are read.
+        dimension: of these.
+    """
+
+    def __init__(self, folders: tuple[Path, ...], encoder: str, dimension: int) -> None:
+        self._folders = folders
+        self._encoder = encoder
+        self._dimension = dimension
+        self._made: dict[str, Signal] = {}
+        self._lock = Lock()
+
+    def of_pixels(self, policies: Iterable[HasSignals]) -> dict[str, Signal]:
+        """The signals of policies that look at pixels, by key.
+
+        Raises:
+            SignalFailed: one cannot be made.
+        """
+        return self._of(policies, uses_pixels=True)
+
+    def of_embedding(self, policies: Iterable[HasSignals]) -> dict[str, Signal]:
+        """The signals of policies that look at the embedding, by key.
+
+        Raises:
+            SignalFailed: one cannot be made.
+        """
+        return self._of(policies, uses_pixels=False)
+
+    def warm_up(self, policy: HasSignals) -> None:
+        """Make the signals of a policy that can be made; the others say why when an image needs them."""
+        for spec in policy.signals:
+            try:
+                self._make(spec)
+            except SignalFailed:
+                continue
+
+    def _of(self, policies: Iterable[HasSignals], uses_pixels: bool) -> dict[str, Signal]:
+        return {
+            spec.key: self._make(spec)
+            for policy in policies
+            for spec in policy.signals
+            if signal_class(spec.kind).uses_pixels == uses_pixels
+        }
+
+    def _make(self, spec: Specification) -> Signal:
+        made = self._made.get(spec.key)
+        if made is not None:
+            return made
+        with self._lock:
+            if spec.key not in self._made:
+                content = None
+                if spec.file is not None and spec.sha256 is not None:
+                    content = read_pinned(self._folders, spec.file, spec.sha256)
+                self._made[spec.key] = make(
+                    spec.kind, spec.options, Context(content, self._encoder, self._dimension)
+                )
+            return self._made[spec.key]
+
+
+def make(kind: str, options: Mapping[str, Any], context: Context) -> Signal:
+    """Make a signal.
+
+    Raises:
+        SignalFailed: it cannot be made.
+    """
+    found = signal_class(kind)
+    try:
+        return found(found.options_type.model_validate(dict(options)), context)
+    except ModeratorError:
+        raise
+    except Exception as error:  # whatever a model library or a package of somebody else raises
+        raise SignalFailed(f"the signal {kind} cannot be made: {_brief(error)}") from error
+
+
+def read_worst(signals: Mapping[str, Signal], frames: Sequence[Frame]) -> dict[str, Reading]:
+    """Read each signal in all frames and keep the reading with the highest score.
+
+    Raises:
+        SignalFailed: a signal raised, or its score is no number in [0, 1].
+    """
+    return {
+        key: max((read(signal, frame) for frame in frames), key=lambda reading: reading.score)
+        for key, signal in signals.items()
+    }
+
+
+def read(signal: Signal, frame: Frame) -> Reading:
+    """Read a signal in one frame.
+
+    Raises:
+        SignalFailed: it raised, or its score is no number in [0, 1].
+    """
+    name = type(signal).__name__
+    try:
+        reading = signal.read(frame)
+    except ModeratorError:
+        raise
+    except Exception as error:  # whatever a model library or a package of somebody else raises
+        raise SignalFailed(f"the signal {name} cannot be read: {_brief(error)}") from error
+    if not (math.isfinite(reading.score) and 0 <= reading.score <= 1):
+        raise SignalFailed(f"the signal {name} gave the score {reading.score}, which is not in [0, 1]")
+    return reading
+
+
+def scores(policy: HasSignals, readings: Readings) -> dict[str, float]:
+    """The score of each signal of a policy, by its name there.
+
+    Raises:
+        SignalFailed: a reading is missing.
+    """
+    return {spec.name: _reading(spec, readings).score for spec in policy.signals}
+
+
+def facts(policy: HasSignals, readings: Readings) -> dict[str, Any]:
+    """What the verdict tells of each signal of a policy, by its name there: kind, score, and facts of the kind."""
+    return {
+        spec.name: {"kind": spec.kind, "score": reading.score, **reading.facts}
+        for spec in policy.signals
+        for reading in (_reading(spec, readings),)
+    }
+
+
+def _reading(spec: Specification, readings: Readings) -> Reading:
+    if spec.key not in readings:
+        raise SignalFailed(f"the signal {spec.name} was not read: `prepare` has to be given the event")
+    return readings[spec.key]
+
+
+def _brief(error: Exception) -> str:
+    text = "".join(c if c.isprintable() else " " for c in f"{type(error).__name__}: {error}")
+    return text[:300]
