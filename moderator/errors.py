@@ -165,7 +165,7 @@ class PolicyChanged(PolicyError):
 class SignalFailed(ModeratorError):
     """A signal that a policy asks for cannot be made or read, so there is no judgement."""
 
-    stage = "score"
+    stage = "signals"
 
 
 # --- models ------------------------------------------------------------------------------------------

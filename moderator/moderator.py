@@ -56,8 +56,8 @@ class Prepared:
     selection: Selection | None = None
     """The policies that judge, if they were known: signals that look at pixels were read for them."""
     readings: Readings = field(default_factory=dict)
-    seconds: float = 0.0
-    """Spent on these signals."""
+    signal_seconds: float = 0.0
+    """Spent on these signals, a part of the time that `prepare` took."""
 
 
 class Moderator:
@@ -84,7 +84,7 @@ class Moderator:
         self._compiler = Compiler(self.encoder, self.settings.cache)
         self._signals = Signals(
             (self.settings.policies, self.settings.cache / SIGNAL_FILES),
-            self.encoder.identity.key,
+            self.encoder.identity,
             self.encoder.dimension,
         )
         self._limits = DecodeLimits.from_settings(self.settings)
@@ -206,7 +206,7 @@ class Moderator:
             event: whose policy is asked.
             prepared: the image.
             embeddings: float32 [frames, dimension].
-            watch: goes into the verdict's timings; the stage `score` is added.
+            watch: goes into the verdict's timings; the stages `score` and, where there are any, `signals` are added.
 
         Raises:
             PolicyNotFound: the event's policy does not exist.
@@ -215,6 +215,8 @@ class Moderator:
         """
         selection = prepared.selection or self._selection(event)
         readings = self._readings(selection, prepared, embeddings)
+        if readings:
+            watch.note("signals", prepared.signal_seconds + watch.lap("signals"))
         result = judge(
             self._compiler.compile(selection.decides), embeddings, scores(selection.decides, readings)
         )
@@ -231,8 +233,6 @@ class Moderator:
                 )
             )
         watch.lap("score")
-        if prepared.seconds:
-            watch.note("signals", prepared.seconds)
         decided = selection.decides
         return Verdict(
             event_id=event.id,
@@ -285,7 +285,7 @@ class Moderator:
                 data = self._local.fetch(ImageReference.model_construct(path=str(Path(image).absolute())))
             checked.watch.lap("fetch")
             checked.prepared = self.prepare(data, checked.event)
-            checked.watch.lap("decode")
+            checked.watch.note("decode", checked.watch.lap("decode") - checked.prepared.signal_seconds)
         except ModeratorError as error:
             checked.error = error
         return checked

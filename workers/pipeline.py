@@ -77,7 +77,7 @@ class Pipeline:
         with self._decoders:
             prepared = self._moderator.prepare(data, event)
         del data
-        watch.lap("decode")
+        watch.note("decode", watch.lap("decode") - prepared.signal_seconds)
         embedded = self._batcher.submit(prepared.pixels, event.priority).result()
         watch.lap("embed")
         watch.note("batch_wait", embedded.waited)

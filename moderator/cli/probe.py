@@ -88,13 +88,13 @@ def evaluate(probe: ProbeOption, data: DataOption, json: JsonOption = False) -> 
 
       moderator probe evaluate --probe smoking.safetensors --data test.csv --json
     """
+    from moderator.signals.linear_probe import Probe
     from moderator.uses.embedder import Embedder
-    from moderator.uses.probe import Probe
     from moderator.uses.probe import evaluate as measure
 
     loaded = Probe.load(probe)
     embedder = Embedder()
-    loaded.check(embedder.encoder, probe)
+    loaded.check(embedder.encoder.identity, probe)
     embeddings, labels = embed_labelled(embedder, data, json)
     figures = measure(loaded, embeddings, labels)
     if json:
@@ -117,12 +117,12 @@ def predict(
 
       moderator probe predict uploads/ --probe smoking.safetensors --json
     """
+    from moderator.signals.linear_probe import Probe
     from moderator.uses.embedder import Embedder
-    from moderator.uses.probe import Probe
 
     loaded = Probe.load(probe)
     embedder = Embedder()
-    loaded.check(embedder.encoder, probe)
+    loaded.check(embedder.encoder.identity, probe)
     print_answers(embed_images(embedder, expand_images(images), json), loaded, top, json)
 
 

@@ -8,7 +8,17 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from moderator.policies.document import Document, Fault, KeyPath
-from moderator.policies.schema import MAX_NAME, MAX_VERSION, Canary, Category, Pointer, Policy, Rule, Signal
+from moderator.policies.schema import (
+    MAX_NAME,
+    MAX_VERSION,
+    PROBE,
+    Canary,
+    Category,
+    Pointer,
+    Policy,
+    Rule,
+    Signal,
+)
 
 #: What to write where a key is missing or holds something of the wrong kind.
 EXAMPLES = {
@@ -167,10 +177,13 @@ def _not_text(value: Any, written: str | None) -> str:
 
 
 def _unknown_rule(rule: str) -> str:
-    if rule in ("signal", "probe"):
+    if rule == PROBE:
         return (
-            f"'{rule}' is not a rule of prompts; remove it and the prompts, and write 'signal: NAME' instead"
+            f"'{PROBE}' takes its score from a signal, not from prompts; list one of kind '{PROBE}' in 'signals:' "
+            "and write 'signal: NAME' here"
         )
+    if rule == "signal":
+        return "'signal' is not a rule; remove it and the prompts, and write 'signal: NAME' instead"
     return (
         f"'{rule[:40]}' is not a rule{did_you_mean(rule, Rule) or '; choose one'} (rules: {', '.join(Rule)})"
     )

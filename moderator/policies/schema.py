@@ -19,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    ModelWrapValidatorHandler,
     StringConstraints,
     ValidationError,
     ValidationInfo,
@@ -39,6 +40,9 @@ MAX_TEMPLATES = 100
 MAX_SHADOWS = 10
 MAX_SIGNALS = 20
 MAX_FILE_NAME = 200
+
+#: A category with this rule takes its score from a signal of this kind.
+PROBE = "probe"
 
 #: Where a template takes the prompt.
 SLOT = "{}"
@@ -181,7 +185,8 @@ class Signal(_Frozen):
 class Category(_Frozen):
     """One thing that is not allowed. `review <= score < block` goes to people; `score >= block` is blocked.
 
-    The score comes from prompts by a rule, or from the `signal` of that name. `safe` are hard negatives of
+    The score comes from prompts by a rule, or from the `signal` of that name. The rule `probe` may say that the
+    signal is a probe; it changes nothing. `safe` are hard negatives of
     this category alone, beside the policy's shared ones. Without `review` there is no band for people.
     """
 
@@ -191,6 +196,16 @@ class Category(_Frozen):
     rule: Rule = Rule.SOFTMAX_SUM
     review: Threshold | None = None
     block: Threshold = 0.5
+    _says_probe: bool = False
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _probe_is_a_signal(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(value, Mapping) or value.get("rule") != PROBE or value.get("signal") is None:
+            return handler(value)
+        category = handler({key: other for key, other in value.items() if key != "rule"})
+        category._says_probe = True
+        return category
 
     @field_validator("unsafe", mode="before")
     @classmethod
@@ -290,6 +305,16 @@ class Policy(_Frozen):
             )
             for title, category in self.categories.items()
             if category.signal is not None and category.signal not in names
+        )
+        kinds = {signal.name: signal.kind for signal in self.signals}
+        _refuse(
+            (
+                ("categories", title, "rule"),
+                f"is {PROBE}, and the signal '{category.signal}' is of kind {kinds[category.signal]}; remove the rule",
+                PROBE,
+            )
+            for title, category in self.categories.items()
+            if category._says_probe and category.signal is not None and kinds[category.signal] != PROBE
         )
         return self
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
+from moderator.identity import Identity
+
 
 class Options(BaseModel):
     """Base of what may stand in a policy for one kind of signal, beside `name`, `kind`, `file` and `sha256`."""
@@ -22,8 +24,8 @@ class Context:
 
     content: bytes | None
     """The file that the policy names, checked against its `sha256`; None where it names none."""
-    encoder: str
-    """`Identity.key` of the encoder whose embeddings arrive."""
+    encoder: Identity
+    """Of the encoder whose embeddings arrive."""
     dimension: int
     """Length of these embeddings."""
 
@@ -47,6 +49,10 @@ class Reading:
     """Why, in a few bounded JSON values: they stand in the verdict."""
 
 
+#: Whose embeddings the examples have.
+EXAMPLE_ENCODER = Identity("example", "1", "none")
+
+
 @dataclass(frozen=True, eq=False)
 class Example:
     """A frame with the score it should get, for the one test that all kinds have in common."""
@@ -57,7 +63,7 @@ class Example:
     highest: float
     content: bytes | None = None
     """Content of the file that the options go with."""
-    encoder: str = "example"
+    encoder: Identity = EXAMPLE_ENCODER
     dimension: int = 4
 
 
@@ -65,8 +71,8 @@ class Signal(Protocol):
     """One kind of signal. `read` is called from several threads at once and keeps no state between calls."""
 
     options_type: ClassVar[type[Options]]
-    #: Whether the kind needs a file: True, or False where none may be named.
-    needs_file: ClassVar[bool]
+    #: Whether the kind needs a file: True, False where none may be named, None where one may.
+    needs_file: ClassVar[bool | None]
     #: True: `read` gets the decoded image. False: it gets the embedding.
     uses_pixels: ClassVar[bool]
     #: Shorter side in pixels that is enough; larger JPEGs may be decoded at a reduced size. None: nothing is
@@ -82,6 +88,7 @@ class Signal(Protocol):
 
         Raises:
             SignalFailed: the file is not what the kind reads, or a package is missing.
+            ModelMismatch: the file belongs to another encoder.
         """
         ...
 

@@ -5,6 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from moderator.errors import SignalFailed
+from moderator.signals.known_files import KNOWN_FILES
 
 #: Folder in the cache where further files lie.
 SIGNAL_FILES = "signals"
@@ -45,7 +46,9 @@ def read_pinned(folders: Iterable[Path], name: str, digest: str) -> bytes:
         if found == digest:
             return content
         other = f"; there is one with the digest {found[:12]}"
+    known = next((key for key, file in KNOWN_FILES.items() if file.sha256 == digest), None)
+    remedy = f"run: moderator signals fetch {known}" if known else "put it there"
     raise SignalFailed(
         f"there is no file {name} with the digest {digest[:12]} in the folder of policies or the folder "
-        f"'{SIGNAL_FILES}' of the cache{other}; put it there"
+        f"'{SIGNAL_FILES}' of the cache{other}; {remedy}"
     )

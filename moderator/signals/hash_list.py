@@ -33,7 +33,7 @@ class HashList:
     """Score 1 where a hash of the list lies within the distance, else 0. Facts: distance, quality, line."""
 
     options_type: ClassVar[type[Options]] = HashListOptions
-    needs_file: ClassVar[bool] = True
+    needs_file: ClassVar[bool | None] = True
     uses_pixels: ClassVar[bool] = True
     enough_pixels: ClassVar[int | None] = 512  # PDQ itself begins with a reduction to 64 x 64
 

@@ -1,5 +1,6 @@
 """Makes signals once per process and reads each once per image, however many policies use them."""
 
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -7,9 +8,12 @@ from threading import Lock
 from typing import Any, Protocol
 
 from moderator.errors import ModeratorError, SignalFailed
+from moderator.identity import Identity
 from moderator.signals.base import Context, Frame, Reading, Signal
 from moderator.signals.files import read_pinned
 from moderator.signals.registry import signal_class
+
+log = logging.getLogger(__name__)
 
 #: By `key` of the specification.
 Readings = Mapping[str, Reading]
@@ -56,11 +60,11 @@ class Signals:
 
     Args:
         folders: where files are looked for.
-        encoder: key of the identity of the encoder whose embeddings are read.
+        encoder: whose embeddings are read.
         dimension: of these.
     """
 
-    def __init__(self, folders: tuple[Path, ...], encoder: str, dimension: int) -> None:
+    def __init__(self, folders: tuple[Path, ...], encoder: Identity, dimension: int) -> None:
         self._folders = folders
         self._encoder = encoder
         self._dimension = dimension
@@ -84,22 +88,28 @@ class Signals:
         return self._of(policies, uses_pixels=False)
 
     def warm_up(self, policy: HasSignals) -> None:
-        """Make the signals of a policy that can be made; the others say why when an image needs them."""
+        """Make the signals of a policy that can be made. The others are logged, and fail when an image needs them."""
         for spec in policy.signals:
             try:
-                self._make(spec)
-            except SignalFailed:
-                continue
+                self.make(spec)
+            except ModeratorError as error:
+                log.warning("the signal %s cannot be used: %s", spec.name, error)
 
     def _of(self, policies: Iterable[HasSignals], uses_pixels: bool) -> dict[str, Signal]:
         return {
-            spec.key: self._make(spec)
+            spec.key: self.make(spec)
             for policy in policies
             for spec in policy.signals
             if signal_class(spec.kind).uses_pixels == uses_pixels
         }
 
-    def _make(self, spec: Specification) -> Signal:
+    def make(self, spec: Specification) -> Signal:
+        """A signal of a policy, made at most once.
+
+        Raises:
+            SignalFailed: it cannot be made.
+            ModelMismatch: its file belongs to another encoder.
+        """
         made = self._made.get(spec.key)
         if made is not None:
             return made

@@ -20,6 +20,8 @@ GROUP = "moderator.signals"
 BUILT_IN = {
     "hash-list": "moderator.signals.hash_list:HashList",
     "onnx-classifier": "moderator.signals.onnx_classifier:OnnxClassifier",
+    "probe": "moderator.signals.linear_probe:LinearProbe",
+    "text": "moderator.signals.text:Text",
 }
 
 
@@ -73,7 +75,7 @@ def option_problems(kind: str, options: Mapping[str, Any], has_file: bool) -> It
         return
     if found.needs_file and not has_file:
         yield "file", f"is missing: '{kind}' reads one; write 'file: NAME' and 'sha256: ' with its digest"
-    if has_file and not found.needs_file:
+    if has_file and found.needs_file is False:
         yield "file", f"'{kind}' reads no file; remove it and its sha256"
     allowed = list(found.options_type.model_fields)
     try:

@@ -66,8 +66,8 @@ signals: [hash]
         "a threshold is a number above 0 and at most 1; write 0.8",
         "market/1.yaml:10: categories.drugs.unsafe: has to be a list; "
         "write for example 'unsafe: [a gun, a rifle]'",
-        "market/1.yaml:11: categories.drugs.rule: 'probe' is not a rule of prompts; "
-        "remove it and the prompts, and write 'signal: NAME' instead",
+        "market/1.yaml:11: categories.drugs.rule: 'probe' takes its score from a signal, not from prompts; "
+        "list one of kind 'probe' in 'signals:' and write 'signal: NAME' here",
         "market/1.yaml:12: categories.drugs.review: '0,4' is not a number as needed: "
         "a threshold is a number above 0 and at most 1; write 0.4",
         "market/1.yaml:13: categories.drugs.block: yes is not a number as needed: "

@@ -344,3 +344,25 @@ def test_canary_is_the_same_everywhere() -> None:
         False,
         True,
     ]
+
+
+PROBE = {
+    "name": "smoke",
+    "kind": "probe",
+    "file": "smoke.safetensors",
+    "sha256": "0" * 64,
+    "unsafe": ["smoking"],
+}
+
+
+def test_the_rule_probe_names_a_signal_of_that_kind_and_changes_nothing() -> None:
+    plain = {"signal": "smoke", "block": 0.8}
+    one, other = (
+        Policy.model_validate(content(signals=[PROBE], categories={"smoking": category}))
+        for category in (plain, {**plain, "rule": "probe"})
+    )
+    assert one.digest == other.digest
+    wrong = content(signals=[SIGNAL], categories={"known": {"signal": "known", "rule": "probe"}})
+    assert "is of kind hash-list" in problems(wrong)["categories", "known", "rule"]
+    missing = content(categories={"smoking": {"rule": "probe", "unsafe": ["a smoker"]}})
+    assert ("categories", "smoking", "rule") in problems(missing)
