@@ -8,6 +8,7 @@
 The worker calls the same steps (`prepare`, `embed`, `judge`), with its own scheduling in between.
 """
 
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ import numpy as np
 from moderator.compiler import Compiler
 from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import load_encoder
-from moderator.errors import ModeratorError
+from moderator.errors import ModelMismatch, ModeratorError, SignalFailed
 from moderator.events import Event, ImageReference
 from moderator.images.decode import DecodeLimits, decode
 from moderator.images.fetch import Fetcher
@@ -30,7 +31,7 @@ from moderator.scoring.judge import judge
 from moderator.settings import Settings, load_settings
 from moderator.signals.base import Frame
 from moderator.signals.files import SIGNAL_FILES
-from moderator.signals.reading import Readings, Signals, facts, read_worst, scores
+from moderator.signals.reading import Readings, Signals, facts, refuse_failed, scores
 from moderator.stopwatch import Stopwatch
 from moderator.verdicts import (
     Decision,
@@ -41,6 +42,8 @@ from moderator.verdicts import (
     ShadowVerdict,
     Verdict,
 )
+
+log = logging.getLogger(__name__)
 
 #: Source named in the verdicts of `check`.
 CHECK_SOURCE = "check"
@@ -149,18 +152,20 @@ class Moderator:
             SignalFailed: a signal cannot be read.
         """
         selection = self._selection(event) if event is not None else None
-        signals = self._signals.of_pixels(_policies(selection)) if selection is not None else {}
-        side: int | None = self.encoder.image_size
-        for signal in signals.values():
-            enough = signal.enough_pixels
-            side = None if side is None or enough is None else max(side, enough // 2)
-        image = decode(data, self._limits, side if self.settings.jpeg_draft else None)
+        policies = _policies(selection) if selection is not None else ()
+        enough = self._signals.enough_pixels(policies)
+        draft = None
+        if self.settings.jpeg_draft and enough is not None:
+            draft = max(self.encoder.image_size, enough // 2)
+        image = decode(data, self._limits, draft)
         pixels = np.stack([self.encoder.preprocess(frame) for frame in image.frames])
-        if not signals:
-            return Prepared(image.facts, pixels, selection)
         start = time.perf_counter()
-        readings = read_worst(signals, [Frame(image=frame) for frame in image.frames])
-        return Prepared(image.facts, pixels, selection, readings, time.perf_counter() - start)
+        frames = [Frame(image=frame) for frame in image.frames]
+        readings = self._signals.read(policies, frames, uses_pixels=True)
+        if selection is not None:
+            refuse_failed(selection.decides, readings)  # the model need not look at it
+        seconds = time.perf_counter() - start if readings else 0.0
+        return Prepared(image.facts, pixels, selection, readings, seconds)
 
     def embed(self, pixels: Pixels) -> Embeddings:
         """Embed frames, uint8 [n, size, size, 3] -> float32 [n, dimension], at most `max_batch` in one forward."""
@@ -220,18 +225,7 @@ class Moderator:
         result = judge(
             self._compiler.compile(selection.decides), embeddings, scores(selection.decides, readings)
         )
-        shadows = []
-        for policy in selection.shadows:
-            other = judge(self._compiler.compile(policy), embeddings, scores(policy, readings))
-            shadows.append(
-                ShadowVerdict(
-                    version=policy.version,
-                    digest=policy.digest,
-                    decision=other.decision,
-                    unsafe_score=other.unsafe_score,
-                    categories=other.categories,
-                )
-            )
+        shadows = tuple(self._look_on(policy, embeddings, readings) for policy in selection.shadows)
         watch.lap("score")
         decided = selection.decides
         return Verdict(
@@ -246,7 +240,7 @@ class Moderator:
             model=self._model,
             image=prepared.facts,
             signals=facts(decided, readings),
-            shadow=tuple(shadows),
+            shadow=shadows,
             timings_ms=dict(watch.timings_ms),
             metadata=event.metadata,
         )
@@ -255,11 +249,29 @@ class Moderator:
         return self.select(event.policy or self.settings.default_policy, event.key)
 
     def _readings(self, selection: Selection, prepared: Prepared, embeddings: Embeddings) -> Readings:
-        signals = self._signals.of_embedding(_policies(selection))
-        if not signals:
-            return prepared.readings
         frames = [Frame(embedding=row) for row in embeddings]
-        return {**prepared.readings, **read_worst(signals, frames)}
+        return {**prepared.readings, **self._signals.read(_policies(selection), frames, uses_pixels=False)}
+
+    def _look_on(self, policy: Policy, embeddings: Embeddings, readings: Readings) -> ShadowVerdict:
+        """What a shadow says. Its failure is its own: the verdict stands."""
+        try:
+            judged = judge(self._compiler.compile(policy), embeddings, scores(policy, readings))
+        except (SignalFailed, ModelMismatch) as error:
+            log.info("the shadow %s cannot judge: %s", policy.reference, error)
+            return ShadowVerdict(
+                version=policy.version,
+                digest=policy.digest,
+                decision=Decision.ERROR,
+                unsafe_score=0.0,
+                categories={},
+            )
+        return ShadowVerdict(
+            version=policy.version,
+            digest=policy.digest,
+            decision=judged.decision,
+            unsafe_score=judged.unsafe_score,
+            categories=judged.categories,
+        )
 
     def failed(self, event: Event, error: ModeratorError, watch: Stopwatch) -> Verdict:
         """The verdict of an event that could not be judged."""

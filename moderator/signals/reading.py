@@ -15,8 +15,10 @@ from moderator.signals.registry import signal_class
 
 log = logging.getLogger(__name__)
 
+#: What a signal says of an image, or why it could not be read.
+Outcome = Reading | ModeratorError
 #: By `key` of the specification.
-Readings = Mapping[str, Reading]
+Readings = Mapping[str, Outcome]
 
 
 class Specification(Protocol):
@@ -71,21 +73,36 @@ class Signals:
         self._made: dict[str, Signal] = {}
         self._lock = Lock()
 
-    def of_pixels(self, policies: Iterable[HasSignals]) -> dict[str, Signal]:
-        """The signals of policies that look at pixels, by key.
+    def enough_pixels(self, policies: Iterable[HasSignals]) -> int | None:
+        """Shorter side that is enough for all signals that look at pixels; 0 without such, None: nothing is."""
+        sides = [
+            signal_class(spec.kind).enough_pixels
+            for spec in _specifications(policies, uses_pixels=True).values()
+        ]
+        return None if None in sides else max((side for side in sides if side is not None), default=0)
 
-        Raises:
-            SignalFailed: one cannot be made.
+    def read(
+        self, policies: Iterable[HasSignals], frames: Sequence[Frame], uses_pixels: bool
+    ) -> dict[str, Outcome]:
+        """Read the signals of policies, each once, in all frames; the reading with the highest score is kept.
+
+        Args:
+            policies: those that look at the image.
+            frames: of the image, with pixels or embeddings.
+            uses_pixels: which of the two, and so which of the signals.
+
+        A signal that fails does not keep the others from being read: its policy may be a shadow.
         """
-        return self._of(policies, uses_pixels=True)
-
-    def of_embedding(self, policies: Iterable[HasSignals]) -> dict[str, Signal]:
-        """The signals of policies that look at the embedding, by key.
-
-        Raises:
-            SignalFailed: one cannot be made.
-        """
-        return self._of(policies, uses_pixels=False)
+        outcomes: dict[str, Outcome] = {}
+        for key, spec in _specifications(policies, uses_pixels).items():
+            try:
+                signal = self.make(spec)
+                outcomes[key] = max(
+                    (read(signal, frame) for frame in frames), key=lambda reading: reading.score
+                )
+            except ModeratorError as error:
+                outcomes[key] = error
+        return outcomes
 
     def warm_up(self, policy: HasSignals) -> None:
         """Make the signals of a policy that can be made. The others are logged, and fail when an image needs them."""
@@ -94,14 +111,6 @@ class Signals:
                 self.make(spec)
             except ModeratorError as error:
                 log.warning("the signal %s cannot be used: %s", spec.name, error)
-
-    def _of(self, policies: Iterable[HasSignals], uses_pixels: bool) -> dict[str, Signal]:
-        return {
-            spec.key: self.make(spec)
-            for policy in policies
-            for spec in policy.signals
-            if signal_class(spec.kind).uses_pixels == uses_pixels
-        }
 
     def make(self, spec: Specification) -> Signal:
         """A signal of a policy, made at most once.
@@ -139,18 +148,6 @@ def make(kind: str, options: Mapping[str, Any], context: Context) -> Signal:
         raise SignalFailed(f"the signal {kind} cannot be made: {_brief(error)}") from error
 
 
-def read_worst(signals: Mapping[str, Signal], frames: Sequence[Frame]) -> dict[str, Reading]:
-    """Read each signal in all frames and keep the reading with the highest score.
-
-    Raises:
-        SignalFailed: a signal raised, or its score is no number in [0, 1].
-    """
-    return {
-        key: max((read(signal, frame) for frame in frames), key=lambda reading: reading.score)
-        for key, signal in signals.items()
-    }
-
-
 def read(signal: Signal, frame: Frame) -> Reading:
     """Read a signal in one frame.
 
@@ -169,11 +166,23 @@ def read(signal: Signal, frame: Frame) -> Reading:
     return reading
 
 
+def refuse_failed(policy: HasSignals, readings: Readings) -> None:
+    """Nothing, unless a signal of a policy failed.
+
+    Raises:
+        SignalFailed, ModelMismatch: what the signal raised.
+    """
+    for spec in policy.signals:
+        outcome = readings.get(spec.key)
+        if isinstance(outcome, ModeratorError):
+            raise outcome
+
+
 def scores(policy: HasSignals, readings: Readings) -> dict[str, float]:
     """The score of each signal of a policy, by its name there.
 
     Raises:
-        SignalFailed: a reading is missing.
+        SignalFailed, ModelMismatch: a signal failed, or was not read.
     """
     return {spec.name: _reading(spec, readings).score for spec in policy.signals}
 
@@ -188,9 +197,22 @@ def facts(policy: HasSignals, readings: Readings) -> dict[str, Any]:
 
 
 def _reading(spec: Specification, readings: Readings) -> Reading:
-    if spec.key not in readings:
+    outcome = readings.get(spec.key)
+    if outcome is None:
         raise SignalFailed(f"the signal {spec.name} was not read: `prepare` has to be given the event")
-    return readings[spec.key]
+    if isinstance(outcome, ModeratorError):
+        raise outcome
+    return outcome
+
+
+def _specifications(policies: Iterable[HasSignals], uses_pixels: bool) -> dict[str, Specification]:
+    """The signals of policies that look at pixels, or at the embedding, by key."""
+    return {
+        spec.key: spec
+        for policy in policies
+        for spec in policy.signals
+        if signal_class(spec.kind).uses_pixels == uses_pixels
+    }
 
 
 def _brief(error: Exception) -> str:

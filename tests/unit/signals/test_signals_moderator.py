@@ -5,6 +5,7 @@ from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from colour_encoder import ColourEncoder, picture
 from PIL import Image
@@ -14,6 +15,7 @@ from moderator.errors import PolicyInvalid
 from moderator.policies.loader import load_policy
 from moderator.signals.base import Frame, Reading
 from moderator.signals.hash_list import HashList
+from moderator.signals.linear_probe import Probe
 
 pytest.importorskip("pdqhash", reason="pip install 'moderator[hash]'")
 
@@ -107,14 +109,102 @@ def test_a_missing_file_is_an_error_until_it_is_there(moderator: Moderator, poli
     assert moderator.check([picture("green")])[0].decision is Decision.ALLOW
 
 
+def with_shadow(policies: Path, shadow: str) -> None:
+    """Policy `known` with version 2, which decides, and version 1 changed to a shadow with another text."""
+    text = (policies / "known" / "1.yaml").read_text()
+    (policies / "known" / "2.yaml").write_text(text.replace("version: 1", "version: 2"))
+    (policies / "known" / "1.yaml").write_text(shadow)
+    (policies / "active.yaml").write_text("known: {active: 2, shadow: [1]}\n")
+    versions = [load_policy(policies / "known" / f"{n}.yaml") for n in (1, 2)]
+    (policies / "releases.lock").write_text("".join(f"{v.reference} {v.digest}\n" for v in versions))
+
+
 def test_equal_signals_of_several_policies_are_read_once(
     moderator: Moderator, policies: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = (policies / "known" / "1.yaml").read_text()
-    (policies / "known" / "2.yaml").write_text(text.replace("version: 1", "version: 2"))
+    with_shadow(
+        policies,
+        (policies / "known" / "1.yaml")
+        .read_text()
+        .replace("name: bad", "name: worse", 1)
+        .replace("signal: bad", "signal: worse"),
+    )
     moderator.catalogue.refresh()
-    signals = moderator._signals.of_pixels([moderator.catalogue.get("known", n) for n in (1, 2)])
-    assert len(signals) == 1
+    calls, once = 0, HashList.read
+
+    def counting(self: HashList, frame: Frame) -> Reading:
+        nonlocal calls
+        calls += 1
+        return once(self, frame)
+
+    monkeypatch.setattr(HashList, "read", counting)
+    (verdict,) = moderator.check([tiff(KNOWN.frame.image)], policy="known")
+    assert (verdict.decision, verdict.shadow[0].decision, calls) == (Decision.BLOCK, Decision.BLOCK, 1)
+
+
+def test_a_shadow_that_fails_does_not_decide(moderator: Moderator, policies: Path) -> None:
+    text = (policies / "known" / "1.yaml").read_text()
+    start = text.index("sha256: ")
+    with_shadow(
+        policies, text.replace("bad.pdq", "gone.pdq").replace(text[start : start + 72], "sha256: " + "a" * 64)
+    )
+    moderator.catalogue.refresh()
+    (verdict,) = moderator.check([picture("green")], policy="known")
+    assert (verdict.decision, verdict.shadow[0].decision) == (Decision.ALLOW, Decision.ERROR)
+    assert verdict.shadow[0].categories == {}
+
+
+PROBE = """\
+name: probed
+version: 1
+signals:
+  - {{name: reds, kind: probe, file: reds.safetensors, sha256: {sha256}, unsafe: [red]}}
+categories:
+  red: {{rule: probe, signal: reds, block: 0.9}}
+"""
+
+
+def probed(policies: Path, encoder: ColourEncoder) -> None:
+    """Write a policy with a probe that tells red from green."""
+    weight = np.stack([encoder.embed_texts([colour])[0] for colour in ("green", "red")]) * np.float32(20)
+    probe = Probe(("green", "red"), weight, np.zeros(2, dtype=np.float32), encoder.identity, 1.0)
+    probe.save(policies / "reds.safetensors")
+    digest = sha256((policies / "reds.safetensors").read_bytes()).hexdigest()
+    (policies / "probed").mkdir()
+    (policies / "probed" / "1.yaml").write_text(PROBE.format(sha256=digest))
+
+
+def test_a_probe_reads_the_embedding_of_the_worst_frame(moderator: Moderator, policies: Path) -> None:
+    probed(policies, ColourEncoder())
+    moderator.catalogue.refresh()
+    red, green = Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "green")
+    first, second = moderator.check([tiff(green), tiff(green, red, green)], policy="probed@1")
+    assert (first.decision, second.decision) == (Decision.ALLOW, Decision.BLOCK)
+    assert second.signals["reds"] == {
+        "kind": "probe",
+        "score": second.unsafe_score,
+        "top": "red",
+        "probability": pytest.approx(second.unsafe_score, abs=1e-4),
+    }
+    assert second.timings_ms["signals"] >= 0
+
+
+def test_a_probe_of_another_model_is_an_error(moderator: Moderator, policies: Path) -> None:
+    probed(policies, ColourEncoder("2"))
+    moderator.catalogue.refresh()
+    (verdict,) = moderator.check([picture("green")], policy="probed@1")
+    assert (verdict.decision, verdict.error.type) == (Decision.ERROR, "ModelMismatch")
+    assert "train anew" in verdict.error.message
+
+
+def test_warming_up_tells_of_a_signal_that_cannot_be_used(
+    moderator: Moderator, policies: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (policies / "lists" / "bad.pdq").unlink()
+    with_shadow(policies, (policies / "known" / "1.yaml").read_text())
+    moderator.catalogue.refresh()
+    moderator.compile_policies()
+    assert "the signal bad cannot be used" in caplog.text
 
 
 def test_a_list_that_was_edited_is_told_with_line_and_digest(policies: Path) -> None:
