@@ -85,7 +85,7 @@ class Moderator:
         # Paths given to `check` are the caller's own: any of them may be read.
         self._local = Fetcher(self.settings.model_copy(update={"fetch_roots": (Path("/"),)}))
         self._compiler = Compiler(self.encoder, self.settings.cache)
-        self._signals = Signals(
+        self.signals = Signals(
             (self.settings.policies, self.settings.cache / SIGNAL_FILES),
             self.encoder.identity,
             self.encoder.dimension,
@@ -153,7 +153,7 @@ class Moderator:
         """
         selection = self._selection(event) if event is not None else None
         policies = _policies(selection) if selection is not None else ()
-        enough = self._signals.enough_pixels(policies)
+        enough = self.signals.enough_pixels(policies)
         draft = None
         if self.settings.jpeg_draft and enough is not None:
             draft = max(self.encoder.image_size, enough // 2)
@@ -161,7 +161,7 @@ class Moderator:
         pixels = np.stack([self.encoder.preprocess(frame) for frame in image.frames])
         start = time.perf_counter()
         frames = [Frame(image=frame) for frame in image.frames]
-        readings = self._signals.read(policies, frames, uses_pixels=True)
+        readings = self.signals.read(policies, frames, uses_pixels=True)
         if selection is not None:
             refuse_failed(selection.decides, readings)  # the model need not look at it
         seconds = time.perf_counter() - start if readings else 0.0
@@ -190,7 +190,7 @@ class Moderator:
             for policy in (standing.active, standing.canary, *standing.shadows):
                 if policy is not None:
                     self._compiler.compile(policy)
-                    self._signals.warm_up(policy)
+                    self.signals.warm_up(policy)
 
     def warm_up(self) -> None:
         """Compile the policies, and run the model once at batch sizes 1 and `max_batch`.
@@ -250,7 +250,7 @@ class Moderator:
 
     def _readings(self, selection: Selection, prepared: Prepared, embeddings: Embeddings) -> Readings:
         frames = [Frame(embedding=row) for row in embeddings]
-        return {**prepared.readings, **self._signals.read(_policies(selection), frames, uses_pixels=False)}
+        return {**prepared.readings, **self.signals.read(_policies(selection), frames, uses_pixels=False)}
 
     def _look_on(self, policy: Policy, embeddings: Embeddings, readings: Readings) -> ShadowVerdict:
         """What a shadow says. Its failure is its own: the verdict stands."""

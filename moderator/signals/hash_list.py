@@ -4,20 +4,16 @@ PDQ is Meta's 256-bit hash of an image's coarse structure ("The TMK+PDQF Video-H
 Image-Hashing Algorithm", 2019). Two hashes match within a Hamming distance, 31 by convention there.
 """
 
-import re
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from pydantic import Field
 
 from moderator.errors import SignalFailed
 from moderator.signals.base import Context, Example, Frame, Options, Reading
-
-BITS = 256
-_HASH = re.compile(r"[0-9a-fA-F]{64}")
+from moderator.signals.hash_file import BITS, Hashes, parse_hashes
 
 
 class HashListOptions(Options):
@@ -27,10 +23,15 @@ class HashListOptions(Options):
     """Most bits that may differ."""
     quality: Annotated[int, Field(strict=True, ge=0, le=100)] = 50
     """Images with less structure (PDQ's quality, 0 to 100) match nothing: their hashes say little."""
+    turned: bool = False
+    """Whether mirrored copies, and copies turned by 90, 180 or 270 degrees, match, too."""
 
 
 class HashList:
-    """Score 1 where a hash of the list lies within the distance, else 0. Facts: distance, quality, line."""
+    """Score: 1 - d / 256 for the nearest hash of the list, d bits away, if d is within the distance; else 0.
+
+    So an exact copy scores 1, and one at distance 31 scores 0.88. Facts: quality, distance, line of the list.
+    """
 
     options_type: ClassVar[type[Options]] = HashListOptions
     needs_file: ClassVar[bool | None] = True
@@ -38,64 +39,67 @@ class HashList:
     enough_pixels: ClassVar[int | None] = 512  # PDQ itself begins with a reduction to 64 x 64
 
     def __init__(self, options: HashListOptions, context: Context) -> None:
-        try:
-            import pdqhash
-        except ImportError as error:
-            raise SignalFailed("hash-list needs pdqhash; run: pip install 'moderator[hash]'") from error
-        self._compute = pdqhash.compute
+        _pdqhash()
         self._options = options
         self._hashes, self._lines = parse_hashes(context.content or b"")
 
     def read(self, frame: Frame) -> Reading:
         """Compare a frame with the list."""
         assert frame.image is not None
-        bits, quality = self._compute(np.asarray(_bounded(frame.image)))
-        facts = {"quality": int(quality)}
+        hashes, quality = pdq(frame.image, self._options.turned)
+        facts = {"quality": quality}
         if quality < self._options.quality:
             return Reading(0.0, facts)
-        hash_ = np.packbits(np.asarray(bits, dtype=np.uint8))
-        distances = np.bitwise_count(self._hashes ^ hash_).sum(axis=1)
+        distances = np.min([np.bitwise_count(self._hashes ^ one).sum(axis=1) for one in hashes], axis=0)
         nearest = int(np.argmin(distances))
         distance = int(distances[nearest])
         if distance > self._options.distance:
             return Reading(0.0, {**facts, "distance": distance})
-        return Reading(1.0, {**facts, "distance": distance, "line": self._lines[nearest]})
+        return Reading(1 - distance / BITS, {**facts, "distance": distance, "line": self._lines[nearest]})
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        """A picture, a smaller copy of it, another one, and one without structure."""
+        """A picture, a smaller and a mirrored copy of it, another one, and one without structure."""
         known, other = _waves(0), _waves(1)
         listed = b"# known pictures\n" + _EXAMPLE_HASH.encode() + b"  # waves\n"
         return [
             Example({}, Frame(known), 1, 1, listed),
-            Example({"distance": 40}, Frame(known.resize((150, 100))), 1, 1, listed),
+            Example({"distance": 40}, Frame(known.resize((150, 100))), 0.84, 1, listed),
+            Example({}, Frame(ImageOps.mirror(known)), 0, 0, listed),
+            Example({"turned": True}, Frame(ImageOps.mirror(known)), 0.9, 1, listed),
             Example({}, Frame(other), 0, 0, listed),
             Example({}, Frame(Image.new("RGB", (64, 64), "red")), 0, 0, listed),
         ]
 
 
-def parse_hashes(content: bytes) -> tuple[NDArray[np.uint8], list[int]]:
-    """Read a list: one hash of 64 hexadecimal digits a line; `#` starts a comment.
+def pdq(image: Image.Image, turned: bool = False) -> tuple[Hashes, int]:
+    """Hash an image in RGB.
 
-    Returns the hashes, uint8 [n, 32], and the line of each.
+    Args:
+        image: of any size.
+        turned: whether to hash it mirrored and turned as well.
+
+    Returns the hashes, uint8 [1 or 8, 32], and the quality, 0 to 100.
 
     Raises:
-        SignalFailed: a line is something else, or there is no hash at all.
+        SignalFailed: pdqhash is not installed.
     """
-    hashes, lines = [], []
-    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
-        text = line.partition("#")[0].strip()
-        if not text:
-            continue
-        if not _HASH.fullmatch(text):
-            raise SignalFailed(
-                f"line {number} of the hash list is no PDQ hash of 64 hexadecimal digits; correct or remove it"
-            )
-        hashes.append(bytes.fromhex(text))
-        lines.append(number)
-    if not hashes:
-        raise SignalFailed("the hash list holds no hash; add one or remove the signal")
-    return np.frombuffer(b"".join(hashes), dtype=np.uint8).reshape(-1, BITS // 8), lines
+    module = _pdqhash()
+    pixels = np.asarray(_bounded(image))
+    if turned:
+        bits, quality = module.compute_dihedral(pixels)
+    else:
+        one, quality = module.compute(pixels)
+        bits = [one]
+    return np.packbits(np.asarray(bits, dtype=np.uint8), axis=1), int(quality)
+
+
+def _pdqhash() -> Any:
+    try:
+        import pdqhash
+    except ImportError as error:
+        raise SignalFailed("hash-list needs pdqhash; run: pip install 'moderator[hash]'") from error
+    return pdqhash
 
 
 def _bounded(image: Image.Image) -> Image.Image:

@@ -7,6 +7,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
+import numpy as np
+from PIL import Image
+
 from moderator.errors import ModeratorError, SignalFailed
 from moderator.identity import Identity
 from moderator.signals.base import Context, Frame, Reading, Signal
@@ -112,6 +115,20 @@ class Signals:
             except ModeratorError as error:
                 log.warning("the signal %s cannot be used: %s", spec.name, error)
 
+    def check(self, policy: HasSignals) -> dict[str, ModeratorError | None]:
+        """By name, why each signal of a policy cannot be used, or None: all are made, and read an empty frame."""
+        embedding = np.zeros(self._dimension, dtype=np.float32)
+        embedding[0] = 1
+        empty = Frame(Image.new("RGB", (64, 64), "white"), embedding)
+        outcomes: dict[str, ModeratorError | None] = {}
+        for spec in policy.signals:
+            try:
+                read(self.make(spec), empty)
+                outcomes[spec.name] = None
+            except ModeratorError as error:
+                outcomes[spec.name] = error
+        return outcomes
+
     def make(self, spec: Specification) -> Signal:
         """A signal of a policy, made at most once.
 
@@ -146,6 +163,22 @@ def make(kind: str, options: Mapping[str, Any], context: Context) -> Signal:
         raise
     except Exception as error:  # whatever a model library or a package of somebody else raises
         raise SignalFailed(f"the signal {kind} cannot be made: {_brief(error)}") from error
+
+
+def check_examples(kind: str) -> None:
+    """Read the examples of a kind.
+
+    Raises:
+        SignalFailed: a package is missing, or a score is not as the example says.
+    """
+    for example in signal_class(kind).examples():
+        context = Context(example.content, example.encoder, example.dimension)
+        score = read(make(kind, example.options, context), example.frame).score
+        if not example.lowest <= score <= example.highest:
+            raise SignalFailed(
+                f"{kind} gave {score:.3f} where its example says {example.lowest:g} to {example.highest:g}; "
+                "install its packages again, in the versions of constraints.txt"
+            )
 
 
 def read(signal: Signal, frame: Frame) -> Reading:
