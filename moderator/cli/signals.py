@@ -11,7 +11,7 @@ from rich.text import Text
 
 from moderator.cli.options import ImagesArgument, JsonOption
 from moderator.cli.output import console, errors, plain, print_json
-from moderator.errors import ModeratorError, SettingsError, SignalFailed
+from moderator.errors import ModeratorError, PolicyError, SettingsError, SignalFailed
 from moderator.settings import Settings, load_settings
 from moderator.signals.files import SIGNAL_FILES
 from moderator.signals.known_files import KNOWN_FILES
@@ -152,35 +152,45 @@ def hash_(
 
 @app.command("import")
 def import_(
-    source: Annotated[Path, typer.Argument(help="CSV, JSON Lines or text with PDQ hashes.")],
+    sources: Annotated[list[Path], typer.Argument(help="CSV, JSON Lines or text with PDQ hashes, or lists.")],
     output: ListOption,
     column: Annotated[str | None, typer.Option(help="Of a CSV file, if lines hold several digests.")] = None,
 ) -> None:
-    """Bring somebody's file of PDQ hashes into a list for the signal hash-list.
+    """Bring files of PDQ hashes into a list for the signal hash-list, and print its entry for a policy.
 
-    Each line may hold one hash of 64 hexadecimal digits among other things.
+    Each line may hold one hash of 64 hexadecimal digits among other things. A list that a released policy reads does
+    not change: to add to it, import it and the new hashes into a new list.
 
-    Example:
+    Examples:
 
       moderator signals import shared.csv --column pdq -o policies/lists/bad.pdq
+
+      moderator signals import policies/lists/bad.pdq new.txt -o policies/lists/bad-2.pdq
     """
     from moderator.signals.hash_file import find_hashes, look_like_pdq
 
-    try:
-        content = source.read_bytes()
-    except OSError as error:
-        raise SignalFailed(f"{source} cannot be read ({error.strerror}); check it") from error
-    hashes = find_hashes(content, column)
-    if not look_like_pdq(hashes):
-        message = "these look like digests of another kind, such as SHA-256, and would match nothing"
-        errors.print(f"warning: {message}", style="yellow", soft_wrap=True)
-    _add(output, dict.fromkeys(hashes, source.name), load_settings())
+    hashes: dict[str, str] = {}
+    for source in sources:
+        try:
+            content = source.read_bytes()
+        except OSError as error:
+            raise SignalFailed(f"{source} cannot be read ({error.strerror}); check it") from error
+        found = find_hashes(content, column)
+        if not look_like_pdq(found):
+            message = (
+                f"{source}: these look like digests of another kind, such as SHA-256, and would match nothing"
+            )
+            errors.print(plain(f"warning: {message}"), style="yellow", soft_wrap=True)
+        hashes = dict.fromkeys(found, source.name) | hashes
+    _add(output, hashes, load_settings())
 
 
 def _add(path: Path, hashes: dict[str, str], settings: Settings) -> None:
     """Add to a list, and say what a policy has to say of it."""
     from moderator.signals.hash_file import add_hashes
 
+    if path.exists():
+        _refuse_released(path, settings)
     new = add_hashes(path, hashes) if hashes else 0
     errors.print(plain(f"{new} new, {len(hashes) - new} known already, in {path}"), soft_wrap=True)
     if not path.exists():
@@ -192,6 +202,23 @@ def _add(path: Path, hashes: dict[str, str], settings: Settings) -> None:
     typer.echo(f"  - {{name: {path.stem}, kind: hash-list, file: {file}, sha256: {digest}}}")
     if not inside:
         errors.print(plain(f"move {path} below {settings.policies}: policies find it there"), soft_wrap=True)
+
+
+def _refuse_released(path: Path, settings: Settings) -> None:
+    """Refuse to change a list that a released policy pins: it could not be used any more."""
+    from moderator.policies.catalogue import Catalogue
+
+    try:
+        snapshot = Catalogue(settings.policies).snapshot
+    except PolicyError:
+        return  # no policy yet
+    digest = sha256(path.read_bytes()).hexdigest()
+    for (name, version), policy in snapshot.policies.items():
+        if (name, version) in snapshot.releases and any(signal.sha256 == digest for signal in policy.signals):
+            raise SettingsError(
+                f"the released policy {policy.reference} reads {path} as it is; write a new list, and a new version "
+                "of the policy that names it"
+            )
 
 
 def _reference(name: str) -> "ImageReference":
