@@ -181,6 +181,10 @@ class EncoderUnknown(ModelError):
     """No encoder family of that name, or its optional packages are not installed."""
 
 
+class RuntimeMissing(ModelError):
+    """The packages of a runtime are not installed; the message names the extra that brings them."""
+
+
 class WeightsInvalid(ModelError):
     """Weights are missing or are not the published ones: their digest differs."""
 

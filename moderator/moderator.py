@@ -19,7 +19,7 @@ import numpy as np
 
 from moderator.compiler import Compiler
 from moderator.encoders.base import Embeddings, Encoder, Pixels
-from moderator.encoders.registry import load_encoder
+from moderator.encoders.registry import encoder_of
 from moderator.errors import ModelMismatch, ModeratorError, SignalFailed
 from moderator.events import Event, ImageReference
 from moderator.images.decode import DecodeLimits, decode
@@ -71,16 +71,14 @@ class Moderator:
         encoder: default: the one that the settings name.
 
     Raises:
-        EncoderUnknown, WeightsInvalid, SettingsError: the encoder cannot be loaded.
+        EncoderUnknown, RuntimeMissing, WeightsInvalid, SettingsError: the encoder cannot be loaded.
         PolicyError: no policy can be used.
     """
 
     def __init__(self, settings: Settings | None = None, *, encoder: Encoder | None = None) -> None:
         self.settings = settings or load_settings()
         self.catalogue = Catalogue(self.settings.policies)
-        self.encoder = encoder or load_encoder(
-            self.settings.encoder, self.settings.device, self.settings.dtype
-        )
+        self.encoder = encoder or encoder_of(self.settings)
         self.fetcher = Fetcher(self.settings)
         # Paths given to `check` are the caller's own: any of them may be read.
         self._local = Fetcher(self.settings.model_copy(update={"fetch_roots": (Path("/"),)}))

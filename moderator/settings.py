@@ -69,13 +69,18 @@ class Settings(BaseSettings):
         "`openclip:ARCH/PRETRAINED`. See `moderator models list`.",
     )
     device: str = Field("auto", description="`auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`, ...")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
         "auto",
-        description="`auto`: half precision on CUDA, bfloat16 on CPUs that compute in it, else float32.",
+        description="`auto`: half precision on CUDA, bfloat16 on CPUs that compute in it, else float32. "
+        "`int8` (of the image tower, on a CPU) is the fastest and needs an extra: `openvino` or `onnx`.",
+    )
+    runtime: Literal["auto", "torch", "onnx", "openvino"] = Field(
+        "auto",
+        description="What computes the image tower. `auto`: torch, and for `int8` OpenVINO, else ONNX Runtime.",
     )
     cache: Path = Field(
         default_factory=lambda: Path(platformdirs.user_cache_dir("moderator")),
-        description="Folder for compiled policies.",
+        description="Folder for compiled policies and converted models.",
     )
 
     # --- worker

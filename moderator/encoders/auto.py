@@ -67,15 +67,16 @@ class AutoEncoder(TransformersEncoder):
         """
         size = self.image_size
         pixels = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
+        batch = torch.from_numpy(pixels).to(self._device)
         texts = ["a photo of a cat", "two houses by a lake"]
         try:
-            outputs = self._model(pixel_values=self._input(pixels), **self._tokenize(texts))
+            outputs = self._model(pixel_values=self._tower.normalise(batch), **self._tokenize(texts))
             theirs = outputs.logits_per_image.float().cpu().numpy()
-            ours = self.scale * self._forward(pixels) @ self.embed_texts(texts).T + self.bias
+            ours = self.scale * self._tower(batch).cpu().numpy() @ self.embed_texts(texts).T + self.bias
         except (AttributeError, TypeError, IndexError) as error:
             raise ValueError(f"it cannot be called as a dual encoder: {error}") from error
         share = float(np.abs(theirs - ours).max()) / self.scale
-        if ours.shape != theirs.shape or not share <= _TOLERANCE[self._dtype.itemsize]:
+        if ours.shape != theirs.shape or not share <= _TOLERANCE[self._model.dtype.itemsize]:
             raise ValueError(
                 f"the model's own logits differ by {share:.2g} of the scale from cosine similarity, so its scores "
                 "cannot be reproduced"

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from moderator.encoders.base import Embeddings, Identity, Pixels
-from moderator.encoders.device import dtype_name, resolve_device
-from moderator.encoders.parallel import on_all_cores
 from moderator.encoders.preprocessing import Preprocessing
-from moderator.encoders.tensors import ModelInput, unit_rows
-from moderator.encoders.texts import TextLimit
+from moderator.encoders.runtimes.plan import TORCH, make_plan
+from moderator.encoders.texts import TextLimit, in_batches
+from moderator.encoders.tower import ImageTower, run, unit_rows
 from moderator.encoders.weights import digest_of, loading, model_files
 from moderator.errors import EncoderUnknown, WeightsInvalid
 
@@ -30,8 +30,6 @@ except ImportError as error:
         f"openclip: needs further packages ({error}): pip install 'moderator[openclip]'"
     ) from error
 
-#: Texts in one forward of the text tower; bounds memory when a policy is large.
-TEXT_BATCH = 256
 REMEDY = "Give a tag that this machine can reach or has cached, or weights of this architecture as a file or folder"
 CONFIG = "open_clip_config.json"
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".npz")
@@ -69,15 +67,28 @@ class OpenClipEncoder:
     Args:
         model: `ARCH/PRETRAINED`, `ARCH/FOLDER` or `ARCH/FILE` (`ViT-B-32//srv/models/b32.safetensors`).
         device: `auto`, `cpu`, `cuda`, ...
-        dtype: `auto`, `float32`, `bfloat16` or `float16`.
+        dtype: `auto`, `float32`, `bfloat16`, `float16` or `int8`; in another runtime than torch that of the
+            image tower, and texts are embedded in float32.
+        runtime: `auto`, `torch`, `onnx` or `openvino`.
+        cache: folder for converted models; None: the user's.
 
     Raises:
         EncoderUnknown: no such architecture or tag.
         WeightsInvalid: the weights cannot be had or do not fit.
+        RuntimeMissing: the packages of the runtime are not installed.
+        SettingsError: the settings contradict each other.
     """
 
-    def __init__(self, model: str, device: str = "auto", dtype: str = "auto") -> None:
-        self._device, self._dtype = resolve_device(device, dtype)
+    def __init__(
+        self,
+        model: str,
+        device: str = "auto",
+        dtype: str = "auto",
+        runtime: str = TORCH,
+        cache: Path | None = None,
+    ) -> None:
+        plan = make_plan(runtime, device, dtype)
+        self._device = plan.device
         checkpoint = find_checkpoint(model)
         with loading(f"openclip:{model}", REMEDY):
             self._model = open_clip.create_model(
@@ -86,7 +97,7 @@ class OpenClipEncoder:
                 require_pretrained=True,
                 weights_only=True,
                 pretrained_text=False,
-                precision=_PRECISIONS[self._dtype],
+                precision=_PRECISIONS[plan.dtype],
                 device=self._device,
                 force_preprocess_cfg=checkpoint.preprocessing,
             )
@@ -99,18 +110,20 @@ class OpenClipEncoder:
             self.scale = float(self._model.logit_scale.float().exp())
             bias = self._model.logit_bias
             self.bias = 0.0 if bias is None else float(bias.float())
-        self._input = ModelInput(self._preprocessing, self._device, self._dtype)
+        tower = ImageTower(_ImageFeatures(self._model), self._preprocessing, plan.dtype).to(self._device)
         self._limit = TextLimit(int(self._tokenizer.context_length), self._count_tokens)
-        self._embed = on_all_cores(self._forward, self._device)
         self.image_size = self._preprocessing.crop
         self.dimension = self._text_features([""]).shape[1]
         self.device = str(self._device)
-        self.dtype = dtype_name(self._dtype)
+        self.dtype = plan.precision
         self.identity = Identity(
             id=f"openclip:{checkpoint.label}",
-            revision=digest_of(checkpoint.files),
+            revision=digest_of(checkpoint.files) + plan.suffix,
             preprocessing=str(self._preprocessing),
         )
+        self._embed = run(tower, plan, self, cache)
+        if plan.runtime != TORCH:  # the weights of the image tower are in the runtime now
+            del self._model.visual
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """Resize and crop as OpenCLIP's evaluation transform does: uint8 [image_size, image_size, 3]."""
@@ -120,17 +133,10 @@ class OpenClipEncoder:
         """Embed a batch, uint8 [n, image_size, image_size, 3] -> float32 [n, dimension], rows of length 1."""
         return self._embed(pixels)
 
-    @torch.inference_mode()
-    def _forward(self, pixels: Pixels) -> Embeddings:
-        return unit_rows(self._model.encode_image(self._input(pixels)))
-
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
         """Embed texts -> float32 [n, dimension], rows of length 1. What is cut off is logged."""
         self._limit.warn(texts)
-        rows = [np.empty((0, self.dimension), dtype=np.float32)]
-        for start in range(0, len(texts), TEXT_BATCH):
-            rows.append(self._text_features(texts[start : start + TEXT_BATCH]))
-        return np.concatenate(rows)
+        return in_batches(self._text_features, texts, self.dimension)
 
     def truncated(self, texts: Sequence[str]) -> list[str]:
         """Those of the texts that the text tower does not read to the end."""
@@ -138,7 +144,8 @@ class OpenClipEncoder:
 
     @torch.inference_mode()
     def _text_features(self, texts: Sequence[str]) -> Embeddings:
-        return unit_rows(self._model.encode_text(self._tokenizer(list(texts)).to(self._device)))
+        features = self._model.encode_text(self._tokenizer(list(texts)).to(self._device))
+        return np.asarray(unit_rows(features).cpu().numpy())
 
     def _count_tokens(self, texts: list[str]) -> list[int]:
         if isinstance(self._tokenizer, open_clip.SimpleTokenizer):
@@ -146,6 +153,18 @@ class OpenClipEncoder:
         cleaned = [self._tokenizer.clean_fn(text) for text in texts]
         ids = self._tokenizer.tokenizer(cleaned, truncation=False, verbose=False)["input_ids"]
         return [len(row) for row in ids]
+
+
+class _ImageFeatures(nn.Module):
+    """`encode_image` as a module's forward."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self._model = model
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self._model.encode_image(pixels)
+        return features
 
 
 def find_checkpoint(model: str) -> Checkpoint:

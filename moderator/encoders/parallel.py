@@ -24,10 +24,12 @@ class SplitForward:
     Args:
         forward: uint8 [n, size, size, 3] -> float32 [n, dimension]; called from several threads at once.
         cores: how many to use.
+        whole: the same model on all cores, for a single image; default: `forward`, whose threads torch counts.
     """
 
-    def __init__(self, forward: Forward, cores: int) -> None:
+    def __init__(self, forward: Forward, cores: int, whole: Forward | None = None) -> None:
         self._forward = forward
+        self._whole = whole or forward
         self._cores = cores
         self._alone = Lock()
         # Torch keeps the number of threads per calling thread: ours work alone.
@@ -41,7 +43,7 @@ class SplitForward:
         if len(pixels) == 1 and self._alone.acquire(blocking=False):
             try:
                 torch.set_num_threads(self._cores)
-                return self._forward(pixels)
+                return self._whole(pixels)
             finally:
                 self._alone.release()
         parts = np.array_split(pixels, min(self._cores, len(pixels)))

@@ -2,42 +2,44 @@
 
 from collections.abc import Callable
 from difflib import get_close_matches
+from pathlib import Path
 
 from moderator.encoders.base import Encoder
 from moderator.errors import EncoderUnknown
+from moderator.settings import Settings
 
 
-def _embedded(_: str, device: str, dtype: str) -> Encoder:
+def _embedded() -> Callable[..., Encoder]:
     from moderator.encoders.embedded import EmbeddedEncoder
 
-    return EmbeddedEncoder(device=device, dtype=dtype)
+    return EmbeddedEncoder
 
 
-def _clip(model: str, device: str, dtype: str) -> Encoder:
+def _clip() -> Callable[..., Encoder]:
     from moderator.encoders.clip import ClipEncoder
 
-    return ClipEncoder(model, device=device, dtype=dtype)
+    return ClipEncoder
 
 
-def _siglip(model: str, device: str, dtype: str) -> Encoder:
+def _siglip() -> Callable[..., Encoder]:
     from moderator.encoders.siglip import SiglipEncoder
 
-    return SiglipEncoder(model, device=device, dtype=dtype)
+    return SiglipEncoder
 
 
-def _auto(model: str, device: str, dtype: str) -> Encoder:
+def _auto() -> Callable[..., Encoder]:
     from moderator.encoders.auto import AutoEncoder
 
-    return AutoEncoder(model, device=device, dtype=dtype)
+    return AutoEncoder
 
 
-def _openclip(model: str, device: str, dtype: str) -> Encoder:
+def _openclip() -> Callable[..., Encoder]:
     from moderator.encoders.openclip import OpenClipEncoder
 
-    return OpenClipEncoder(model, device=device, dtype=dtype)
+    return OpenClipEncoder
 
 
-FAMILIES: dict[str, Callable[[str, str, str], Encoder]] = {
+FAMILIES: dict[str, Callable[[], Callable[..., Encoder]]] = {
     "embedded": _embedded,
     "clip": _clip,
     "siglip": _siglip,
@@ -46,7 +48,9 @@ FAMILIES: dict[str, Callable[[str, str, str], Encoder]] = {
 }
 
 
-def load_encoder(name: str, device: str = "auto", dtype: str = "auto") -> Encoder:
+def load_encoder(
+    name: str, device: str = "auto", dtype: str = "auto", runtime: str = "auto", cache: Path | None = None
+) -> Encoder:
     """Load an encoder and its weights.
 
     Args:
@@ -54,11 +58,14 @@ def load_encoder(name: str, device: str = "auto", dtype: str = "auto") -> Encode
             `openclip:ViT-B-32/laion2b_s34b_b79k`.
         device: see `MODERATOR_DEVICE`.
         dtype: see `MODERATOR_DTYPE`.
+        runtime: see `MODERATOR_RUNTIME`.
+        cache: see `MODERATOR_CACHE`; None: the user's cache folder.
 
     Raises:
         EncoderUnknown: no such family, or its optional packages are not installed.
         WeightsInvalid: the weights are missing or not the published ones.
-        SettingsError: the device is not there.
+        RuntimeMissing: the packages of the runtime are not installed.
+        SettingsError: the device is not there, or the settings contradict each other.
     """
     family, _, model = name.partition(":")
     if family not in FAMILIES:
@@ -72,4 +79,14 @@ def load_encoder(name: str, device: str = "auto", dtype: str = "auto") -> Encode
         wanted = " or ".join(f"{family}:{place}" for place in places)
         remedy = "takes no model" if model else f"needs a model: {wanted}"
         raise EncoderUnknown(f"MODERATOR_ENCODER={name!r}: {family} {remedy}")
-    return FAMILIES[family](model, device, dtype)
+    build = FAMILIES[family]()
+    return build(*([model] if model else []), device=device, dtype=dtype, runtime=runtime, cache=cache)
+
+
+def encoder_of(settings: Settings) -> Encoder:
+    """The encoder that the settings name.
+
+    Raises:
+        EncoderUnknown, WeightsInvalid, RuntimeMissing, SettingsError: as `load_encoder`.
+    """
+    return load_encoder(settings.encoder, settings.device, settings.dtype, settings.runtime, settings.cache)

@@ -1,11 +1,17 @@
-"""Texts that are longer than a text tower reads: never cut silently."""
+"""Texts on their way to a text tower: in batches, and never cut silently."""
 
 import logging
 from collections.abc import Callable, Sequence
 from threading import Lock
 
+import numpy as np
+
+from moderator.encoders.base import Embeddings
+
 log = logging.getLogger(__name__)
 
+#: Texts in one forward of the text tower; bounds memory when a policy is large.
+TEXT_BATCH = 256
 #: Most texts remembered as told of; beyond that they are told of again.
 _REMEMBERED = 10_000
 
@@ -40,3 +46,19 @@ class TextLimit:
                 self._told.add(text)
             shown = text if len(text) <= 80 else f"{text[:77]}..."
             log.warning("the model reads %d tokens and does not see the end of: %s", self.tokens, shown)
+
+
+def in_batches(
+    embed: Callable[[Sequence[str]], Embeddings], texts: Sequence[str], dimension: int
+) -> Embeddings:
+    """Embed any number of texts, also none -> float32 [n, dimension].
+
+    Args:
+        embed: of at most `TEXT_BATCH` texts.
+        texts: any number.
+        dimension: of a row.
+    """
+    rows = [np.empty((0, dimension), dtype=np.float32)]
+    for start in range(0, len(texts), TEXT_BATCH):
+        rows.append(embed(texts[start : start + TEXT_BATCH]))
+    return np.concatenate(rows)

@@ -3,24 +3,22 @@
 import os
 import re
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from moderator.encoders.base import Embeddings, Identity, Pixels
-from moderator.encoders.device import dtype_name, resolve_device
-from moderator.encoders.parallel import on_all_cores
 from moderator.encoders.preprocessing import Preprocessing
-from moderator.encoders.tensors import ModelInput, unit_rows
-from moderator.encoders.texts import TextLimit
+from moderator.encoders.runtimes.plan import TORCH, make_plan
+from moderator.encoders.texts import TextLimit, in_batches
+from moderator.encoders.tower import ImageTower, run, unit_rows
 from moderator.encoders.weights import Source, digest_of, loading, model_files
-
-#: Texts in one forward of the text tower; bounds memory when a policy is large.
-TEXT_BATCH = 256
 
 REMEDY = (
     "Give a hub id that this machine can reach or has cached, or a folder with config.json, model.safetensors, "
@@ -51,18 +49,31 @@ class TransformersEncoder:
     Args:
         model: hub id, `hub-id@revision`, or a folder as `save_pretrained` writes it.
         device: `auto`, `cpu`, `cuda`, ...
-        dtype: `auto`, `float32`, `bfloat16` or `float16`.
+        dtype: `auto`, `float32`, `bfloat16`, `float16` or `int8`; in another runtime than torch that of the
+            image tower, and texts are embedded in float32.
+        runtime: `auto`, `torch`, `onnx` or `openvino`.
+        cache: folder for converted models; None: the user's.
 
     Raises:
         WeightsInvalid: there is no such model, or it cannot be loaded.
+        RuntimeMissing: the packages of the runtime are not installed.
+        SettingsError: the settings contradict each other.
     """
 
     family: ClassVar[str]
     #: What the text tower is given of what the tokenizer returns.
     text_inputs: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask")
 
-    def __init__(self, model: str, device: str = "auto", dtype: str = "auto") -> None:
-        self._device, self._dtype = resolve_device(device, dtype)
+    def __init__(
+        self,
+        model: str,
+        device: str = "auto",
+        dtype: str = "auto",
+        runtime: str = TORCH,
+        cache: Path | None = None,
+    ) -> None:
+        plan = make_plan(runtime, device, dtype)
+        self._device = plan.device
         source = Source.parse(model)
         # Else transformers asks a service of the hub to convert weights that are not safetensors.
         os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
@@ -74,30 +85,34 @@ class TransformersEncoder:
                 source.folder is None and commit
             ):  # all files of one commit, even if the branch moves meanwhile
                 source = Source(source.name, None, str(commit))
-            self._model = _load_model(source, config, self._dtype)
+            self._model = _load_model(source, config, plan.dtype)
             self._reading = self.read_texts(source, config)
             check_vocabulary(self._reading.tokenizer, config)
             self._preprocessing = self.read_preprocessing(source, config)
             self._model.eval().to(self._device)
             self.scale, self.bias = self.scale_and_bias(self._model)
             self._limit = TextLimit(self._reading.length, self._count_tokens)
-            self._input = ModelInput(self._preprocessing, self._device, self._dtype)
+            self._tower = ImageTower(_ImageFeatures(self._model), self._preprocessing, plan.dtype)
+            self._tower.to(self._device)
             self.image_size = self._preprocessing.crop
             self.dimension = self._text_features([""]).shape[1]
             self.check_loaded()
 
-        self._embed = on_all_cores(self._forward, self._device)
         self.device = str(self._device)
-        self.dtype = dtype_name(self._dtype)
+        self.dtype = plan.precision
         text = ", texts in lower case" if self._reading.lower else ""
         text += f", padded to {self._reading.length} tokens" if self._reading.padded else ""
         self.identity = Identity(
             id=f"{self.family}:{source.label}",
-            revision=digest_of(model_files(source.folder))
-            if source.folder is not None
-            else str(source.revision),
+            revision=(
+                str(source.revision) if source.folder is None else digest_of(model_files(source.folder))
+            )
+            + plan.suffix,
             preprocessing=f"{self._preprocessing}{text}",
         )
+        self._embed = run(self._tower, plan, self, cache)
+        if plan.runtime != TORCH:  # the weights of the image tower are in the runtime now
+            del self._tower, self._model.vision_model
 
     # --- what a family says
 
@@ -140,17 +155,10 @@ class TransformersEncoder:
         """Embed a batch, uint8 [n, image_size, image_size, 3] -> float32 [n, dimension], rows of length 1."""
         return self._embed(pixels)
 
-    @torch.inference_mode()
-    def _forward(self, pixels: Pixels) -> Embeddings:
-        return unit_rows(self._model.get_image_features(pixel_values=self._input(pixels)).pooler_output)
-
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
         """Embed texts -> float32 [n, dimension], rows of length 1. What is cut off is logged."""
         self._limit.warn(texts)
-        rows = [np.empty((0, self.dimension), dtype=np.float32)]
-        for start in range(0, len(texts), TEXT_BATCH):
-            rows.append(self._text_features(texts[start : start + TEXT_BATCH]))
-        return np.concatenate(rows)
+        return in_batches(self._text_features, texts, self.dimension)
 
     def truncated(self, texts: Sequence[str]) -> list[str]:
         """Those of the texts that the text tower does not read to the end."""
@@ -158,7 +166,8 @@ class TransformersEncoder:
 
     @torch.inference_mode()
     def _text_features(self, texts: Sequence[str]) -> Embeddings:
-        return unit_rows(self._model.get_text_features(**self._tokenize(texts)).pooler_output)
+        features = self._model.get_text_features(**self._tokenize(texts)).pooler_output
+        return np.asarray(unit_rows(features).cpu().numpy())
 
     def _tokenize(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
         tokens = self._reading.tokenizer(
@@ -177,6 +186,18 @@ class TransformersEncoder:
 
     def _cased(self, texts: Sequence[str]) -> list[str]:
         return [text.lower() for text in texts] if self._reading.lower else list(texts)
+
+
+class _ImageFeatures(nn.Module):
+    """`get_image_features` as a module's forward."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self._model = model
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self._model.get_image_features(pixel_values=pixels).pooler_output
+        return features
 
 
 def _load_model(source: Source, config: Any, dtype: torch.dtype) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from moderator.encoders.base import Embeddings, Encoder, Pixels
-from moderator.encoders.registry import load_encoder
+from moderator.encoders.registry import encoder_of
 from moderator.errors import EmbeddingInvalid, FetchRefused, ModeratorError
 from moderator.events import ImageReference
 from moderator.images.decode import DecodeLimits, decode
@@ -51,14 +51,12 @@ class Embedder:
         encoder: default: the one that the settings name.
 
     Raises:
-        EncoderUnknown, WeightsInvalid, SettingsError: the encoder cannot be loaded.
+        EncoderUnknown, RuntimeMissing, WeightsInvalid, SettingsError: the encoder cannot be loaded.
     """
 
     def __init__(self, settings: Settings | None = None, *, encoder: Encoder | None = None) -> None:
         self.settings = settings or load_settings()
-        self.encoder = encoder or load_encoder(
-            self.settings.encoder, self.settings.device, self.settings.dtype
-        )
+        self.encoder = encoder or encoder_of(self.settings)
         # The paths are the caller's own: any of them may be read.
         one_frame = self.settings.model_copy(update={"fetch_roots": (Path("/"),), "max_frames": 1})
         self._fetcher = Fetcher(one_frame)

@@ -68,7 +68,7 @@ def test_lists_in_toml() -> None:
         ("MAX_BATCH", "-1"),
         ("MAX_ATTEMPTS", "0"),
         ("METRICS_PORT", "65536"),
-        ("DTYPE", "int8"),
+        ("DTYPE", "int4"),
         ("FETCH_NETWORKS", "10.0.0.1/8"),
         ("FETCH_NETWORKS", "example.com"),
         ("JPEG_DRAFT", "perhaps"),

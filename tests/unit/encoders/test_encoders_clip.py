@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from moderator.encoders.clip import ClipEncoder
-from moderator.encoders.transformers import TEXT_BATCH
+from moderator.encoders.texts import TEXT_BATCH
 from moderator.errors import WeightsInvalid
 
 TEXTS = ["a gun", "a photo of a plate of food", "Ünïcode 猫 🐈", "", "x " * 200, "a  gun", "A GUN"]

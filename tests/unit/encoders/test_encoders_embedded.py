@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,8 @@ import torch
 from clip_models import PHOTOGRAPHS
 from PIL import Image
 
+from moderator.encoders import efficientnet, embedded
+from moderator.encoders.conse import JointSpace, join
 from moderator.encoders.embedded import EmbeddedEncoder
 from moderator.errors import WeightsInvalid
 
@@ -73,8 +76,13 @@ def test_views_that_disagree_make_the_image_less_like_any_text(
 ) -> None:
     assert not encoder.embed_texts(TEXTS)[:, -1].any()
     agreeing = encoder.embed_images(pixels)
-    monkeypatch.setattr(encoder, "_linear", -encoder._linear)
-    disagreeing = encoder.embed_images(pixels)
+
+    def turned(*arrays: np.ndarray) -> JointSpace:
+        space = join(*arrays)
+        return replace(space, linear=-space.linear)
+
+    monkeypatch.setattr(embedded, "join", turned)
+    disagreeing = EmbeddedEncoder(encoder.device, encoder.dtype).embed_images(pixels)
     assert (disagreeing[:, -1] > agreeing[:, -1]).all()
     np.testing.assert_allclose(np.linalg.norm(disagreeing, axis=1), 1, atol=1e-5)
 
@@ -109,11 +117,11 @@ def test_a_gpu_gives_the_same(encoder: EmbeddedEncoder, pixels: np.ndarray) -> N
         assert cosines.min() > lowest
 
 
-def test_nan_is_not_hidden(
-    encoder: EmbeddedEncoder, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(encoder, "_bias", torch.full_like(encoder._bias, float("nan")))
-    assert np.isnan(encoder.embed_images(pixels[:1])).any()
+def test_nan_is_not_hidden(pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    trunk, weight, bias = efficientnet.load_classifier()
+    broken = torch.full_like(bias, float("nan"))
+    monkeypatch.setattr(efficientnet, "load_classifier", lambda: (trunk, weight, broken))
+    assert np.isnan(EmbeddedEncoder("cpu", "float32").embed_images(pixels[:1])).any()
 
 
 def test_preprocessing_keeps_the_whole_shorter_edge(encoder: EmbeddedEncoder) -> None:

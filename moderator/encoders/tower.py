@@ -1,0 +1,78 @@
+"""An image tower as one graph, from pixels to rows of length 1, and what runs it: torch or another runtime."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from moderator.encoders.base import Embeddings, Encoder, Pixels
+from moderator.encoders.parallel import Forward, on_all_cores
+from moderator.encoders.preprocessing import Preprocessing
+from moderator.encoders.runtimes.convert import convert
+from moderator.encoders.runtimes.plan import TORCH, Plan
+
+
+class ImageTower(nn.Module):
+    """uint8 [n, size, size, 3] to float32 [n, dimension], rows of length 1.
+
+    Normalisation is part of the graph, in float32 whatever the precision of the model.
+
+    Args:
+        features: [n, 3, size, size] to [n, dimension].
+        preprocessing: whose factor, mean and standard deviation are used.
+        dtype: precision of `features`.
+    """
+
+    _mean: Tensor
+    _std: Tensor
+
+    def __init__(self, features: nn.Module, preprocessing: Preprocessing, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._features = features
+        self._dtype = dtype
+        self._factor = preprocessing.factor
+        self.register_buffer("_mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_std", torch.tensor(preprocessing.std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalise, run the model, scale to length 1."""
+        return unit_rows(self._features(self.normalise(pixels)))
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 [n, size, size, 3] to what the model takes, [n, 3, size, size]."""
+        batch = pixels.permute(0, 3, 1, 2).float()
+        return batch.mul_(self._factor).sub_(self._mean).div_(self._std).to(self._dtype)
+
+
+def unit_rows(features: Tensor) -> Tensor:
+    """Scale rows to length 1, in float32."""
+    features = features.float()
+    rows: Tensor = features / features.norm(dim=-1, keepdim=True)
+    return rows
+
+
+def run(tower: nn.Module, plan: Plan, encoder: Encoder, cache: Path | None) -> Forward:
+    """What embeds a batch of images, as the plan says.
+
+    Args:
+        tower: uint8 [n, size, size, 3] to float32 [n, dimension]; on the plan's device, in its dtype.
+        plan: runtime, precision, device.
+        encoder: whose tower it is; its `preprocess` and `identity` are used.
+        cache: `MODERATOR_CACHE`, for converted models; None: the user's cache folder.
+
+    Raises:
+        SettingsError: the cache cannot be written.
+    """
+    tower.eval()
+    if plan.runtime != TORCH:
+        return convert(tower, plan, encoder, cache)
+
+    @torch.inference_mode()
+    def forward(pixels: Pixels) -> Embeddings:
+        batch = torch.from_numpy(pixels)
+        if plan.device.type == "cuda":
+            batch = batch.pin_memory()
+        return np.asarray(tower(batch.to(plan.device, non_blocking=True)).cpu().numpy())
+
+    return on_all_cores(forward, plan.device)

@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pytest
+from clip_models import PHOTOGRAPHS
+
+from moderator.encoders.runtimes import compare
+from moderator.encoders.runtimes.plan import installed
+
+POLICIES = Path(__file__).parents[3] / "policies"
+
+
+def test_rows_say_how_near_each_way_is_to_float32(
+    small_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "LEAST", 0)
+    photographs = [PHOTOGRAPHS / name for name in ("cat.jpg", "coffee.jpg", "hammer.jpg")]
+    rows = compare.compare_runtimes(
+        f"clip:{small_clip}", photographs, policies=POLICIES, rounds=1, cache=tmp_path
+    )
+    assert [(row.runtime, row.precision) for row in rows] == [
+        way for way in compare.WAYS if installed(way[0])
+    ]
+    first, *others = rows
+    assert (first.runtime, first.precision, first.equal_decisions) == ("torch", "float32", 1)
+    assert first.cosine == pytest.approx(1, abs=1e-5)
+    assert sum(first.decisions.values()) == 3 * len(list(POLICIES.glob("*/*.yaml")))
+    for row in others:
+        assert 0.9 < row.cosine <= 1.0001
+        assert 0 <= row.equal_decisions <= 1
+        assert 0.9 < row.centred_cosine <= 1.0001
+        if row.precision == "float32":
+            assert (row.cosine, row.centred_cosine) == pytest.approx((1, 1), abs=1e-4)
+        assert all(speed > 0 for speed in row.speeds.values())
+
+
+def test_a_way_that_an_encoder_does_not_have_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "LEAST", 0)
+    rows = compare.compare_runtimes(
+        "embedded", [PHOTOGRAPHS / "cat.jpg"], policies=POLICIES, rounds=1, cache=tmp_path
+    )
+    assert "int8" not in {row.precision for row in rows}
