@@ -55,8 +55,16 @@ class Compiler:
                 self._compiled[policy.digest] = compiled
         return compiled
 
+    def unload_texts(self) -> None:
+        """Give the memory of the encoder's text tower back; a policy that is not cached loads it again."""
+        with self._lock:
+            self._encoder.unload_texts()
+
     def _load_or_embed(self, policy: Policy) -> CompiledPolicy:
         layout = lay_out(policy)
+        if not layout.prompts:  # only signals
+            nothing = np.zeros((0, self._encoder.dimension), dtype=np.float32)
+            return CompiledPolicy(policy, layout, nothing, self._encoder.scale, self._encoder.bias)
         path = self._folder / f"{policy.digest}.safetensors"
         matrix = self._read(path, layout.prompts)
         if matrix is None:

@@ -159,6 +159,15 @@ class PolicyChanged(PolicyError):
     """A released version was edited: its digest is not the one in `releases.lock`."""
 
 
+# --- signals -----------------------------------------------------------------------------------------
+
+
+class SignalFailed(ModeratorError):
+    """A signal that a policy asks for cannot be made or read, so there is no judgement."""
+
+    stage = "signals"
+
+
 # --- models ------------------------------------------------------------------------------------------
 
 

@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 Kind = Literal["counter", "gauge", "histogram"]
 Role = Literal["active", "shadow", "canary"]
-Stage = Literal["queue", "fetch", "decode", "batch_wait", "embed", "score", "publish"]
+Stage = Literal["queue", "fetch", "decode", "signals", "batch_wait", "embed", "score", "publish"]
 
-STAGES: tuple[Stage, ...] = ("queue", "fetch", "decode", "batch_wait", "embed", "score", "publish")
+STAGES: tuple[Stage, ...] = ("queue", "fetch", "decode", "signals", "batch_wait", "embed", "score", "publish")
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

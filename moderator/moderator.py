@@ -8,6 +8,7 @@
 The worker calls the same steps (`prepare`, `embed`, `judge`), with its own scheduling in between.
 """
 
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,14 +20,18 @@ import numpy as np
 from moderator.compiler import Compiler
 from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import encoder_of
-from moderator.errors import ModeratorError
+from moderator.errors import ModelMismatch, ModeratorError, SignalFailed
 from moderator.events import Event, ImageReference
 from moderator.images.decode import DecodeLimits, decode
 from moderator.images.fetch import Fetcher
 from moderator.lookahead import ahead
 from moderator.policies.catalogue import Catalogue, Selection, parse_reference
+from moderator.policies.schema import Policy
 from moderator.scoring.judge import judge
 from moderator.settings import Settings, load_settings
+from moderator.signals.base import Frame
+from moderator.signals.files import SIGNAL_FILES
+from moderator.signals.reading import Readings, Signals, facts, refuse_failed, scores
 from moderator.stopwatch import Stopwatch
 from moderator.verdicts import (
     Decision,
@@ -37,6 +42,8 @@ from moderator.verdicts import (
     ShadowVerdict,
     Verdict,
 )
+
+log = logging.getLogger(__name__)
 
 #: Source named in the verdicts of `check`.
 CHECK_SOURCE = "check"
@@ -49,6 +56,11 @@ class Prepared:
     facts: ImageFacts
     pixels: Pixels
     """uint8 [frames, image_size, image_size, 3]"""
+    selection: Selection | None = None
+    """The policies that judge, if they were known: signals that look at pixels were read for them."""
+    readings: Readings = field(default_factory=dict)
+    signal_seconds: float = 0.0
+    """Spent on these signals, a part of the time that `prepare` took."""
 
 
 class Moderator:
@@ -71,6 +83,11 @@ class Moderator:
         # Paths given to `check` are the caller's own: any of them may be read.
         self._local = Fetcher(self.settings.model_copy(update={"fetch_roots": (Path("/"),)}))
         self._compiler = Compiler(self.encoder, self.settings.cache)
+        self.signals = Signals(
+            (self.settings.policies, self.settings.cache / SIGNAL_FILES),
+            self.encoder.identity,
+            self.encoder.dimension,
+        )
         self._limits = DecodeLimits.from_settings(self.settings)
         self._model = ModelFacts(
             id=self.encoder.identity.id,
@@ -118,15 +135,35 @@ class Moderator:
                     batch, frames = [], 0
             yield from self._finish(batch)
 
-    def prepare(self, data: bytes) -> Prepared:
+    def prepare(self, data: bytes, event: Event | None = None) -> Prepared:
         """Decode an image file and bring its frames to the model's input size.
+
+        Signals that look at pixels are read here, so that no decoded image waits for the model.
+
+        Args:
+            data: the file.
+            event: whose policy is asked; without one, policies with such signals cannot judge.
 
         Raises:
             ImageError: it is no image, broken, or beyond a limit.
+            PolicyNotFound: the event's policy does not exist.
+            SignalFailed: a signal cannot be read.
         """
-        draft = self.encoder.image_size if self.settings.jpeg_draft else None
+        selection = self._selection(event) if event is not None else None
+        policies = _policies(selection) if selection is not None else ()
+        enough = self.signals.enough_pixels(policies)
+        draft = None
+        if self.settings.jpeg_draft and enough is not None:
+            draft = max(self.encoder.image_size, enough // 2)
         image = decode(data, self._limits, draft)
-        return Prepared(image.facts, np.stack([self.encoder.preprocess(frame) for frame in image.frames]))
+        pixels = np.stack([self.encoder.preprocess(frame) for frame in image.frames])
+        start = time.perf_counter()
+        frames = [Frame(image=frame) for frame in image.frames]
+        readings = self.signals.read(policies, frames, uses_pixels=True)
+        if selection is not None:
+            refuse_failed(selection.decides, readings)  # the model need not look at it
+        seconds = time.perf_counter() - start if readings else 0.0
+        return Prepared(image.facts, pixels, selection, readings, seconds)
 
     def embed(self, pixels: Pixels) -> Embeddings:
         """Embed frames, uint8 [n, size, size, 3] -> float32 [n, dimension], at most `max_batch` in one forward."""
@@ -151,6 +188,9 @@ class Moderator:
             for policy in (standing.active, standing.canary, *standing.shadows):
                 if policy is not None:
                     self._compiler.compile(policy)
+                    self.signals.warm_up(policy)
+        if self.settings.unload_texts:
+            self._compiler.unload_texts()
 
     def warm_up(self) -> None:
         """Compile the policies, and run the model once at batch sizes 1 and `max_batch`.
@@ -171,26 +211,21 @@ class Moderator:
             event: whose policy is asked.
             prepared: the image.
             embeddings: float32 [frames, dimension].
-            watch: goes into the verdict's timings; the stage `score` is added.
+            watch: goes into the verdict's timings; the stages `score` and, where there are any, `signals` are added.
 
         Raises:
             PolicyNotFound: the event's policy does not exist.
             EmbeddingInvalid: the model returned NaN.
+            SignalFailed: a signal cannot be read, or `prepare` was not told the event.
         """
-        selection = self.select(event.policy or self.settings.default_policy, event.key)
-        result = judge(self._compiler.compile(selection.decides), embeddings)
-        shadows = []
-        for policy in selection.shadows:
-            other = judge(self._compiler.compile(policy), embeddings)
-            shadows.append(
-                ShadowVerdict(
-                    version=policy.version,
-                    digest=policy.digest,
-                    decision=other.decision,
-                    unsafe_score=other.unsafe_score,
-                    categories=other.categories,
-                )
-            )
+        selection = prepared.selection or self._selection(event)
+        readings = self._readings(selection, prepared, embeddings)
+        if readings:
+            watch.note("signals", prepared.signal_seconds + watch.lap("signals"))
+        result = judge(
+            self._compiler.compile(selection.decides), embeddings, scores(selection.decides, readings)
+        )
+        shadows = tuple(self._look_on(policy, embeddings, readings) for policy in selection.shadows)
         watch.lap("score")
         decided = selection.decides
         return Verdict(
@@ -204,9 +239,38 @@ class Moderator:
             policy=PolicyFacts(name=decided.name, version=decided.version, digest=decided.digest),
             model=self._model,
             image=prepared.facts,
-            shadow=tuple(shadows),
+            signals=facts(decided, readings),
+            shadow=shadows,
             timings_ms=dict(watch.timings_ms),
             metadata=event.metadata,
+        )
+
+    def _selection(self, event: Event) -> Selection:
+        return self.select(event.policy or self.settings.default_policy, event.key)
+
+    def _readings(self, selection: Selection, prepared: Prepared, embeddings: Embeddings) -> Readings:
+        frames = [Frame(embedding=row) for row in embeddings]
+        return {**prepared.readings, **self.signals.read(_policies(selection), frames, uses_pixels=False)}
+
+    def _look_on(self, policy: Policy, embeddings: Embeddings, readings: Readings) -> ShadowVerdict:
+        """What a shadow says. Its failure is its own: the verdict stands."""
+        try:
+            judged = judge(self._compiler.compile(policy), embeddings, scores(policy, readings))
+        except (SignalFailed, ModelMismatch) as error:
+            log.info("the shadow %s cannot judge: %s", policy.reference, error)
+            return ShadowVerdict(
+                version=policy.version,
+                digest=policy.digest,
+                decision=Decision.ERROR,
+                unsafe_score=0.0,
+                categories={},
+            )
+        return ShadowVerdict(
+            version=policy.version,
+            digest=policy.digest,
+            decision=judged.decision,
+            unsafe_score=judged.unsafe_score,
+            categories=judged.categories,
         )
 
     def failed(self, event: Event, error: ModeratorError, watch: Stopwatch) -> Verdict:
@@ -232,8 +296,8 @@ class Moderator:
             else:
                 data = self._local.fetch(ImageReference.model_construct(path=str(Path(image).absolute())))
             checked.watch.lap("fetch")
-            checked.prepared = self.prepare(data)
-            checked.watch.lap("decode")
+            checked.prepared = self.prepare(data, checked.event)
+            checked.watch.note("decode", checked.watch.lap("decode") - checked.prepared.signal_seconds)
         except ModeratorError as error:
             checked.error = error
         return checked
@@ -271,6 +335,10 @@ class _Checked:
     watch: Stopwatch = field(default_factory=Stopwatch)
     prepared: Prepared | None = None
     error: ModeratorError | None = None
+
+
+def _policies(selection: Selection) -> tuple[Policy, ...]:
+    return (selection.decides, *selection.shadows)
 
 
 def _check_event(image: str | Path | bytes, policy: str) -> Event:

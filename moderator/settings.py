@@ -83,9 +83,23 @@ class Settings(BaseSettings):
         description="Folder for compiled policies and converted models.",
     )
 
+    unload_texts: bool = Field(
+        False,
+        description="Give the memory of the text tower back once policies are compiled. A changed policy loads it "
+        "again, which takes seconds.",
+    )
+    embedding_cache: int = Field(
+        0,
+        ge=0,
+        description="The embeddings of that many images are kept in Redis, so that workers decode and embed the same "
+        "file once; 0: of none. An entry takes about 2 kB per frame and 512 dimensions.",
+    )
+
     # --- worker
     max_batch: int = Field(
-        0, ge=0, description="Most images in one forward pass; 0 chooses 8 on a CPU, 32 there with OpenVINO, 64 on a GPU."
+        0,
+        ge=0,
+        description="Most images in one forward pass; 0 chooses 8 on a CPU, 32 there with OpenVINO, 64 on a GPU.",
     )
     threads: int = Field(0, ge=0, description="Threads that fetch and decode; 0 chooses from the cores.")
     model_threads: int = Field(

@@ -66,7 +66,7 @@ class ImageFacts(_Record):
 
 
 class ShadowVerdict(_Record):
-    """What another version of the policy would have said."""
+    """What another version of the policy would have said; `error` where one of its signals failed."""
 
     version: int
     digest: str

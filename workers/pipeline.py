@@ -75,9 +75,9 @@ class Pipeline:
         data = self._moderator.fetcher.fetch(event.image)
         watch.lap("fetch")
         with self._decoders:
-            prepared = self._moderator.prepare(data)
+            prepared = self._moderator.prepare(data, event)
         del data
-        watch.lap("decode")
+        watch.note("decode", watch.lap("decode") - prepared.signal_seconds)
         embedded = self._batcher.submit(prepared.pixels, event.priority).result()
         watch.lap("embed")
         watch.note("batch_wait", embedded.waited)

@@ -16,6 +16,7 @@ from moderator.cli import (
     policy,
     probe,
     search,
+    signals,
     similarity,
     submit,
     verdicts,
@@ -54,6 +55,7 @@ app.add_typer(verdicts.app, name="verdicts")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(policy.app, name="policy")
 app.add_typer(models.app, name="models")
+app.add_typer(signals.app, name="signals")
 
 
 def main() -> None:

@@ -104,11 +104,13 @@ def show(
         table.add_column(heading, no_wrap=True, overflow="fold")
     table.add_column("prompts", ratio=1)
     for title, category in policy.categories.items():
-        prompts = Text.assemble(("unsafe: ", "red"), ", ".join(category.unsafe))
+        rule, prompts = category.rule.value, Text.assemble(("unsafe: ", "red"), ", ".join(category.unsafe))
+        if category.signal is not None:
+            rule, prompts = "signal", Text(category.signal)
         if category.safe:
             prompts.append_text(Text.assemble("\n", ("safe: ", "green"), ", ".join(category.safe)))
         review = "-" if category.review is None else f"{category.review:g}"
-        table.add_row(title, category.rule.value, review, f"{category.block:g}", prompts)
+        table.add_row(title, rule, review, f"{category.block:g}", prompts)
     console.print(table)
 
 

@@ -1,5 +1,6 @@
 """`moderator probe`: train a linear classifier on embeddings, measure it, use it."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,13 +72,17 @@ def train(
         record |= {"policy": policy, "zero_shot_auc": zero_shot}
     trained = replace(probe.train(embeddings, labels, identity), figures=record)
     trained.save(output)
+    digest = sha256(output.read_bytes()).hexdigest()
     if json:
-        print_json({"output": str(output), "c": trained.c, **record})
+        print_json({"output": str(output), "sha256": digest, "c": trained.c, **record})
         return
     table = _figures_table(figures.auc, zero_shot, policy)
     console.print(table)
     line = f"accuracy {figures.accuracy:.3f}, macro ROC-AUC {figures.macro_auc():.4f} ({folds}-fold); {output} written"
     console.print(line, highlight=False, markup=False)
+    console.print("For a policy, with the file in its folder, and the labels that are not allowed:")
+    entry = f"kind: probe, file: {output.name}, sha256: {digest}, unsafe: [{trained.labels[0]}]"
+    console.print(f"  - {{name: {output.stem}, {entry}}}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -88,13 +93,13 @@ def evaluate(probe: ProbeOption, data: DataOption, json: JsonOption = False) -> 
 
       moderator probe evaluate --probe smoking.safetensors --data test.csv --json
     """
+    from moderator.signals.linear_probe import Probe
     from moderator.uses.embedder import Embedder
-    from moderator.uses.probe import Probe
     from moderator.uses.probe import evaluate as measure
 
     loaded = Probe.load(probe)
     embedder = Embedder()
-    loaded.check(embedder.encoder, probe)
+    loaded.check(embedder.encoder.identity, probe)
     embeddings, labels = embed_labelled(embedder, data, json)
     figures = measure(loaded, embeddings, labels)
     if json:
@@ -117,12 +122,12 @@ def predict(
 
       moderator probe predict uploads/ --probe smoking.safetensors --json
     """
+    from moderator.signals.linear_probe import Probe
     from moderator.uses.embedder import Embedder
-    from moderator.uses.probe import Probe
 
     loaded = Probe.load(probe)
     embedder = Embedder()
-    loaded.check(embedder.encoder, probe)
+    loaded.check(embedder.encoder.identity, probe)
     print_answers(embed_images(embedder, expand_images(images), json), loaded, top, json)
 
 

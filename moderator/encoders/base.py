@@ -1,35 +1,16 @@
 """What the service needs of a model: two towers, a similarity scale, and a name that can be replayed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from hashlib import sha256
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from moderator.identity import Identity as Identity
+
 Pixels = NDArray[np.uint8]
 Embeddings = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What makes two embeddings comparable: equal identities give equal numbers.
-
-    `id` is the setting that chose the model, `revision` its weights (hub commit or digest) and
-    `preprocessing` how pixels and texts reach it.
-    """
-
-    id: str
-    revision: str
-    preprocessing: str
-
-    @property
-    def key(self) -> str:
-        """Short stable name for files and caches (16 hex digits)."""
-        text = "\n".join((self.id, self.revision, self.preprocessing))
-        return sha256(text.encode()).hexdigest()[:16]
 
 
 class Encoder(Protocol):
@@ -49,6 +30,8 @@ class Encoder(Protocol):
     #: Where and in which precision the towers run, e.g. "cpu" and "bfloat16".
     device: str
     dtype: str
+    #: Images in one forward pass at which it is fastest, or nearly so.
+    best_batch: int
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """Resize and crop an RGB image to the model's input: uint8 [image_size, image_size, 3]."""
@@ -64,4 +47,8 @@ class Encoder(Protocol):
 
     def truncated(self, texts: Sequence[str]) -> list[str]:
         """Those of the texts that are longer than the text tower reads. `embed_texts` logs a warning for each."""
+        ...
+
+    def unload_texts(self) -> None:
+        """Give the memory of the text tower back; `embed_texts` loads it again. Called as `embed_texts` is."""
         ...

@@ -5,10 +5,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from moderator.policies.document import Document, Fault, KeyPath
-from moderator.policies.schema import MAX_NAME, MAX_VERSION, Canary, Category, Pointer, Policy, Rule
+from moderator.policies.schema import (
+    MAX_NAME,
+    MAX_VERSION,
+    PROBE,
+    Canary,
+    Category,
+    Pointer,
+    Policy,
+    Rule,
+    Signal,
+)
 
 #: What to write where a key is missing or holds something of the wrong kind.
 EXAMPLES = {
@@ -22,7 +32,11 @@ EXAMPLES = {
     "rule": "rule: softmax-sum",
     "review": "review: 0.45",
     "block": "block: 0.8",
-    "signals": "signals: []",
+    "signals": "signals: and below it '- {name: known-bad, kind: hash-list, file: lists/bad.pdq, sha256: ...}'",
+    "signal": "signal: known-bad",
+    "kind": "kind: hash-list",
+    "file": "file: lists/bad.pdq",
+    "sha256": "sha256: and the 64 hexadecimal digits that `sha256sum` says",
     "active": "active: 1",
     "shadow": "shadow: [2]",
     "canary": "canary: {version: 2, percent: 10}",
@@ -82,7 +96,8 @@ def _allowed(path: KeyPath, pointers: bool) -> list[str]:
     """The keys that may stand below a path."""
     if pointers:
         return list((Canary if path[-1:] == ("canary",) else Pointer).model_fields)
-    return list((Category if path[:1] == ("categories",) else Policy).model_fields)
+    below: dict[str, type[BaseModel]] = {"categories": Category, "signals": Signal}
+    return list(below.get(str(path[0]) if path else "", Policy).model_fields)
 
 
 def _unknown_key(key: str, allowed: list[str]) -> str:
@@ -125,6 +140,8 @@ def _explain(
         )
     if kind == "string_too_long":
         return f"has {len(value)} characters; at most {context['max_length']} are allowed; shorten it"
+    if kind == "string_pattern_mismatch" and key == "sha256":
+        return f"{_shown(value, None)} is not a digest of 64 lower-case hexadecimal digits; write what `sha256sum` says"
     if kind == "string_pattern_mismatch":
         rule = "use lower-case letters, digits and single hyphens"
         return f"{_shown(value, None)} is not a name: {rule}{_slug(str(value))}"
@@ -146,7 +163,7 @@ def _keys_below(path: KeyPath) -> str:
         return f"write for example '{EXAMPLES['name']}' on a line of its own"
     if path[-1] in EXAMPLES:
         return f"write for example '{EXAMPLES[str(path[-1])]}'"
-    key = "unsafe" if path[0] == "categories" else "active"
+    key = {"categories": "unsafe", "signals": "kind"}.get(str(path[0]), "active")
     return f"write for example '{EXAMPLES[key]}' below it, indented"
 
 
@@ -160,8 +177,13 @@ def _not_text(value: Any, written: str | None) -> str:
 
 
 def _unknown_rule(rule: str) -> str:
-    if rule == "probe":
-        return f"the rule 'probe' is not supported yet; choose one of {', '.join(Rule)}"
+    if rule == PROBE:
+        return (
+            f"'{PROBE}' takes its score from a signal, not from prompts; list one of kind '{PROBE}' in 'signals:' "
+            "and write 'signal: NAME' here"
+        )
+    if rule == "signal":
+        return "'signal' is not a rule; remove it and the prompts, and write 'signal: NAME' instead"
     return (
         f"'{rule[:40]}' is not a rule{did_you_mean(rule, Rule) or '; choose one'} (rules: {', '.join(Rule)})"
     )

@@ -33,7 +33,14 @@ _NEGATION = re.compile(r"\b(no|not|without|never|isn't|aren't|doesn't)\b", re.IG
 def lint(policy: Policy) -> tuple[Finding, ...]:
     """All findings of a policy, in the order of its categories."""
     findings = list(_prompts(("safe",), policy.safe))
+    used = {category.signal for category in policy.categories.values()}
+    for n, signal in enumerate(policy.signals):
+        if signal.name not in used:
+            message = f"no category uses '{signal.name}', so it is read and decides nothing; use or remove it"
+            findings.append(Finding(("signals", n), Severity.WARNING, message))
     for name, category in policy.categories.items():
+        if category.signal is not None:
+            continue
         path: KeyPath = ("categories", name)
         findings += _prompts((*path, "unsafe"), category.unsafe)
         findings += _prompts((*path, "safe"), category.safe)

@@ -1,7 +1,7 @@
 """Reads policy files and the pointer file, and says everything that is wrong with them."""
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +12,8 @@ from moderator.errors import PolicyInvalid
 from moderator.policies.document import MAX_BYTES, Document, Fault, KeyPath, read_document
 from moderator.policies.explain import explain
 from moderator.policies.schema import Pointer, Policy, Slug
+from moderator.signals.files import digest_below
+from moderator.signals.registry import option_problems
 
 POINTER_FILE = "active.yaml"
 #: Problems of one file that are told; more would not be read.
@@ -53,7 +55,11 @@ def parse_policy(content: bytes | str, file: str = "policy") -> Policy:
     Raises:
         PolicyInvalid: its `args` are one `Problem` for each thing to mend.
     """
-    return _validated(read_document(_encoded(content)), file, _POLICY)
+    document = read_document(_encoded(content))
+    policy = _validated(document, file, _POLICY)
+    if problems := list(_signal_problems(policy, document, file)):
+        raise PolicyInvalid(*problems)
+    return policy
 
 
 def parse_pointers(content: bytes | str, file: str = POINTER_FILE) -> Pointers:
@@ -81,9 +87,36 @@ def load_policy(path: Path) -> Policy:
     if path.stem != str(policy.version):
         message = f"is {policy.version} in the file '{path.name}'; make the two the same"
         problems.append(Problem(str(path), document.line_of(("version",)), "version", message))
+    problems += _signal_problems(policy, document, str(path), path.parent.parent)
     if problems:
         raise PolicyInvalid(*problems)
     return policy
+
+
+def _signal_problems(
+    policy: Policy, document: Document, file: str, folder: Path | None = None
+) -> Iterator[Problem]:
+    """What is wrong with signals: their kinds and options, and files in the folder that are not the pinned ones.
+
+    A file that is not there is no problem of the policy: it may come later, or lie in the cache.
+    """
+    for n, signal in enumerate(policy.signals):
+        for key, message in option_problems(signal.kind, signal.options, signal.file is not None):
+            path: KeyPath = ("signals", n, key)
+            yield Problem(file, document.line_of(path), key_text(path), message)
+        if folder is None or signal.file is None:
+            continue
+        try:
+            digest = digest_below(folder, signal.file)
+        except OSError:
+            continue
+        if digest != signal.sha256:
+            path = ("signals", n, "sha256")
+            message = (
+                f"'{signal.file}' has another content: its digest is {digest}; restore the file, or, for a "
+                "new version, write that digest"
+            )
+            yield Problem(file, document.line_of(path), key_text(path), message)
 
 
 def line_of(path: Path, key: KeyPath) -> int:

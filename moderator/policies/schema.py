@@ -6,6 +6,7 @@ says what may stand in a file and what a version's digest covers.
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -17,6 +18,8 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
+    ModelWrapValidatorHandler,
     StringConstraints,
     ValidationError,
     ValidationInfo,
@@ -24,7 +27,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
 
 #: Bounds that keep a hostile or runaway file from costing more than a moment to read and compile.
 MAX_NAME = 64
@@ -35,6 +38,11 @@ MAX_PROMPTS = 2_000
 MAX_CATEGORIES = 1_000
 MAX_TEMPLATES = 100
 MAX_SHADOWS = 10
+MAX_SIGNALS = 20
+MAX_FILE_NAME = 200
+
+#: A category with this rule takes its score from a signal of this kind.
+PROBE = "probe"
 
 #: Where a template takes the prompt.
 SLOT = "{}"
@@ -127,18 +135,96 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _inside(name: str) -> str:
+    parts = re.split(r"[/\\]", name)
+    if "" in parts or ".." in parts or "." in parts or ":" in name:
+        raise _error(
+            f"'{name[:40]}' is not a path below the folder of policies; write for example 'lists/bad.pdq'"
+        )
+    return name
+
+
+class Signal(_Frozen):
+    """A further scorer: its name in this policy, its kind, the file it reads, and the options of its kind.
+
+    `sha256` pins the content of the file, so that the policy's digest covers it.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue]
+
+    name: Slug
+    kind: Slug
+    file: (
+        Annotated[str, StringConstraints(min_length=1, max_length=MAX_FILE_NAME), AfterValidator(_inside)]
+        | None
+    ) = None
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Self:
+        if self.file is not None and self.sha256 is None:
+            message = "is missing: it pins the content of the file; write what `sha256sum` says of it"
+            _refuse([(("sha256",), message, None)])
+        if self.file is None and self.sha256 is not None:
+            _refuse([(("sha256",), "pins no file; add 'file: NAME' or remove it", self.sha256)])
+        return self
+
+    @property
+    def options(self) -> dict[str, JsonValue]:
+        """What the kind is told: all further keys."""
+        return dict(self.__pydantic_extra__)
+
+    @cached_property
+    def key(self) -> str:
+        """Equal for signals that say the same of every image, whatever their names and their files' names."""
+        content = [self.kind, self.sha256, self.options]
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 class Category(_Frozen):
     """One thing that is not allowed. `review <= score < block` goes to people; `score >= block` is blocked.
 
-    `safe` are hard negatives of this category alone, beside the policy's shared ones. Without `review` there
-    is no band for people.
+    The score comes from prompts by a rule, or from the `signal` of that name. The rule `probe` may say that the
+    signal is a probe; it changes nothing. `safe` are hard negatives of
+    this category alone, beside the policy's shared ones. Without `review` there is no band for people.
     """
 
-    unsafe: Annotated[Prompts, Field(min_length=1)]
+    signal: Slug | None = None
+    unsafe: Annotated[Prompts, Field(validate_default=True)] = ()
     safe: Prompts = ()
     rule: Rule = Rule.SOFTMAX_SUM
     review: Threshold | None = None
     block: Threshold = 0.5
+    _says_probe: bool = False
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _probe_is_a_signal(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(value, Mapping) or value.get("rule") != PROBE or value.get("signal") is None:
+            return handler(value)
+        category = handler({key: other for key, other in value.items() if key != "rule"})
+        category._says_probe = True
+        return category
+
+    @field_validator("unsafe", mode="before")
+    @classmethod
+    def _needed_without_signal(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.data.get("signal", "") is None:
+            if value == ():
+                raise PydanticKnownError("missing")
+            if value == []:
+                raise PydanticKnownError(
+                    "too_short", {"field_type": "Tuple", "min_length": 1, "actual_length": 0}
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = self.model_fields_set & {"unsafe", "safe", "rule"} if self.signal is not None else set()
+        message = "goes with prompts, and this category takes its score from a signal; remove one of the two"
+        _refuse([((key,), message, None) for key in sorted(given)])
+        return self
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -164,7 +250,7 @@ class Policy(_Frozen):
     templates: Templates = (SLOT,)
     safe: Prompts = ()
     categories: Annotated[dict[Slug, Category], Field(min_length=1, max_length=MAX_CATEGORIES)]
-    signals: tuple[Any, ...] = ()
+    signals: Annotated[tuple[Signal, ...], Field(max_length=MAX_SIGNALS)] = ()
 
     @field_validator("categories", mode="wrap")
     @classmethod
@@ -194,10 +280,43 @@ class Policy(_Frozen):
 
     @field_validator("signals")
     @classmethod
-    def _no_signals_yet(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        if value:
-            raise _error("signals are not supported yet; write 'signals: []' or remove the key")
+    def _named_once(cls, value: tuple[Signal, ...]) -> tuple[Signal, ...]:
+        names = [signal.name for signal in value]
+        _refuse(
+            (
+                (n, "name"),
+                f"'{name}' is the name of item {names.index(name) + 1} already; choose another",
+                name,
+            )
+            for n, name in enumerate(names)
+            if name in names[:n]
+        )
         return value
+
+    @model_validator(mode="after")
+    def _signals_exist(self) -> Self:
+        names = [signal.name for signal in self.signals]
+        listed = f"signals of this policy: {', '.join(names)}" if names else "the policy has no 'signals:'"
+        _refuse(
+            (
+                ("categories", title, "signal"),
+                f"there is no signal '{category.signal}' ({listed}); add it to 'signals:' or correct the name",
+                category.signal,
+            )
+            for title, category in self.categories.items()
+            if category.signal is not None and category.signal not in names
+        )
+        kinds = {signal.name: signal.kind for signal in self.signals}
+        _refuse(
+            (
+                ("categories", title, "rule"),
+                f"is {PROBE}, and the signal '{category.signal}' is of kind {kinds[category.signal]}; remove the rule",
+                PROBE,
+            )
+            for title, category in self.categories.items()
+            if category._says_probe and category.signal is not None and kinds[category.signal] != PROBE
+        )
+        return self
 
     def canonical(self) -> bytes:
         """What the digest is taken of: JSON in UTF-8, keys sorted, no whitespace, defaults filled in.
@@ -207,6 +326,13 @@ class Policy(_Frozen):
         that a later format adds has to stay out of it while it has its default, or released digests change.
         """
         content = self.model_dump(mode="json", exclude={"description"})
+        for category in content["categories"].values():
+            # One of the two is at its default, and came later (signal) or means nothing (prompts).
+            for key in ("signal",) if category["signal"] is None else ("unsafe", "safe", "rule"):
+                del category[key]
+        for signal in content["signals"]:
+            for key in [key for key in ("file", "sha256") if signal[key] is None]:
+                del signal[key]
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
     @cached_property
@@ -238,6 +364,8 @@ def _without_safe(categories: Any) -> list[_Located]:
     for name, category in categories.items():
         fields = dict(category) if isinstance(category, Mapping | Category) else {"rule": None}
         rule = fields.get("rule", Rule.SOFTMAX_SUM)
+        if fields.get("signal") is not None:
+            continue
         if isinstance(rule, str) and rule in list(Rule) and Rule(rule).needs_safe and not fields.get("safe"):
             message = (
                 f"the rule {rule} compares with safe prompts and there are none; "

@@ -1,6 +1,8 @@
 """From scores to a judgement: thresholds, the worst frame, and the prompts that explain it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ from moderator.scoring.rules import Floats, Scores, score
 from moderator.verdicts import CategoryVerdict, Decision, TopPrompt
 
 TOP_PROMPTS = 3
+_NO_SIGNALS: Mapping[str, float] = MappingProxyType({})
 SEVERITY = (Decision.ALLOW, Decision.REVIEW, Decision.BLOCK)
 
 
@@ -55,12 +58,15 @@ def severities(layout: Layout, scores: Scores) -> NDArray[np.int64]:
     return np.where(blocked, 2, np.where(scores.unsafe >= layout.review, 1, 0))
 
 
-def judge(compiled: CompiledPolicy, embeddings: Floats) -> Judgement:
+def judge(
+    compiled: CompiledPolicy, embeddings: Floats, signals: Mapping[str, float] = _NO_SIGNALS
+) -> Judgement:
     """Judge one image by the embeddings of its frames: in each category the worst frame decides.
 
     Args:
         compiled: the policy, ready for scoring.
         embeddings: float32 [frames, dimension], rows of length 1.
+        signals: score of each signal of the policy, in its worst frame.
 
     Raises:
         EmbeddingInvalid: an embedding is not finite, or zero.
@@ -70,6 +76,34 @@ def judge(compiled: CompiledPolicy, embeddings: Floats) -> Judgement:
             "the model returned NaN, infinity or zero for this image; try MODERATOR_DTYPE=float32, "
             "and check the weights"
         )
+    if not compiled.policy.signals:
+        return _judge_prompts(compiled, embeddings)
+    judged = _judge_prompts(compiled, embeddings) if compiled.layout.categories else None
+    return _with_signals(compiled.policy, judged, signals)
+
+
+def _with_signals(policy: Policy, judged: Judgement | None, signals: Mapping[str, float]) -> Judgement:
+    """Join the categories that are scored by prompts and those scored by signals; the severest decides."""
+    categories: dict[str, CategoryVerdict] = {}
+    for name, spec in policy.categories.items():
+        if spec.signal is None:
+            assert judged is not None
+            categories[name] = judged.categories[name]
+            continue
+        value = signals[spec.signal]
+        level = 2 if value >= spec.block else 1 if spec.review is not None and value >= spec.review else 0
+        categories[name] = CategoryVerdict(score=value, decision=SEVERITY[level])
+    name, top = max(categories.items(), key=lambda c: SEVERITY.index(c[1].decision) + c[1].score * 0.5)
+    by_prompts = judged is not None and policy.categories[name].signal is None
+    return Judgement(
+        decision=top.decision,
+        safe_score=judged.safe_score if judged is not None and by_prompts else 1 - top.score,
+        unsafe_score=top.score,
+        categories=categories,
+    )
+
+
+def _judge_prompts(compiled: CompiledPolicy, embeddings: Floats) -> Judgement:
     layout = compiled.layout
     scores = score(layout, embeddings @ compiled.matrix.T, compiled.scale, compiled.bias)
     levels = severities(layout, scores)

@@ -18,7 +18,7 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Index arrays of one policy with C categories, P distinct prompts and T (category, prompt) pairs."""
+    """Index arrays of one policy: C categories with prompts, P distinct prompts, T (category, prompt) pairs."""
 
     prompts: tuple[str, ...]
     """The P distinct prompts, in order of first use."""
@@ -52,7 +52,9 @@ def lay_out(policy: Policy) -> Layout:
     unsafe: list[bool] = []
     sizes: list[tuple[int, int]] = []
     rules: dict[Rule, list[int]] = {}
-    for number, spec in enumerate(policy.categories.values()):
+    # Categories that take their score from a signal have no place here.
+    categories = {name: spec for name, spec in policy.categories.items() if spec.signal is None}
+    for number, spec in enumerate(categories.values()):
         # A safe prompt may stand both in the policy's list and in the category's: it counts once.
         sides = (spec.unsafe, tuple(dict.fromkeys((*policy.safe, *spec.safe))))
         for side, prompts in enumerate(sides):
@@ -68,10 +70,10 @@ def lay_out(policy: Policy) -> Layout:
         rules.setdefault(spec.rule, []).append(number)
     index = np.array(gather, dtype=np.int64)
     index[index < 0] = len(rows)
-    specs = policy.categories.values()
+    specs = categories.values()
     return Layout(
         prompts=tuple(rows),
-        categories=tuple(policy.categories),
+        categories=tuple(categories),
         gather=index,
         halves=np.array(halves, dtype=np.int64),
         starts=np.array(halves[::2], dtype=np.int64),

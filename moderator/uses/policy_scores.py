@@ -13,7 +13,7 @@ from moderator.uses.embedder import Embedder
 def score_by_policy(
     embedder: Embedder, embeddings: Embeddings, reference: str
 ) -> dict[str, NDArray[np.float32]]:
-    """Unsafe score of each category, float32 [n] by name.
+    """Unsafe score of each category that has prompts, float32 [n] by name.
 
     Args:
         embedder: whose encoder, cache and policies are used.
@@ -27,5 +27,7 @@ def score_by_policy(
     name, version = parse_reference(reference)
     policy = catalogue.get(name, version) if version is not None else catalogue.select(name, "").decides
     compiled = Compiler(embedder.encoder, embedder.settings.cache).compile(policy)
+    if not compiled.layout.categories:  # only signals
+        return {}
     scores = score(compiled.layout, embeddings @ compiled.matrix.T, compiled.scale, compiled.bias)
     return {category: scores.unsafe[:, n] for n, category in enumerate(compiled.layout.categories)}

@@ -1,20 +1,16 @@
-"""Linear probes: logistic regression on frozen embeddings (Radford et al., 2021, section 3.2 and appendix A.3)."""
+"""Trains and measures linear probes (Radford et al., 2021, section 3.2 and appendix A.3)."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
-from moderator.encoders.base import Embeddings, Encoder, Identity
-from moderator.errors import ExtraMissing, LabelsInvalid, ModelMismatch, ProbeInvalid
-from moderator.uses.classes import Probabilities, softmax
+from moderator.encoders.base import Embeddings
+from moderator.errors import ExtraMissing, LabelsInvalid
+from moderator.identity import Identity
+from moderator.signals.linear_probe import Probe
 
 try:
     from sklearn.linear_model import LogisticRegression
@@ -32,82 +28,6 @@ VALIDATION = 0.25
 MAX_ITERATIONS = 1000
 
 Labels = NDArray[np.str_]
-
-
-@dataclass(frozen=True, eq=False)
-class Probe:
-    """A linear classifier of one encoder's embeddings."""
-
-    labels: tuple[str, ...]
-    weight: Embeddings
-    """float32 [L, dimension]"""
-    bias: NDArray[np.float32]
-    """float32 [L]"""
-    identity: Identity
-    c: float
-    """Inverse strength of the L2 penalty."""
-    figures: dict[str, Any] = field(default_factory=dict)
-    """What was measured when it was trained."""
-
-    def probabilities(self, embeddings: Embeddings) -> Probabilities:
-        """Probability of each label: float32 [n, dimension] -> float32 [n, L], rows that sum to 1."""
-        return softmax(embeddings @ self.weight.T + self.bias)
-
-    def check(self, encoder: Encoder, what: object) -> None:
-        """Refuse another model's embeddings.
-
-        Raises:
-            ModelMismatch: with both models' names.
-        """
-        if self.identity != encoder.identity:
-            ours, theirs = encoder.identity, self.identity
-            raise ModelMismatch(
-                f"{what} was trained on embeddings of {theirs.id} (revision {theirs.revision[:12]}), and the model is "
-                f"now {ours.id} (revision {ours.revision[:12]}): set MODERATOR_ENCODER to the former, or train anew"
-            )
-
-    def save(self, path: Path) -> None:
-        """Write it in one step, as safetensors with the rest as JSON in the metadata."""
-        facts = {
-            "labels": self.labels,
-            "identity": asdict(self.identity),
-            "c": self.c,
-            "figures": self.figures,
-            "format": 1,
-        }
-        new = path.with_name(f".{path.name}.{uuid4().hex}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # safetensors writes an array's memory as it lies, and scikit-learn's lies in columns.
-            tensors = {"weight": np.ascontiguousarray(self.weight), "bias": np.ascontiguousarray(self.bias)}
-            new.write_bytes(save(tensors, metadata={"moderator": json.dumps(facts)}))
-            new.replace(path)
-        finally:
-            new.unlink(missing_ok=True)
-
-    @classmethod
-    def load(cls, path: Path) -> "Probe":
-        """Read a probe.
-
-        Raises:
-            ProbeInvalid: it is none, or broken.
-        """
-        try:
-            with safe_open(path, framework="numpy") as file:
-                facts = json.loads((file.metadata() or {})["moderator"])
-                weight, bias = file.get_tensor("weight"), file.get_tensor("bias")
-            labels = tuple(facts["labels"])
-            identity = Identity(**facts["identity"])
-            fits = (
-                facts["format"] == 1 and weight.shape[:1] == bias.shape == (len(labels),) and weight.ndim == 2
-            )
-            if not fits or not all(np.isfinite(t).all() and t.dtype == np.float32 for t in (weight, bias)):
-                raise ValueError("its parts do not fit together")
-            return cls(labels, weight, bias, identity, float(facts["c"]), facts["figures"])
-        except FileNotFoundError as error:
-            raise ProbeInvalid(f"there is no file {path}; `moderator probe train` makes one") from error
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise ProbeInvalid(f"{path} is no probe, or is broken: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ def compare_runtimes(settings: Settings, photographs: Sequence[Path], rounds: in
     pixels = np.stack([_read(reference, path, settings) for path in photographs])
     speeds = _time(encoders, pixels, rounds)
     loaded = [load_policy(path) for path in sorted(settings.policies.glob("*/*.yaml"))]
-    compiled = [_compile(reference, policy) for policy in loaded]
+    # Signals do not come from this model, and are not read here.
+    compiled = [_compile(reference, policy) for policy in loaded if not policy.signals]
     expected = _embed(reference, pixels)
     decided = _decide(compiled, expected)
     counts = {str(name): decided.count(name) for name in sorted(set(decided))}

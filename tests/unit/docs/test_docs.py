@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def test_the_generated_parts_are_current() -> None:
@@ -30,6 +30,12 @@ def test_the_policy_in_the_readme_is_sound() -> None:
     policy = parse_policy(blocks("yaml")[0])
     assert policy.reference == "pets@1"
     assert [f for f in lint(policy) if f.severity is not Severity.HINT] == []
+
+
+def test_the_policies_on_the_page_of_signals_are_sound() -> None:
+    policies = [parse_policy(text) for text in blocks("yaml", (ROOT / "docs" / "signals.md").read_text())]
+    assert [policy.reference for policy in policies] == ["house-rules@1", "duplicates@1"]
+    assert [f for policy in policies for f in lint(policy) if f.severity is not Severity.HINT] == []
 
 
 def test_the_event_in_the_readme_is_an_event() -> None:

@@ -66,8 +66,8 @@ signals: [hash]
         "a threshold is a number above 0 and at most 1; write 0.8",
         "market/1.yaml:10: categories.drugs.unsafe: has to be a list; "
         "write for example 'unsafe: [a gun, a rifle]'",
-        "market/1.yaml:11: categories.drugs.rule: the rule 'probe' is not supported yet; "
-        "choose one of softmax-mean, softmax-sum, softmax-max, sigmoid, margin",
+        "market/1.yaml:11: categories.drugs.rule: 'probe' takes its score from a signal, not from prompts; "
+        "list one of kind 'probe' in 'signals:' and write 'signal: NAME' here",
         "market/1.yaml:12: categories.drugs.review: '0,4' is not a number as needed: "
         "a threshold is a number above 0 and at most 1; write 0.4",
         "market/1.yaml:13: categories.drugs.block: yes is not a number as needed: "
@@ -75,7 +75,8 @@ signals: [hash]
         "market/1.yaml:15: categories.signs.unsafe, item 1: YAML reads this as a key with a value because of "
         "the colon; put the whole text in quotes",
         "market/1.yaml:17: categories.empty: is empty; write a value, or remove the key",
-        "market/1.yaml:18: signals: signals are not supported yet; write 'signals: []' or remove the key",
+        "market/1.yaml:18: signals, item 1: has to have keys below it; write for example 'kind: hash-list' "
+        "below it, indented",
     ]
 
 
@@ -87,7 +88,7 @@ signals: [hash]
         ("block: 0.8", "block: [1]", "a list is not a number"),
         ("block: 0.8", "block:", ":12: categories.weapons.block: is empty"),
         ("block: 0.8", "block: 0.4", ":11: categories.weapons.review: 0.45 is not below block 0.4"),
-        ("block: 0.8", "colour: red", "unknown key; allowed here: unsafe, safe, rule, review, block"),
+        ("block: 0.8", "colour: red", "unknown key; allowed here: signal, unsafe, safe, rule, review, block"),
         ("unsafe: [a gun, a rifle]", "unsafe: []", ":9: categories.weapons.unsafe: is an empty list"),
         (
             "unsafe: [a gun, a rifle]",

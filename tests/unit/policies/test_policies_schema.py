@@ -229,7 +229,7 @@ def test_all_problems_are_told_at_once() -> None:
         ("categories", "a", "colour"),
         ("categories", "b"),
         ("categories", "c", "review"),
-        ("signals",),
+        ("signals", 0),
     }
 
 
@@ -245,9 +245,62 @@ def test_bounds() -> None:
     assert ("categories",) in problems(content(categories={}))
 
 
-def test_signals_are_not_supported_yet() -> None:
-    Policy.model_validate(content(signals=[]))
-    assert "not supported yet" in problems(content(signals=["x"]))[("signals",)]
+SIGNAL = {"name": "known", "kind": "hash-list", "file": "lists/bad.pdq", "sha256": "0" * 64}
+
+
+def with_signal(signal: dict[str, object], **category: object) -> dict[str, object]:
+    return content(signals=[signal], categories={"known": {"signal": "known", **category}})
+
+
+def test_a_category_of_a_signal() -> None:
+    policy = Policy.model_validate(with_signal({**SIGNAL, "distance": 20}, block=0.9))
+    assert policy.signals[0].options == {"distance": 20}
+    assert json.loads(policy.canonical())["categories"]["known"] == {
+        "signal": "known",
+        "review": None,
+        "block": 0.9,
+    }
+
+
+def test_the_digest_covers_a_signals_options_and_the_content_of_its_file() -> None:
+    texts = [SIGNAL, {**SIGNAL, "distance": 20}, {**SIGNAL, "sha256": "1" * 64}, {**SIGNAL, "kind": "text"}]
+    assert len({Policy.model_validate(with_signal(text)).digest for text in texts}) == len(texts)
+
+
+def test_without_signals_the_canonical_form_knows_no_key_of_them() -> None:
+    canonical = json.loads(Policy.model_validate(content()).canonical())
+    assert canonical["signals"] == []
+    assert all("signal" not in category for category in canonical["categories"].values())
+
+
+def test_signals_of_one_meaning_have_one_key() -> None:
+    one, other = (
+        Policy.model_validate(with_signal({**SIGNAL, "distance": 20, **change})).signals[0].key
+        for change in ({}, {"file": "other.pdq"})
+    )
+    assert one == other != Policy.model_validate(with_signal(SIGNAL)).signals[0].key
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        (with_signal({**SIGNAL, "name": "other"}), ("categories", "known", "signal"), "no signal 'known'"),
+        (
+            content(categories={"known": {"signal": "known"}}),
+            ("categories", "known", "signal"),
+            "no 'signals:'",
+        ),
+        (with_signal(SIGNAL, unsafe=["a gun"]), ("categories", "known", "unsafe"), "remove one of the two"),
+        (with_signal(SIGNAL, rule="sigmoid"), ("categories", "known", "rule"), "remove one of the two"),
+        (with_signal({**SIGNAL, "sha256": None}), ("signals", 0, "sha256"), "pins the content"),
+        (with_signal({**SIGNAL, "file": None}), ("signals", 0, "sha256"), "pins no file"),
+        (with_signal({**SIGNAL, "file": "../bad.pdq"}), ("signals", 0, "file"), "below the folder"),
+        (with_signal({**SIGNAL, "file": "/bad.pdq"}), ("signals", 0, "file"), "below the folder"),
+        (content(signals=[SIGNAL, SIGNAL]), ("signals", 1, "name"), "choose another"),
+    ],
+)
+def test_what_is_wrong_with_signals(text: dict[str, object], place: tuple[object, ...], words: str) -> None:
+    assert words in problems(text)[place]
 
 
 def test_pointers() -> None:
@@ -291,3 +344,25 @@ def test_canary_is_the_same_everywhere() -> None:
         False,
         True,
     ]
+
+
+PROBE = {
+    "name": "smoke",
+    "kind": "probe",
+    "file": "smoke.safetensors",
+    "sha256": "0" * 64,
+    "unsafe": ["smoking"],
+}
+
+
+def test_the_rule_probe_names_a_signal_of_that_kind_and_changes_nothing() -> None:
+    plain = {"signal": "smoke", "block": 0.8}
+    one, other = (
+        Policy.model_validate(content(signals=[PROBE], categories={"smoking": category}))
+        for category in (plain, {**plain, "rule": "probe"})
+    )
+    assert one.digest == other.digest
+    wrong = content(signals=[SIGNAL], categories={"known": {"signal": "known", "rule": "probe"}})
+    assert "is of kind hash-list" in problems(wrong)["categories", "known", "rule"]
+    missing = content(categories={"smoking": {"rule": "probe", "unsafe": ["a smoker"]}})
+    assert ("categories", "smoking", "rule") in problems(missing)

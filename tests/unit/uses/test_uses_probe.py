@@ -8,8 +8,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from moderator.errors import LabelsInvalid, ModelMismatch, ProbeInvalid
+from moderator.signals.linear_probe import Probe
 from moderator.uses.labelled import Labelled, read_class_texts, read_labelled
-from moderator.uses.probe import Probe, choose_c, cross_validate, evaluate, train
+from moderator.uses.probe import choose_c, cross_validate, evaluate, train
 
 IDENTITY = ColourEncoder().identity
 
@@ -74,9 +75,9 @@ def test_a_probe_survives_its_file(tmp_path: Path) -> None:
     assert (loaded.labels, loaded.identity, loaded.c) == (probe.labels, IDENTITY, probe.c)
     assert np.array_equal(loaded.probabilities(rows), probe.probabilities(rows))
     assert [p.name for p in path.parent.iterdir()] == ["p.safetensors"]
-    loaded.check(ColourEncoder(), path)
+    loaded.check(ColourEncoder().identity, path)
     with pytest.raises(ModelMismatch, match="train anew"):
-        loaded.check(ColourEncoder("2"), path)
+        loaded.check(ColourEncoder("2").identity, path)
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ProbeInvalid, match="is no probe, or is broken"):
         Probe.load(path)

@@ -1,5 +1,6 @@
 import base64
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Literal
@@ -255,13 +256,13 @@ def test_so_many_images_are_decoded_at_once(
 ) -> None:
     prepare, lock, inside, most = moderator.prepare, Lock(), 0, 0
 
-    def counting(data: bytes) -> Prepared:
+    def counting(data: bytes, event: Event) -> Prepared:
         nonlocal inside, most
         with lock:
             inside += 1
             most = max(most, inside)
         try:
-            return prepare(data)
+            return prepare(data, event)
         finally:
             with lock:
                 inside -= 1
@@ -275,3 +276,34 @@ def test_so_many_images_are_decoded_at_once(
         thread.join()
     assert len(ledger.published) == 8
     assert most <= 2
+
+
+def test_signals_are_a_stage_of_their_own_and_their_failure_is_no_allow(
+    pipeline: Pipeline, moderator: Moderator, ledger: MemoryLedger, metrics: Metrics
+) -> None:
+    pytest.importorskip("pdqhash", reason="pip install 'moderator[hash]'")
+    policies = moderator.settings.policies
+    (policies / "bad.pdq").write_text("0f" * 32 + "\n")
+    digest = sha256((policies / "bad.pdq").read_bytes()).hexdigest()
+    (policies / "listed").mkdir()
+    (policies / "listed" / "1.yaml").write_text(
+        f"name: listed\nversion: 1\nsignals:\n- {{name: bad, kind: hash-list, file: bad.pdq, sha256: {digest}}}\n"
+        "categories:\n  known: {signal: bad}\n"
+    )
+    moderator.catalogue.refresh()
+    pipeline.process(event(policy="listed@1"))
+    ((verdict, dead),) = ledger.published
+    assert (verdict.decision, dead, verdict.signals["bad"]["score"]) == (Decision.ALLOW, None, 0)
+    assert {"decode", "signals", "score"} <= set(verdict.timings_ms)
+    assert min(verdict.timings_ms.values()) >= 0
+    assert value(metrics, "moderation_stage_duration_seconds_count", stage="signals") == 1
+
+    (policies / "bad.pdq").unlink()
+    moderator.signals = type(moderator.signals)(
+        (policies,), moderator.encoder.identity, 3
+    )  # as after a restart
+    pipeline.process(event(policy="listed@1"))
+    verdict, dead = ledger.published[1]
+    assert (verdict.decision, verdict.is_safe, verdict.error.type) == (Decision.ERROR, False, "SignalFailed")
+    assert (dead.type, ledger.retries) == ("SignalFailed", [])
+    assert failures(metrics, "signals", "SignalFailed") == 1

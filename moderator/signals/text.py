@@ -1,0 +1,153 @@
+"""`text`: is one of these words written in the picture? Read by RapidOCR (PP-OCRv6); its package holds the models."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from pydantic import Field
+
+from moderator.errors import SignalFailed
+from moderator.signals.base import Context, Example, Frame, Options, Reading
+from moderator.signals.words import WordList, parse_words
+
+#: Sides in pixels. Larger images are reduced; smaller ones get a margin, as the detector needs some room.
+MAX_SIDE, MIN_SIDE = 2000, 64
+#: Longer side that the detector of lines looks at.
+DETECT_SIDE = 960
+#: Lines that are read between two looks at the clock.
+BATCH = 6
+#: Matched words that the verdict tells.
+SHOWN = 5
+
+
+class TextOptions(Options):
+    """Options of text: words, seconds. A file holds further words, one a line."""
+
+    words: Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=1000)] = ()
+    """Words and phrases to look for."""
+    seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
+    """Longest time for one frame. Beyond it the signal fails: what was not read may hold anything."""
+
+
+class Text:
+    """Score: confidence of the best line in which a word stands, else 0. Facts: words, count of lines, reader."""
+
+    options_type: ClassVar[type[Options]] = TextOptions
+    needs_file: ClassVar[bool | None] = None
+    uses_pixels: ClassVar[bool] = True
+    enough_pixels: ClassVar[int | None] = MAX_SIDE
+
+    def __init__(self, options: TextOptions, context: Context) -> None:
+        listed = [*options.words, *(parse_words(context.content) if context.content is not None else ())]
+        self._words = WordList(listed)
+        self._seconds = options.seconds
+        try:
+            self._reader, self._nothing_found = _load_reader()
+            self._name = f"rapidocr {version('rapidocr')}"
+        except ImportError as error:
+            raise SignalFailed("text needs rapidocr; run: pip install 'moderator[text]'") from error
+
+    def read(self, frame: Frame) -> Reading:
+        """Read the lines of a frame and look for the words.
+
+        Raises:
+            SignalFailed: it took too long.
+        """
+        assert frame.image is not None
+        lines = list(self._lines(np.asarray(_bounded(frame.image))[:, :, ::-1]))
+        # A phrase may go on in the next line.
+        pairs = [(f"{a} {b}", min(p, q)) for (a, p), (b, q) in pairwise(lines)]
+        found: dict[str, float] = {}
+        for text, confidence in (*lines, *pairs):
+            for word in self._words.find(text):
+                found[word] = max(found.get(word, 0.0), confidence)
+        best = sorted(found, key=lambda word: -found[word])[:SHOWN]
+        facts = {"words": [word[:64] for word in best], "lines": len(lines), "reader": self._name}
+        return Reading(max(found.values(), default=0.0), facts)
+
+    def _lines(self, pixels: NDArray[np.uint8]) -> Iterator[tuple[str, float]]:
+        """Text and confidence of each line, from top to bottom. Pixels: uint8 [h, w, 3], BGR."""
+        end = time.monotonic() + self._seconds
+        try:
+            crops, _ = self._reader.detect_and_crop(pixels, {})
+        except self._nothing_found:
+            return
+        for at in range(0, len(crops), BATCH):
+            if time.monotonic() > end:
+                raise SignalFailed(
+                    f"reading text took more than {self._seconds:g} s ({at} of {len(crops)} lines were read); "
+                    "raise 'seconds' of the signal, or have people look at such images"
+                )
+            upright, _ = self._reader.cls_and_rotate(crops[at : at + BATCH])
+            lines = self._reader.recognize_txt(upright)
+            yield from (
+                (text, float(score)) for text, score in zip(lines.txts, lines.scores, strict=True) if text
+            )
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        """A picture with text in it, looked at for words that it holds and words that it does not."""
+        drawn = Frame(_drawn("FREE Money\nnow at once"))
+        return [
+            Example({"words": ["free money"]}, drawn, 0.7, 1),
+            Example({}, drawn, 0.7, 1, b"# a list\nmoney NOW\n"),
+            Example({"words": ["mone", "ree", "cash"]}, drawn, 0, 0),
+            Example({"words": ["money"]}, Frame(Image.new("RGB", (300, 200), "white")), 0, 0),
+        ]
+
+
+@cache
+def _load_reader() -> tuple[Any, type[Exception]]:
+    """The reader, one for all lists of words, and what it raises where there is no text."""
+    import rapidocr
+    from rapidocr.main import RapidOCRError
+
+    models = Path(rapidocr.__file__).parent / "models"
+    settings = {
+        "Global.log_level": "critical",
+        # Images are read side by side already.
+        "EngineConfig.onnxruntime.intra_op_num_threads": 1,
+        "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+        # By default, a long thin image would be blown up until its shorter side is 736.
+        "Det.limit_type": "max",
+        "Det.limit_side_len": DETECT_SIDE,
+        # With a path, a file that is missing is an error. Without one it would be downloaded.
+        "Det.model_path": str(models / "PP-OCRv6_det_small.onnx"),
+        "Cls.model_path": str(models / "ch_ppocr_mobile_v2.0_cls_mobile.onnx"),
+        "Rec.model_path": str(models / "PP-OCRv6_rec_small.onnx"),
+    }
+    reader = rapidocr.RapidOCR(params=settings)
+    # It loads its models when they are first used, and no image should wait, or fail, for that.
+    nothing = np.zeros((MIN_SIDE, MIN_SIDE, 3), dtype=np.uint8)
+    with suppress(RapidOCRError):
+        reader.detect_and_crop(nothing, {})
+    reader.cls_and_rotate([nothing])
+    reader.recognize_txt([nothing])
+    return reader, RapidOCRError
+
+
+def _bounded(image: Image.Image) -> Image.Image:
+    """The image with sides of `MIN_SIDE` to `MAX_SIDE` pixels."""
+    if max(image.size) > MAX_SIDE:
+        image = image.copy()
+        image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BOX)
+    if min(image.size) >= MIN_SIDE:
+        return image
+    canvas = Image.new("RGB", (max(image.width, MIN_SIDE), max(image.height, MIN_SIDE)), "white")
+    canvas.paste(image, ((canvas.width - image.width) // 2, (canvas.height - image.height) // 2))
+    return canvas
+
+
+def _drawn(text: str) -> Image.Image:
+    """Black text on white."""
+    image = Image.new("RGB", (480, 160), "white")
+    ImageDraw.Draw(image).multiline_text((20, 20), text, "black", ImageFont.load_default(40))
+    return image
