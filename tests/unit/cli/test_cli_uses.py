@@ -21,7 +21,7 @@ COLOURS = ("blue", "green", "red")
 def _setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MODERATOR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("moderator.uses.embedder.load_encoder", lambda *arguments: ColourEncoder())
+    monkeypatch.setattr("moderator.uses.embedder.encoder_of", lambda *arguments: ColourEncoder())
     load_settings.cache_clear()
     Path("photos").mkdir()
     for name in COLOURS:
