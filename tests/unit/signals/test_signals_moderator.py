@@ -16,6 +16,8 @@ from moderator.policies.loader import load_policy
 from moderator.signals.base import Frame, Reading
 from moderator.signals.hash_list import HashList
 from moderator.signals.linear_probe import Probe
+from moderator.uses.embedder import Embedder
+from moderator.uses.policy_scores import score_by_policy
 
 pytest.importorskip("pdqhash", reason="pip install 'moderator[hash]'")
 
@@ -213,3 +215,10 @@ def test_a_list_that_was_edited_is_told_with_line_and_digest(policies: Path) -> 
         load_policy(policies / "known" / "1.yaml")
     assert f"its digest is {sha256(bytes([35, 10])).hexdigest()}" in str(caught.value)
     assert "1.yaml:5: signals.sha256, item 1" in str(caught.value)
+
+
+def test_a_policy_of_signals_alone_has_no_scores_of_prompts(moderator: Moderator) -> None:
+    embedder = Embedder(moderator.settings, encoder=moderator.encoder)
+    rows = moderator.encoder.embed_texts(["red"])
+    assert score_by_policy(embedder, rows, "only@1") == {}
+    assert set(score_by_policy(embedder, rows, "known@1")) == {"red"}
