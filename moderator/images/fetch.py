@@ -9,6 +9,7 @@ from pathlib import Path
 from moderator.errors import FetchFailed, FetchRefused, ImageNotFound, ImageTooLarge, NotAnImage
 from moderator.events import ImageReference
 from moderator.images.http import GuardedClient
+from moderator.images.urls import AllowedHosts
 from moderator.settings import Settings
 
 _BLOCK = 1 << 20
@@ -20,7 +21,11 @@ class Fetcher:
     def __init__(self, settings: Settings) -> None:
         self._roots = tuple(Path(os.path.realpath(root)) for root in settings.fetch_roots)
         self._max_bytes = settings.max_bytes
-        self._client = GuardedClient(settings.fetch_networks, settings.fetch_timeout)
+        self._client = GuardedClient(
+            settings.fetch_networks,
+            settings.fetch_timeout,
+            hosts=AllowedHosts.from_setting(settings.fetch_hosts, "MODERATOR_FETCH_HOSTS"),
+        )
 
     def close(self) -> None:
         """Close all connections."""

@@ -177,7 +177,7 @@ def test_inline_is_strict_and_bounded(fetcher: Fetcher) -> None:
 
 
 def test_a_url_goes_through_the_guarded_client(fetcher: Fetcher) -> None:
-    assert "MODERATOR_FETCH_NETWORKS" in refused(fetcher, url="http://127.0.0.1:1/")
+    assert "MODERATOR_FETCH_NETWORKS" in refused(fetcher, url="http://127.0.0.1:8080/")
 
 
 def test_a_key_is_refused_with_the_remedy(fetcher: Fetcher) -> None:
