@@ -71,7 +71,10 @@ class Fetcher:
                 "path is not absolute; give the whole path under a folder of MODERATOR_FETCH_ROOTS"
             )
         # Resolved before anything is opened: whether a file outside the roots exists stays unsaid.
-        real = Path(os.path.realpath(text))
+        try:
+            real = Path(os.path.realpath(text))
+        except OSError as error:  # a link that went while it was read
+            raise FetchFailed(f"path changed while it was looked up: {error.strerror}") from error
         root = next((root for root in self._roots if real.is_relative_to(root)), None)
         if root is None:
             raise FetchRefused("path is in no folder of MODERATOR_FETCH_ROOTS; add its folder there")
