@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: demo test test-openclip lint unit integration chaos bench docs clean
+.PHONY: demo test test-openclip lint unit integration chaos fuzz bench docs clean
 
 demo: .venv/installed       ## the whole service on photographs that come with it
 	$(BIN)/moderator demo
@@ -20,14 +20,17 @@ lint: .venv/installed       ## style, types, and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: .venv/installed       ## quick, pure tests
-	$(BIN)/pytest tests/unit
+unit: .venv/installed         ## quick, pure tests; a quick run of the fuzzer
+	$(BIN)/pytest tests/unit tests/fuzz
 
 integration: .venv/installed ## real server, real worker, real model; faults, the short version
 	$(BIN)/pytest tests/integration tests/chaos
 
 chaos: .venv/installed      ## faults under load, the whole version
 	$(BIN)/python -m tests.chaos.redelivery
+
+fuzz: .venv/installed       ## 200,000 mutated images: each a verdict or a typed error, half an hour on 2 cores
+	$(BIN)/python -m tests.fuzz.images --images 200000
 
 bench: .venv/installed      ## throughput and latency
 	$(BIN)/python benchmarks/throughput.py
