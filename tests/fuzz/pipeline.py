@@ -5,7 +5,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from moderator.encoders.base import Embeddings, Encoder
+from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import load_encoder
 from moderator.events import Event, ImageReference
 from moderator.images.decode import DecodeLimits, decode
@@ -13,8 +13,9 @@ from moderator.moderator import Moderator, Prepared
 from moderator.settings import Settings
 from moderator.stopwatch import Stopwatch
 
-#: Embeddings that are kept: most mutations leave the pixels as they were, and equal pixels are embedded once.
-_KEPT = 20_000
+#: Embeddings that are kept, the last ones used: many mutations leave the pixels as they were. Few, because each is a
+#: small block between the model's large ones, and many of them would keep the memory around them from being used again.
+_KEPT = 200
 
 
 class Pipeline:
@@ -24,7 +25,7 @@ class Pipeline:
         self._moderator = Moderator(settings, encoder=encoder)
         self._encoder = encoder
         self._limits = DecodeLimits.from_settings(settings)
-        self._embeddings: dict[bytes, Embeddings] = {}
+        self._kept: dict[bytes, Embeddings] = {}
 
     def __call__(self, data: bytes) -> str:
         """Judge a file and return the decision.
@@ -36,17 +37,21 @@ class Pipeline:
         image = decode(self._moderator.fetcher.fetch(reference), self._limits, self._encoder.image_size)
         assert all(frame.mode == "RGB" for frame in image.frames)
         pixels = np.stack([self._encoder.preprocess(frame) for frame in image.frames])
-        key = sha256(pixels).digest()
-        if key not in self._embeddings:
-            if len(self._embeddings) >= _KEPT:
-                self._embeddings.clear()
-            self._embeddings[key] = self._moderator.embed(pixels)
+        embeddings = self._embed(pixels)
         event = Event(id="fuzz", image=reference)
-        verdict = self._moderator.judge(
-            event, Prepared(image.facts, pixels), self._embeddings[key], Stopwatch()
-        )
+        verdict = self._moderator.judge(event, Prepared(image.facts, pixels), embeddings, Stopwatch())
         assert verdict.model_dump_json()
         return str(verdict.decision)
+
+    def _embed(self, pixels: Pixels) -> Embeddings:
+        key = sha256(pixels).digest()
+        embeddings = self._kept.pop(key, None)
+        if embeddings is None:
+            embeddings = self._moderator.embed(pixels)
+        self._kept[key] = embeddings
+        if len(self._kept) > _KEPT:
+            del self._kept[next(iter(self._kept))]
+        return embeddings
 
 
 def load_pipeline(encoder: str, max_pixels: int, decode_timeout: float) -> Pipeline:
