@@ -1,6 +1,7 @@
 """Mutations of image files. All chance comes from the generator that is handed in, so a file can be made again."""
 
 import random
+import re
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,19 @@ _EDGES = (
 #: Where headers and directories stand.
 _HEADER = 96
 _LONGEST = 40_000
+#: Width and height, or the other way round, stand so many bytes behind these marks: start of a frame and PNG header,
+#: AVIF's `ispe`, a VP8 key frame, GIF's screen, the header of a BMP, tags 256 and 257 of a TIFF (as SHORT, as LONG).
+_SIZES = (
+    (b"\xff\xc0", 3, ">HH"),
+    (b"\xff\xc2", 3, ">HH"),
+    (b"IHDR", 0, ">II"),
+    (b"ispe", 4, ">II"),
+    (b"\x9d\x01\x2a", 0, "<HH"),
+    (b"GIF8", 2, "<HH"),
+    (b"\x28\0\0\0", 0, "<ii"),
+    (b"\0\1\3\0\1\0\0\0", 0, "<H10xH"),
+    (b"\0\1\4\0\1\0\0\0", 0, "<I8xI"),
+)
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -85,6 +99,15 @@ def _set_field(data: bytearray, dice: random.Random) -> None:
         dice.choice(_EDGES) if dice.random() < 0.6 else old + dice.choice((-1, 1, -2, 2, 16, old, len(data)))
     )
     struct.pack_into(code, data, at, new % limit)
+
+
+def _resize(data: bytearray, dice: random.Random) -> None:
+    """Announce another size in pixels, where the format has it: what decoders make room for."""
+    for mark, skip, code in _SIZES:
+        for match in re.finditer(re.escape(mark), data):
+            at = match.end() + skip
+            if at + struct.calcsize(code) <= len(data) and dice.random() < 0.8:
+                struct.pack_into(code, data, at, *dice.choices((0, 1, 17, 300, 1000, 2000, 5000, 32767), k=2))
 
 
 def _cut(data: bytearray, dice: random.Random) -> None:
@@ -171,7 +194,7 @@ def _change_compressed(data: bytearray, dice: random.Random) -> None:
 
 _MUTATIONS: Sequence[Mutation] = (
     *(_flip_bits, _flip_bits, _change_bytes, _change_header, _set_field, _set_field, _set_field),
-    *(_cut, _cut_little, _remove, _repeat, _move, _insert, _overwrite),
+    *(_resize, _cut, _cut_little, _remove, _repeat, _move, _insert, _overwrite),
     *(_operate_on_chunks, _operate_on_chunks, _operate_on_chunks, _change_compressed),
 )
 
