@@ -116,6 +116,11 @@ class Settings(BaseSettings):
         (),
         description="Private networks that URLs may reach, comma-separated CIDR. None: public addresses only.",
     )
+    fetch_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="The only hosts that image URLs may name, comma-separated; `*.example.org` for those below it. "
+        "None: all.",
+    )
     fetch_timeout: float = Field(10.0, gt=0, description="Seconds for a whole download, redirects included.")
     max_bytes: int = Field(25_000_000, gt=0, description="Largest encoded image.")
     max_pixels: int = Field(80_000_000, gt=0, description="Most pixels (width x height x frames looked at).")
@@ -129,11 +134,14 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr | None = Field(
         None, description="Standard Webhooks secret (`whsec_...`); verdicts go to webhooks only if it is set."
     )
+    webhook_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="The only hosts that webhooks may name, as in `MODERATOR_FETCH_HOSTS`. None: all."
+    )
     webhook_attempts: int = Field(
         8, ge=1, description="Tries before a webhook delivery becomes a dead letter."
     )
 
-    @field_validator("fetch_roots", "fetch_networks", mode="before")
+    @field_validator("fetch_roots", "fetch_networks", "fetch_hosts", "webhook_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -10,6 +10,7 @@ from standardwebhooks import Webhook
 
 from moderator.errors import FetchRefused, ModeratorError, SettingsError, WebhookFailed
 from moderator.images.http import GuardedClient
+from moderator.images.urls import AllowedHosts
 from moderator.metrics import Metrics
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.webhooks import Delivery, WebhookOutbox
@@ -33,7 +34,7 @@ class WebhookSender:
         metrics: counts failures.
 
     Raises:
-        SettingsError: the secret is no Standard Webhooks secret.
+        SettingsError: the secret is no Standard Webhooks secret, or an allowed host is no host name.
     """
 
     def __init__(
@@ -43,7 +44,11 @@ class WebhookSender:
         self._outbox = outbox
         self._dead_letters = dead_letters
         self._metrics = metrics
-        self._client = GuardedClient(settings.fetch_networks, settings.fetch_timeout)
+        self._client = GuardedClient(
+            settings.fetch_networks,
+            settings.fetch_timeout,
+            hosts=AllowedHosts.from_setting(settings.webhook_hosts, "MODERATOR_WEBHOOK_HOSTS"),
+        )
         self._signer: Webhook | None = None
         if settings.webhook_secret is not None:
             self._signer = Webhook(_key(settings.webhook_secret.get_secret_value()))

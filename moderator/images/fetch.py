@@ -9,6 +9,7 @@ from pathlib import Path
 from moderator.errors import FetchFailed, FetchRefused, ImageNotFound, ImageTooLarge, NotAnImage
 from moderator.events import ImageReference
 from moderator.images.http import GuardedClient
+from moderator.images.urls import AllowedHosts
 from moderator.settings import Settings
 
 _BLOCK = 1 << 20
@@ -20,7 +21,11 @@ class Fetcher:
     def __init__(self, settings: Settings) -> None:
         self._roots = tuple(Path(os.path.realpath(root)) for root in settings.fetch_roots)
         self._max_bytes = settings.max_bytes
-        self._client = GuardedClient(settings.fetch_networks, settings.fetch_timeout)
+        self._client = GuardedClient(
+            settings.fetch_networks,
+            settings.fetch_timeout,
+            hosts=AllowedHosts.from_setting(settings.fetch_hosts, "MODERATOR_FETCH_HOSTS"),
+        )
 
     def close(self) -> None:
         """Close all connections."""
@@ -66,7 +71,10 @@ class Fetcher:
                 "path is not absolute; give the whole path under a folder of MODERATOR_FETCH_ROOTS"
             )
         # Resolved before anything is opened: whether a file outside the roots exists stays unsaid.
-        real = Path(os.path.realpath(text))
+        try:
+            real = Path(os.path.realpath(text))
+        except OSError as error:  # a link that went while it was read
+            raise FetchFailed(f"path changed while it was looked up: {error.strerror}") from error
         root = next((root for root in self._roots if real.is_relative_to(root)), None)
         if root is None:
             raise FetchRefused("path is in no folder of MODERATOR_FETCH_ROOTS; add its folder there")

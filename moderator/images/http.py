@@ -1,109 +1,45 @@
 """An HTTP client for URLs that strangers wrote: images to fetch, webhooks to call.
 
-What is bounded: where it connects (`network.GuardedBackend`), the schemes, the redirects, the bytes, and the
-time of the whole exchange. Proxies of the environment are not used: a proxy would resolve names by itself,
-past the check of addresses. Messages show scheme and host only, because paths and queries carry secrets
-(pre-signed URLs).
+What is bounded: where it connects (`network.GuardedBackend`), the hosts, schemes and ports (`urls`), the
+redirects, the bytes, and the time of the whole exchange. Proxies of the environment are not used: a proxy
+would resolve names by itself, past the check of addresses. Messages show scheme and host only, because paths
+and queries carry secrets (pre-signed URLs).
 """
 
 import io
-import re
+import logging
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from ipaddress import IPv6Address
 from typing import Self
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import urljoin
 
 import httpcore2
 
 from moderator.errors import FetchFailed, FetchRefused, ImageNotFound, ImageTooLarge
 from moderator.images.addresses import Network
-from moderator.images.network import GuardedBackend, Resolver, resolve, time_left, time_limit
+from moderator.images.network import GuardedBackend, Resolver, exchange_limits, resolve, time_left
+from moderator.images.urls import AllowedHosts, Target, parse_url
 
 MAX_REDIRECTS = 3
 #: How much of an answer to a POST is read so that its connection can be used again.
 MAX_ANSWER = 65_536
+#: What a call may receive besides bodies: heads, interim answers, the framing of a chunked body.
+MAX_OVERHEAD = 1 << 20
 
-_PORTS = {"http": 80, "https": 443}
-_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})")
-_CONTROLS = re.compile(r"[\x00-\x20\x7f\\]")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 #: 4xx answers that mean "later": request timeout, too early, too many requests.
 _TRANSIENT = frozenset({408, 425, 429})
 
-
-@dataclass(frozen=True)
-class Target:
-    """A URL that was taken apart and found acceptable. `target` is path and query, in ASCII."""
-
-    scheme: str
-    host: str
-    port: int
-    target: str
-
-    @property
-    def origin(self) -> str:
-        """What messages may show: scheme and host."""
-        return f"{self.scheme}://{self._bracketed}"
-
-    @property
-    def authority(self) -> str:
-        """The Host header."""
-        return self._bracketed if self.port == _PORTS[self.scheme] else f"{self._bracketed}:{self.port}"
-
-    @property
-    def url(self) -> httpcore2.URL:
-        """The same for the HTTP library, so that nothing parses the text a second time."""
-        return httpcore2.URL(scheme=self.scheme, host=self.host, port=self.port, target=self.target)
-
-    @property
-    def _bracketed(self) -> str:
-        return f"[{self.host}]" if ":" in self.host else self.host
-
-
-def parse_url(url: str) -> Target:
-    """Take a URL apart.
-
-    Raises:
-        FetchRefused: another scheme, credentials, or no URL at all. The message never repeats the URL.
-    """
-    if _CONTROLS.search(url):
-        raise FetchRefused("the URL holds spaces, control characters or backslashes; percent-encode them")
-    try:
-        parts = urlsplit(url)
-        scheme, host, port = parts.scheme.lower(), parts.hostname or "", parts.port
-    except ValueError as error:
-        raise FetchRefused("the URL is malformed: give http(s)://host/path") from error
-    if scheme not in _PORTS:
-        raise FetchRefused("the URL is neither http nor https")
-    if "@" in parts.netloc:
-        raise FetchRefused("the URL carries credentials; give a pre-signed URL instead")
-    if port == 0:
-        raise FetchRefused("the URL names port 0")
-    target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
-    if parts.query:
-        target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?[]")
-    return Target(scheme, _checked_host(host, "[" in parts.netloc), port or _PORTS[scheme], target)
-
-
-def _checked_host(host: str, bracketed: bool) -> str:
-    try:
-        if ":" in host or bracketed:
-            return str(IPv6Address(host.partition("%")[0]))  # no zone: it names an interface of this machine
-        ascii_host = host if host.isascii() else host.encode("idna").decode("ascii")
-    except ValueError as error:
-        raise FetchRefused("the URL's host is no host name or address") from error
-    if not _HOST.fullmatch(ascii_host):
-        raise FetchRefused("the URL's host is no host name or address")
-    return ascii_host.lower()
+# At level DEBUG the library would log each answer's headers, and a redirect's location may hold a secret.
+logging.getLogger("httpcore2").setLevel(logging.INFO)
 
 
 class GuardedClient:
     """GET and POST to addresses on the public internet and in `networks`. Threads share one client.
 
     `timeout` is in seconds and covers a whole call: resolving, connecting, redirects and the body.
+    `hosts` are the only ones that URLs and redirects may name; None: all.
     `resolver` and `ssl_context` replace the system's.
     """
 
@@ -113,8 +49,10 @@ class GuardedClient:
         timeout: float = 10.0,
         resolver: Resolver = resolve,
         ssl_context: ssl.SSLContext | None = None,
+        hosts: AllowedHosts | None = None,
     ) -> None:
         self._timeout = timeout
+        self._hosts = hosts
         self._pool = httpcore2.ConnectionPool(
             ssl_context=ssl_context or httpcore2.default_ssl_context(),
             # Callers bound the concurrency: they are threads.
@@ -138,14 +76,15 @@ class GuardedClient:
         """Fetch a body of at most `max_bytes` bytes; up to 3 redirects are followed, each one checked.
 
         Raises:
-            FetchRefused: the URL or a redirect leads where we do not go, or the body is encoded.
+            FetchRefused: the URL or a redirect leads where we do not go, or the body is encoded, or more than
+                twice as many bytes arrive as the body may have.
             FetchFailed: time-out, connection error, 408, 425, 429 or 5xx; trying again may help.
             ImageNotFound: any other answer that is no success.
             ImageTooLarge: the body is larger than `max_bytes`.
         """
-        with time_limit(self._timeout):
+        with exchange_limits(self._timeout, 2 * max_bytes + MAX_OVERHEAD):
             for _ in range(MAX_REDIRECTS + 1):
-                target = parse_url(url)
+                target = self._acceptable(url)
                 headers = {"Accept": "image/*, */*;q=0.5", "Accept-Encoding": "identity"}
                 with self._exchange("GET", target, headers) as response:
                     location = _header(response, b"location")
@@ -158,12 +97,12 @@ class GuardedClient:
         """Send `body` and return the answer's status. Redirects are not followed; the answer is discarded.
 
         Raises:
-            FetchRefused: the URL leads where we do not go.
+            FetchRefused: the URL leads where we do not go, or the answer has no end of headers.
             FetchFailed: time-out or connection error; trying again may help.
         """
-        target = parse_url(url)
+        target = self._acceptable(url)
         with (
-            time_limit(self._timeout),
+            exchange_limits(self._timeout, MAX_OVERHEAD),
             self._exchange("POST", target, {**headers, "Content-Length": str(len(body))}, body) as response,
         ):
             read = 0
@@ -173,6 +112,12 @@ class GuardedClient:
                 if read > MAX_ANSWER:
                     break
             return response.status
+
+    def _acceptable(self, url: str) -> Target:
+        target = parse_url(url)
+        if self._hosts is not None:
+            self._hosts.check(target.host)
+        return target
 
     @contextmanager
     def _exchange(

@@ -1,4 +1,4 @@
-"""The sockets under the HTTP client: every address is checked, and every wait ends at one deadline.
+"""The sockets under the HTTP client: every address is checked, and all of an exchange is bounded.
 
 A host name is resolved once, each address of the answer is checked, and the connection goes to an address of
 that very answer. So a name that resolves differently the next time (DNS rebinding) gains nothing. TLS still
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from threading import Thread
 from typing import Any
 
@@ -23,26 +24,37 @@ from moderator.images.addresses import Network, parse_address, why_refused
 #: Turns a host name and a port into addresses, e.g. "93.184.216.34"; raises OSError if there are none.
 Resolver = Callable[[str, int], Sequence[str]]
 
-_deadline: ContextVar[float] = ContextVar("deadline")
+
+@dataclass
+class _Limits:
+    deadline: float
+    receivable: int
+
+
+_limits: ContextVar[_Limits] = ContextVar("limits")
 
 
 @contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Within this block, on this thread, network operations together may take so many seconds."""
-    token = _deadline.set(time.monotonic() + seconds)
+def exchange_limits(seconds: float, max_received: int) -> Iterator[None]:
+    """Within this block, on this thread, network operations together may take so much time and so many bytes.
+
+    The bytes are those on the wire (after TLS): what the layers above count leaves out heads, interim answers
+    and framing, of which a peer can send any amount.
+    """
+    token = _limits.set(_Limits(time.monotonic() + seconds, max_received))
     try:
         yield
     finally:
-        _deadline.reset(token)
+        _limits.reset(token)
 
 
 def time_left() -> float:
-    """Seconds until the deadline of the enclosing `time_limit`.
+    """Seconds until the deadline of the enclosing `exchange_limits`.
 
     Raises:
         httpcore2.ReadTimeout: it has passed.
     """
-    left = _deadline.get() - time.monotonic()
+    left = _limits.get().deadline - time.monotonic()
     if left <= 0:
         raise httpcore2.ReadTimeout("the deadline has passed")
     return left
@@ -86,7 +98,7 @@ class GuardedBackend(httpcore2.NetworkBackend):
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
             else:
-                return _DeadlineStream(stream)
+                return _LimitedStream(stream)
         raise failure
 
     def _checked(self, host: str, port: int) -> list[str]:
@@ -123,8 +135,8 @@ class GuardedBackend(httpcore2.NetworkBackend):
         return outcome[0]
 
 
-class _DeadlineStream(httpcore2.NetworkStream):
-    """A connection whose operations end at the deadline of the thread that performs them.
+class _LimitedStream(httpcore2.NetworkStream):
+    """A connection whose operations keep the `exchange_limits` of the thread that performs them.
 
     The limits of the layers above are per operation, which a peer that sends one byte at a time never meets.
     """
@@ -133,7 +145,12 @@ class _DeadlineStream(httpcore2.NetworkStream):
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, time_left())
+        data = self._stream.read(max_bytes, time_left())
+        limits = _limits.get()
+        limits.receivable -= len(data)
+        if limits.receivable < 0:
+            raise FetchRefused("the server sends more headers and framing than an answer needs")
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         # Not the wrapped `write`: it grants its timeout again to each part of the buffer that is taken.
@@ -154,7 +171,7 @@ class _DeadlineStream(httpcore2.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.NetworkStream:
-        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, time_left()))
+        return _LimitedStream(self._stream.start_tls(ssl_context, server_hostname, time_left()))
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)

@@ -69,7 +69,7 @@ def test_order_is_kept_and_broken_images_get_an_error(moderator: Moderator, tmp_
         tmp_path / "missing.jpg",
         picture("green")[:45],
         tmp_path,
-        "http://127.0.0.1:9/x.jpg",
+        "http://127.0.0.1:8080/x.jpg",
         b"",
         picture("red"),
     ]

@@ -1,12 +1,20 @@
 import base64
 import os
+import socket
 import threading
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from moderator.errors import FetchRefused, ImageNotFound, ImageTooLarge, ModeratorError, NotAnImage
+from moderator.errors import (
+    FetchFailed,
+    FetchRefused,
+    ImageNotFound,
+    ImageTooLarge,
+    ModeratorError,
+    NotAnImage,
+)
 from moderator.events import ImageReference
 from moderator.images import fetch as module
 from moderator.images.fetch import Fetcher
@@ -107,12 +115,52 @@ def test_a_file_swapped_for_a_link_is_not_followed(
     assert "changed" in refused(fetcher, path=str(root / "sub" / "a.png"))
 
 
+def test_a_folder_that_is_swapped_all_the_time_never_leads_outside(
+    fetcher: Fetcher, root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.png").write_bytes(b"secret")
+    done = threading.Event()
+
+    def swap() -> None:
+        (root / "link").symlink_to(tmp_path / "elsewhere")
+        while not done.is_set():
+            for first, second in (("sub", "aside"), ("link", "sub"), ("sub", "link"), ("aside", "sub")):
+                (root / first).rename(root / second)
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    outcomes: set[bytes | type[ModeratorError]] = set()
+    try:
+        for _ in range(2000):
+            try:
+                outcomes.add(fetcher.fetch(ImageReference(path=str(root / "sub" / "a.png"))))
+            except ModeratorError as error:
+                outcomes.add(type(error))
+    finally:
+        done.set()
+        swapping.join()
+    assert b"secret" not in outcomes
+    assert outcomes <= {b"image", FetchRefused, FetchFailed, ImageNotFound}
+
+
 @pytest.mark.timeout(10)
 def test_only_regular_files_are_read(fetcher: Fetcher, root: Path) -> None:
     os.mkfifo(root / "fifo")
-    for name in ("fifo", "sub", "."):
+    with socket.socket(socket.AF_UNIX) as listener:
+        here = os.open(root, os.O_RDONLY)
+        try:
+            listener.bind(
+                f"/proc/self/fd/{here}/socket" if os.path.isdir("/proc/self/fd") else f"{root}/socket"
+            )
+        finally:
+            os.close(here)
+    for name in ("fifo", "socket", "sub", "."):
         assert "regular file" in refused(fetcher, path=str(root / name))
     assert "regular file" in refused(fetcher, path=str(root / "sub" / "a.png" / "below"))
+    devices = Fetcher(Settings(fetch_roots=(Path("/dev"),)))
+    for name in ("zero", "random", "null", "tty"):
+        assert "regular file" in refused(devices, path=f"/dev/{name}")
 
 
 def test_what_is_missing_or_unreadable_is_said(fetcher: Fetcher, root: Path) -> None:
@@ -177,7 +225,7 @@ def test_inline_is_strict_and_bounded(fetcher: Fetcher) -> None:
 
 
 def test_a_url_goes_through_the_guarded_client(fetcher: Fetcher) -> None:
-    assert "MODERATOR_FETCH_NETWORKS" in refused(fetcher, url="http://127.0.0.1:1/")
+    assert "MODERATOR_FETCH_NETWORKS" in refused(fetcher, url="http://127.0.0.1:8080/")
 
 
 def test_a_key_is_refused_with_the_remedy(fetcher: Fetcher) -> None:
