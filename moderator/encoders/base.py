@@ -7,9 +7,11 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-Pixels = NDArray[np.uint8]
+from moderator.images.resize import Pixels, Resize
+
+__all__ = ["Embeddings", "Encoder", "Identity", "Pixels"]
+
 Embeddings = NDArray[np.float32]
 
 
@@ -35,7 +37,7 @@ class Identity:
 class Encoder(Protocol):
     """An image tower and a text tower that share an embedding space.
 
-    `preprocess` and `embed_images` are called from several threads at once. `embed_texts` is called from one thread
+    `embed_images` is called from several threads at once. `embed_texts` is called from one thread
     at a time, beside them: a worker takes up new policies while it works.
     """
 
@@ -43,16 +45,14 @@ class Encoder(Protocol):
     dimension: int
     #: Length of the square that `preprocess` returns, in pixels. Decoding may subsample down to twice this.
     image_size: int
+    #: Resizes and crops an RGB image to the model's input: uint8 [image_size, image_size, 3].
+    preprocess: Resize
     #: logit = scale * cosine + bias
     scale: float
     bias: float
     #: Where and in which precision the towers run, e.g. "cpu" and "bfloat16".
     device: str
     dtype: str
-
-    def preprocess(self, image: Image.Image) -> Pixels:
-        """Resize and crop an RGB image to the model's input: uint8 [image_size, image_size, 3]."""
-        ...
 
     def embed_images(self, pixels: Pixels) -> Embeddings:
         """Embed a batch, uint8 [n, image_size, image_size, 3] -> float32 [n, dimension], rows of length 1."""

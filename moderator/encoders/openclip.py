@@ -103,6 +103,7 @@ class OpenClipEncoder:
         self._limit = TextLimit(int(self._tokenizer.context_length), self._count_tokens)
         self._embed = on_all_cores(self._forward, self._device)
         self.image_size = self._preprocessing.crop
+        self.preprocess = self._preprocessing.geometry
         self.dimension = self._text_features([""]).shape[1]
         self.device = str(self._device)
         self.dtype = dtype_name(self._dtype)
@@ -111,10 +112,6 @@ class OpenClipEncoder:
             revision=digest_of(checkpoint.files),
             preprocessing=str(self._preprocessing),
         )
-
-    def preprocess(self, image: Image.Image) -> Pixels:
-        """Resize and crop as OpenCLIP's evaluation transform does: uint8 [image_size, image_size, 3]."""
-        return self._preprocessing(image)
 
     def embed_images(self, pixels: Pixels) -> Embeddings:
         """Embed a batch, uint8 [n, image_size, image_size, 3] -> float32 [n, dimension], rows of length 1."""
