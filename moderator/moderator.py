@@ -9,9 +9,10 @@ The worker calls the same steps (`prepare`, `embed`, `judge`), with its own sche
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,11 @@ from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import load_encoder
 from moderator.errors import ModeratorError
 from moderator.events import Event, ImageReference
-from moderator.images.decode import DecodeLimits, decode
+from moderator.images.decode import DecodeLimits
 from moderator.images.fetch import Fetcher
+from moderator.images.pool import DecoderPool
+from moderator.images.prepare import Recipe, prepare
+from moderator.images.process import Reason
 from moderator.lookahead import ahead
 from moderator.policies.catalogue import Catalogue, Selection, parse_reference
 from moderator.scoring.judge import judge
@@ -57,13 +61,24 @@ class Moderator:
     Args:
         settings: default: the environment's.
         encoder: default: the one that the settings name.
+        processes: decode in so many confined processes, which a hostile image cannot get out of; `close` ends them.
+            0: in the calling thread.
+        on_decoder_lost: called with the reason when one of them had to be replaced.
 
     Raises:
         EncoderUnknown, WeightsInvalid, SettingsError: the encoder cannot be loaded.
         PolicyError: no policy can be used.
+        DecoderUnavailable: the decoding processes do not start.
     """
 
-    def __init__(self, settings: Settings | None = None, *, encoder: Encoder | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        encoder: Encoder | None = None,
+        processes: int = 0,
+        on_decoder_lost: Callable[[Reason], None] = lambda reason: None,
+    ) -> None:
         self.settings = settings or load_settings()
         self.catalogue = Catalogue(self.settings.policies)
         self.encoder = encoder or load_encoder(
@@ -73,7 +88,14 @@ class Moderator:
         # Paths given to `check` are the caller's own: any of them may be read.
         self._local = Fetcher(self.settings.model_copy(update={"fetch_roots": (Path("/"),)}))
         self._compiler = Compiler(self.encoder, self.settings.cache)
-        self._limits = DecodeLimits.from_settings(self.settings)
+        self._recipe = Recipe(
+            DecodeLimits.from_settings(self.settings), self.encoder.preprocess, self.settings.jpeg_draft
+        )
+        self._decoders = (
+            DecoderPool(self._recipe, processes, self.settings.decode_memory, on_decoder_lost)
+            if processes
+            else None
+        )
         self._model = ModelFacts(
             id=self.encoder.identity.id,
             revision=self.encoder.identity.revision,
@@ -81,6 +103,13 @@ class Moderator:
             device=self.encoder.device,
             dtype=self.encoder.dtype,
         )
+
+    def close(self) -> None:
+        """End the decoding processes and the connections."""
+        if self._decoders is not None:
+            self._decoders.close()
+        self.fetcher.close()
+        self._local.close()
 
     @property
     def max_batch(self) -> int:
@@ -124,11 +153,17 @@ class Moderator:
         """Decode an image file and bring its frames to the model's input size.
 
         Raises:
-            ImageError: it is no image, broken, or beyond a limit.
+            ImageError: it is no image, broken, beyond a limit, or brought its decoding process down.
         """
-        draft = self.encoder.image_size if self.settings.jpeg_draft else None
-        image = decode(data, self._limits, draft)
-        return Prepared(image.facts, np.stack([self.encoder.preprocess(frame) for frame in image.frames]))
+        picture = prepare(data, self._recipe) if self._decoders is None else self._decoders.prepare(data)
+        facts = ImageFacts(
+            sha256=sha256(data).hexdigest(),
+            width=picture.width,
+            height=picture.height,
+            format=picture.format,
+            frames=len(picture.pixels),
+        )
+        return Prepared(facts, picture.pixels)
 
     def embed(self, pixels: Pixels) -> Embeddings:
         """Embed frames, uint8 [n, size, size, 3] -> float32 [n, dimension], at most `max_batch` in one forward."""

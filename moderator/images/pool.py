@@ -1,4 +1,4 @@
-"""A pool of decoding processes. One that dies, hangs or talks nonsense is replaced; the image that it had is not saved."""
+"""A pool of decoding processes. One that dies, hangs or talks nonsense is replaced; its image is given up."""
 
 import logging
 from collections.abc import Callable
@@ -48,7 +48,9 @@ class DecoderPool:
         log.info(
             "%d decoding processes, %s",
             size,
-            "system calls filtered" if sealed else "system calls not filtered: this system has no such filter",
+            "system calls filtered"
+            if sealed
+            else "system calls not filtered: this system has no such filter",
         )
 
     @property

@@ -38,7 +38,7 @@ _DEATH = 2.0
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 
 
-class DecoderLost(Exception):  # noqa: N818
+class DecoderLost(Exception):
     """A decoding process is of no more use. `error` is what became of the image."""
 
     def __init__(self, reason: Reason, error: ModeratorError) -> None:
@@ -65,7 +65,7 @@ class DecoderProcess:
         try:
             self._process = subprocess.Popen(  # noqa: S603
                 command,
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 pass_fds=(self._shared,),
                 env=_environment(),
@@ -77,11 +77,7 @@ class DecoderProcess:
             raise DecoderUnavailable(f"a decoding process cannot be started: {error.strerror}") from error
         finally:
             theirs.close()
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
+        self.pid: int = self._process.pid
 
     def wait_until_ready(self) -> bool:
         """Wait until it has confined itself; returns whether its system calls are filtered.
@@ -96,7 +92,9 @@ class DecoderProcess:
         except OSError:
             word = b""
         if word not in READY.values():
-            raise DecoderUnavailable("a decoding process does not start; MODERATOR_DECODE_MEMORY may be too small")
+            raise DecoderUnavailable(
+                "a decoding process does not start; MODERATOR_DECODE_MEMORY may be too small"
+            )
         self._connection.settimeout(self._recipe.limits.timeout + GRACE)
         return word == READY[True]
 

@@ -84,9 +84,7 @@ def resize_and_crop(
     return canvas
 
 
-def squash(
-    image: Image.Image, size: int, resample: Image.Resampling = Image.Resampling.BICUBIC
-) -> Pixels:
+def squash(image: Image.Image, size: int, resample: Image.Resampling = Image.Resampling.BICUBIC) -> Pixels:
     """Resize an RGB image to a square, whatever its shape: uint8 [size, size, 3].
 
     Bit-exact with the resize of `SiglipImageProcessorPil`.

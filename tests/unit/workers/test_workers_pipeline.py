@@ -25,6 +25,7 @@ class MemoryLedger:
         self.answer: Claim | Literal["answered", "busy"] | Exception = Claim(attempt=1, waited=0.25)
         self.published: list[tuple[Verdict, DeadLetterReason | None]] = []
         self.retries: list[float] = []
+        self.harmed: list[bool] = []
         self.duration: float | None = 1.5
         self.arguments: dict[str, Any] = {}
 
@@ -40,8 +41,9 @@ class MemoryLedger:
         self.arguments = arguments
         return self.duration
 
-    def retry(self, event: Event, delay: float) -> None:
+    def retry(self, event: Event, delay: float, *, harmed: bool = False) -> None:
         self.retries.append(delay)
+        self.harmed.append(harmed)
 
 
 @pytest.fixture
