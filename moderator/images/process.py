@@ -93,7 +93,8 @@ class DecoderProcess:
             word = b""
         if word not in READY.values():
             raise DecoderUnavailable(
-                "a decoding process does not start; MODERATOR_DECODE_MEMORY may be too small"
+                "a decoding process does not start; MODERATOR_DECODE_MEMORY may be too small, or this system does not "
+                "let processes confine themselves: MODERATOR_DECODE=threads does without"
             )
         self._connection.settimeout(self._recipe.limits.timeout + GRACE)
         return word == READY[True]

@@ -9,6 +9,8 @@ import os
 import signal
 import socket
 import sys
+from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 from PIL import (  # what Pillow would import at the first file of a kind: nothing can be opened later
@@ -16,6 +18,7 @@ from PIL import (  # what Pillow would import at the first file of a kind: nothi
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
     IcoImagePlugin,  # noqa: F401
+    Image,
     JpegImagePlugin,  # noqa: F401
     MpoImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
@@ -25,8 +28,12 @@ from PIL import (  # what Pillow would import at the first file of a kind: nothi
 
 from moderator.errors import ImageTooLarge
 from moderator.images.confine import confine, die_with_parent
+from moderator.images.decode import DecodeLimits
 from moderator.images.prepare import Recipe, prepare
 from moderator.images.wire import READY, REQUEST, Layout, load_recipe, pack_error, pack_picture
+
+#: Generous, whatever the settings are.
+TRIAL_LIMITS = DecodeLimits(max_bytes=10**6, max_pixels=10**6, max_frames=1, timeout=60.0)
 
 
 def main() -> None:
@@ -47,8 +54,18 @@ def main() -> None:
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, sys.stderr.fileno())
     os.close(silent)
-    connection.sendall(READY[confine(memory)])
+    trials = [_sample(name) for name in ("JPEG", "PNG", "WEBP")]
+    word = READY[confine(memory)]
+    for trial in trials:  # does decoding still work, with what is left?
+        prepare(trial, replace(recipe, limits=TRIAL_LIMITS))
+    connection.sendall(word)
     serve(connection, shared, recipe)
+
+
+def _sample(name: str) -> bytes:
+    file = BytesIO()
+    Image.new("RGB", (512, 512)).save(file, name)
+    return file.getvalue()
 
 
 def serve(connection: socket.socket, shared: mmap.mmap, recipe: Recipe) -> None:
