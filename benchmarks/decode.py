@@ -51,6 +51,11 @@ def children(pid: int) -> set[int]:
     return {int(name) for name, stat in stats if int(stat.rsplit(")", 1)[1].split()[1]) == pid}
 
 
+def is_worker(pid: int) -> bool:
+    """Whether it is one of `moderator worker`, and not the server beside it."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"\0worker\0")
+
+
 def measure_service(encoder: str, images: int, rounds: int, size: int) -> dict[str, object]:
     """A worker of each kind, in turn: images/s, and processor time with that of the model."""
     from benchmarks.throughput import run_service
@@ -66,8 +71,8 @@ def measure_service(encoder: str, images: int, rounds: int, size: int) -> dict[s
             options = {"encoder": encoder, "decode": way, "policies": str(POLICIES)}
             url, _ = stack.enter_context(service(folder, **options))
             clients[way] = Client(url, Settings(redis_url=url))
-            own = {pid for pid in children(os.getpid()) - before if children(pid) or way == "threads"}
-            pids[way] = own.union(*map(children, own))
+            (worker,) = (pid for pid in children(os.getpid()) - before if is_worker(pid))
+            pids[way] = {worker, *children(worker)}
         for number in range(rounds + 1):
             for way in ways:
                 before_cpu = cpu_seconds(pids[way])[1]

@@ -56,7 +56,7 @@ class DecoderPool:
     @property
     def pids(self) -> set[int]:
         """Process ids."""
-        return {process.pid for process in self._all}
+        return {process.pid for process in list(self._all)}
 
     def prepare(self, data: bytes) -> Picture:
         """Decode an image file in one of the processes and bring its frames to the model's input.

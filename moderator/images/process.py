@@ -156,7 +156,7 @@ class DecoderProcess:
         try:
             code = self._process.wait(_DEATH)
         except subprocess.TimeoutExpired:
-            return DecoderLost("reply", DecoderCrashed("the decoding process hung up"))
+            return DecoderLost("reply", DecoderCrashed("the decoding process hung up without an answer"))
         if code == -signal.SIGPROF:
             return DecoderLost(
                 "timeout", DecodeTimeout("decoding takes longer than allowed (MODERATOR_DECODE_TIMEOUT)")
@@ -164,13 +164,21 @@ class DecoderProcess:
         if code == -signal.SIGKILL:
             return DecoderLost(
                 "killed",
-                DecoderCrashed("the decoding process was killed, as the system does when memory runs out"),
+                DecoderCrashed(
+                    "the decoding process was killed, as the system does when memory runs out: give the worker more, or "
+                    "lower MODERATOR_THREADS or MODERATOR_DECODE_MEMORY"
+                ),
             )
         try:
             what = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         except ValueError:
             what = f"signal {-code}"
-        return DecoderLost("crash", DecoderCrashed(f"the decoding process died over the image ({what})"))
+        return DecoderLost(
+            "crash",
+            DecoderCrashed(
+                f"the decoding process died over the image ({what}): an attack, or a fault in an image library"
+            ),
+        )
 
     def _close(self) -> None:
         self._connection.close()

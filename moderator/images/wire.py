@@ -1,8 +1,8 @@
 """What goes between a worker and its decoding processes.
 
-A decoding process reads hostile bytes, so it counts as taken over: nothing that it says is unpickled, evaluated or
-used unchecked. It answers with one struct of fixed size, and puts pixels into memory of fixed size. Everything that it
-could lie about here, it could as well lie about by changing pixels; it gains nothing beyond the image in hand.
+A decoding process reads hostile bytes, so it counts as taken over: nothing that it says is unpickled, evaluated or used
+unchecked. It answers with one struct of fixed size, and puts pixels into memory of fixed size. What is left to it is to
+lie about what the images that it is given show.
 """
 
 import json
