@@ -79,8 +79,12 @@ class DecoderPool:
             self._lost.put(process)
             self._on_loss(lost.reason)
             raise lost.error from lost
-        except BaseException:
+        except ModeratorError:
             self._idle.put(process)
+            raise
+        except BaseException:
+            # Interrupted in the middle: it may still answer, and the next image must not get that answer.
+            self._lost.put(process)
             raise
         self._idle.put(process)
         return picture
@@ -123,8 +127,10 @@ class DecoderPool:
             try:
                 process = self._start()
                 process.wait_until_ready()
-            except ModeratorError as error:
-                log.error("%s; trying again in %g s", error, RESTART_PAUSE)
+            except (
+                Exception
+            ) as error:  # whatever it is, this thread has to live: its end is that of all processes
+                log.error("%s: %s; trying again in %g s", type(error).__name__, error, RESTART_PAUSE)
                 if process is not None:
                     process.end()
                     self._all.discard(process)

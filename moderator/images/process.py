@@ -58,8 +58,9 @@ class DecoderProcess:
     def __init__(self, recipe: Recipe, memory: int) -> None:
         self._recipe = recipe
         self._layout = Layout.of(recipe)
-        self._shared = _shared_memory(self._layout.size)
+        self._number = 0
         self._connection, theirs = socket.socketpair()
+        self._shared = _shared_memory(self._layout.size)
         command = [sys.executable, "-P", "-m", "moderator.images.sandbox", dump_recipe(recipe)]
         command += [str(memory), str(self._shared), str(os.getpid())]
         try:
@@ -112,18 +113,17 @@ class DecoderProcess:
         deadline = time.monotonic() + limits.timeout + GRACE
         try:
             _write(self._shared, data)
-            self._connection.sendall(REQUEST.pack(len(data)))
+            self._number += 1
+            self._connection.sendall(REQUEST.pack(self._number, len(data)))
             reply = self._receive(deadline)
         except TimeoutError:
-            raise DecoderLost(
-                "timeout", DecodeTimeout("decoding takes longer than allowed (MODERATOR_DECODE_TIMEOUT)")
-            ) from None
+            raise DecoderLost("timeout", _overrun()) from None
         except OSError:
             reply = b""
         if len(reply) < REPLY_SIZE:
             raise self._death()
         try:
-            found = parse_reply(reply, limits)
+            found = parse_reply(reply, self._number, limits)
             if isinstance(found, ModeratorError):
                 raise found
             side = self._recipe.resize.crop
@@ -158,31 +158,24 @@ class DecoderProcess:
         except subprocess.TimeoutExpired:
             return DecoderLost("reply", DecoderCrashed("the decoding process hung up without an answer"))
         if code == -signal.SIGPROF:
-            return DecoderLost(
-                "timeout", DecodeTimeout("decoding takes longer than allowed (MODERATOR_DECODE_TIMEOUT)")
-            )
+            return DecoderLost("timeout", _overrun())
         if code == -signal.SIGKILL:
-            return DecoderLost(
-                "killed",
-                DecoderCrashed(
-                    "the decoding process was killed, as the system does when memory runs out: give the worker more, or "
-                    "lower MODERATOR_THREADS or MODERATOR_DECODE_MEMORY"
-                ),
-            )
-        try:
-            what = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        except ValueError:
-            what = f"signal {-code}"
-        return DecoderLost(
-            "crash",
-            DecoderCrashed(
-                f"the decoding process died over the image ({what}): an attack, or a fault in an image library"
-            ),
-        )
+            reason: Reason = "killed"
+            what = "was killed, as the system does when memory runs out: add some, or lower MODERATOR_THREADS"
+        else:
+            reason = "crash"
+            number = f"signal {-code}" if code < 0 else f"exit code {code}"
+            name = signal.Signals(-code).name if -code in signal.valid_signals() else number
+            what = f"died over the image ({name}): an attack, or a fault in an image library"
+        return DecoderLost(reason, DecoderCrashed(f"the decoding process {what}"))
 
     def _close(self) -> None:
         self._connection.close()
         os.close(self._shared)
+
+
+def _overrun() -> DecodeTimeout:
+    return DecodeTimeout("decoding takes longer than allowed (MODERATOR_DECODE_TIMEOUT)")
 
 
 def _write(descriptor: int, data: bytes) -> None:

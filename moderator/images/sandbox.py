@@ -73,19 +73,18 @@ def serve(connection: socket.socket, shared: mmap.mmap, recipe: Recipe) -> None:
     layout = Layout.of(recipe)
     room = np.frombuffer(shared, dtype=np.uint8, offset=layout.pixels_at)
     while request := connection.recv(REQUEST.size, socket.MSG_WAITALL):
-        (length,) = REQUEST.unpack(request)
+        number, length = REQUEST.unpack(request)
         # Processor time; who exceeds it dies of SIGPROF. The worker watches the clock, unless it was stopped.
         signal.setitimer(signal.ITIMER_PROF, recipe.limits.timeout + 1)
         try:
             picture = prepare(shared[:length], recipe)
             room[: picture.pixels.size] = picture.pixels.ravel()
-            reply = pack_picture(picture)
+            reply = pack_picture(number, picture)
         except MemoryError:
-            reply = pack_error(
-                ImageTooLarge("the image needs more memory than allowed (MODERATOR_DECODE_MEMORY)")
-            )
+            too_large = ImageTooLarge("the image needs more memory than allowed (MODERATOR_DECODE_MEMORY)")
+            reply = pack_error(number, too_large)
         except Exception as error:
-            reply = pack_error(error)
+            reply = pack_error(number, error)
         signal.setitimer(signal.ITIMER_PROF, 0)
         connection.sendall(reply)
 

@@ -26,10 +26,10 @@ from moderator.images.resize import Pixels, Resize
 
 #: What a process says once, when it has confined itself and can decode: with or without a filter of system calls.
 READY = {False: b"limited\n", True: b"sealed.\n"}
-#: Length of the file, in bytes; the file itself is in the shared memory.
-REQUEST = struct.Struct("<Q")
-#: Whether it is a picture, width, height, frames, format; or the error's name and message.
-_REPLY = struct.Struct("<?III8s32s512s")
+#: The number of the request, and the length of the file in bytes; the file itself is in the shared memory.
+REQUEST = struct.Struct("<QQ")
+#: Whether it is a picture, the number of the request, width, height, frames, format; or the error's name and message.
+_REPLY = struct.Struct("<?QIII8s32s512s")
 REPLY_SIZE = _REPLY.size
 
 #: The errors that decoding may end in.
@@ -84,26 +84,27 @@ def load_recipe(text: str) -> Recipe:
     return Recipe(DecodeLimits(**parts["limits"]), Resize(resample=resample, **resize), parts["draft"])
 
 
-def pack_picture(picture: Picture) -> bytes:
+def pack_picture(number: int, picture: Picture) -> bytes:
     """The reply to a file that was decoded."""
     frames, name = len(picture.pixels), picture.format.encode()
-    return _REPLY.pack(True, picture.width, picture.height, frames, name, b"", b"")
+    return _REPLY.pack(True, number, picture.width, picture.height, frames, name, b"", b"")
 
 
-def pack_error(error: Exception) -> bytes:
+def pack_error(number: int, error: Exception) -> bytes:
     """The reply to a file that was not."""
     name, message = type(error).__name__, str(error)
     if name not in _ERRORS:
         name, message = Unexpected.__name__, f"{name}: {message}"
     printable = "".join(c if c.isascii() and c.isprintable() else "?" for c in message)
-    return _REPLY.pack(False, 0, 0, 0, b"", name.encode(), (printable or name).encode())
+    return _REPLY.pack(False, number, 0, 0, 0, b"", name.encode(), (printable or name).encode())
 
 
-def parse_reply(reply: bytes, limits: DecodeLimits) -> Found | ModeratorError:
+def parse_reply(reply: bytes, number: int, limits: DecodeLimits) -> Found | ModeratorError:
     """Look at a reply that may come from anyone.
 
     Args:
         reply: `REPLY_SIZE` bytes.
+        number: of the request. An answer to another one must never pass for the answer to this.
         limits: what was allowed; a sound reply keeps to it.
 
     Raises:
@@ -111,7 +112,9 @@ def parse_reply(reply: bytes, limits: DecodeLimits) -> Found | ModeratorError:
     """
     if len(reply) != REPLY_SIZE or reply[0] > 1:
         raise ReplyInvalid("not a reply")
-    good, width, height, frames, *texts = _REPLY.unpack(reply)
+    good, answered, width, height, frames, *texts = _REPLY.unpack(reply)
+    if answered != number:
+        raise ReplyInvalid("the answer to another request")
     format_name, error_name, message = (_text(raw) for raw in texts)
     if not good:
         if error_name not in _ERRORS or not message:

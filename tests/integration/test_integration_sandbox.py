@@ -281,16 +281,16 @@ HOSTILE = """
 import mmap, os, socket, struct, sys, time
 connection = socket.socket(fileno=0)
 connection.sendall(b"sealed.\\n")
-while connection.recv(8):
+while request := connection.recv(16):
 {body}
 """
-PICTURE = 'struct.pack("<BIII8s32s512s", 1, 3, 2, {frames}, b"png", b"", b"")'
+PICTURE = 'b"\\1" + request[:8] + struct.pack("<III8s32s512s", 3, 2, {frames}, b"png", b"", b"")'
 
 
 @pytest.mark.parametrize(
     ("body", "error", "reason"),
     [
-        ("connection.sendall(b'x' * 565)", DecoderCrashed, "reply"),
+        ("connection.sendall(b'x' * 573)", DecoderCrashed, "reply"),
         ("connection.sendall(b'x' * 100); connection.close(); time.sleep(99)", DecoderCrashed, "reply"),
         ("connection.sendall(" + PICTURE.format(frames=100) + ")", DecoderCrashed, "reply"),
         (
@@ -299,6 +299,11 @@ PICTURE = 'struct.pack("<BIII8s32s512s", 1, 3, 2, {frames}, b"png", b"", b"")'
             "reply",
         ),
         ("[(connection.sendall(b'\\1'), time.sleep(0.05)) for _ in range(900)]", DecodeTimeout, "timeout"),
+        (
+            "request = bytes(16); connection.sendall(" + PICTURE.format(frames=1) + ")",
+            DecoderCrashed,
+            "reply",
+        ),
         ("os._exit(3)", DecoderCrashed, "crash"),
     ],
 )
@@ -319,6 +324,20 @@ def test_a_hostile_process_is_replaced(
             decoders.prepare(small())
         assert losses == [reason]
         until(lambda: decoders.pids and not decoders.pids & pids)
+
+
+def test_a_process_that_was_interrupted_answers_no_other_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pool() as decoders:
+        pids = decoders.pids
+        with monkeypatch.context() as patch:
+            patch.setattr(process_module.DecoderProcess, "_receive", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                decoders.prepare(encode(Image.new("RGB", (50, 50)), "PNG"))
+        assert decoders.prepare(small()).width == 30
+        assert not decoders.pids & pids
 
 
 # --- the end

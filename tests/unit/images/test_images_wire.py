@@ -26,8 +26,12 @@ LIMITS = DecodeLimits(max_bytes=1000, max_pixels=10_000, max_frames=4, timeout=2
 RECIPE = Recipe(LIMITS, Resize(9, 8, Image.Resampling.BILINEAR, squash=True), draft=True)
 
 
+NUMBER = 7
+
+
 def reply(
     good: int = 1,
+    number: int = NUMBER,
     width: int = 3,
     height: int = 2,
     frames: int = 1,
@@ -35,7 +39,7 @@ def reply(
     error: bytes = b"",
     message: bytes = b"",
 ) -> bytes:
-    return struct.pack("<BIII8s32s512s", good, width, height, frames, kind, error, message)
+    return struct.pack("<BQIII8s32s512s", good, number, width, height, frames, kind, error, message)
 
 
 @pytest.mark.parametrize("squash", [False, True])
@@ -52,18 +56,18 @@ def test_there_is_room_for_the_largest_file_and_the_most_frames() -> None:
 @given(st.integers(1, 100), st.integers(1, 100), st.sampled_from(["jpeg", "avif", "ico"]), st.integers(1, 4))
 def test_a_picture_arrives_as_it_was(width: int, height: int, kind: str, frames: int) -> None:
     picture = Picture(width, height, kind, np.zeros((frames, 8, 8, 3), np.uint8))
-    assert parse_reply(pack_picture(picture), LIMITS) == Found(width, height, kind, frames)
+    assert parse_reply(pack_picture(NUMBER, picture), NUMBER, LIMITS) == Found(width, height, kind, frames)
 
 
 @pytest.mark.parametrize("kind", [DecodeTimeout, ImageBroken, ImageTooLarge, NotAnImage])
 def test_an_error_arrives_as_it_was(kind: type[ModeratorError]) -> None:
-    found = parse_reply(pack_error(kind("the PNG is not whole")), LIMITS)
+    found = parse_reply(pack_error(NUMBER, kind("the PNG is not whole")), NUMBER, LIMITS)
     assert (type(found), str(found)) == (kind, "the PNG is not whole")
 
 
 @given(st.text())
 def test_the_unforeseen_is_named_and_made_printable(text: str) -> None:
-    found = parse_reply(pack_error(ValueError(text)), LIMITS)
+    found = parse_reply(pack_error(NUMBER, ValueError(text)), NUMBER, LIMITS)
     assert isinstance(found, Unexpected)
     assert str(found).startswith("ValueError: ")
     assert str(found).isascii()
@@ -71,7 +75,7 @@ def test_the_unforeseen_is_named_and_made_printable(text: str) -> None:
 
 
 def test_an_error_without_words_has_its_name() -> None:
-    assert str(parse_reply(pack_error(ImageBroken()), LIMITS)) == "ImageBroken"
+    assert str(parse_reply(pack_error(NUMBER, ImageBroken()), NUMBER, LIMITS)) == "ImageBroken"
 
 
 @pytest.mark.parametrize(
@@ -81,6 +85,10 @@ def test_an_error_without_words_has_its_name() -> None:
         pytest.param(reply()[:-1], id="short"),
         pytest.param(reply() + b"\0", id="long"),
         pytest.param(reply(good=2), id="neither picture nor error"),
+        pytest.param(reply(number=NUMBER - 1), id="the answer to the last request"),
+        pytest.param(
+            reply(good=0, number=0, error=b"ImageBroken", message=b"x"), id="an error of another request"
+        ),
         pytest.param(reply(width=0), id="no width"),
         pytest.param(reply(width=101, height=100), id="more pixels than allowed"),
         pytest.param(reply(width=2**32 - 1, height=2**32 - 1), id="overflow"),
@@ -99,7 +107,7 @@ def test_an_error_without_words_has_its_name() -> None:
 )
 def test_what_no_sound_process_sends_is_refused(data: bytes) -> None:
     with pytest.raises(ReplyInvalid):
-        parse_reply(data, LIMITS)
+        parse_reply(data, NUMBER, LIMITS)
 
 
 @given(st.binary(max_size=REPLY_SIZE + 2) | st.binary(min_size=REPLY_SIZE, max_size=REPLY_SIZE))
@@ -119,12 +127,12 @@ def test_whatever_is_sent_is_within_bounds_or_refused(data: bytes) -> None:
 def test_whatever_fits_the_struct_is_within_bounds_or_refused(
     good: int, width: int, height: int, frames: int, kind: bytes, error: bytes, message: bytes
 ) -> None:
-    check(reply(good, width, height, frames, kind, error, message))
+    check(reply(good, NUMBER, width, height, frames, kind, error, message))
 
 
 def check(data: bytes) -> None:
     try:
-        found = parse_reply(data, LIMITS)
+        found = parse_reply(data, NUMBER, LIMITS)
     except ReplyInvalid:
         return
     if isinstance(found, Found):
