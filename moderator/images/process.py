@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -198,7 +199,9 @@ def _shared_memory(size: int) -> int:
 
 def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    # The process is to import this very package, wherever the worker found it.
+    # The process is to import this very package, wherever the worker found it. Installed ones it finds by itself, and
+    # they must not come before Python's own.
     here = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join([here, *filter(None, [kept.get("PYTHONPATH")])])
-    return {**kept, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    paths = [here] if here != sysconfig.get_path("purelib") else []
+    paths += filter(None, [kept.get("PYTHONPATH")])
+    return {**kept, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
