@@ -71,7 +71,6 @@ class DecoderProcess:
                 stdout=subprocess.DEVNULL,
                 pass_fds=(self._shared,),
                 env=_environment(),
-                cwd="/",
                 start_new_session=True,  # Ctrl-C is for the worker
             )
         except OSError as error:
