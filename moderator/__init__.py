@@ -1,12 +1,29 @@
 """Self-hosted image moderation: CLIP-family models, versioned policies in words, one verdict for every upload."""
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moderator.moderator import Moderator
+    from moderator.settings import Settings
+    from moderator.verdicts import Decision, Verdict
 
 # ONNX Runtime reports its use to Microsoft unless this is set before it is loaded. Nothing here calls home.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-from moderator.moderator import Moderator
-from moderator.settings import Settings
-from moderator.verdicts import Decision, Verdict
-
 __all__ = ["Decision", "Moderator", "Settings", "Verdict"]
+
+_HOMES = {
+    "Decision": "moderator.verdicts",
+    "Moderator": "moderator.moderator",
+    "Settings": "moderator.settings",
+    "Verdict": "moderator.verdicts",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for and no more: a decoding process imports this package, too, and has to be light."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

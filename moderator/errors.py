@@ -12,6 +12,8 @@ class ModeratorError(Exception):
     """Base of all errors raised on purpose by this project."""
 
     transient: ClassVar[bool] = False
+    #: Whether the worker's own parts suffered: an event that does so twice is not tried a third time.
+    harmful: ClassVar[bool] = False
     stage: ClassVar[str] = "internal"
 
 
@@ -125,6 +127,23 @@ class ImageBroken(ImageError):
 class DecodeTimeout(ImageError):
     """Decoding took longer than allowed."""
 
+    transient = True
+    harmful = True
+    stage = "decode"
+
+
+class DecoderCrashed(ImageError):
+    """The process that decoded the image died over it, or answered nonsense."""
+
+    transient = True
+    harmful = True
+    stage = "decode"
+
+
+class DecoderUnavailable(ImageError):
+    """No decoding process comes up; the worker's log says why."""
+
+    transient = True
     stage = "decode"
 
 

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from moderator.errors import ModeratorError
+from moderator.images.process import REASONS, Reason
 from moderator.verdicts import Decision, Verdict
 
 logger = logging.getLogger(__name__)
@@ -91,6 +92,12 @@ class Metrics:
         self.redeliveries = self._counter(
             "moderation_redeliveries_total", "Events given out again because no verdict came in time."
         )
+        self.decoder_restarts = self._counter(
+            "moderation_decoder_restarts_total",
+            "Decoding processes replaced: dead over an image (crash), killed from outside, as when memory runs out "
+            "(killed), over the time limit (timeout), or with a senseless answer (reply).",
+            ["reason"],
+        )
         self.category_score = self._histogram(
             "moderation_category_score",
             "Scores of the deciding policy version.",
@@ -118,6 +125,8 @@ class Metrics:
         )
         for stage in STAGES:
             self.stage_duration.labels(stage)
+        for reason in REASONS:
+            self.decoder_restarts.labels(reason)
         for error in _subclasses(ModeratorError):
             self.failures.labels(error.stage, error.__name__)
 
@@ -134,6 +143,10 @@ class Metrics:
         for shadow in verdict.shadow:
             if shadow.decision != verdict.decision:
                 self.shadow_disagreements.labels(policy, str(shadow.version)).inc()
+
+    def count_decoder_loss(self, reason: Reason) -> None:
+        """Count a decoding process that had to be replaced."""
+        self.decoder_restarts.labels(reason).inc()
 
     def count_failure(self, error: BaseException) -> None:
         """Count a failure under its stage and type; errors that are not ours share one label."""

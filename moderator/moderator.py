@@ -10,9 +10,10 @@ The worker calls the same steps (`prepare`, `embed`, `judge`), with its own sche
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,11 @@ from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import encoder_of
 from moderator.errors import ModelMismatch, ModeratorError, SignalFailed
 from moderator.events import Event, ImageReference
-from moderator.images.decode import DecodeLimits, decode
+from moderator.images.decode import DecodeLimits
 from moderator.images.fetch import Fetcher
+from moderator.images.pool import DecoderPool
+from moderator.images.prepare import Recipe, prepare
+from moderator.images.process import Reason
 from moderator.lookahead import ahead
 from moderator.policies.catalogue import Catalogue, Selection, parse_reference
 from moderator.policies.schema import Policy
@@ -69,13 +73,24 @@ class Moderator:
     Args:
         settings: default: the environment's.
         encoder: default: the one that the settings name.
+        processes: decode in so many confined processes, which a hostile image cannot get out of; `close` ends them.
+            0: in the calling thread.
+        on_decoder_lost: called with the reason when one of them had to be replaced.
 
     Raises:
         EncoderUnknown, RuntimeMissing, WeightsInvalid, SettingsError: the encoder cannot be loaded.
         PolicyError: no policy can be used.
+        DecoderUnavailable: the decoding processes do not start.
     """
 
-    def __init__(self, settings: Settings | None = None, *, encoder: Encoder | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        encoder: Encoder | None = None,
+        processes: int = 0,
+        on_decoder_lost: Callable[[Reason], None] = lambda reason: None,
+    ) -> None:
         self.settings = settings or load_settings()
         self.catalogue = Catalogue(self.settings.policies)
         self.encoder = encoder or encoder_of(self.settings)
@@ -88,7 +103,14 @@ class Moderator:
             self.encoder.identity,
             self.encoder.dimension,
         )
-        self._limits = DecodeLimits.from_settings(self.settings)
+        self._recipe = Recipe(
+            DecodeLimits.from_settings(self.settings), self.encoder.preprocess, self.settings.jpeg_draft
+        )
+        self._decoders = (
+            DecoderPool(self._recipe, processes, self.settings.decode_memory, on_decoder_lost)
+            if processes
+            else None
+        )
         self._model = ModelFacts(
             id=self.encoder.identity.id,
             revision=self.encoder.identity.revision,
@@ -96,6 +118,13 @@ class Moderator:
             device=self.encoder.device,
             dtype=self.encoder.dtype,
         )
+
+    def close(self) -> None:
+        """End the decoding processes and the connections."""
+        if self._decoders is not None:
+            self._decoders.close()
+        self.fetcher.close()
+        self._local.close()
 
     @property
     def max_batch(self) -> int:
@@ -145,25 +174,31 @@ class Moderator:
             event: whose policy is asked; without one, policies with such signals cannot judge.
 
         Raises:
-            ImageError: it is no image, broken, or beyond a limit.
+            ImageError: it is no image, broken, beyond a limit, or brought its decoding process down.
             PolicyNotFound: the event's policy does not exist.
             SignalFailed: a signal cannot be read.
         """
         selection = self._selection(event) if event is not None else None
         policies = _policies(selection) if selection is not None else ()
         enough = self.signals.enough_pixels(policies)
-        draft = None
-        if self.settings.jpeg_draft and enough is not None:
-            draft = max(self.encoder.image_size, enough // 2)
-        image = decode(data, self._limits, draft)
-        pixels = np.stack([self.encoder.preprocess(frame) for frame in image.frames])
+        if self._decoders is None:
+            picture = prepare(data, self._recipe, enough)
+        else:
+            picture = self._decoders.prepare(data, enough)
+        facts = ImageFacts(
+            sha256=sha256(data).hexdigest(),
+            width=picture.width,
+            height=picture.height,
+            format=picture.format,
+            frames=len(picture.pixels),
+        )
         start = time.perf_counter()
-        frames = [Frame(image=frame) for frame in image.frames]
+        frames = [Frame(image=view) for view in picture.views]
         readings = self.signals.read(policies, frames, uses_pixels=True)
         if selection is not None:
             refuse_failed(selection.decides, readings)  # the model need not look at it
         seconds = time.perf_counter() - start if readings else 0.0
-        return Prepared(image.facts, pixels, selection, readings, seconds)
+        return Prepared(facts, picture.pixels, selection, readings, seconds)
 
     def embed(self, pixels: Pixels) -> Embeddings:
         """Embed frames, uint8 [n, size, size, 3] -> float32 [n, dimension], at most `max_batch` in one forward."""

@@ -101,7 +101,9 @@ class Settings(BaseSettings):
         ge=0,
         description="Most images in one forward pass; 0 chooses 8 on a CPU, 32 there with OpenVINO, 64 on a GPU.",
     )
-    threads: int = Field(0, ge=0, description="Threads that fetch and decode; 0 chooses from the cores.")
+    threads: int = Field(
+        0, ge=0, description="Images decoded at once, in threads or processes; 0 chooses from the cores."
+    )
     model_threads: int = Field(
         0, ge=0, description="CPU threads of the model; 0 leaves it to torch (all cores)."
     )
@@ -125,7 +127,15 @@ class Settings(BaseSettings):
     max_bytes: int = Field(25_000_000, gt=0, description="Largest encoded image.")
     max_pixels: int = Field(80_000_000, gt=0, description="Most pixels (width x height x frames looked at).")
     max_frames: int = Field(4, ge=1, description="Frames of an animation that are judged, evenly spread.")
+    decode: Literal["processes", "threads"] = Field(
+        "processes",
+        description="Where the worker decodes: in confined `processes`, which a hostile image may crash, hang or take "
+        "over without harm to the worker, or in its own `threads`.",
+    )
     decode_timeout: float = Field(10.0, gt=0, description="Seconds for decoding one image.")
+    decode_memory: int = Field(
+        2_000_000_000, gt=0, description="Bytes of address space of one decoding process."
+    )
     jpeg_draft: bool = Field(
         True, description="Decode large JPEGs at a reduced size of at least twice the model's input: faster."
     )

@@ -85,13 +85,20 @@ class Pipeline:
         return self._moderator.judge(event, prepared, embedded.embeddings, watch)
 
     def _fail(self, event: Event, claim: Claim, error: ModeratorError, watch: Stopwatch) -> None:
-        """What may pass is tried again later; what will not gets an `error` verdict and a dead letter."""
+        """What may pass is tried again later; what will not gets an `error` verdict and a dead letter.
+
+        An image that took a decoder down may have been unlucky, once; the second time it is the cause.
+        """
         name = type(error).__name__
         self._metrics.count_failure(error)
-        if error.transient and claim.attempt < self._settings.max_attempts:
+        if (
+            error.transient
+            and claim.attempt < self._settings.max_attempts
+            and not (error.harmful and claim.harmed)
+        ):
             delay = min(self._settings.retry_delay * 2.0 ** (claim.attempt - 1), MAX_RETRY_DELAY)
             log.info("event %s: %s; try %d follows in %g s", event.key, name, claim.attempt + 1, delay)
-            self._ledger.retry(event, delay)
+            self._ledger.retry(event, delay, harmed=error.harmful)
             return
         log.warning("event %s: dead letter: %s: %s", event.key, name, error)
         self._publish(event, self._moderator.failed(event, error, watch), DeadLetterReason(name, str(error)))

@@ -56,8 +56,13 @@ class Worker:
             torch.set_num_threads(settings.model_threads)
         self._redis = connect(settings.redis_url)
         self._wait_for_redis()
-        self._moderator = Moderator(settings)
         self._metrics = Metrics(CollectorRegistry())
+        decoders = settings.threads or os.cpu_count() or 1
+        self._moderator = Moderator(
+            settings,
+            processes=decoders if settings.decode == "processes" else 0,
+            on_decoder_lost=self._metrics.count_decoder_loss,
+        )
         self._ledger = Ledger(self._redis, settings.redeliver_after)
         outbox = WebhookOutbox(self._redis)
         dead_letters = DeadLetters(self._redis, self._ledger, outbox)
@@ -67,7 +72,6 @@ class Worker:
         max_batch = self._moderator.max_batch
         # Enough images in hand to fill the next batch while one is in the model and others are on their way.
         self._slots = 4 * max_batch
-        decoders = settings.threads or os.cpu_count() or 1
         self._batcher = MicroBatcher(self._moderator.encoder.embed_images, max_batch, self._count_batch)
         pipeline = Pipeline(self._moderator, self._batcher, self._ledger, self._metrics, decoders)
         self._handler = Handler(pipeline.process, dead_letters, self._metrics, width=self._slots)
@@ -178,6 +182,7 @@ class Worker:
                 thread.stop()
             self._handler.close()
             self._batcher.stop()
+            self._moderator.close()
             log.info("stopped")
 
     def _wait_for_redis(self) -> None:

@@ -5,18 +5,19 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from moderator.identity import Identity as Identity
+from moderator.identity import Identity
+from moderator.images.resize import Pixels, Resize
 
-Pixels = NDArray[np.uint8]
+__all__ = ["Embeddings", "Encoder", "Identity", "Pixels"]
+
 Embeddings = NDArray[np.float32]
 
 
 class Encoder(Protocol):
     """An image tower and a text tower that share an embedding space.
 
-    `preprocess` and `embed_images` are called from several threads at once. `embed_texts` is called from one thread
+    `embed_images` is called from several threads at once. `embed_texts` is called from one thread
     at a time, beside them: a worker takes up new policies while it works.
     """
 
@@ -24,6 +25,8 @@ class Encoder(Protocol):
     dimension: int
     #: Length of the square that `preprocess` returns, in pixels. Decoding may subsample down to twice this.
     image_size: int
+    #: Resizes and crops an RGB image to the model's input: uint8 [image_size, image_size, 3].
+    preprocess: Resize
     #: logit = scale * cosine + bias
     scale: float
     bias: float
@@ -32,10 +35,6 @@ class Encoder(Protocol):
     dtype: str
     #: Images in one forward pass at which it is fastest, or nearly so.
     best_batch: int
-
-    def preprocess(self, image: Image.Image) -> Pixels:
-        """Resize and crop an RGB image to the model's input: uint8 [image_size, image_size, 3]."""
-        ...
 
     def embed_images(self, pixels: Pixels) -> Embeddings:
         """Embed a batch, uint8 [n, image_size, image_size, 3] -> float32 [n, dimension], rows of length 1."""

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
@@ -22,7 +21,7 @@ from moderator.encoders.runtimes.plan import TORCH, make_plan
 from moderator.encoders.texts import TextLimit
 from moderator.encoders.tower import run
 from moderator.errors import SettingsError
-from moderator.images.resize import resize_and_crop
+from moderator.images.resize import Resize
 
 
 class EmbeddedEncoder:
@@ -43,6 +42,7 @@ class EmbeddedEncoder:
     #: Those of the texts, and one for what the image tower is unsure of.
     dimension = minilm.DIMENSION + 1
     image_size = efficientnet.IMAGE_SIZE
+    preprocess = Resize(image_size, image_size)
     #: Cosines of this space are spread several times as wide as CLIP's, so 12 plays the part of its 100.
     scale = 12.0
     bias = 0.0
@@ -77,10 +77,6 @@ class EmbeddedEncoder:
             preprocessing=f"resize {self.image_size} bicubic, crop {self.image_size}, (x - 127) / 128",
         )
         self._embed = run(tower, plan, self, cache)
-
-    def preprocess(self, image: Image.Image) -> Pixels:
-        """Resize the shortest edge, then crop the centre: uint8 [260, 260, 3]."""
-        return resize_and_crop(image, self.image_size, self.image_size, Image.Resampling.BICUBIC)
 
     def embed_images(self, pixels: Pixels) -> Embeddings:
         """Embed a batch, uint8 [n, 260, 260, 3] -> float32 [n, 385], rows of length 1 (or NaN)."""

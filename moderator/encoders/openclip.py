@@ -107,6 +107,7 @@ class OpenClipEncoder:
         tower = ImageTower(_ImageFeatures(self._model), self._preprocessing, plan.dtype).to(self._device)
         self._limit = TextLimit(int(self._tokenizer.context_length), self._count_tokens)
         self.image_size = self._preprocessing.crop
+        self.preprocess = self._preprocessing.geometry
         self.dimension = self._text_features([""]).shape[1]
         self.device = str(self._device)
         self.dtype = plan.precision
@@ -119,10 +120,6 @@ class OpenClipEncoder:
         self._embed = run(tower, plan, self, cache)
         if plan.runtime != TORCH:  # the weights of the image tower are in the runtime now
             del self._model.visual
-
-    def preprocess(self, image: Image.Image) -> Pixels:
-        """Resize and crop as OpenCLIP's evaluation transform does: uint8 [image_size, image_size, 3]."""
-        return self._preprocessing(image)
 
     def embed_images(self, pixels: Pixels) -> Embeddings:
         """Embed a batch, uint8 [n, image_size, image_size, 3] -> float32 [n, dimension], rows of length 1."""

@@ -6,7 +6,7 @@ from typing import Any
 from PIL import Image
 
 from moderator.encoders.base import Pixels
-from moderator.images.resize import crop_centre, resize_and_crop, squash
+from moderator.images.resize import Resize
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,14 @@ class Preprocessing:
     squash: bool = False
     rounded: bool = False
 
+    @property
+    def geometry(self) -> Resize:
+        """The part that happens to the picture, before there are tensors."""
+        return Resize(self.resize, self.crop, self.resample, self.squash, self.rounded)
+
     def __call__(self, image: Image.Image) -> Pixels:
         """Resize and crop an RGB image: uint8 [crop, crop, 3]."""
-        if self.squash:
-            return crop_centre(squash(image, self.resize, self.resample), self.crop)
-        return resize_and_crop(image, self.resize, self.crop, self.resample, self.rounded)
+        return self.geometry(image)
 
     def __str__(self) -> str:
         """Names everything that changes an embedding."""

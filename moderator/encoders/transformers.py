@@ -10,7 +10,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
@@ -98,6 +97,7 @@ class TransformersEncoder:
             self._tower = ImageTower(_ImageFeatures(self._model), self._preprocessing, plan.dtype)
             self._tower.to(self._device)
             self.image_size = self._preprocessing.crop
+            self.preprocess = self._preprocessing.geometry
             self.dimension = self._text_features([""]).shape[1]
             self.check_loaded()
 
@@ -150,10 +150,6 @@ class TransformersEncoder:
         """A last look at the loaded model; a family may refuse it with a ValueError."""
 
     # --- the encoder
-
-    def preprocess(self, image: Image.Image) -> Pixels:
-        """Resize and crop as the model's own processor does: uint8 [image_size, image_size, 3]."""
-        return self._preprocessing(image)
 
     def embed_images(self, pixels: Pixels) -> Embeddings:
         """Embed a batch, uint8 [n, image_size, image_size, 3] -> float32 [n, dimension], rows of length 1."""

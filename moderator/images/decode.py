@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
@@ -19,8 +19,9 @@ from moderator.errors import DecodeTimeout, ImageBroken, ImageError, ImageTooLar
 from moderator.images.colour import to_rgb
 from moderator.images.formats import sniff
 from moderator.images.structure import check_before_decoding, count_gif_frames
-from moderator.settings import Settings
-from moderator.verdicts import ImageFacts
+
+if TYPE_CHECKING:  # a decoding process has no use for it
+    from moderator.settings import Settings
 
 #: An animation is decoded frame after frame up to the last one looked at. These bound that work: so many
 #: frames, and so many times `max_pixels`. Of a longer animation, the part within reach is looked at.
@@ -55,17 +56,21 @@ class DecodeLimits:
     timeout: float
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "DecodeLimits":
+    def from_settings(cls, settings: "Settings") -> "DecodeLimits":
         """Take the bounds of the settings."""
         return cls(settings.max_bytes, settings.max_pixels, settings.max_frames, settings.decode_timeout)
 
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """What was found: the facts, and the frames to judge (mode RGB, upright; the first one leads)."""
+    """What was found: the size of the file's picture (upright), and the frames to judge (mode RGB, upright)."""
 
-    facts: ImageFacts
+    width: int
+    height: int
+    format: str
+    """In lower case: jpeg, png, ..."""
     frames: list[Image.Image]
+    """The first one leads."""
 
 
 def decode(data: bytes, limits: DecodeLimits, draft_to: int | None = None) -> DecodedImage:
@@ -78,8 +83,8 @@ def decode(data: bytes, limits: DecodeLimits, draft_to: int | None = None) -> De
         data: the file.
         limits: bounds on what is decoded.
         draft_to: side of the model's input, in pixels. A large JPEG is decoded at a half, a quarter or an
-            eighth of its size, so that its shorter side stays at least twice as long as this. The facts
-            keep the size of the file.
+            eighth of its size, so that its shorter side stays at least twice as long as this. Width and
+            height in the answer are still the file's.
 
     Raises:
         NotAnImage: not one of the accepted formats.
@@ -87,10 +92,7 @@ def decode(data: bytes, limits: DecodeLimits, draft_to: int | None = None) -> De
         ImageBroken: truncated or damaged.
         DecodeTimeout: the time is up.
     """
-    if len(data) > limits.max_bytes:
-        raise ImageTooLarge(
-            f"the image has {len(data)} bytes, more than {limits.max_bytes} (MODERATOR_MAX_BYTES)"
-        )
+    check_length(data, limits)
     name = sniff(data)
     check_before_decoding(data, name, limits.max_pixels)
     deadline = time.monotonic() + limits.timeout
@@ -107,14 +109,19 @@ def decode(data: bytes, limits: DecodeLimits, draft_to: int | None = None) -> De
             size = frames[0].size
         elif _orientation(image) >= 5:
             size = size[1], size[0]
-    facts = ImageFacts(
-        sha256=sha256(data).hexdigest(),
-        width=size[0],
-        height=size[1],
-        format=name.lower(),
-        frames=len(frames),
-    )
-    return DecodedImage(facts, frames)
+    return DecodedImage(size[0], size[1], name.lower(), frames)
+
+
+def check_length(data: bytes, limits: DecodeLimits) -> None:
+    """Refuse a file of more bytes than allowed.
+
+    Raises:
+        ImageTooLarge: it is.
+    """
+    if len(data) > limits.max_bytes:
+        raise ImageTooLarge(
+            f"the image has {len(data)} bytes, more than {limits.max_bytes} (MODERATOR_MAX_BYTES)"
+        )
 
 
 def _check_size(image: Image.Image, max_pixels: int, frames: int = 1) -> None:

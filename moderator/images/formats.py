@@ -6,6 +6,8 @@ Accepted are the raster formats that people upload and browsers or phones show. 
 
 from moderator.errors import NotAnImage
 
+#: Pillow's names of the formats.
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "ICO")
 ACCEPTED = "JPEG, PNG, GIF, WebP, AVIF, BMP, TIFF, ICO"
 
 _SIGNATURES = (

@@ -6,13 +6,38 @@ resize with other rounding. OpenCLIP resizes Pillow images through torchvision, 
 then crops with torchvision's rounding.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+Pixels = NDArray[np.uint8]
+
 #: A resized image whose longer edge exceeds this many crops is never made as a whole: a strip of 1 x 60,000
 #: pixels, harmless as a file, would become 224 x 13,440,000.
 _LONGEST_IN_CROPS = 32
+
+
+@dataclass(frozen=True)
+class Resize:
+    """How a picture becomes a square of pixels. Plain data, so that it can be handed to another process.
+
+    `squash` resizes to a square of `resize` pixels whatever the shape; else `resize` is the shortest edge. `crop` is
+    the side of the result. `rounded` crops at rounded offsets, as torchvision does; else they are rounded down.
+    """
+
+    resize: int
+    crop: int
+    resample: Image.Resampling = Image.Resampling.BICUBIC
+    squash: bool = False
+    rounded: bool = False
+
+    def __call__(self, image: Image.Image) -> Pixels:
+        """Resize and crop an RGB image: uint8 [crop, crop, 3]."""
+        if self.squash:
+            return crop_centre(squash(image, self.resize, self.resample), self.crop)
+        return resize_and_crop(image, self.resize, self.crop, self.resample, self.rounded)
 
 
 def resize_and_crop(
@@ -21,7 +46,7 @@ def resize_and_crop(
     crop: int,
     resample: Image.Resampling = Image.Resampling.BICUBIC,
     rounded: bool = False,
-) -> NDArray[np.uint8]:
+) -> Pixels:
     """Resize the shortest edge to `resize` pixels, then cut out the central square of `crop` pixels.
 
     Bit-exact with the resize and centre crop of `CLIPImageProcessorPil`: the longer edge is
@@ -59,9 +84,7 @@ def resize_and_crop(
     return canvas
 
 
-def squash(
-    image: Image.Image, size: int, resample: Image.Resampling = Image.Resampling.BICUBIC
-) -> NDArray[np.uint8]:
+def squash(image: Image.Image, size: int, resample: Image.Resampling = Image.Resampling.BICUBIC) -> Pixels:
     """Resize an RGB image to a square, whatever its shape: uint8 [size, size, 3].
 
     Bit-exact with the resize of `SiglipImageProcessorPil`.
@@ -69,7 +92,7 @@ def squash(
     return np.array(image.resize((size, size), resample))
 
 
-def crop_centre(pixels: NDArray[np.uint8], crop: int) -> NDArray[np.uint8]:
+def crop_centre(pixels: Pixels, crop: int) -> Pixels:
     """Cut the central square out of an array [size, size, 3] that is at least as large; offsets rounded down."""
     at = (len(pixels) - crop) // 2
     return pixels[at : at + crop, at : at + crop]

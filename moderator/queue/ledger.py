@@ -38,10 +38,14 @@ class Acceptance(StrEnum):
 
 @dataclass(frozen=True)
 class Claim:
-    """An event that is ours to process: which try this is, and how many seconds it waited since it was accepted."""
+    """An event that is ours to process.
+
+    Which try this is, how many seconds it waited since it was accepted, and whether an earlier try harmed a worker.
+    """
 
     attempt: int
     waited: float
+    harmed: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,8 @@ class Ledger:
             args=[event.key, event.model_dump_json(), names.QUEUES[event.priority], self._lease],
         )
         if answer[0] == b"claimed":
-            return Claim(attempt=int(answer[1]), waited=max(0.0, float(answer[3]) - float(answer[2])))
+            waited = max(0.0, float(answer[3]) - float(answer[2]))
+            return Claim(attempt=int(answer[1]), waited=waited, harmed=answer[4] == b"1")
         return "answered" if answer[0] == b"answered" else "busy"
 
     def publish(
@@ -171,9 +176,13 @@ class Ledger:
         )
         return float(answer[1]) if answer[0] else None
 
-    def retry(self, event: Event, delay: float) -> None:
-        """Give the event back; it is put on the queue again after `delay` seconds."""
-        self._retry(keys=[names.PENDING, names.RECORD_PREFIX + event.key], args=[event.key, delay])
+    def retry(self, event: Event, delay: float, *, harmed: bool = False) -> None:
+        """Give the event back; it is put on the queue again after `delay` seconds.
+
+        `harmed`: this try harmed a worker; later claims tell.
+        """
+        keys = [names.PENDING, names.RECORD_PREFIX + event.key]
+        self._retry(keys=keys, args=[event.key, delay, "1" if harmed else ""])
 
     def sweep(self) -> int:
         """Put overdue events that are not on the queue back on it; returns how many. Safe from many workers."""

@@ -18,6 +18,9 @@ from moderator.signals.registry import signal_class
 
 log = logging.getLogger(__name__)
 
+#: A shorter side that no image has: it is wanted whole.
+WHOLE = 2**31 - 1
+
 #: What a signal says of an image, or why it could not be read.
 Outcome = Reading | ModeratorError
 #: By `key` of the specification.
@@ -76,13 +79,13 @@ class Signals:
         self._made: dict[str, Signal] = {}
         self._lock = Lock()
 
-    def enough_pixels(self, policies: Iterable[HasSignals]) -> int | None:
-        """Shorter side that is enough for all signals that look at pixels; 0 without such, None: nothing is."""
+    def enough_pixels(self, policies: Iterable[HasSignals]) -> int:
+        """Shorter side that is enough for all signals that look at pixels; 0 without such."""
         sides = [
             signal_class(spec.kind).enough_pixels
             for spec in _specifications(policies, uses_pixels=True).values()
         ]
-        return None if None in sides else max((side for side in sides if side is not None), default=0)
+        return max((WHOLE if side is None else side for side in sides), default=0)
 
     def read(
         self, policies: Iterable[HasSignals], frames: Sequence[Frame], uses_pixels: bool

@@ -210,6 +210,25 @@ def test_a_retry_waits_its_time(client: Client, ledger: Ledger) -> None:
     assert client.redis.llen(QUEUE) == 1
 
 
+def test_harm_is_remembered_until_the_verdict(client: Client, ledger: Ledger) -> None:
+    ledger.accept(body("a"))
+    for harmed, known in ((False, False), (True, False), (False, True)):
+        claim = ledger.claim(event("a"))
+        assert isinstance(claim, Claim)
+        assert claim.harmed is known
+        ledger.retry(event("a"), 0.0, harmed=harmed)
+    claim = ledger.claim(event("a"))
+    assert isinstance(claim, Claim)
+    assert (claim.attempt, claim.harmed) == (4, True)
+    publish(ledger, event("a"), dead=DeadLetterReason("DecoderCrashed", "SIGSEGV"))
+    letter = client.dead_letters.get("moderator:a")
+    assert letter is not None
+    client.dead_letters.replay(letter)
+    claim = ledger.claim(event("a"))
+    assert isinstance(claim, Claim)
+    assert (claim.attempt, claim.harmed) == (1, False)
+
+
 def test_a_retry_of_what_is_answered_changes_nothing(client: Client, ledger: Ledger) -> None:
     publish(ledger, event("a"))
     ledger.retry(event("a"), 0.0)

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from moderator.encoders.base import Embeddings, Identity, Pixels
+from moderator.images.resize import Resize
 from moderator.policies.releases import release
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1)}
@@ -26,6 +27,7 @@ class ColourEncoder:
 
     dimension = 4
     image_size = 8
+    preprocess = Resize(8, 8, squash=True)
     scale = 20.0
     bias = 0.0
     device = "cpu"
@@ -36,9 +38,6 @@ class ColourEncoder:
         self.dtype = dtype
         self.texts: list[str] = []
         self.batches: list[int] = []
-
-    def preprocess(self, image: Image.Image) -> Pixels:
-        return np.array(image.resize((self.image_size, self.image_size)))
 
     def embed_images(self, pixels: Pixels) -> Embeddings:
         self.batches.append(len(pixels))

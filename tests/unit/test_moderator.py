@@ -3,6 +3,7 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from moderator import Decision, Moderator, Settings
 from moderator.encoders.base import Embeddings, Pixels
 from moderator.errors import ImageError, NotAnImage, PolicyNotFound
 from moderator.events import parse_message
+from moderator.images.resize import Resize
 from moderator.stopwatch import Stopwatch
 
 
@@ -193,10 +195,10 @@ def test_batches_are_at_most_max_batch(moderator: Moderator, encoder: ColourEnco
     assert sum(encoder.batches) == 13
 
 
-def test_the_default_batch_follows_the_device(settings: Settings, encoder: ColourEncoder) -> None:
+def test_the_default_batch_follows_the_encoder(settings: Settings, encoder: ColourEncoder) -> None:
     moderator = Moderator(settings.model_copy(update={"max_batch": 0}), encoder=encoder)
     assert moderator.max_batch == 8
-    encoder.device = "cuda:1"
+    encoder.best_batch = 64
     assert moderator.max_batch == 64
 
 
@@ -243,15 +245,30 @@ def test_prepare_gives_what_the_model_takes(moderator: Moderator) -> None:
         moderator.prepare(b"?")
 
 
+def test_processes_answer_as_threads_do(
+    moderator: Moderator, settings: Settings, encoder: ColourEncoder
+) -> None:
+    data = animation("red", "blue")
+    apart = Moderator(settings, encoder=encoder, processes=1)
+    try:
+        ours, theirs = moderator.prepare(data), apart.prepare(data)
+        assert ours.facts == theirs.facts
+        assert ours.facts.sha256 == sha256(data).hexdigest()
+        np.testing.assert_array_equal(ours.pixels, theirs.pixels)
+        assert [v.decision for v in apart.check([data, b"?"])] == [Decision.BLOCK, Decision.ERROR]
+    finally:
+        apart.close()
+
+
 def test_large_jpegs_are_decoded_at_a_reduced_size(settings: Settings, encoder: ColourEncoder) -> None:
     seen: list[tuple[int, int]] = []
-    whole = encoder.preprocess
 
-    def preprocess(image: Image.Image) -> Pixels:
-        seen.append(image.size)
-        return whole(image)
+    class Watched(Resize):
+        def __call__(self, image: Image.Image) -> Pixels:
+            seen.append(image.size)
+            return super().__call__(image)
 
-    encoder.preprocess = preprocess
+    encoder.preprocess = Watched(8, 8)
     data = picture("red", "JPEG", (800, 600))
     for draft in (True, False):
         moderator = Moderator(settings.model_copy(update={"jpeg_draft": draft}), encoder=encoder)

@@ -1,6 +1,6 @@
 -- Take an event for processing. An event that came past the ledger (a raw queue message) enters it here.
 -- KEYS: pending, record, verdict. ARGV: key, event, queue, lease (s).
--- Returns {"claimed", attempt, accepted at, now}, or {"answered"} (has its verdict), or {"busy"} (another worker
+-- Returns {"claimed", attempt, accepted at, now, "1" if an earlier try harmed a worker}, or {"answered"} (has its verdict), or {"busy"} (another worker
 -- holds it and its lease has not run out).
 if redis.call('EXISTS', KEYS[3]) == 1 then return {'answered'} end
 local time = redis.call('TIME')
@@ -16,4 +16,4 @@ end
 redis.call('HSET', KEYS[2], 'state', 'started')
 redis.call('ZADD', KEYS[1], now + tonumber(ARGV[4]), ARGV[1])
 return {'claimed', redis.call('HINCRBY', KEYS[2], 'attempts', 1), redis.call('HGET', KEYS[2], 'accepted_at'),
-  string.format('%.6f', now)}
+  string.format('%.6f', now), redis.call('HGET', KEYS[2], 'harmed') or ''}

@@ -10,7 +10,7 @@ from colour_encoder import ColourEncoder, picture, write_policies
 from prometheus_client import CollectorRegistry
 
 from moderator import Decision, Moderator, Settings, Verdict
-from moderator.errors import FetchFailed
+from moderator.errors import DecoderCrashed, DecodeTimeout, FetchFailed, ModeratorError
 from moderator.events import Event, ImageReference
 from moderator.metrics import Metrics
 from moderator.moderator import Prepared
@@ -26,6 +26,7 @@ class MemoryLedger:
         self.answer: Claim | Literal["answered", "busy"] | Exception = Claim(attempt=1, waited=0.25)
         self.published: list[tuple[Verdict, DeadLetterReason | None]] = []
         self.retries: list[float] = []
+        self.harmed: list[bool] = []
         self.duration: float | None = 1.5
         self.arguments: dict[str, Any] = {}
 
@@ -41,8 +42,9 @@ class MemoryLedger:
         self.arguments = arguments
         return self.duration
 
-    def retry(self, event: Event, delay: float) -> None:
+    def retry(self, event: Event, delay: float, *, harmed: bool = False) -> None:
         self.retries.append(delay)
+        self.harmed.append(harmed)
 
 
 @pytest.fixture
@@ -179,6 +181,37 @@ def test_what_may_pass_is_tried_again_later(
     pipeline.process(event())
     assert (ledger.retries, ledger.published) == ([delay], [])
     assert failures(metrics, "fetch", "FetchFailed") == 1
+
+
+@pytest.mark.parametrize("error", [DecoderCrashed("SIGSEGV"), DecodeTimeout("slow")])
+def test_an_image_that_harms_a_decoder_is_tried_a_second_time_and_no_more(
+    pipeline: Pipeline,
+    moderator: Moderator,
+    ledger: MemoryLedger,
+    monkeypatch: pytest.MonkeyPatch,
+    error: ModeratorError,
+) -> None:
+    def prepare(data: bytes, event: Event) -> Prepared:
+        raise error
+
+    monkeypatch.setattr(moderator, "prepare", prepare)
+    ledger.answer = Claim(attempt=2, waited=0)  # what went wrong before was no harm
+    pipeline.process(event())
+    assert (ledger.harmed, ledger.published) == ([True], [])
+    ledger.answer = Claim(attempt=2, waited=0, harmed=True)
+    pipeline.process(event())
+    ((verdict, dead),) = ledger.published
+    assert (verdict.decision, dead.type) == (Decision.ERROR, type(error).__name__)
+    assert len(ledger.retries) == 1
+
+
+def test_an_event_that_did_harm_may_still_fail_for_other_reasons(
+    pipeline: Pipeline, moderator: Moderator, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
+    ledger.answer = Claim(attempt=2, waited=0, harmed=True)
+    pipeline.process(event())
+    assert (ledger.harmed, ledger.published) == ([False], [])
 
 
 def test_the_last_try_ends_in_a_dead_letter(

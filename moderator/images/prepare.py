@@ -1,0 +1,68 @@
+"""From the bytes of a file to the pixels that a model takes: what threads and decoding processes both run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from moderator.images.decode import DecodeLimits, decode
+from moderator.images.resize import Pixels, Resize
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is made of a file: the bounds, the model's input, and whether large JPEGs are decoded at a reduced size."""
+
+    limits: DecodeLimits
+    resize: Resize
+    draft: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A file, ready for the model."""
+
+    width: int
+    height: int
+    format: str
+    """In lower case: jpeg, png, ..."""
+    pixels: Pixels
+    """uint8 [frames, crop, crop, 3]"""
+    views: tuple[Image.Image, ...] = ()
+    """The frames as they were decoded, mode RGB, for who looks at more than the model does."""
+
+
+#: Most pixels of all views of a picture together; larger ones are shrunk.
+VIEW_PIXELS = 12_000_000
+
+
+def prepare(data: bytes, recipe: Recipe, enough: int = 0) -> Picture:
+    """Decode an image file and bring its frames to the model's input.
+
+    Args:
+        data: the file.
+        recipe: what is made of it.
+        enough: views are wanted, whose shorter side need not have more pixels than this; 0: none are.
+
+    Raises:
+        ImageError: it is no image, broken, or beyond a limit.
+    """
+    image = decode(data, recipe.limits, max(recipe.resize.crop, enough // 2) if recipe.draft else None)
+    pixels = np.stack([recipe.resize(frame) for frame in image.frames])
+    views = _bounded(image.frames) if enough else ()
+    return Picture(image.width, image.height, image.format, pixels, views)
+
+
+def _bounded(frames: Sequence[Image.Image]) -> tuple[Image.Image, ...]:
+    """Frames that have at most `VIEW_PIXELS` together, shrunk alike if need be."""
+    pixels = sum(frame.width * frame.height for frame in frames)
+    if pixels <= VIEW_PIXELS:
+        return tuple(frames)
+    share, most = (VIEW_PIXELS / pixels) ** 0.5, VIEW_PIXELS // len(frames)
+    views = []
+    for frame in frames:
+        height = max(1, min(int(share * frame.height), most))
+        width = max(1, min(int(share * frame.width), most // height))
+        views.append(frame.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))
+    return tuple(views)

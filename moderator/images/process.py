@@ -1,0 +1,225 @@
+"""One decoding process, as the worker sees it: started, asked, ended. See `moderator.images.sandbox` for its inside."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from moderator.errors import DecoderCrashed, DecoderUnavailable, DecodeTimeout, ModeratorError
+from moderator.images.decode import check_length
+from moderator.images.prepare import Picture, Recipe
+from moderator.images.wire import (
+    READY,
+    REPLY_SIZE,
+    REQUEST,
+    Layout,
+    ReplyInvalid,
+    check_sizes,
+    dump_recipe,
+    parse_reply,
+)
+
+Reason = Literal["crash", "killed", "timeout", "reply"]
+REASONS: tuple[Reason, ...] = ("crash", "killed", "timeout", "reply")
+
+#: Seconds over the time limit that a process has to say itself that the time is up.
+GRACE = 0.5
+#: Seconds that a process may take to start; a busy machine needs one or two.
+START_PATIENCE = 30.0
+#: Seconds between the end of a process's socket and its own.
+_DEATH = 2.0
+#: Of the worker's environment a process gets these alone: the rest holds passwords.
+_ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
+
+
+class DecoderLost(Exception):
+    """A decoding process is of no more use. `error` is what became of the image."""
+
+    def __init__(self, reason: Reason, error: ModeratorError) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.error = error
+
+
+class DecoderProcess:
+    """Starts a process. One thread uses it at a time, but the one that makes it must outlive it.
+
+    Args:
+        recipe: what it makes of files.
+        memory: bytes of address space that it may have.
+    """
+
+    def __init__(self, recipe: Recipe, memory: int) -> None:
+        self._recipe = recipe
+        self._layout = Layout.of(recipe)
+        self._number = 0
+        self._connection, theirs = socket.socketpair()
+        self._shared = _shared_memory(self._layout.size)
+        command = [sys.executable, "-P", "-m", "moderator.images.sandbox", dump_recipe(recipe)]
+        command += [str(memory), str(self._shared), str(os.getpid())]
+        try:
+            self._process = subprocess.Popen(  # noqa: S603
+                command,
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                pass_fds=(self._shared,),
+                env=_environment(),
+                start_new_session=True,  # Ctrl-C is for the worker
+            )
+        except OSError as error:
+            self._close()
+            raise DecoderUnavailable(f"a decoding process cannot be started: {error.strerror}") from error
+        finally:
+            theirs.close()
+        self.pid: int = self._process.pid
+
+    def wait_until_ready(self) -> bool:
+        """Wait until it has confined itself; returns whether its system calls are filtered.
+
+        Raises:
+            DecoderUnavailable: it does not come up; its standard error is ours.
+        """
+        self._connection.settimeout(START_PATIENCE)
+        size = len(READY[True])
+        try:
+            word = self._connection.recv(size, socket.MSG_WAITALL)
+        except OSError:
+            word = b""
+        if word not in READY.values():
+            raise DecoderUnavailable(
+                "a decoding process does not start; MODERATOR_DECODE_MEMORY may be too small, or this system does not "
+                "let processes confine themselves: MODERATOR_DECODE=threads does without"
+            )
+        self._connection.settimeout(self._recipe.limits.timeout + GRACE)
+        return word == READY[True]
+
+    def prepare(self, data: bytes, enough: int = 0) -> Picture:
+        """Have an image file decoded and brought to the model's input: as `moderator.images.prepare.prepare`.
+
+        Raises:
+            ImageError: it is no image, broken, or beyond a limit.
+            Unexpected: the process met an error that nobody foresaw, and lives.
+            DecoderLost: it does not live, is not to be trusted, or takes too long. `end` it.
+        """
+        limits = self._recipe.limits
+        check_length(data, limits)
+        deadline = time.monotonic() + limits.timeout + GRACE
+        try:
+            _write(self._shared, data)
+            self._number += 1
+            self._connection.sendall(REQUEST.pack(self._number, len(data), enough))
+            reply = self._receive(deadline)
+        except TimeoutError:
+            raise DecoderLost("timeout", _overrun()) from None
+        except OSError:
+            reply = b""
+        if len(reply) < REPLY_SIZE:
+            raise self._death()
+        try:
+            found = parse_reply(reply, self._number, limits)
+            if isinstance(found, ModeratorError):
+                raise found
+            side = self._recipe.resize.crop
+            pixels = np.empty((found.frames, side, side, 3), dtype=np.uint8)
+            self._read(pixels, self._layout.pixels_at)
+            views = self._read_views(found.frames) if enough else ()
+        except ReplyInvalid as error:
+            raise DecoderLost("reply", DecoderCrashed(f"the decoding process sent {error}")) from error
+        return found.with_pixels(pixels, views)
+
+    def _read_views(self, frames: int) -> tuple[Image.Image, ...]:
+        sizes = np.empty((frames, 2), dtype=np.uint32)
+        self._read(sizes, self._layout.sizes_at)
+        at = self._layout.views_at
+        views = []
+        for width, height in check_sizes(sizes):
+            view = np.empty((height, width, 3), dtype=np.uint8)
+            self._read(view, at)
+            at += view.nbytes
+            views.append(Image.fromarray(view))
+        return tuple(views)
+
+    def _read(self, array: np.ndarray, at: int) -> None:
+        """Fill an array from the shared memory."""
+        if os.preadv(self._shared, [array.data.cast("B")], at) != array.nbytes:
+            raise ReplyInvalid("less pixels than it says")
+
+    def end(self) -> None:
+        """Kill it, if it lives, and give back what it held. It has nothing to lose."""
+        self._process.kill()
+        self._process.wait()
+        self._close()
+
+    def _receive(self, deadline: float) -> bytes:
+        reply = self._connection.recv(REPLY_SIZE)
+        while reply and len(reply) < REPLY_SIZE:  # a sound process sends it in one piece
+            self._connection.settimeout(max(1e-3, deadline - time.monotonic()))
+            more = self._connection.recv(REPLY_SIZE - len(reply))
+            if not more:
+                return b""
+            reply += more
+            self._connection.settimeout(self._recipe.limits.timeout + GRACE)
+        return reply
+
+    def _death(self) -> DecoderLost:
+        """What it died of."""
+        try:
+            code = self._process.wait(_DEATH)
+        except subprocess.TimeoutExpired:
+            return DecoderLost("reply", DecoderCrashed("the decoding process hung up without an answer"))
+        if code == -signal.SIGPROF:
+            return DecoderLost("timeout", _overrun())
+        if code == -signal.SIGKILL:
+            reason: Reason = "killed"
+            what = "was killed, as the system does when memory runs out: add some, or lower MODERATOR_THREADS"
+        else:
+            reason = "crash"
+            number = f"signal {-code}" if code < 0 else f"exit code {code}"
+            name = signal.Signals(-code).name if -code in signal.valid_signals() else number
+            what = f"died over the image ({name}): an attack, or a fault in an image library"
+        return DecoderLost(reason, DecoderCrashed(f"the decoding process {what}"))
+
+    def _close(self) -> None:
+        self._connection.close()
+        os.close(self._shared)
+
+
+def _overrun() -> DecodeTimeout:
+    return DecodeTimeout("decoding takes longer than allowed (MODERATOR_DECODE_TIMEOUT)")
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """All of it, at the start."""
+    view, at = memoryview(data), 0
+    while at < len(data):
+        at += os.pwrite(descriptor, view[at:], at)
+
+
+def _shared_memory(size: int) -> int:
+    """A descriptor of `size` bytes; pages that nothing was written to take no memory."""
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("moderator-decoder")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, size)
+    return descriptor
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    # The process is to import this very package, wherever the worker found it. Installed ones it finds by itself, and
+    # they must not come before Python's own.
+    here = str(Path(__file__).resolve().parents[2])
+    paths = [here] if here != sysconfig.get_path("purelib") else []
+    paths += filter(None, [kept.get("PYTHONPATH")])
+    return {**kept, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

@@ -1,0 +1,106 @@
+"""The program of a decoding process: `python -m moderator.images.sandbox RECIPE MEMORY DESCRIPTOR PARENT`.
+
+Standard input is a socket: lengths of files come in, replies go out (`moderator.images.wire`). Files and pixels are in
+the shared memory behind DESCRIPTOR. It ends when the socket does. MEMORY is in bytes.
+"""
+
+import mmap
+import os
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+from PIL import (  # what Pillow would import at the first file of a kind: nothing can be opened later
+    AvifImagePlugin,
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    IcoImagePlugin,  # noqa: F401
+    Image,
+    JpegImagePlugin,  # noqa: F401
+    MpoImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    WebPImagePlugin,  # noqa: F401
+)
+
+from moderator.errors import ImageTooLarge
+from moderator.images.confine import confine, die_with_parent
+from moderator.images.decode import DecodeLimits
+from moderator.images.prepare import Recipe, prepare
+from moderator.images.wire import READY, REQUEST, Layout, load_recipe, pack_error, pack_picture
+
+#: Generous, whatever the settings are.
+TRIAL_LIMITS = DecodeLimits(max_bytes=10**6, max_pixels=10**6, max_frames=1, timeout=60.0)
+
+
+def main() -> None:
+    """Serve until the worker closes the socket or is gone."""
+    recipe, memory, descriptor, parent = load_recipe(sys.argv[1]), *map(int, sys.argv[2:5])
+    die_with_parent()
+    if os.getppid() != parent:  # it died before the line above
+        return
+    # Signals to a whole process group or service are for the worker; it still needs us for what it has in hand.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # There is a process for each core already, and threads count as processes.
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    connection = socket.socket(fileno=sys.stdin.fileno())
+    shared = mmap.mmap(descriptor, Layout.of(recipe).size)
+    os.close(descriptor)
+    # From here on, what the libraries have to say of a hostile file is of no interest.
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, sys.stderr.fileno())
+    os.close(silent)
+    trials = [_sample(name) for name in ("JPEG", "PNG", "WEBP")]
+    word = READY[confine(memory)]
+    for trial in trials:  # does decoding still work, with what is left?
+        prepare(trial, replace(recipe, limits=TRIAL_LIMITS))
+    connection.sendall(word)
+    serve(connection, shared, recipe)
+
+
+def _sample(name: str) -> bytes:
+    file = BytesIO()
+    Image.new("RGB", (512, 512)).save(file, name)
+    return file.getvalue()
+
+
+def serve(connection: socket.socket, shared: mmap.mmap, recipe: Recipe) -> None:
+    """Answer requests, one after another."""
+    layout = Layout.of(recipe)
+    room = np.frombuffer(shared, dtype=np.uint8, offset=layout.pixels_at)
+    while request := connection.recv(REQUEST.size, socket.MSG_WAITALL):
+        number, length, enough = REQUEST.unpack(request)
+        # Processor time; who exceeds it dies of SIGPROF. The worker watches the clock, unless it was stopped.
+        signal.setitimer(signal.ITIMER_PROF, recipe.limits.timeout + 1)
+        try:
+            picture = prepare(shared[:length], recipe, enough)
+            room[: picture.pixels.size] = picture.pixels.ravel()
+            write_views(picture.views, shared, layout)
+            reply = pack_picture(number, picture)
+        except MemoryError:
+            too_large = ImageTooLarge("the image needs more memory than allowed (MODERATOR_DECODE_MEMORY)")
+            reply = pack_error(number, too_large)
+        except Exception as error:
+            reply = pack_error(number, error)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        connection.sendall(reply)
+
+
+def write_views(views: Sequence[Image.Image], shared: mmap.mmap, layout: Layout) -> None:
+    """Put the sizes of views and their pixels into the shared memory."""
+    at = layout.views_at
+    for number, view in enumerate(views):
+        struct.pack_into("<II", shared, layout.sizes_at + 8 * number, view.width, view.height)
+        rows = view.tobytes()
+        shared[at : at + len(rows)] = rows
+        at += len(rows)
+
+
+if __name__ == "__main__":
+    main()
