@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from moderator.errors import EventInvalid, ImageNotFound, ImageTooLarge
 from moderator.events import Event, event_key
+from moderator.queue.bounds import QueueBounds
 from moderator.queue.connection import connect
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.ledger import Acceptance, Ledger
@@ -37,7 +38,8 @@ class Client:
     def __init__(self, redis_url: str | None = None, settings: Settings | None = None) -> None:
         self._settings = settings or load_settings()
         self.redis = connect(redis_url or self._settings.redis_url)
-        self.ledger = Ledger(self.redis, self._settings.redeliver_after)
+        bounds = QueueBounds(self._settings.queue_limit, self._settings.queue_bytes)
+        self.ledger = Ledger(self.redis, self._settings.redeliver_after, bounds)
         self.verdicts = VerdictStore(self.redis)
         self.dead_letters = DeadLetters(self.redis, self.ledger, WebhookOutbox(self.redis))
 
@@ -62,6 +64,7 @@ class Client:
 
         Raises:
             EventInvalid: an argument does not fit.
+            QueueFull: the queue has no room; nothing was accepted. Submit again after its `retry_after` seconds.
             QueueUnavailable: Redis cannot be reached; nothing was accepted.
         """
         image: dict[str, Any] = {"path": None if path is None else str(path), "url": url, "key": key}
@@ -85,6 +88,7 @@ class Client:
 
         Raises:
             EventInvalid: it is no event, or a bulk event (see `submit_many`).
+            QueueFull: the queue has no room; nothing was accepted. Submit again after its `retry_after` seconds.
             QueueUnavailable: Redis cannot be reached; nothing was accepted.
         """
         if "images" in event:
@@ -105,6 +109,7 @@ class Client:
 
         Raises:
             EventInvalid: an argument does not fit.
+            QueueFull: the queue has no room; nothing was accepted. Submit again after its `retry_after` seconds.
             QueueUnavailable: Redis cannot be reached; nothing was accepted.
         """
         body = {

@@ -37,6 +37,18 @@ class QueueUnavailable(ModeratorError):
     stage = "intake"
 
 
+class QueueFull(ModeratorError):
+    """The queue has no room for a message, so nothing of it was accepted; `retry_after` says when to try again."""
+
+    transient = True
+    stage = "intake"
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds."""
+
+
 class VerdictTimeout(ModeratorError):
     """No verdict arrived within the time that the caller was ready to wait."""
 

@@ -45,6 +45,15 @@ class Settings(BaseSettings):
         description="Redis or Valkey: `redis://`, `rediss://` (TLS), `unix://`, or "
         "`sentinel://host:port,host:port/service/db`.",
     )
+    queue_limit: int = Field(
+        100_000,
+        ge=0,
+        description="Events without a verdict above which the queue takes no more, and says when to try again; "
+        "bulk may fill four fifths of it. 0: no bound.",
+    )
+    queue_bytes: int = Field(
+        1_000_000_000, ge=0, description="The same in bytes: images inside events count. 0: no bound."
+    )
     verdict_ttl: float = Field(
         7 * 86400, gt=0, description="Seconds that a verdict can be looked up by event id."
     )
