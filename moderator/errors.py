@@ -37,6 +37,14 @@ class QueueUnavailable(ModeratorError):
     stage = "intake"
 
 
+class SpoolFull(QueueUnavailable):
+    """Redis cannot be reached and the spool has no room, so the event is kept nowhere."""
+
+
+class SpoolUnavailable(QueueUnavailable):
+    """The spool cannot be read or written, so the event is kept nowhere."""
+
+
 class QueueFull(ModeratorError):
     """The queue has no room for a message, so nothing of it was accepted; `retry_after` says when to try again."""
 

@@ -54,6 +54,13 @@ class Settings(BaseSettings):
     queue_bytes: int = Field(
         1_000_000_000, ge=0, description="The same in bytes: images inside events count. 0: no bound."
     )
+    spool: Path | None = Field(
+        None,
+        description="Folder on a local disk where clients keep events while Redis is away, to deliver them later. "
+        "None: such events are refused.",
+    )
+    spool_events: int = Field(100_000, gt=0, description="Most events in the spool.")
+    spool_bytes: int = Field(1_000_000_000, gt=0, description="Most bytes of events in the spool.")
     verdict_ttl: float = Field(
         7 * 86400, gt=0, description="Seconds that a verdict can be looked up by event id."
     )

@@ -35,6 +35,8 @@ class Acceptance(StrEnum):
     ACCEPTED = "accepted"
     PENDING = "pending"
     ANSWERED = "answered"
+    SPOOLED = "spooled"
+    """Redis is away: it is kept on this machine's disk, and will be delivered."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,18 @@ class DeadLetterReason:
 
     type: str
     message: str
+
+
+def read_body(body: dict[str, Any]) -> tuple[dict[str, Any], list[Event]]:
+    """A message and its events, with the same ids in both: one that was left out is made up now.
+
+    Raises:
+        EventInvalid: it is no event.
+    """
+    events = parse_message(body)
+    if len(events) == 1 and "image" in body:
+        body = events[0].model_dump(mode="json", exclude_none=True)
+    return body, events
 
 
 class Ledger:
@@ -84,10 +98,10 @@ class Ledger:
             QueueFull: there is no room for it; nothing was accepted.
             QueueUnavailable: Redis cannot be reached or refuses to write; nothing was accepted.
         """
-        events = parse_message(body)
-        if len(events) == 1 and "image" in body:
-            # As it is in the ledger: an id that was left out has been made up by now.
-            body = events[0].model_dump(mode="json", exclude_none=True)
+        return self.enter(*read_body(body))
+
+    def enter(self, body: dict[str, Any], events: list[Event]) -> list[tuple[Event, Acceptance]]:
+        """As `accept`, with what `read_body` made of it."""
         bounds = self._bounds.of(events[0].priority)
         try:
             answers = self._run_accept(body, events, bounds)
