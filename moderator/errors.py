@@ -120,6 +120,15 @@ class FetchFailed(ImageError):
     transient = True
 
 
+class HostUnavailable(FetchFailed):
+    """The host failed several times in a row, so it was not asked; `retry_after` says when it may be again."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds."""
+
+
 class ImageNotFound(ImageError):
     """Nothing is there: no such file, or a 4xx answer."""
 

@@ -122,6 +122,11 @@ class Metrics:
             "moderation_ready",
             "1 while the worker takes events: Redis answers, model and policies are loaded.",
         )
+        self.breaker_open = self._gauge(
+            "moderation_breaker_open",
+            "Hosts that are left alone for now because they failed several times in a row; kind is image or webhook.",
+            ["kind"],
+        )
         for stage in STAGES:
             self.stage_duration.labels(stage)
         for error in _subclasses(ModeratorError):
@@ -175,6 +180,10 @@ class Metrics:
                 return 0.0
 
         self.ready.set_function(value)
+
+    def watch_breakers(self, kind: Literal["image", "webhook"], count: Callable[[], int]) -> None:
+        """Ask at every scrape how many breakers are open."""
+        self.breaker_open.labels(kind).set_function(count)
 
     def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
         self.rows.append(MetricRow(name, "counter", tuple(labels), text))

@@ -21,6 +21,7 @@ from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import load_encoder
 from moderator.errors import ModeratorError
 from moderator.events import Event, ImageReference
+from moderator.images.breaker import Breakers
 from moderator.images.decode import DecodeLimits, decode
 from moderator.images.fetch import Fetcher
 from moderator.lookahead import ahead
@@ -57,19 +58,26 @@ class Moderator:
     Args:
         settings: default: the environment's.
         encoder: default: the one that the settings name.
+        breakers: keep from image hosts that fail all the time; default: each is asked each time.
 
     Raises:
         EncoderUnknown, WeightsInvalid, SettingsError: the encoder cannot be loaded.
         PolicyError: no policy can be used.
     """
 
-    def __init__(self, settings: Settings | None = None, *, encoder: Encoder | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        encoder: Encoder | None = None,
+        breakers: Breakers | None = None,
+    ) -> None:
         self.settings = settings or load_settings()
         self.catalogue = Catalogue(self.settings.policies)
         self.encoder = encoder or load_encoder(
             self.settings.encoder, self.settings.device, self.settings.dtype
         )
-        self.fetcher = Fetcher(self.settings)
+        self.fetcher = Fetcher(self.settings, breakers)
         # Paths given to `check` are the caller's own: any of them may be read.
         self._local = Fetcher(self.settings.model_copy(update={"fetch_roots": (Path("/"),)}))
         self._compiler = Compiler(self.encoder, self.settings.cache)

@@ -122,6 +122,17 @@ class Settings(BaseSettings):
         True, description="Decode large JPEGs at a reduced size of at least twice the model's input: faster."
     )
 
+    # --- hosts of images and webhooks
+    breaker_failures: int = Field(
+        5, ge=0, description="Failures in a row after which a host is left alone for a while; 0: never."
+    )
+    breaker_cooldown: float = Field(30.0, gt=0, description="Seconds until such a host is probed again.")
+    host_patience: float = Field(
+        3600.0,
+        ge=0,
+        description="Seconds that events and webhooks wait for such a host without using up their tries.",
+    )
+
     # --- webhooks
     webhook_secret: SecretStr | None = Field(
         None, description="Standard Webhooks secret (`whsec_...`); verdicts go to webhooks only if it is set."

@@ -4,7 +4,7 @@ import logging
 import time
 from threading import BoundedSemaphore
 
-from moderator.errors import AttemptsExhausted, ModeratorError, Unexpected, WorkerStopping
+from moderator.errors import AttemptsExhausted, HostUnavailable, ModeratorError, Unexpected, WorkerStopping
 from moderator.events import Event
 from moderator.metrics import Metrics
 from moderator.moderator import Moderator
@@ -17,6 +17,12 @@ log = logging.getLogger(__name__)
 
 #: Longest time between two tries of an event, in seconds.
 MAX_RETRY_DELAY = 300.0
+
+
+def delay_for_host(error: HostUnavailable, waited: float) -> float:
+    """Seconds until what waits for a host asks again: as long again as it has waited, so that many do not ask all
+    the time, but not before the host may be asked."""
+    return max(error.retry_after, min(waited, MAX_RETRY_DELAY))
 
 
 class Pipeline:
@@ -88,6 +94,9 @@ class Pipeline:
         """What may pass is tried again later; what will not gets an `error` verdict and a dead letter."""
         name = type(error).__name__
         self._metrics.count_failure(error)
+        if isinstance(error, HostUnavailable) and claim.waited < self._settings.host_patience:
+            self._ledger.retry(event, delay_for_host(error, claim.waited), counts=False)
+            return
         if error.transient and claim.attempt < self._settings.max_attempts:
             delay = min(self._settings.retry_delay * 2.0 ** (claim.attempt - 1), MAX_RETRY_DELAY)
             log.info("event %s: %s; try %d follows in %g s", event.key, name, claim.attempt + 1, delay)

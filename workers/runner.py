@@ -12,6 +12,7 @@ from kombu.asynchronous import set_event_loop
 from prometheus_client import CollectorRegistry
 
 from moderator.errors import QueueUnavailable
+from moderator.images.breaker import Breakers
 from moderator.metrics import LoadedPolicy, Metrics, QueueCollector
 from moderator.moderator import Moderator
 from moderator.queue.connection import connect
@@ -56,12 +57,17 @@ class Worker:
             torch.set_num_threads(settings.model_threads)
         self._redis = connect(settings.redis_url)
         self._wait_for_redis()
-        self._moderator = Moderator(settings)
+        image_hosts, webhook_hosts = (
+            Breakers(settings.breaker_failures, settings.breaker_cooldown) for _ in range(2)
+        )
+        self._moderator = Moderator(settings, breakers=image_hosts)
         self._metrics = Metrics(CollectorRegistry())
+        self._metrics.watch_breakers("image", image_hosts.count_open)
+        self._metrics.watch_breakers("webhook", webhook_hosts.count_open)
         self._ledger = Ledger(self._redis, settings.redeliver_after)
         outbox = WebhookOutbox(self._redis)
         dead_letters = DeadLetters(self._redis, self._ledger, outbox)
-        self._webhooks = WebhookSender(settings, outbox, dead_letters, self._metrics)
+        self._webhooks = WebhookSender(settings, outbox, dead_letters, self._metrics, webhook_hosts)
         self._metrics.registry.register(QueueCollector(Backlog(self._redis, self._ledger, dead_letters).read))
 
         max_batch = self._moderator.max_batch
@@ -176,6 +182,7 @@ class Worker:
         finally:
             for thread in periodic:
                 thread.stop()
+            self._webhooks.close()
             self._handler.close()
             self._batcher.stop()
             log.info("stopped")

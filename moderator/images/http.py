@@ -20,6 +20,7 @@ import httpcore2
 
 from moderator.errors import FetchFailed, FetchRefused, ImageNotFound, ImageTooLarge
 from moderator.images.addresses import Network
+from moderator.images.breaker import Breakers
 from moderator.images.network import GuardedBackend, Resolver, resolve, time_left, time_limit
 
 MAX_REDIRECTS = 3
@@ -47,6 +48,11 @@ class Target:
     def origin(self) -> str:
         """What messages may show: scheme and host."""
         return f"{self.scheme}://{self._bracketed}"
+
+    @property
+    def site(self) -> str:
+        """Scheme, host and port: what is up or down as one."""
+        return f"{self.scheme}://{self.authority}"
 
     @property
     def authority(self) -> str:
@@ -104,7 +110,7 @@ class GuardedClient:
     """GET and POST to addresses on the public internet and in `networks`. Threads share one client.
 
     `timeout` is in seconds and covers a whole call: resolving, connecting, redirects and the body.
-    `resolver` and `ssl_context` replace the system's.
+    `resolver` and `ssl_context` replace the system's. `breakers` keep from hosts that fail all the time.
     """
 
     def __init__(
@@ -113,8 +119,10 @@ class GuardedClient:
         timeout: float = 10.0,
         resolver: Resolver = resolve,
         ssl_context: ssl.SSLContext | None = None,
+        breakers: Breakers | None = None,
     ) -> None:
         self._timeout = timeout
+        self._breakers = breakers or Breakers()
         self._pool = httpcore2.ConnectionPool(
             ssl_context=ssl_context or httpcore2.default_ssl_context(),
             # Callers bound the concurrency: they are threads.
@@ -140,6 +148,7 @@ class GuardedClient:
         Raises:
             FetchRefused: the URL or a redirect leads where we do not go, or the body is encoded.
             FetchFailed: time-out, connection error, 408, 425, 429 or 5xx; trying again may help.
+            HostUnavailable: the host failed too often just now and was not asked.
             ImageNotFound: any other answer that is no success.
             ImageTooLarge: the body is larger than `max_bytes`.
         """
@@ -147,7 +156,10 @@ class GuardedClient:
             for _ in range(MAX_REDIRECTS + 1):
                 target = parse_url(url)
                 headers = {"Accept": "image/*, */*;q=0.5", "Accept-Encoding": "identity"}
-                with self._exchange("GET", target, headers) as response:
+                with (
+                    self._breakers.watch(target.site),
+                    self._exchange("GET", target, headers) as response,
+                ):
                     location = _header(response, b"location")
                     if response.status not in _REDIRECTS or location is None:
                         return _body(response, target, max_bytes)
@@ -160,12 +172,15 @@ class GuardedClient:
         Raises:
             FetchRefused: the URL leads where we do not go.
             FetchFailed: time-out or connection error; trying again may help.
+            HostUnavailable: the host failed too often just now and was not asked.
         """
         target = parse_url(url)
         with (
             time_limit(self._timeout),
+            self._breakers.watch(target.site) as outcome,
             self._exchange("POST", target, {**headers, "Content-Length": str(len(body))}, body) as response,
         ):
+            outcome.failed = response.status >= 500 or response.status in _TRANSIENT
             read = 0
             for chunk in response.iter_stream():
                 read += len(chunk)

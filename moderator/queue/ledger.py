@@ -215,9 +215,13 @@ class Ledger:
         )
         return float(answer[1]) if answer[0] else None
 
-    def retry(self, event: Event, delay: float) -> None:
-        """Give the event back; it is put on the queue again after `delay` seconds."""
-        self._retry(keys=[names.PENDING, names.RECORD_PREFIX + event.key], args=[event.key, delay])
+    def retry(self, event: Event, delay: float, *, counts: bool = True) -> None:
+        """Give the event back; it is put on the queue again after `delay` seconds.
+
+        Where this try was none of the event's doing, it does not count.
+        """
+        keys = [names.PENDING, names.RECORD_PREFIX + event.key]
+        self._retry(keys=keys, args=[event.key, delay, int(counts)])
 
     def sweep(self) -> int:
         """Put overdue events that are not on the queue back on it; returns how many. Safe from many workers."""

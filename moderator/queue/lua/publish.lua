@@ -16,7 +16,8 @@ if ARGV[5] ~= '' then
   redis.call('ZADD', KEYS[5], now, ARGV[1])
 end
 if ARGV[7] ~= '' then
-  redis.call('HSET', KEYS[8], 'url', ARGV[7], 'body', ARGV[2], 'attempts', 0)
+  redis.call('HSET', KEYS[8], 'url', ARGV[7], 'body', ARGV[2], 'attempts', 0,
+    'since', string.format('%.6f', now))
   redis.call('ZADD', KEYS[7], now, ARGV[9])
 end
 local size = redis.call('HGET', KEYS[2], 'size')

@@ -9,7 +9,7 @@ from colour_encoder import ColourEncoder, picture, write_policies
 from prometheus_client import CollectorRegistry
 
 from moderator import Decision, Moderator, Settings, Verdict
-from moderator.errors import FetchFailed
+from moderator.errors import FetchFailed, HostUnavailable
 from moderator.events import Event, ImageReference
 from moderator.metrics import Metrics
 from moderator.moderator import Prepared
@@ -25,6 +25,7 @@ class MemoryLedger:
         self.answer: Claim | Literal["answered", "busy"] | Exception = Claim(attempt=1, waited=0.25)
         self.published: list[tuple[Verdict, DeadLetterReason | None]] = []
         self.retries: list[float] = []
+        self.counted: list[bool] = []
         self.duration: float | None = 1.5
         self.arguments: dict[str, Any] = {}
 
@@ -40,8 +41,9 @@ class MemoryLedger:
         self.arguments = arguments
         return self.duration
 
-    def retry(self, event: Event, delay: float) -> None:
+    def retry(self, event: Event, delay: float, *, counts: bool = True) -> None:
         self.retries.append(delay)
+        self.counted.append(counts)
 
 
 @pytest.fixture
@@ -176,8 +178,36 @@ def test_what_may_pass_is_tried_again_later(
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
     ledger.answer = Claim(attempt=attempt, waited=0)
     pipeline.process(event())
-    assert (ledger.retries, ledger.published) == ([delay], [])
+    assert (ledger.retries, ledger.counted, ledger.published) == ([delay], [True], [])
     assert failures(metrics, "fetch", "FetchFailed") == 1
+
+
+@pytest.mark.parametrize(("waited", "delay"), [(0.0, 20.0), (100.0, 100.0), (1000.0, MAX_RETRY_DELAY)])
+def test_a_host_that_is_left_alone_costs_no_try(
+    pipeline: Pipeline,
+    moderator: Moderator,
+    ledger: MemoryLedger,
+    monkeypatch: pytest.MonkeyPatch,
+    waited: float,
+    delay: float,
+) -> None:
+    monkeypatch.setattr(moderator.fetcher, "fetch", failing(HostUnavailable("down", 20.0)))
+    ledger.answer = Claim(attempt=3, waited=waited)
+    pipeline.process(event())
+    assert (ledger.retries, ledger.counted, ledger.published) == ([delay], [False], [])
+
+
+def test_patience_with_a_host_has_an_end(
+    pipeline: Pipeline, moderator: Moderator, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moderator.fetcher, "fetch", failing(HostUnavailable("down", 20.0)))
+    ledger.answer = Claim(attempt=2, waited=moderator.settings.host_patience)
+    pipeline.process(event())
+    assert ledger.counted == [True]
+    ledger.answer = Claim(attempt=3, waited=moderator.settings.host_patience)
+    pipeline.process(event())
+    ((_, dead),) = ledger.published
+    assert dead == DeadLetterReason("HostUnavailable", "down")
 
 
 def test_the_last_try_ends_in_a_dead_letter(
