@@ -11,6 +11,8 @@ from celery import Celery, signals
 from kombu.asynchronous import set_event_loop
 from prometheus_client import CollectorRegistry
 
+from moderator.encoders.base import Embeddings, Pixels
+from moderator.encoders.parallel import cores_shared
 from moderator.errors import QueueUnavailable
 from moderator.images.breaker import Breakers
 from moderator.metrics import LoadedPolicy, Metrics, QueueCollector
@@ -27,6 +29,7 @@ from workers.handler import Handler
 from workers.health import HealthServer
 from workers.periodic import Periodic
 from workers.pipeline import Pipeline
+from workers.traffic import Traffic
 from workers.webhooks import WebhookSender
 
 log = logging.getLogger(__name__)
@@ -74,8 +77,15 @@ class Worker:
         # Enough images in hand to fill the next batch while one is in the model and others are on their way.
         self._slots = 4 * max_batch
         decoders = settings.threads or os.cpu_count() or 1
-        self._batcher = MicroBatcher(self._moderator.encoder.embed_images, max_batch, self._count_batch)
-        pipeline = Pipeline(self._moderator, self._batcher, self._ledger, self._metrics, decoders)
+        traffic = Traffic()
+        encoder = self._moderator.encoder
+
+        def embed(pixels: Pixels) -> Embeddings:
+            with cores_shared(traffic.bulk()):
+                return encoder.embed_images(pixels)
+
+        self._batcher = MicroBatcher(embed, max_batch, self._count_batch, interactive=traffic.interactive)
+        pipeline = Pipeline(self._moderator, self._batcher, self._ledger, self._metrics, decoders, traffic)
         self._handler = Handler(pipeline.process, dead_letters, self._metrics, width=self._slots)
         self._consuming = False
         self._stopping = False
