@@ -1,6 +1,7 @@
 import base64
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event as Flag
 from threading import Lock, Thread
 from typing import Any, Literal
 
@@ -10,12 +11,13 @@ from prometheus_client import CollectorRegistry
 
 from moderator import Decision, Moderator, Settings, Verdict
 from moderator.errors import FetchFailed, HostUnavailable
-from moderator.events import Event, ImageReference
+from moderator.events import Event, ImageReference, Priority
 from moderator.metrics import Metrics
 from moderator.moderator import Prepared
 from moderator.queue.ledger import Claim, DeadLetterReason
 from workers.batcher import MicroBatcher
 from workers.pipeline import MAX_RETRY_DELAY, Pipeline
+from workers.traffic import Traffic
 
 
 class MemoryLedger:
@@ -76,8 +78,19 @@ def batcher(moderator: Moderator) -> Iterator[MicroBatcher]:
 
 
 @pytest.fixture
-def pipeline(moderator: Moderator, batcher: MicroBatcher, ledger: MemoryLedger, metrics: Metrics) -> Pipeline:
-    return Pipeline(moderator, batcher, ledger, metrics, decoders=2)
+def traffic() -> Traffic:
+    return Traffic()
+
+
+@pytest.fixture
+def pipeline(
+    moderator: Moderator,
+    batcher: MicroBatcher,
+    ledger: MemoryLedger,
+    metrics: Metrics,
+    traffic: Traffic,
+) -> Pipeline:
+    return Pipeline(moderator, batcher, ledger, metrics, 2, traffic)
 
 
 def event(data: bytes | None = None, **fields: Any) -> Event:
@@ -234,7 +247,7 @@ def test_delays_have_an_end(
     moderator.settings = moderator.settings.model_copy(update={"max_attempts": 5000})
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
     ledger.answer = Claim(attempt=900, waited=0)
-    Pipeline(moderator, batcher, ledger, metrics, decoders=1).process(event())
+    Pipeline(moderator, batcher, ledger, metrics, 1, Traffic()).process(event())
     assert ledger.retries == [MAX_RETRY_DELAY]
 
 
@@ -305,3 +318,41 @@ def test_so_many_images_are_decoded_at_once(
         thread.join()
     assert len(ledger.published) == 8
     assert most <= 2
+
+
+@pytest.mark.parametrize("interactive", [False, True])
+def test_bulk_has_little_in_hand_while_interactive_events_come(
+    pipeline: Pipeline,
+    moderator: Moderator,
+    traffic: Traffic,
+    ledger: MemoryLedger,
+    monkeypatch: pytest.MonkeyPatch,
+    interactive: bool,
+) -> None:
+    """The largest batch has 8 images here, so a small one has 2; bulk has two of those in hand."""
+    fetch, lock, inside, seen = moderator.fetcher.fetch, Lock(), 0, 0
+    gathered = Flag()
+
+    def counting(reference: ImageReference) -> bytes:
+        nonlocal inside, seen
+        with lock:
+            inside += 1
+            seen = max(seen, inside)
+            if seen == 6:
+                gathered.set()
+        gathered.wait(0.2)
+        with lock:
+            inside -= 1
+        return fetch(reference)
+
+    monkeypatch.setattr(moderator.fetcher, "fetch", counting)
+    if interactive:
+        traffic.note(Priority.INTERACTIVE)
+    events = [event(id=f"e{n}", priority="bulk") for n in range(6)]
+    threads = [Thread(target=pipeline.process, args=(one,)) for one in events]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ledger.published) == 6
+    assert seen == (4 if interactive else 6)
