@@ -33,9 +33,10 @@ def main() -> None:
 
     start = time.monotonic()
     end, due = start + options.seconds, start
-    accepted, calls, refused = 0, [], 0
+    tried, accepted, calls, refused = 0, 0, [], 0
     for number, file in zip(range(options.events), itertools.cycle(files), strict=False):
         time.sleep(max(0.0, due - time.monotonic()))
+        tried += time.monotonic() < end
         while time.monotonic() < end:
             asked = time.perf_counter()
             try:
@@ -54,7 +55,7 @@ def main() -> None:
             break
         # From now on, not from the start: a wait is not made up for by a burst.
         due = max(due, time.monotonic() - 1 / options.rate) + 1 / options.rate
-    print(json.dumps({"accepted": accepted, "refused": refused, "calls": calls}))
+    print(json.dumps({"tried": tried, "accepted": accepted, "refused": refused, "calls": calls}))
 
 
 if __name__ == "__main__":

@@ -134,7 +134,12 @@ def start_service(folder: Path, **settings: str) -> Iterator[Service]:
         log = folder / "worker.log"
         with log.open("wb") as output:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "moderator", "worker"], env=environment, stdout=output, stderr=output
+                [sys.executable, "-m", "moderator", "worker"],
+                env=environment,
+                stdout=output,
+                stderr=output,
+                # Linux shares the cores between sessions: the worker is not to be one of many of the benchmark's own.
+                start_new_session=True,
             )
         try:
             deadline = time.monotonic() + 300
