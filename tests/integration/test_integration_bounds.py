@@ -1,8 +1,9 @@
 """A queue that is full: what gets in, what is told to come again, and that nobody overruns it."""
 
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from moderator.events import Event
 from moderator.queue import names
 from moderator.queue.server import EmbeddedServer
 from moderator.verdicts import Decision, Verdict
-from tests.integration.service import make_client
+from tests.integration.service import json_lines, make_client, run_cli, small_jpeg, until
 
 BULK, INTERACTIVE = "moderation.bulk", "moderation"
 
@@ -151,3 +152,21 @@ def test_producers_side_by_side_do_not_overrun_the_bound(url: str) -> None:
     client = connect(url)
     assert accepted == client.ledger.pending() == client.redis.llen(INTERACTIVE) == 500
     assert client.ledger.refusals(INTERACTIVE) == 1100
+
+
+def test_submit_waits_for_room(url: str, tmp_path: Path) -> None:
+    client = connect(url, limit=1)
+    first = client.submit(path="/x").event
+    image = small_jpeg(tmp_path / "a.jpg")
+    with ThreadPoolExecutor(1) as pool:
+        command = pool.submit(
+            run_cli, "submit", str(image), "--json", cwd=tmp_path, redis_url=url, queue_limit="1"
+        )
+        until(lambda: client.ledger.refusals(INTERACTIVE) > 0, timeout=60)
+        assert not command.done()
+        answer(client, first)
+        result = command.result()
+    assert result.returncode == 0, result.stderr
+    (record,) = json_lines(result.stdout)
+    assert record["acceptance"] == "accepted"
+    assert client.ledger.pending() == 1
