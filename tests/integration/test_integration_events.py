@@ -244,7 +244,7 @@ def test_a_message_delivered_again_publishes_nothing(
     before = worker.metrics()["moderation_redeliveries_total"]
 
     for queue in names.QUEUES.values():
-        body = event.model_dump(mode="json", exclude_none=True)
+        body = event.event.model_dump(mode="json", exclude_none=True)
         message = encode_message(body, queue)
         client.redis.lpush(queue, message, message)
 
