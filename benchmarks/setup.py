@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -101,9 +102,25 @@ def _byte_pairs() -> tuple[list[str], list[tuple[str, str]]]:
     return [*tokens, "<|startoftext|>", "<|endoftext|>"], [tuple(pair) for pair in learnt["merges"]]
 
 
+@dataclass(frozen=True)
+class Service:
+    """A running service: the Redis URL, the port of the worker's metrics, the worker's process id."""
+
+    url: str
+    port: int
+    pid: int
+
+
 @contextmanager
 def service(folder: Path, **settings: str) -> Iterator[tuple[str, int]]:
     """A server and a worker; yields the Redis URL and the port of the worker's metrics."""
+    with start_service(folder, **settings) as running:
+        yield running.url, running.port
+
+
+@contextmanager
+def start_service(folder: Path, **settings: str) -> Iterator[Service]:
+    """A server and a worker, ready."""
     port = free_port()
     with EmbeddedServer(folder / "redis") as server:
         environment = {
@@ -117,7 +134,12 @@ def service(folder: Path, **settings: str) -> Iterator[tuple[str, int]]:
         log = folder / "worker.log"
         with log.open("wb") as output:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "moderator", "worker"], env=environment, stdout=output, stderr=output
+                [sys.executable, "-m", "moderator", "worker"],
+                env=environment,
+                stdout=output,
+                stderr=output,
+                # Linux shares the cores between sessions: the worker is not to be one of many of the benchmark's own.
+                start_new_session=True,
             )
         try:
             deadline = time.monotonic() + 300
@@ -129,7 +151,7 @@ def service(folder: Path, **settings: str) -> Iterator[tuple[str, int]]:
                     break
                 except OSError:
                     time.sleep(0.1)
-            yield server.url, port
+            yield Service(server.url, port, worker.pid)
         finally:
             worker.send_signal(signal.SIGTERM)
             worker.wait(60)

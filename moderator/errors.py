@@ -39,6 +39,26 @@ class QueueUnavailable(ModeratorError):
     stage = "intake"
 
 
+class SpoolFull(QueueUnavailable):
+    """Redis cannot be reached and the spool has no room, so the event is kept nowhere."""
+
+
+class SpoolUnavailable(QueueUnavailable):
+    """The spool cannot be read or written, so the event is kept nowhere."""
+
+
+class QueueFull(ModeratorError):
+    """The queue has no room for a message, so nothing of it was accepted; `retry_after` says when to try again."""
+
+    transient = True
+    stage = "intake"
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds."""
+
+
 class VerdictTimeout(ModeratorError):
     """No verdict arrived within the time that the caller was ready to wait."""
 
@@ -100,6 +120,15 @@ class FetchFailed(ImageError):
     """The image could not be got, and trying again may help: a time-out, a broken connection, a 5xx."""
 
     transient = True
+
+
+class HostUnavailable(FetchFailed):
+    """The host failed several times in a row, so it was not asked; `retry_after` says when it may be again."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds."""
 
 
 class ImageNotFound(ImageError):

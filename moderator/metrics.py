@@ -6,7 +6,7 @@ policy files, never from an event, so the number of series is bounded.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -55,11 +55,17 @@ class LoadedPolicy:
 
 @dataclass(frozen=True)
 class QueueState:
-    """The backlog at one moment. `oldest_age` is in seconds, 0 for an empty queue."""
+    """The backlog at one moment. `oldest_age` is in seconds, 0 for an empty queue.
+
+    `pending` events have no verdict yet, waiting or in hand. `refusals` are those of all time, by queue.
+    """
 
     depth: Mapping[str, int]
     oldest_age: Mapping[str, float]
     dead_letters: int
+    pending: int = 0
+    pending_bytes: int = 0
+    refusals: Mapping[str, int] = field(default_factory=dict)
 
 
 class Metrics:
@@ -123,6 +129,11 @@ class Metrics:
             "moderation_ready",
             "1 while the worker takes events: Redis answers, model and policies are loaded.",
         )
+        self.breaker_open = self._gauge(
+            "moderation_breaker_open",
+            "Hosts that are left alone for now because they failed several times in a row; kind is image or webhook.",
+            ["kind"],
+        )
         for stage in STAGES:
             self.stage_duration.labels(stage)
         for reason in REASONS:
@@ -183,6 +194,10 @@ class Metrics:
 
         self.ready.set_function(value)
 
+    def watch_breakers(self, kind: Literal["image", "webhook"], count: Callable[[], int]) -> None:
+        """Ask at every scrape how many breakers are open."""
+        self.breaker_open.labels(kind).set_function(count)
+
     def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
         self.rows.append(MetricRow(name, "counter", tuple(labels), text))
         return Counter(name, text, labels, registry=self.registry)
@@ -222,6 +237,24 @@ class QueueCollector(Collector):
             "moderation_dead_letters", "gauge", (), "Dead letters that nobody has replayed or dropped."
         ),
         MetricRow(
+            "moderation_pending_events",
+            "gauge",
+            (),
+            "Accepted events without a verdict; at MODERATOR_QUEUE_LIMIT the queue takes no more.",
+        ),
+        MetricRow(
+            "moderation_pending_bytes",
+            "gauge",
+            (),
+            "Bytes that these events take; at MODERATOR_QUEUE_BYTES the queue takes no more.",
+        ),
+        MetricRow(
+            "moderation_refusals_total",
+            "counter",
+            ("queue",),
+            "Messages that found the queue full and were told to come again.",
+        ),
+        MetricRow(
             "moderation_queue_read_failures_total",
             "counter",
             (),
@@ -239,32 +272,31 @@ class QueueCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Read the backlog once."""
-        depth, age, dead_letters, failures = self._families()
+        *gauges, refusals, failures = self._families()
         try:
             state = self._read()
         except Exception:
             self._failures += 1
             logger.exception("the backlog cannot be read; its gauges are missing until Redis answers again")
         else:
+            depth, age, *others = gauges
             for queue, events in state.depth.items():
                 depth.add_metric([queue], events)
             for queue, seconds in state.oldest_age.items():
                 age.add_metric([queue], seconds)
-            dead_letters.add_metric([], state.dead_letters)
-            yield from (depth, age, dead_letters)
+            for gauge, value in zip(
+                others, (state.dead_letters, state.pending, state.pending_bytes), strict=True
+            ):
+                gauge.add_metric([], value)
+            for queue, count in state.refusals.items():
+                refusals.add_metric([queue], count)
+            yield from (*gauges, refusals)
         failures.add_metric([], self._failures)
         yield failures
 
-    def _families(
-        self,
-    ) -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily, CounterMetricFamily]:
-        depth, age, dead_letters, failures = self.rows
-        return (
-            GaugeMetricFamily(depth.name, depth.help, labels=depth.labels),
-            GaugeMetricFamily(age.name, age.help, labels=age.labels),
-            GaugeMetricFamily(dead_letters.name, dead_letters.help, labels=dead_letters.labels),
-            CounterMetricFamily(failures.name, failures.help, labels=failures.labels),
-        )
+    def _families(self) -> list[GaugeMetricFamily | CounterMetricFamily]:
+        kinds = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily}
+        return [kinds[row.kind](row.name, row.help, labels=row.labels) for row in self.rows]
 
 
 def describe() -> list[MetricRow]:

@@ -23,6 +23,7 @@ from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import encoder_of
 from moderator.errors import ModelMismatch, ModeratorError, SignalFailed
 from moderator.events import Event, ImageReference
+from moderator.images.breaker import Breakers
 from moderator.images.decode import DecodeLimits
 from moderator.images.fetch import Fetcher
 from moderator.images.pool import DecoderPool
@@ -76,6 +77,7 @@ class Moderator:
         processes: decode in so many confined processes, which a hostile image cannot get out of; `close` ends them.
             0: in the calling thread.
         on_decoder_lost: called with the reason when one of them had to be replaced.
+        breakers: keep from image hosts that fail all the time; default: each is asked each time.
 
     Raises:
         EncoderUnknown, RuntimeMissing, WeightsInvalid, SettingsError: the encoder cannot be loaded.
@@ -90,11 +92,12 @@ class Moderator:
         encoder: Encoder | None = None,
         processes: int = 0,
         on_decoder_lost: Callable[[Reason], None] = lambda reason: None,
+        breakers: Breakers | None = None,
     ) -> None:
         self.settings = settings or load_settings()
         self.catalogue = Catalogue(self.settings.policies)
         self.encoder = encoder or encoder_of(self.settings)
-        self.fetcher = Fetcher(self.settings)
+        self.fetcher = Fetcher(self.settings, breakers)
         # Paths given to `check` are the caller's own: any of them may be read.
         self._local = Fetcher(self.settings.model_copy(update={"fetch_roots": (Path("/"),)}))
         self._compiler = Compiler(self.encoder, self.settings.cache)

@@ -45,6 +45,22 @@ class Settings(BaseSettings):
         description="Redis or Valkey: `redis://`, `rediss://` (TLS), `unix://`, or "
         "`sentinel://host:port,host:port/service/db`.",
     )
+    queue_limit: int = Field(
+        100_000,
+        ge=0,
+        description="Events without a verdict above which the queue takes no more, and says when to try again; "
+        "bulk may fill four fifths of it. 0: no bound.",
+    )
+    queue_bytes: int = Field(
+        1_000_000_000, ge=0, description="The same in bytes: images inside events count. 0: no bound."
+    )
+    spool: Path | None = Field(
+        None,
+        description="Folder on a local disk where clients keep events while Redis is away, to deliver them later. "
+        "None: such events are refused.",
+    )
+    spool_events: int = Field(100_000, gt=0, description="Most events in the spool.")
+    spool_bytes: int = Field(1_000_000_000, gt=0, description="Most bytes of events in the spool.")
     verdict_ttl: float = Field(
         7 * 86400, gt=0, description="Seconds that a verdict can be looked up by event id."
     )
@@ -138,6 +154,17 @@ class Settings(BaseSettings):
     )
     jpeg_draft: bool = Field(
         True, description="Decode large JPEGs at a reduced size of at least twice the model's input: faster."
+    )
+
+    # --- hosts of images and webhooks
+    breaker_failures: int = Field(
+        5, ge=0, description="Failures in a row after which a host is left alone for a while; 0: never."
+    )
+    breaker_cooldown: float = Field(30.0, gt=0, description="Seconds until such a host is probed again.")
+    host_patience: float = Field(
+        3600.0,
+        ge=0,
+        description="Seconds that events and webhooks wait for such a host without using up their tries.",
     )
 
     # --- webhooks

@@ -24,14 +24,22 @@ class Backlog:
         """The state now."""
         seconds, micros = self._redis.time()
         now = seconds + micros / 1e6
-        depth, age = {}, {}
+        depth, age, refusals = {}, {}, {}
         for queue in QUEUES.values():
             depth[queue] = int(self._redis.llen(queue))
+            refusals[queue] = self._ledger.refusals(queue)
             accepted = self._ledger.oldest_accepted(queue)
             age[queue] = (
                 0.0 if accepted is None else max(0.0, now - (accepted or self._first_seen(queue, now)))
             )
-        return QueueState(depth=depth, oldest_age=age, dead_letters=len(self._dead_letters))
+        return QueueState(
+            depth=depth,
+            oldest_age=age,
+            dead_letters=len(self._dead_letters),
+            pending=self._ledger.pending(),
+            pending_bytes=self._ledger.pending_bytes(),
+            refusals=refusals,
+        )
 
     def _first_seen(self, queue: str, now: float) -> float:
         message = self._redis.lindex(queue, -1) or b""

@@ -3,12 +3,15 @@
 An idle model takes a single image at once, so batching adds no delay; a busy one finds a batch waiting when
 it is done. There is no timer and nothing to tune but the largest batch. A second thread holds the next batch
 ready at the model's door, so that no core or GPU idles between two batches.
+
+While interactive images come, bulk runs in small batches, one at a time: an interactive image waits for one of
+them at most, and does not share the cores with another.
 """
 
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Condition, Thread
@@ -20,6 +23,11 @@ from moderator.errors import WorkerStopping
 from moderator.events import Priority
 
 log = logging.getLogger(__name__)
+
+
+def small_batch(max_batch: int) -> int:
+    """Frames of bulk in one batch while interactive images come: a quarter of the largest."""
+    return max(1, max_batch // 4)
 
 
 @dataclass(frozen=True)
@@ -34,8 +42,40 @@ class Embedded:
 @dataclass(eq=False)
 class _Item:
     pixels: Pixels
+    priority: Priority
     future: "Future[Embedded]" = field(default_factory=Future)
     since: float = field(default_factory=time.perf_counter)
+
+
+def fitting(
+    waiting: Mapping[Priority, deque[_Item]],
+    max_batch: int,
+    interactive: bool,
+    running: Mapping[Priority, int],
+) -> dict[Priority, int]:
+    """How many of those that wait go into the next batch, interactive first, each in order.
+
+    Args:
+        waiting: images by priority.
+        max_batch: most frames, except where one image alone has more.
+        interactive: whether interactive images come these seconds. Then a batch with bulk in it is small, and has the
+            model to itself: two forwards side by side would make each other several times as slow.
+        running: batches in the model that have images of a priority.
+    """
+    chosen = dict.fromkeys(Priority, 0)
+    if interactive and running[Priority.BULK]:
+        return chosen
+    limits = dict.fromkeys(Priority, max_batch)
+    if interactive:
+        limits[Priority.BULK] = 0 if running[Priority.INTERACTIVE] else small_batch(max_batch)
+    frames = 0
+    for priority, limit in limits.items():
+        for item in waiting[priority]:
+            if not limit or (frames and frames + len(item.pixels) > limit):
+                break
+            chosen[priority] += 1
+            frames += len(item.pixels)
+    return chosen
 
 
 class MicroBatcher:
@@ -46,6 +86,7 @@ class MicroBatcher:
         max_batch: most frames in one call, except where one image alone has more.
         on_batch: called after each batch with its number of frames and its seconds.
         lanes: batches in the model and at its door.
+        interactive: whether interactive images come these seconds.
     """
 
     def __init__(
@@ -54,10 +95,13 @@ class MicroBatcher:
         max_batch: int,
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
         lanes: int = 2,
+        interactive: Callable[[], bool] = lambda: False,
     ) -> None:
         self._embed = embed
         self._max_batch = max_batch
         self._on_batch = on_batch
+        self._interactive = interactive
+        self._running = dict.fromkeys(Priority, 0)
         # Interactive images go first; what room they leave is bulk's.
         self._waiting: dict[Priority, deque[_Item]] = {priority: deque() for priority in Priority}
         self._wake = Condition()
@@ -76,7 +120,7 @@ class MicroBatcher:
 
         The future fails with what the model raised, or `WorkerStopping`.
         """
-        item = _Item(pixels)
+        item = _Item(pixels, priority)
         with self._wake:
             if self._stopping:
                 item.future.set_exception(WorkerStopping("the worker is stopping"))
@@ -98,22 +142,27 @@ class MicroBatcher:
 
     def _run(self) -> None:
         while batch := self._next_batch():
-            self._process(batch)
+            try:
+                self._process(batch)
+            finally:
+                with self._wake:
+                    for priority in {item.priority for item in batch}:
+                        self._running[priority] -= 1
+                    self._wake.notify()
 
     def _next_batch(self) -> list[_Item]:
         """Wait for work and take as much of it as fits; empty when it is time to stop."""
         with self._wake:
-            self._wake.wait_for(lambda: self._stopping or any(self._waiting.values()))
-            batch: list[_Item] = []
-            if self._stopping:
-                return batch
-            room = self._max_batch
-            for priority in Priority:
-                queue = self._waiting[priority]
-                while queue and (len(queue[0].pixels) <= room or not batch):
-                    batch.append(queue.popleft())
-                    room -= len(batch[-1].pixels)
-            return batch
+            while not self._stopping:
+                chosen = fitting(self._waiting, self._max_batch, self._interactive(), self._running)
+                batch = [self._waiting[p].popleft() for p in Priority for _ in range(chosen[p])]
+                if batch:
+                    for priority in {item.priority for item in batch}:
+                        self._running[priority] += 1
+                    return batch
+                # What waits and does not fit is looked at when the batch in the model is done.
+                self._wake.wait()
+            return []
 
     def _process(self, batch: list[_Item]) -> None:
         start = time.perf_counter()

@@ -1,22 +1,29 @@
 """One event through a worker: claim, fetch, decode, embed, score, publish. Every way out ends in the ledger."""
 
 import logging
+import math
 import time
-from threading import BoundedSemaphore
 
-from moderator.errors import AttemptsExhausted, ModeratorError, Unexpected, WorkerStopping
+from moderator.errors import AttemptsExhausted, HostUnavailable, ModeratorError, Unexpected, WorkerStopping
 from moderator.events import Event
 from moderator.metrics import Metrics
 from moderator.moderator import Moderator
 from moderator.queue.ledger import Claim, DeadLetterReason, Ledger
 from moderator.stopwatch import Stopwatch
 from moderator.verdicts import Verdict
-from workers.batcher import MicroBatcher
+from workers.batcher import MicroBatcher, small_batch
+from workers.traffic import Places, Traffic
 
 log = logging.getLogger(__name__)
 
 #: Longest time between two tries of an event, in seconds.
 MAX_RETRY_DELAY = 300.0
+
+
+def delay_for_host(error: HostUnavailable, waited: float) -> float:
+    """Seconds until what waits for a host asks again: as long again as it has waited, so that many do not ask all
+    the time, but not before the host may be asked."""
+    return max(error.retry_after, min(waited, MAX_RETRY_DELAY))
 
 
 class Pipeline:
@@ -28,23 +35,40 @@ class Pipeline:
         ledger: where events are claimed and verdicts published.
         metrics: what is measured.
         decoders: how many images are decoded at once: more than there are cores only cost memory and cache.
+        traffic: told of each event; while interactive ones come, bulk gets less.
     """
 
     def __init__(
-        self, moderator: Moderator, batcher: MicroBatcher, ledger: Ledger, metrics: Metrics, decoders: int
+        self,
+        moderator: Moderator,
+        batcher: MicroBatcher,
+        ledger: Ledger,
+        metrics: Metrics,
+        decoders: int,
+        traffic: Traffic,
     ) -> None:
         self._moderator = moderator
         self._settings = moderator.settings
         self._batcher = batcher
         self._ledger = ledger
         self._metrics = metrics
-        self._decoders = BoundedSemaphore(decoders)
+        self._traffic = traffic
+        # Two small batches of bulk are enough to keep the model busy with one; each further thread would only want
+        # the interpreter when an interactive event does.
+        few = 2 * small_batch(moderator.max_batch)
+        self._in_hand = Places(math.inf, lambda: few if traffic.interactive() else math.inf)
+        self._decoders = Places(decoders, lambda: max(1, decoders - traffic.interactive()))
 
     def process(self, event: Event) -> None:
         """Take an event to its verdict, its dead letter, or its next try.
 
         Raises only what Redis raises: then the message is not acknowledged and the ledger still has the event.
         """
+        self._traffic.note(event.priority)
+        with self._in_hand.take(event.priority):
+            self._process(event)
+
+    def _process(self, event: Event) -> None:
         claim = self._ledger.claim(event)
         if not isinstance(claim, Claim):
             # A second delivery: the verdict is there, or another worker is at it and the ledger watches over it.
@@ -74,7 +98,7 @@ class Pipeline:
     def _judge(self, event: Event, watch: Stopwatch) -> Verdict:
         data = self._moderator.fetcher.fetch(event.image)
         watch.lap("fetch")
-        with self._decoders:
+        with self._decoders.take(event.priority):
             prepared = self._moderator.prepare(data, event)
         del data
         watch.note("decode", watch.lap("decode") - prepared.signal_seconds)
@@ -91,6 +115,9 @@ class Pipeline:
         """
         name = type(error).__name__
         self._metrics.count_failure(error)
+        if isinstance(error, HostUnavailable) and claim.waited < self._settings.host_patience:
+            self._ledger.retry(event, delay_for_host(error, claim.waited), counts=False)
+            return
         if (
             error.transient
             and claim.attempt < self._settings.max_attempts

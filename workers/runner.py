@@ -11,7 +11,10 @@ from celery import Celery, signals
 from kombu.asynchronous import set_event_loop
 from prometheus_client import CollectorRegistry
 
+from moderator.encoders.base import Embeddings, Pixels
+from moderator.encoders.parallel import cores_shared
 from moderator.errors import QueueUnavailable
+from moderator.images.breaker import Breakers
 from moderator.metrics import LoadedPolicy, Metrics, QueueCollector
 from moderator.moderator import Moderator
 from moderator.queue.connection import connect
@@ -26,6 +29,7 @@ from workers.handler import Handler
 from workers.health import HealthServer
 from workers.periodic import Periodic
 from workers.pipeline import Pipeline
+from workers.traffic import Traffic
 from workers.webhooks import WebhookSender
 
 log = logging.getLogger(__name__)
@@ -56,24 +60,37 @@ class Worker:
             torch.set_num_threads(settings.model_threads)
         self._redis = connect(settings.redis_url)
         self._wait_for_redis()
+        image_hosts, webhook_hosts = (
+            Breakers(settings.breaker_failures, settings.breaker_cooldown) for _ in range(2)
+        )
         self._metrics = Metrics(CollectorRegistry())
+        self._metrics.watch_breakers("image", image_hosts.count_open)
+        self._metrics.watch_breakers("webhook", webhook_hosts.count_open)
         decoders = settings.threads or os.cpu_count() or 1
         self._moderator = Moderator(
             settings,
             processes=decoders if settings.decode == "processes" else 0,
             on_decoder_lost=self._metrics.count_decoder_loss,
+            breakers=image_hosts,
         )
         self._ledger = Ledger(self._redis, settings.redeliver_after)
         outbox = WebhookOutbox(self._redis)
         dead_letters = DeadLetters(self._redis, self._ledger, outbox)
-        self._webhooks = WebhookSender(settings, outbox, dead_letters, self._metrics)
+        self._webhooks = WebhookSender(settings, outbox, dead_letters, self._metrics, webhook_hosts)
         self._metrics.registry.register(QueueCollector(Backlog(self._redis, self._ledger, dead_letters).read))
 
         max_batch = self._moderator.max_batch
         # Enough images in hand to fill the next batch while one is in the model and others are on their way.
         self._slots = 4 * max_batch
-        self._batcher = MicroBatcher(self._moderator.encoder.embed_images, max_batch, self._count_batch)
-        pipeline = Pipeline(self._moderator, self._batcher, self._ledger, self._metrics, decoders)
+        traffic = Traffic()
+        encoder = self._moderator.encoder
+
+        def embed(pixels: Pixels) -> Embeddings:
+            with cores_shared(traffic.bulk()):
+                return encoder.embed_images(pixels)
+
+        self._batcher = MicroBatcher(embed, max_batch, self._count_batch, interactive=traffic.interactive)
+        pipeline = Pipeline(self._moderator, self._batcher, self._ledger, self._metrics, decoders, traffic)
         self._handler = Handler(pipeline.process, dead_letters, self._metrics, width=self._slots)
         self._consuming = False
         self._stopping = False
@@ -180,6 +197,7 @@ class Worker:
         finally:
             for thread in periodic:
                 thread.stop()
+            self._webhooks.close()
             self._handler.close()
             self._batcher.stop()
             self._moderator.close()

@@ -3,18 +3,23 @@
 import logging
 import time
 from base64 import b64decode
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from hashlib import sha256
+from threading import Lock
 
 from standardwebhooks import Webhook
 
-from moderator.errors import FetchRefused, ModeratorError, SettingsError, WebhookFailed
+from moderator.errors import FetchRefused, HostUnavailable, ModeratorError, SettingsError, WebhookFailed
+from moderator.images.breaker import Breakers
 from moderator.images.http import GuardedClient
-from moderator.images.urls import AllowedHosts
+from moderator.images.urls import AllowedHosts, parse_url
 from moderator.metrics import Metrics
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.webhooks import Delivery, WebhookOutbox
 from moderator.settings import Settings
+from workers.pipeline import delay_for_host
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +27,10 @@ log = logging.getLogger(__name__)
 MAX_DELAY = 3600.0
 #: Seconds of deliveries in one go, before the thread looks whether it should stop.
 BURST = 1.0
+#: Deliveries made at once, and to one host: a slow one does not hold up the others.
+DELIVERIES, DELIVERIES_TO_A_HOST = 16, 4
+#: Seconds until a delivery to a host that is busy with others is looked at again: half its age, within these.
+SOONEST, LATEST = 0.5, 30.0
 
 
 class WebhookSender:
@@ -32,13 +41,19 @@ class WebhookSender:
         outbox: what is to be delivered.
         dead_letters: where deliveries go that fail for good.
         metrics: counts failures.
+        breakers: keep from hosts that fail all the time.
 
     Raises:
         SettingsError: the secret is no Standard Webhooks secret, or an allowed host is no host name.
     """
 
     def __init__(
-        self, settings: Settings, outbox: WebhookOutbox, dead_letters: DeadLetters, metrics: Metrics
+        self,
+        settings: Settings,
+        outbox: WebhookOutbox,
+        dead_letters: DeadLetters,
+        metrics: Metrics,
+        breakers: Breakers | None = None,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
@@ -48,18 +63,35 @@ class WebhookSender:
             settings.fetch_networks,
             settings.fetch_timeout,
             hosts=AllowedHosts.from_setting(settings.webhook_hosts, "MODERATOR_WEBHOOK_HOSTS"),
+            breakers=breakers,
         )
+        self._pool = ThreadPoolExecutor(DELIVERIES, thread_name_prefix="webhook")
+        self._lock = Lock()
+        self._busy: Counter[str] = Counter()
         self._signer: Webhook | None = None
         if settings.webhook_secret is not None:
             self._signer = Webhook(_key(settings.webhook_secret.get_secret_value()))
 
     def send_due(self) -> None:
-        """Make the deliveries that are due."""
+        """Start the deliveries that are due, as many as may be made at once."""
         until = time.monotonic() + BURST
-        while time.monotonic() < until:
+        while time.monotonic() < until and self._has_slot():
             delivery = self._outbox.take()
             if delivery is None:
                 return
+            host = _host(delivery.url)
+            if self._take_slot(host):
+                self._pool.submit(self._deliver, delivery, host)
+            else:
+                self._outbox.later(delivery, min(max(delivery.age / 2, SOONEST), LATEST), counts=False)
+
+    def close(self) -> None:
+        """Finish the deliveries in hand, and end the threads."""
+        self._pool.shutdown(wait=True)
+        self._client.close()
+
+    def _deliver(self, delivery: Delivery, host: str) -> None:
+        try:
             try:
                 self._send(delivery)
             except ModeratorError as error:
@@ -67,6 +99,23 @@ class WebhookSender:
                 self._fail(delivery, error)
             else:
                 self._outbox.done(delivery)
+        except Exception as error:  # Redis, say: the delivery is leased and becomes due again
+            log.warning("webhook for %s: %s: %s", delivery.key, type(error).__name__, error)
+        finally:
+            with self._lock:
+                self._busy -= Counter((host,))
+
+    def _take_slot(self, host: str) -> bool:
+        """Whether one more delivery to the host may be made now; then it counts as being made."""
+        with self._lock:
+            free = self._busy[host] < DELIVERIES_TO_A_HOST
+            if free:
+                self._busy[host] += 1
+            return free
+
+    def _has_slot(self) -> bool:
+        with self._lock:
+            return self._busy.total() < DELIVERIES
 
     def _send(self, delivery: Delivery) -> None:
         if self._signer is None:
@@ -87,6 +136,9 @@ class WebhookSender:
 
     def _fail(self, delivery: Delivery, error: ModeratorError) -> None:
         name = type(error).__name__
+        if isinstance(error, HostUnavailable) and delivery.age < self._settings.host_patience:
+            self._outbox.later(delivery, delay_for_host(error, delivery.age), counts=False)
+            return
         if error.transient and delivery.attempt < self._settings.webhook_attempts:
             delay = min(self._settings.retry_delay * 2.0 ** (delivery.attempt - 1), MAX_DELAY)
             log.info("webhook for %s: %s; try %d in %g s", delivery.key, name, delivery.attempt + 1, delay)
@@ -97,6 +149,14 @@ class WebhookSender:
             )
             self._dead_letters.bury_delivery(delivery, error)
             self._outbox.done(delivery)
+
+
+def _host(url: str) -> str:
+    """What the deliveries at once are counted under; no host for what is no URL that we call."""
+    try:
+        return parse_url(url).site
+    except FetchRefused:
+        return ""
 
 
 def _key(secret: str) -> bytes:

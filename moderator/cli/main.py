@@ -18,6 +18,7 @@ from moderator.cli import (
     search,
     signals,
     similarity,
+    spool,
     submit,
     verdicts,
     worker,
@@ -52,6 +53,7 @@ app.command("submit")(submit.submit)
 app.add_typer(probe.app, name="probe")
 app.add_typer(bench.app, name="bench")
 app.add_typer(verdicts.app, name="verdicts")
+app.add_typer(spool.app, name="spool")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(policy.app, name="policy")
 app.add_typer(models.app, name="models")

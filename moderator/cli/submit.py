@@ -1,5 +1,6 @@
 """`moderator submit`: put images on the queue."""
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,8 +8,10 @@ import typer
 
 from moderator.cli.output import console, errors, plain, print_json, verdict_row, verdict_table
 from moderator.client import DEFAULT_SOURCE, Client
+from moderator.errors import QueueFull
 from moderator.events import Event, Priority
 from moderator.listing import expand_images
+from moderator.queue.ledger import Acceptance
 
 
 def submit(
@@ -21,12 +24,18 @@ def submit(
     webhook: Annotated[str | None, typer.Option(help="URL that gets the verdict too, signed.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the verdicts and print them.")] = False,
     timeout: Annotated[float, typer.Option(help="Most seconds to wait for a verdict.")] = 60.0,
+    no_retry: Annotated[
+        bool, typer.Option("--no-retry", help="End with an error where the queue is full.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="One event or verdict per line, as JSON.")] = False,
 ) -> None:
     """Put images on the queue; a worker judges them.
 
     A file under one of MODERATOR_FETCH_ROOTS is sent by its path, any other inside the event. Without --wait
     the event ids are printed: `moderator verdicts show ID` finds the answer.
+
+    A full queue is waited for, as long as it takes, unless --no-retry is given. While Redis is away, events go into
+    the spool if MODERATOR_SPOOL names one: they are marked, and delivered later (see `moderator spool`).
 
     Examples:
 
@@ -37,22 +46,18 @@ def submit(
     client = Client()
     sent: list[tuple[str, Event]] = []
     for image in expand_images(images):
-        event, _ = client.submit_event(
-            {
-                "source": source,
-                "policy": policy,
-                "image": _reference(client, image),
-                "priority": priority,
-                "metadata": {"file": Path(image).name[:256]},
-                "reply": {"webhook": webhook},
-            }
-        )
+        body = {
+            "source": source,
+            "policy": policy,
+            "image": _reference(client, image),
+            "priority": priority,
+            "metadata": {"file": Path(image).name[:256]},
+            "reply": {"webhook": webhook},
+        }
+        event, acceptance = _submit(client, body, patient=not no_retry)
         sent.append((image, event))
         if not wait:
-            if json:
-                print_json({"id": event.id, "source": event.source, "image": image})
-            else:
-                console.print(plain(f"{event.id}  {image}"), soft_wrap=True)
+            _show(image, event, acceptance, json)
     if not wait:
         return
     table = verdict_table()
@@ -66,6 +71,27 @@ def submit(
                 table.add_row(*verdict_row(Path(image).name, verdict))
     if not json:
         console.print(table)
+
+
+def _submit(client: Client, body: dict[str, Any], patient: bool) -> tuple[Event, Acceptance]:
+    """Submit an event; if `patient`, again whenever a full queue says so."""
+    while True:
+        try:
+            return client.submit_event(body)
+        except QueueFull as full:
+            if not patient:
+                raise
+            with errors.status(f"the queue is full; trying again in {full.retry_after:.1f} s"):
+                time.sleep(full.retry_after)
+
+
+def _show(image: str, event: Event, acceptance: Acceptance, json: bool) -> None:
+    if json:
+        record = {"id": event.id, "source": event.source, "image": image, "acceptance": acceptance.value}
+        print_json(record)
+    else:
+        mark = "  (spooled)" if acceptance is Acceptance.SPOOLED else ""
+        console.print(plain(f"{event.id}  {image}{mark}"), soft_wrap=True)
 
 
 def _reference(client: Client, image: str) -> dict[str, Any]:

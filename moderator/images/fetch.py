@@ -8,6 +8,7 @@ from pathlib import Path
 
 from moderator.errors import FetchFailed, FetchRefused, ImageNotFound, ImageTooLarge, NotAnImage
 from moderator.events import ImageReference
+from moderator.images.breaker import Breakers
 from moderator.images.http import GuardedClient
 from moderator.images.urls import AllowedHosts
 from moderator.settings import Settings
@@ -16,15 +17,19 @@ _BLOCK = 1 << 20
 
 
 class Fetcher:
-    """Gets the bytes of an image from where its reference points. Threads share one fetcher."""
+    """Gets the bytes of an image from where its reference points. Threads share one fetcher.
 
-    def __init__(self, settings: Settings) -> None:
+    `breakers` keep from hosts that fail all the time; without, each is asked each time.
+    """
+
+    def __init__(self, settings: Settings, breakers: Breakers | None = None) -> None:
         self._roots = tuple(Path(os.path.realpath(root)) for root in settings.fetch_roots)
         self._max_bytes = settings.max_bytes
         self._client = GuardedClient(
             settings.fetch_networks,
             settings.fetch_timeout,
             hosts=AllowedHosts.from_setting(settings.fetch_hosts, "MODERATOR_FETCH_HOSTS"),
+            breakers=breakers,
         )
 
     def close(self) -> None:
@@ -36,7 +41,7 @@ class Fetcher:
 
         Raises:
             FetchRefused: the reference points where we do not go; the message names the setting.
-            FetchFailed: trying again may help.
+            FetchFailed: trying again may help; `HostUnavailable`, a kind of it, was not even tried.
             ImageNotFound: nothing is there.
             ImageTooLarge: it is larger than allowed.
             NotAnImage: an inline image is not base64.

@@ -18,6 +18,7 @@ import httpcore2
 
 from moderator.errors import FetchFailed, FetchRefused, ImageNotFound, ImageTooLarge
 from moderator.images.addresses import Network
+from moderator.images.breaker import Breakers
 from moderator.images.network import GuardedBackend, Resolver, exchange_limits, resolve, time_left
 from moderator.images.urls import AllowedHosts, Target, parse_url
 
@@ -40,7 +41,7 @@ class GuardedClient:
 
     `timeout` is in seconds and covers a whole call: resolving, connecting, redirects and the body.
     `hosts` are the only ones that URLs and redirects may name; None: all.
-    `resolver` and `ssl_context` replace the system's.
+    `resolver` and `ssl_context` replace the system's. `breakers` keep from hosts that fail all the time.
     """
 
     def __init__(
@@ -50,9 +51,11 @@ class GuardedClient:
         resolver: Resolver = resolve,
         ssl_context: ssl.SSLContext | None = None,
         hosts: AllowedHosts | None = None,
+        breakers: Breakers | None = None,
     ) -> None:
         self._timeout = timeout
         self._hosts = hosts
+        self._breakers = breakers or Breakers()
         self._pool = httpcore2.ConnectionPool(
             ssl_context=ssl_context or httpcore2.default_ssl_context(),
             # Callers bound the concurrency: they are threads.
@@ -79,6 +82,7 @@ class GuardedClient:
             FetchRefused: the URL or a redirect leads where we do not go, or the body is encoded, or more than
                 twice as many bytes arrive as the body may have.
             FetchFailed: time-out, connection error, 408, 425, 429 or 5xx; trying again may help.
+            HostUnavailable: the host failed too often just now and was not asked.
             ImageNotFound: any other answer that is no success.
             ImageTooLarge: the body is larger than `max_bytes`.
         """
@@ -86,7 +90,10 @@ class GuardedClient:
             for _ in range(MAX_REDIRECTS + 1):
                 target = self._acceptable(url)
                 headers = {"Accept": "image/*, */*;q=0.5", "Accept-Encoding": "identity"}
-                with self._exchange("GET", target, headers) as response:
+                with (
+                    self._breakers.watch(target.site),
+                    self._exchange("GET", target, headers) as response,
+                ):
                     location = _header(response, b"location")
                     if response.status not in _REDIRECTS or location is None:
                         return _body(response, target, max_bytes)
@@ -99,12 +106,15 @@ class GuardedClient:
         Raises:
             FetchRefused: the URL leads where we do not go, or the answer has no end of headers.
             FetchFailed: time-out or connection error; trying again may help.
+            HostUnavailable: the host failed too often just now and was not asked.
         """
         target = self._acceptable(url)
         with (
             exchange_limits(self._timeout, MAX_OVERHEAD),
+            self._breakers.watch(target.site) as outcome,
             self._exchange("POST", target, {**headers, "Content-Length": str(len(body))}, body) as response,
         ):
+            outcome.failed = response.status >= 500 or response.status in _TRANSIENT
             read = 0
             for chunk in response.iter_stream():
                 read += len(chunk)

@@ -47,6 +47,11 @@ class Target:
         return f"{self.scheme}://{self._bracketed}"
 
     @property
+    def site(self) -> str:
+        """Scheme, host and port: what is up or down as one."""
+        return f"{self.scheme}://{self.authority}"
+
+    @property
     def authority(self) -> str:
         """The Host header."""
         return self._bracketed if self.port == _PORTS[self.scheme] else f"{self._bracketed}:{self.port}"

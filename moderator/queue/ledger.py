@@ -17,9 +17,10 @@ from typing import Any, Literal
 
 from redis.exceptions import RedisError
 
-from moderator.errors import EventInvalid, QueueUnavailable
+from moderator.errors import EventInvalid, QueueFull, QueueUnavailable
 from moderator.events import Event, parse_message
 from moderator.queue import names
+from moderator.queue.bounds import DRAIN_SAMPLE, NO_BOUNDS, QueueBounds, retry_after
 from moderator.queue.connection import Redis
 from moderator.queue.message import decode_message, encode_message
 from moderator.verdicts import Verdict
@@ -34,6 +35,8 @@ class Acceptance(StrEnum):
     ACCEPTED = "accepted"
     PENDING = "pending"
     ANSWERED = "answered"
+    SPOOLED = "spooled"
+    """Redis is away: it is kept on this machine's disk, and will be delivered."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +59,31 @@ class DeadLetterReason:
     message: str
 
 
+def read_body(body: dict[str, Any]) -> tuple[dict[str, Any], list[Event]]:
+    """A message and its events, with the same ids in both: one that was left out is made up now.
+
+    Raises:
+        EventInvalid: it is no event.
+    """
+    events = parse_message(body)
+    if len(events) == 1 and "image" in body:
+        body = events[0].model_dump(mode="json", exclude_none=True)
+    return body, events
+
+
 class Ledger:
     """The ledger in one Redis.
 
     Args:
         client: connection.
         lease: seconds after which a started event without a verdict, or one lost on its way, is given out again.
+        bounds: how full the queue may get by `accept`.
     """
 
-    def __init__(self, client: Redis, lease: float) -> None:
+    def __init__(self, client: Redis, lease: float, bounds: QueueBounds = NO_BOUNDS) -> None:
         self._redis = client
         self._lease = lease
+        self._bounds = bounds
         folder = files("moderator.queue") / "lua"
 
         def script(name: str) -> Any:
@@ -82,19 +99,29 @@ class Ledger:
 
         Raises:
             EventInvalid: it is no event.
+            QueueFull: there is no room for it; nothing was accepted.
             QueueUnavailable: Redis cannot be reached or refuses to write; nothing was accepted.
         """
-        events = parse_message(body)
-        if len(events) == 1 and "image" in body:
-            # As it is in the ledger: an id that was left out has been made up by now.
-            body = events[0].model_dump(mode="json", exclude_none=True)
+        return self.enter(*read_body(body))
+
+    def enter(self, body: dict[str, Any], events: list[Event]) -> list[tuple[Event, Acceptance]]:
+        """As `accept`, with what `read_body` made of it."""
+        bounds = self._bounds.of(events[0].priority)
         try:
-            answers = self._run_accept(body, events)
+            answers = self._run_accept(body, events, bounds)
         except RedisError as error:
             raise QueueUnavailable(
                 f"Redis did not accept the event ({error}); nothing is on the queue. Check MODERATOR_REDIS_URL "
                 "and that the server runs, then submit again: the same id is accepted once"
             ) from error
+        if answers[0] == b"full":
+            later = retry_after(int(answers[1]), float(answers[2]), bounds)
+            raise QueueFull(
+                f"the queue has no room for {len(events)} {events[0].priority} event(s); nothing of it was accepted. "
+                f"Submit again in {later:.1f} s; more workers, MODERATOR_QUEUE_LIMIT or MODERATOR_QUEUE_BYTES make "
+                "room for more",
+                later,
+            )
         return [(event, Acceptance(a.decode())) for event, a in zip(events, answers, strict=True)]
 
     def replay(self, event: Event, *, forget: Callable[[Redis], None]) -> None:
@@ -112,16 +139,32 @@ class Ledger:
             with self._redis.pipeline(transaction=True) as pipe:
                 pipe.delete(names.VERDICT_PREFIX + event.key)
                 forget(pipe)
-                self._run_accept(event.model_dump(mode="json", exclude_none=True), [event], pipe)
+                # Without bounds: it had its place, and a refusal in here would lose its verdict.
+                body = event.model_dump(mode="json", exclude_none=True)
+                self._run_accept(body, [event], NO_BOUNDS, pipe)
                 pipe.execute()
         except RedisError as error:
             raise QueueUnavailable(f"Redis did not take {event.key} back ({error}); try again") from error
 
-    def _run_accept(self, body: dict[str, Any], events: list[Event], client: Redis | None = None) -> Any:
+    def _run_accept(
+        self, body: dict[str, Any], events: list[Event], bounds: QueueBounds, client: Redis | None = None
+    ) -> Any:
         queue = names.QUEUES[events[0].priority]
         pairs = [part for event in events for part in (event.key, event.model_dump_json())]
-        args = [names.RECORD_PREFIX, names.VERDICT_PREFIX, encode_message(body, queue), self._lease, *pairs]
-        return self._accept(keys=[names.PENDING, queue], args=args, client=client)
+        return self._accept(
+            keys=[names.PENDING, queue, names.PENDING_BYTES, names.REFUSALS, names.VERDICTS],
+            args=[
+                names.RECORD_PREFIX,
+                names.VERDICT_PREFIX,
+                encode_message(body, queue),
+                self._lease,
+                bounds.events,
+                bounds.size,
+                DRAIN_SAMPLE,
+                *pairs,
+            ],
+            client=client,
+        )
 
     def claim(self, event: Event) -> Claim | Literal["answered", "busy"]:
         """Take an event for processing; `answered`/`busy` if it has its verdict or another worker is at it."""
@@ -161,6 +204,7 @@ class Ledger:
                 names.DEAD_LETTER_PREFIX + key,
                 names.WEBHOOKS,
                 names.WEBHOOK_PREFIX + delivery,
+                names.PENDING_BYTES,
             ],
             args=[
                 key,
@@ -176,13 +220,14 @@ class Ledger:
         )
         return float(answer[1]) if answer[0] else None
 
-    def retry(self, event: Event, delay: float, *, harmed: bool = False) -> None:
+    def retry(self, event: Event, delay: float, *, harmed: bool = False, counts: bool = True) -> None:
         """Give the event back; it is put on the queue again after `delay` seconds.
 
-        `harmed`: this try harmed a worker; later claims tell.
+        `harmed`: this try harmed a worker; later claims tell. Where a try was none of the event's doing, it does not
+        count.
         """
         keys = [names.PENDING, names.RECORD_PREFIX + event.key]
-        self._retry(keys=keys, args=[event.key, delay, "1" if harmed else ""])
+        self._retry(keys=keys, args=[event.key, delay, int(harmed), int(counts)])
 
     def sweep(self) -> int:
         """Put overdue events that are not on the queue back on it; returns how many. Safe from many workers."""
@@ -228,3 +273,11 @@ class Ledger:
     def pending(self) -> int:
         """How many accepted events have no verdict yet."""
         return int(self._redis.zcard(names.PENDING))
+
+    def pending_bytes(self) -> int:
+        """About how many bytes they take; what came past the ledger is not counted."""
+        return int(self._redis.get(names.PENDING_BYTES) or 0)
+
+    def refusals(self, queue: str) -> int:
+        """How many messages found no room on a queue since the server's data began."""
+        return int(self._redis.hget(names.REFUSALS, queue) or 0)

@@ -12,6 +12,10 @@ VERDICTS = "moderation:verdicts"
 #: Sorted set of the events without a verdict, by the time at which the ledger looks at them again.
 PENDING = "moderation:pending"
 
+#: Bytes that these events take, and how often each queue had no room for a message.
+PENDING_BYTES = "moderation:pending-bytes"
+REFUSALS = "moderation:refusals"
+
 #: Sorted set of dead letters, by the time of death.
 DEAD_LETTERS = "moderation:dead-letters"
 

@@ -4,6 +4,7 @@ A delivery taken here is leased: if whoever took it dies, it becomes due again. 
 least once; receivers tell repeats by the `webhook-id` header.
 """
 
+import time
 from dataclasses import dataclass
 
 from moderator.queue import names
@@ -21,19 +22,23 @@ if not due[1] then return nil end
 redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), due[1])
 local record = ARGV[1] .. due[1]
 local attempt = redis.call('HINCRBY', record, 'attempts', 1)
-local fields = redis.call('HMGET', record, 'url', 'body')
-return {due[1], fields[1] or '', fields[2] or '', attempt}
+local fields = redis.call('HMGET', record, 'url', 'body', 'since')
+return {due[1], fields[1] or '', fields[2] or '', attempt, string.format('%.6f', now - (fields[3] or 0))}
 """
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """A verdict on its way to a webhook. `key` is the event's key, `#` and a digest of the verdict."""
+    """A verdict on its way to a webhook. `key` is the event's key, `#` and a digest of the verdict.
+
+    `age`: seconds since it was put here.
+    """
 
     key: str
     url: str
     body: bytes
     attempt: int
+    age: float
 
 
 class WebhookOutbox:
@@ -55,12 +60,13 @@ class WebhookOutbox:
         answer = self._take(keys=[names.WEBHOOKS], args=[names.WEBHOOK_PREFIX, LEASE])
         if answer is None:
             return None
-        key, url, body, attempt = answer
-        return Delivery(key.decode(), url.decode(), body, int(attempt))
+        key, url, body, attempt, age = answer
+        return Delivery(key.decode(), url.decode(), body, int(attempt), max(0.0, float(age)))
 
     def add(self, pipe: Redis, key: str, url: str, body: str) -> None:
         """Deliver a verdict, from the first try on; part of a transaction."""
-        pipe.hset(names.WEBHOOK_PREFIX + key, mapping={"url": url, "body": body, "attempts": 0})
+        record = {"url": url, "body": body, "attempts": 0, "since": time.time()}
+        pipe.hset(names.WEBHOOK_PREFIX + key, mapping=record)
         pipe.zadd(names.WEBHOOKS, {key: 0})
 
     def done(self, delivery: Delivery) -> None:
@@ -70,7 +76,11 @@ class WebhookOutbox:
             pipe.delete(names.WEBHOOK_PREFIX + delivery.key)
             pipe.execute()
 
-    def later(self, delivery: Delivery, delay: float) -> None:
-        """Try again after `delay` seconds."""
+    def later(self, delivery: Delivery, delay: float, *, counts: bool = True) -> None:
+        """Try again after `delay` seconds; a try that was not made does not count."""
         seconds, micros = self._redis.time()
-        self._redis.zadd(names.WEBHOOKS, {delivery.key: seconds + micros / 1e6 + delay}, xx=True)
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zadd(names.WEBHOOKS, {delivery.key: seconds + micros / 1e6 + delay}, xx=True)
+            if not counts:
+                pipe.hincrby(names.WEBHOOK_PREFIX + delivery.key, "attempts", -1)
+            pipe.execute()

@@ -20,9 +20,8 @@ from tempfile import TemporaryDirectory
 
 from redis.exceptions import RedisError
 
-from moderator.client import Client
+from moderator.client import Client, Submitted
 from moderator.errors import QueueUnavailable
-from moderator.events import Event
 from moderator.queue.names import VERDICTS
 from moderator.queue.server import EmbeddedServer
 from moderator.settings import Settings
@@ -117,7 +116,7 @@ class _Run:
         self._settle()
         return self._count(sent, kills, restarts, seconds)
 
-    def _submit(self, events: int, files: list[Path]) -> Iterator[Event]:
+    def _submit(self, events: int, files: list[Path]) -> Iterator[Submitted]:
         bulk = int(events * BULK_SHARE) // BULK_SIZE
         for n in range(bulk):
             images = [{"path": str(files[(n + m) % len(files)])} for m in range(BULK_SIZE)]
@@ -168,7 +167,7 @@ class _Run:
                 return
             time.sleep(0.1)
 
-    def _count(self, sent: list[Event], kills: int, restarts: int, seconds: float) -> Result:
+    def _count(self, sent: list[Submitted], kills: int, restarts: int, seconds: float) -> Result:
         verdicts = [verdict for _, verdict in self._client.verdicts.tail("0", follow=False)]
         answers = Counter((verdict.source, verdict.event_id) for verdict in verdicts)
         missing = [event for event in sent if not answers[event.source, event.id]]

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from moderator.client import Client
+from moderator.client import Client, Submitted
 from moderator.errors import QueueUnavailable
-from moderator.events import Event
 from moderator.queue.connection import connect
 from moderator.queue.server import EmbeddedServer, _server_binary, free_port
 from moderator.verdicts import Decision
@@ -203,7 +202,7 @@ def answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def submitted(client: Client, image: Path) -> Event | None:
+def submitted(client: Client, image: Path) -> Submitted | None:
     """The event, or None while the master is away."""
     try:
         return client.submit(path=image)

@@ -106,7 +106,7 @@ def test_what_is_no_image_gets_an_error_and_a_dead_letter(
     assert verdict.error.type == error
     letter = client.dead_letters.get(event.key)
     assert letter is not None
-    assert (letter.error, letter.attempts, letter.event) == (error, 1, event)
+    assert (letter.error, letter.attempts, letter.event) == (error, 1, event.event)
 
 
 def test_a_truncated_photograph_is_broken(client: Client, images: Path) -> None:
@@ -244,7 +244,7 @@ def test_a_message_delivered_again_publishes_nothing(
     before = worker.metrics()["moderation_redeliveries_total"]
 
     for queue in names.QUEUES.values():
-        body = event.model_dump(mode="json", exclude_none=True)
+        body = event.event.model_dump(mode="json", exclude_none=True)
         message = encode_message(body, queue)
         client.redis.lpush(queue, message, message)
 

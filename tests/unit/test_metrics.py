@@ -175,7 +175,14 @@ def test_readiness_is_asked_at_each_scrape(registry: CollectorRegistry, metrics:
 
 def test_the_backlog_is_read_at_each_scrape(registry: CollectorRegistry) -> None:
     states = [
-        QueueState({"moderation": 7, "moderation.bulk": 0}, {"moderation": 2.5, "moderation.bulk": 0.0}, 3),
+        QueueState(
+            {"moderation": 7, "moderation.bulk": 0},
+            {"moderation": 2.5, "moderation.bulk": 0.0},
+            3,
+            9,
+            90,
+            {"moderation.bulk": 2},
+        ),
         QueueState({"moderation": 6, "moderation.bulk": 1}, {"moderation": 1.0, "moderation.bulk": 0.1}, 4),
     ]
     registry.register(QueueCollector(lambda: states.pop(0)))
@@ -188,6 +195,9 @@ def test_the_backlog_is_read_at_each_scrape(registry: CollectorRegistry) -> None
         ("moderation_oldest_event_age_seconds", "moderation"): 2.5,
         ("moderation_oldest_event_age_seconds", "moderation.bulk"): 0,
         ("moderation_dead_letters", None): 3,
+        ("moderation_pending_events", None): 9,
+        ("moderation_pending_bytes", None): 90,
+        ("moderation_refusals_total", "moderation.bulk"): 2,
         ("moderation_queue_read_failures_total", None): 0,
     }
     assert registry.get_sample_value("moderation_dead_letters") == 4

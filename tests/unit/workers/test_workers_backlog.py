@@ -10,6 +10,7 @@ class Server:
         self.now = (1000, 500_000)
         self.queues: dict[str, list[bytes]] = {"moderation": [], "moderation.bulk": []}
         self.accepted: dict[bytes, float] = {}
+        self.refused = {"moderation": 0, "moderation.bulk": 3}
 
     def time(self) -> tuple[int, int]:
         return self.now
@@ -23,6 +24,15 @@ class Server:
     def oldest_accepted(self, queue: str) -> float | None:
         oldest = self.lindex(queue, -1)
         return None if oldest is None else self.accepted.get(oldest, 0.0)
+
+    def refusals(self, queue: str) -> int:
+        return self.refused[queue]
+
+    def pending(self) -> int:
+        return 5
+
+    def pending_bytes(self) -> int:
+        return 5000
 
 
 @pytest.fixture
@@ -40,6 +50,12 @@ def test_nothing_waits(backlog: Backlog) -> None:
     assert state.depth == {"moderation": 0, "moderation.bulk": 0}
     assert state.oldest_age == {"moderation": 0, "moderation.bulk": 0}
     assert state.dead_letters == 2
+
+
+def test_what_the_bound_is_held_against(backlog: Backlog) -> None:
+    state = backlog.read()
+    assert (state.pending, state.pending_bytes) == (5, 5000)
+    assert state.refusals == {"moderation": 0, "moderation.bulk": 3}
 
 
 def test_the_age_of_the_oldest_counts_from_its_acceptance(backlog: Backlog, server: Server) -> None:

@@ -1,14 +1,17 @@
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from threading import Event, Thread
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moderator.encoders.base import Embeddings, Pixels
 from moderator.errors import WorkerStopping
 from moderator.events import Priority
-from workers.batcher import Embedded, MicroBatcher
+from workers.batcher import Embedded, MicroBatcher, _Item, fitting, small_batch
 
 INTERACTIVE, BULK = Priority.INTERACTIVE, Priority.BULK
 BAD = 66
@@ -161,4 +164,89 @@ def test_a_second_batch_waits_at_the_door_of_the_model(model: Model) -> None:
     model.gate.set()
     assert numbers(first) == [0]
     assert [numbers(future) for future in second] == [[1], [2]]
+    batcher.stop()
+
+
+def choose(
+    interactive: list[int], bulk: list[int], *, comes: bool, running: tuple[int, int] = (0, 0)
+) -> tuple[int, int]:
+    """How many of each are chosen, of images with so many frames; batches of 8."""
+    waiting = {
+        priority: deque(_Item(image(*range(frames)), priority) for frames in counts)
+        for priority, counts in ((INTERACTIVE, interactive), (BULK, bulk))
+    }
+    chosen = fitting(waiting, 8, comes, dict(zip(Priority, running, strict=True)))
+    return chosen[INTERACTIVE], chosen[BULK]
+
+
+def test_without_interactive_traffic_bulk_has_the_model_to_itself() -> None:
+    assert choose([], [1] * 20, comes=False) == (0, 8)
+    assert choose([], [1] * 20, comes=False, running=(0, 1)) == (0, 8)
+    assert choose([1, 1], [1] * 20, comes=False) == (2, 6)
+
+
+def test_while_interactive_images_come_bulk_runs_in_small_batches_one_at_a_time() -> None:
+    assert choose([], [1] * 20, comes=True) == (0, 2)
+    assert choose([], [1] * 20, comes=True, running=(0, 1)) == (0, 0)
+    assert choose([], [1] * 20, comes=True, running=(1, 0)) == (0, 0), "it would slow down the other"
+
+
+def test_interactive_images_wait_for_a_small_batch_and_not_beside_it() -> None:
+    assert choose([1], [1] * 20, comes=True, running=(0, 1)) == (0, 0)
+    assert choose([1], [1] * 20, comes=True) == (1, 1)
+    assert choose([1, 1, 1], [1] * 20, comes=True) == (3, 0)
+
+
+def test_interactive_images_alone_are_batched_as_ever() -> None:
+    assert choose([1] * 20, [1], comes=True) == (8, 0)
+    assert choose([1] * 20, [], comes=True, running=(1, 0)) == (8, 0)
+
+
+def test_a_bulk_image_of_many_frames_still_gets_its_turn() -> None:
+    assert choose([], [5, 1], comes=True) == (0, 1)
+    assert choose([1], [5], comes=True) == (1, 0)
+    assert choose([], [12], comes=False) == (0, 1)
+
+
+@given(
+    interactive=st.lists(st.integers(1, 10), max_size=12),
+    bulk=st.lists(st.integers(1, 10), max_size=12),
+    comes=st.booleans(),
+    running=st.tuples(st.integers(0, 1), st.integers(0, 1)),
+)
+def test_a_choice_fits_and_starves_nobody(
+    interactive: list[int], bulk: list[int], comes: bool, running: tuple[int, int]
+) -> None:
+    first, second = choose(interactive, bulk, comes=comes, running=running)
+    frames = sum(interactive[:first]) + sum(bulk[:second])
+    assert frames <= 8 or first + second == 1
+    if comes and second and not first:
+        assert frames <= small_batch(8) or second == 1
+    if not any(running) and (interactive or bulk):
+        assert first + second, "an idle model takes something"
+    if interactive and not running[1]:
+        assert first, "interactive goes first"
+
+
+def test_bulk_is_finished_while_interactive_images_come(model: Model) -> None:
+    """Small batches, one after the other, from whichever thread is free."""
+    batcher = MicroBatcher(model, 8, lanes=2, interactive=lambda: True)
+    model.gate.set()
+    futures = [batcher.submit(image(n), BULK) for n in range(9)]
+    futures.append(batcher.submit(image(9), INTERACTIVE))
+    assert [numbers(future) for future in futures] == [[n] for n in range(10)]
+    assert max(map(len, model.batches)) <= 2
+    batcher.stop()
+
+
+def test_an_interactive_image_goes_before_the_bulk_that_waited_longer(model: Model) -> None:
+    batcher = MicroBatcher(model, 8, lanes=2, interactive=lambda: True)
+    first = batcher.submit(image(0), BULK)
+    assert model.entered.wait(10)
+    rest = [batcher.submit(image(n), BULK) for n in range(1, 6)]
+    rest.append(batcher.submit(image(7), INTERACTIVE))
+    model.gate.set()
+    for future in (first, *rest):
+        future.result(10)
+    assert model.batches[1] == [7, 1], model.batches
     batcher.stop()

@@ -2,6 +2,7 @@ import base64
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from threading import Event as Flag
 from threading import Lock, Thread
 from typing import Any, Literal
 
@@ -10,13 +11,14 @@ from colour_encoder import ColourEncoder, picture, write_policies
 from prometheus_client import CollectorRegistry
 
 from moderator import Decision, Moderator, Settings, Verdict
-from moderator.errors import DecoderCrashed, DecodeTimeout, FetchFailed, ModeratorError
-from moderator.events import Event, ImageReference
+from moderator.errors import DecoderCrashed, DecodeTimeout, FetchFailed, HostUnavailable, ModeratorError
+from moderator.events import Event, ImageReference, Priority
 from moderator.metrics import Metrics
 from moderator.moderator import Prepared
 from moderator.queue.ledger import Claim, DeadLetterReason
 from workers.batcher import MicroBatcher
 from workers.pipeline import MAX_RETRY_DELAY, Pipeline
+from workers.traffic import Traffic
 
 
 class MemoryLedger:
@@ -27,6 +29,7 @@ class MemoryLedger:
         self.published: list[tuple[Verdict, DeadLetterReason | None]] = []
         self.retries: list[float] = []
         self.harmed: list[bool] = []
+        self.counted: list[bool] = []
         self.duration: float | None = 1.5
         self.arguments: dict[str, Any] = {}
 
@@ -42,9 +45,10 @@ class MemoryLedger:
         self.arguments = arguments
         return self.duration
 
-    def retry(self, event: Event, delay: float, *, harmed: bool = False) -> None:
+    def retry(self, event: Event, delay: float, *, harmed: bool = False, counts: bool = True) -> None:
         self.retries.append(delay)
         self.harmed.append(harmed)
+        self.counted.append(counts)
 
 
 @pytest.fixture
@@ -77,8 +81,19 @@ def batcher(moderator: Moderator) -> Iterator[MicroBatcher]:
 
 
 @pytest.fixture
-def pipeline(moderator: Moderator, batcher: MicroBatcher, ledger: MemoryLedger, metrics: Metrics) -> Pipeline:
-    return Pipeline(moderator, batcher, ledger, metrics, decoders=2)
+def traffic() -> Traffic:
+    return Traffic()
+
+
+@pytest.fixture
+def pipeline(
+    moderator: Moderator,
+    batcher: MicroBatcher,
+    ledger: MemoryLedger,
+    metrics: Metrics,
+    traffic: Traffic,
+) -> Pipeline:
+    return Pipeline(moderator, batcher, ledger, metrics, 2, traffic)
 
 
 def event(data: bytes | None = None, **fields: Any) -> Event:
@@ -179,8 +194,36 @@ def test_what_may_pass_is_tried_again_later(
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
     ledger.answer = Claim(attempt=attempt, waited=0)
     pipeline.process(event())
-    assert (ledger.retries, ledger.published) == ([delay], [])
+    assert (ledger.retries, ledger.counted, ledger.published) == ([delay], [True], [])
     assert failures(metrics, "fetch", "FetchFailed") == 1
+
+
+@pytest.mark.parametrize(("waited", "delay"), [(0.0, 20.0), (100.0, 100.0), (1000.0, MAX_RETRY_DELAY)])
+def test_a_host_that_is_left_alone_costs_no_try(
+    pipeline: Pipeline,
+    moderator: Moderator,
+    ledger: MemoryLedger,
+    monkeypatch: pytest.MonkeyPatch,
+    waited: float,
+    delay: float,
+) -> None:
+    monkeypatch.setattr(moderator.fetcher, "fetch", failing(HostUnavailable("down", 20.0)))
+    ledger.answer = Claim(attempt=3, waited=waited)
+    pipeline.process(event())
+    assert (ledger.retries, ledger.counted, ledger.published) == ([delay], [False], [])
+
+
+def test_patience_with_a_host_has_an_end(
+    pipeline: Pipeline, moderator: Moderator, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moderator.fetcher, "fetch", failing(HostUnavailable("down", 20.0)))
+    ledger.answer = Claim(attempt=2, waited=moderator.settings.host_patience)
+    pipeline.process(event())
+    assert ledger.counted == [True]
+    ledger.answer = Claim(attempt=3, waited=moderator.settings.host_patience)
+    pipeline.process(event())
+    ((_, dead),) = ledger.published
+    assert dead == DeadLetterReason("HostUnavailable", "down")
 
 
 @pytest.mark.parametrize("error", [DecoderCrashed("SIGSEGV"), DecodeTimeout("slow")])
@@ -238,7 +281,7 @@ def test_delays_have_an_end(
     moderator.settings = moderator.settings.model_copy(update={"max_attempts": 5000})
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
     ledger.answer = Claim(attempt=900, waited=0)
-    Pipeline(moderator, batcher, ledger, metrics, decoders=1).process(event())
+    Pipeline(moderator, batcher, ledger, metrics, 1, Traffic()).process(event())
     assert ledger.retries == [MAX_RETRY_DELAY]
 
 
@@ -340,3 +383,41 @@ def test_signals_are_a_stage_of_their_own_and_their_failure_is_no_allow(
     assert (verdict.decision, verdict.is_safe, verdict.error.type) == (Decision.ERROR, False, "SignalFailed")
     assert (dead.type, ledger.retries) == ("SignalFailed", [])
     assert failures(metrics, "signals", "SignalFailed") == 1
+
+
+@pytest.mark.parametrize("interactive", [False, True])
+def test_bulk_has_little_in_hand_while_interactive_events_come(
+    pipeline: Pipeline,
+    moderator: Moderator,
+    traffic: Traffic,
+    ledger: MemoryLedger,
+    monkeypatch: pytest.MonkeyPatch,
+    interactive: bool,
+) -> None:
+    """The largest batch has 8 images here, so a small one has 2; bulk has two of those in hand."""
+    fetch, lock, inside, seen = moderator.fetcher.fetch, Lock(), 0, 0
+    gathered = Flag()
+
+    def counting(reference: ImageReference) -> bytes:
+        nonlocal inside, seen
+        with lock:
+            inside += 1
+            seen = max(seen, inside)
+            if seen == 6:
+                gathered.set()
+        gathered.wait(0.2)
+        with lock:
+            inside -= 1
+        return fetch(reference)
+
+    monkeypatch.setattr(moderator.fetcher, "fetch", counting)
+    if interactive:
+        traffic.note(Priority.INTERACTIVE)
+    events = [event(id=f"e{n}", priority="bulk") for n in range(6)]
+    threads = [Thread(target=pipeline.process, args=(one,)) for one in events]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ledger.published) == 6
+    assert seen == (4 if interactive else 6)

@@ -1,0 +1,62 @@
+"""One producer of `load.py`, in a process of its own: submits bulk events at a steady rate, and does as it is told
+where the queue is full: it waits, and tries the same event again.
+
+Says "ready", starts when a line comes, and ends with a line of JSON.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from moderator.client import Client
+from moderator.errors import QueueFull
+
+
+def main() -> None:
+    """Produce."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", required=True, help="before the number of each event, in its id")
+    parser.add_argument("--images", type=Path, required=True, help="folder of JPEG files")
+    parser.add_argument("--rate", type=float, required=True, help="events a second")
+    parser.add_argument("--events", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    options = parser.parse_args()
+    client, files = Client(), sorted(options.images.glob("*.jpg"))
+    client.redis.ping()
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+    start = time.monotonic()
+    end, due = start + options.seconds, start
+    tried, accepted, calls, refused = 0, 0, [], 0
+    for number, file in zip(range(options.events), itertools.cycle(files), strict=False):
+        time.sleep(max(0.0, due - time.monotonic()))
+        tried += time.monotonic() < end
+        while time.monotonic() < end:
+            asked = time.perf_counter()
+            try:
+                client.submit(
+                    path=file, policy="classic", id=f"{options.name}-{number}", source="load", priority="bulk"
+                )
+            except QueueFull as full:
+                calls.append(time.perf_counter() - asked)
+                refused += 1
+                time.sleep(max(0.0, min(full.retry_after, end - time.monotonic())))
+            else:
+                calls.append(time.perf_counter() - asked)
+                accepted += 1
+                break
+        if time.monotonic() >= end:
+            break
+        # From now on, not from the start: a wait is not made up for by a burst.
+        due = max(due, time.monotonic() - 1 / options.rate) + 1 / options.rate
+    print(json.dumps({"tried": tried, "accepted": accepted, "refused": refused, "calls": calls}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Events on this machine's disk while Redis is away: kept in order, bounded, and there after any crash.
+
+One SQLite file in a folder. An event is in it when `append` returns: the file is synced by then. Many processes may
+share a folder. Whatever goes wrong is an error, never a silent loss.
+"""
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from moderator.errors import SpoolFull, SpoolUnavailable
+
+FILE, LOCK = "spool.sqlite3", "spool.lock"
+#: Seconds to wait for another process that writes.
+PATIENCE = 10.0
+
+# AUTOINCREMENT: a number is never given twice, so the order is that of the numbers. The triggers keep the sums, so
+# that the bounds cost the same however much there is.
+_SCHEMA = """
+PRAGMA auto_vacuum = FULL;
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS entries (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    events INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    spooled_at REAL NOT NULL,
+    problem TEXT,
+    body TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS waiting ON entries (number) WHERE problem IS NULL;
+CREATE TABLE IF NOT EXISTS totals (only INTEGER PRIMARY KEY CHECK (only = 1), events INTEGER, size INTEGER);
+INSERT OR IGNORE INTO totals VALUES (1, 0, 0);
+CREATE TRIGGER IF NOT EXISTS added AFTER INSERT ON entries BEGIN
+    UPDATE totals SET events = events + new.events, size = size + new.size;
+END;
+CREATE TRIGGER IF NOT EXISTS removed AFTER DELETE ON entries BEGIN
+    UPDATE totals SET events = events - old.events, size = size - old.size;
+END;
+COMMIT;
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A message that was spooled; `body` as `Ledger.accept` takes it."""
+
+    number: int
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A message that no queue will take, with the reason; kept until somebody looks at it."""
+
+    number: int
+    problem: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SpoolState:
+    """What a spool holds. `size` is in bytes; `oldest` is when the first of them came."""
+
+    events: int
+    size: int
+    oldest: datetime | None
+    rejected: int
+
+
+class Spool:
+    """The spool in one folder. Safe for threads and processes: each call has a connection of its own.
+
+    Args:
+        folder: on a local disk; made when needed, for this user alone.
+        max_events: most events (images) in it.
+        max_bytes: most bytes of messages in it.
+    """
+
+    def __init__(self, folder: Path, max_events: int, max_bytes: int) -> None:
+        self._folder = folder
+        self._file = folder / FILE
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+
+    def append(self, body: dict[str, Any], events: int) -> int:
+        """Keep a message of so many events; when this returns, it is on disk. Returns its number.
+
+        Raises:
+            SpoolFull: there is no room for it; it is not kept.
+            SpoolUnavailable: the disk does not take it; it is not kept.
+        """
+        text = json.dumps(body)
+        size = len(text)
+        with self._open(create=True) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            held, used = connection.execute("SELECT events, size FROM totals").fetchone()
+            if held + events > self._max_events or used + size > self._max_bytes:
+                raise SpoolFull(
+                    f"Redis does not answer and the spool is full ({held} events, {used} bytes in {self._folder}); "
+                    "the event is not kept. Submit it again later; MODERATOR_SPOOL_EVENTS and MODERATOR_SPOOL_BYTES "
+                    "make room for more"
+                )
+            number = connection.execute(
+                "INSERT INTO entries (events, size, spooled_at, body) VALUES (?, ?, ?, ?)",
+                (events, size, datetime.now(UTC).timestamp(), text),
+            ).lastrowid
+            connection.execute("COMMIT")
+        assert number is not None
+        return number
+
+    def empty(self) -> bool:
+        """Whether nothing waits for delivery."""
+        return self.next_after(0) is None
+
+    def next_after(self, number: int) -> Entry | None:
+        """The first message after that number that waits for delivery."""
+        if not self._file.exists():  # asked before each event: the usual case costs nothing
+            return None
+        with self._open() as connection:
+            row = connection.execute(
+                "SELECT number, body FROM entries WHERE problem IS NULL AND number > ? ORDER BY number LIMIT 1",
+                (number,),
+            ).fetchone()
+        return None if row is None else Entry(row[0], json.loads(row[1]))
+
+    def remove_until(self, number: int) -> None:
+        """Forget the messages up to that number, which have been delivered; not the rejected ones."""
+        with self._open() as connection:
+            connection.execute("DELETE FROM entries WHERE problem IS NULL AND number <= ?", (number,))
+
+    def reject(self, number: int, problem: str) -> None:
+        """Set a message aside that no queue will take, so that it does not hold up the others."""
+        with self._open() as connection:
+            connection.execute("UPDATE entries SET problem = ? WHERE number = ?", (problem, number))
+
+    def rejected(self) -> list[Rejected]:
+        """The messages set aside, oldest first."""
+        with self._open() as connection:
+            rows = connection.execute(
+                "SELECT number, problem, body FROM entries WHERE problem IS NOT NULL ORDER BY number"
+            ).fetchall()
+        return [Rejected(number, problem, json.loads(body)) for number, problem, body in rows]
+
+    def state(self) -> SpoolState:
+        """What it holds now."""
+        with self._open() as connection:
+            events, size = connection.execute("SELECT events, size FROM totals").fetchone()
+            (oldest,) = connection.execute(
+                "SELECT MIN(spooled_at) FROM entries WHERE problem IS NULL"
+            ).fetchone()
+            (rejected,) = connection.execute(
+                "SELECT COUNT(*) FROM entries WHERE problem IS NOT NULL"
+            ).fetchone()
+        return SpoolState(
+            events, size, None if oldest is None else datetime.fromtimestamp(oldest, UTC), rejected
+        )
+
+    @contextmanager
+    def delivery(self) -> Iterator[bool]:
+        """Take the right to deliver, which one process and thread has at a time; False if another has it."""
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._unavailable(error) from error
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(lock)
+
+    @contextmanager
+    def _open(self, create: bool = False) -> Iterator[sqlite3.Connection]:
+        """A connection; what is not committed when the block ends is undone. Without a file: an empty spool."""
+        try:
+            fresh = not self._file.exists()
+            if create and fresh:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            # In memory, an empty spool needs no file and no folder.
+            name = ":memory:" if fresh and not create else str(self._file)
+            with closing(sqlite3.connect(name, timeout=PATIENCE, isolation_level=None)) as connection:
+                # With a rollback journal, EXTRA also syncs the folder: a commit survives a loss of power.
+                connection.execute("PRAGMA synchronous = EXTRA")
+                if (
+                    connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'removed'").fetchone()
+                    is None
+                ):
+                    connection.executescript(_SCHEMA)
+                yield connection
+        except (sqlite3.Error, OSError) as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> SpoolUnavailable:
+        return SpoolUnavailable(
+            f"the spool in {self._folder} cannot be used ({error}); nothing is kept there. MODERATOR_SPOOL must be a "
+            "folder on a local disk that this user may write to, with room on it"
+        )
