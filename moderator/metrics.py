@@ -104,6 +104,11 @@ class Metrics:
             "(killed), over the time limit (timeout), or with a senseless answer (reply).",
             ["reason"],
         )
+        self.recalls = self._counter(
+            "moderation_embedding_cache_total",
+            "Images looked up among the embeddings that are kept (MODERATOR_EMBEDDING_CACHE), by result: hit or miss.",
+            ["result"],
+        )
         self.category_score = self._histogram(
             "moderation_category_score",
             "Scores of the deciding policy version.",
@@ -138,6 +143,8 @@ class Metrics:
             self.stage_duration.labels(stage)
         for reason in REASONS:
             self.decoder_restarts.labels(reason)
+        for result in ("hit", "miss"):
+            self.recalls.labels(result)
         for error in _subclasses(ModeratorError):
             self.failures.labels(error.stage, error.__name__)
 
@@ -158,6 +165,10 @@ class Metrics:
     def count_decoder_loss(self, reason: Reason) -> None:
         """Count a decoding process that had to be replaced."""
         self.decoder_restarts.labels(reason).inc()
+
+    def count_recall(self, found: bool) -> None:
+        """Count a look at the embeddings that are kept."""
+        self.recalls.labels("hit" if found else "miss").inc()
 
     def count_failure(self, error: BaseException) -> None:
         """Count a failure under its stage and type; errors that are not ours share one label."""

@@ -203,6 +203,25 @@ class Moderator:
         seconds = time.perf_counter() - start if readings else 0.0
         return Prepared(facts, picture.pixels, selection, readings, seconds)
 
+    def recall(self, event: Event, facts: ImageFacts) -> Prepared:
+        """An image whose embeddings are known: what `judge` needs beside them, without its pixels."""
+        size = self.encoder.image_size
+        return Prepared(facts, np.empty((0, size, size, 3), dtype=np.uint8), self._selection(event))
+
+    def needs_pixels(self, event: Event) -> bool:
+        """Whether a signal of the event's policies looks at the picture itself.
+
+        Raises:
+            PolicyNotFound: the event's policy does not exist.
+        """
+        return self.signals.enough_pixels(_policies(self._selection(event))) > 0
+
+    @property
+    def embedding_space(self) -> str:
+        """Names all that an embedding depends on besides the file: model, precision, limits, reduced decoding."""
+        recipe = sha256(repr(self._recipe).encode()).hexdigest()[:16]
+        return f"{self.encoder.identity.key}-{self.encoder.dtype}-{recipe}"
+
     def embed(self, pixels: Pixels) -> Embeddings:
         """Embed frames, uint8 [n, size, size, 3] -> float32 [n, dimension], at most `max_batch` in one forward."""
         size = self.max_batch

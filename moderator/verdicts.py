@@ -1,5 +1,6 @@
 """A verdict: the record published for an event. Pure data, no I/O."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -20,7 +21,10 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class TopPrompt(_Record):
+# A verdict on a policy of a hundred categories has hundreds of these two: plain dataclasses, because pydantic's models
+# take several times as long to make.
+@dataclass(frozen=True, slots=True)
+class TopPrompt:
     """A prompt that the image resembles: `similarity` is the cosine, `probability` what the rule made of it."""
 
     prompt: str
@@ -29,7 +33,8 @@ class TopPrompt(_Record):
     probability: float
 
 
-class CategoryVerdict(_Record):
+@dataclass(frozen=True, slots=True)
+class CategoryVerdict:
     """A category's score in [0, 1] and what its thresholds say."""
 
     score: float

@@ -3,11 +3,14 @@
 import logging
 import math
 import time
+from hashlib import sha256
 
+from moderator.encoders.base import Embeddings
 from moderator.errors import AttemptsExhausted, HostUnavailable, ModeratorError, Unexpected, WorkerStopping
 from moderator.events import Event
 from moderator.metrics import Metrics
-from moderator.moderator import Moderator
+from moderator.moderator import Moderator, Prepared
+from moderator.queue.embedding_cache import EmbeddingCache
 from moderator.queue.ledger import Claim, DeadLetterReason, Ledger
 from moderator.stopwatch import Stopwatch
 from moderator.verdicts import Verdict
@@ -36,6 +39,7 @@ class Pipeline:
         metrics: what is measured.
         decoders: how many images are decoded at once: more than there are cores only cost memory and cache.
         traffic: told of each event; while interactive ones come, bulk gets less.
+        cache: embeddings of images that were seen before.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Pipeline:
         metrics: Metrics,
         decoders: int,
         traffic: Traffic,
+        cache: EmbeddingCache | None = None,
     ) -> None:
         self._moderator = moderator
         self._settings = moderator.settings
@@ -53,6 +58,7 @@ class Pipeline:
         self._ledger = ledger
         self._metrics = metrics
         self._traffic = traffic
+        self._cache = cache
         # Two small batches of bulk are enough to keep the model busy with one; each further thread would only want
         # the interpreter when an interactive event does.
         few = 2 * small_batch(moderator.max_batch)
@@ -97,7 +103,10 @@ class Pipeline:
 
     def _judge(self, event: Event, watch: Stopwatch) -> Verdict:
         data = self._moderator.fetcher.fetch(event.image)
+        seen = self._recall(event, data)
         watch.lap("fetch")
+        if seen is not None:
+            return self._moderator.judge(event, *seen, watch)
         with self._decoders.take(event.priority):
             prepared = self._moderator.prepare(data, event)
         del data
@@ -106,7 +115,17 @@ class Pipeline:
         watch.lap("embed")
         watch.note("batch_wait", embedded.waited)
         watch.note("embed", embedded.embed)
+        if self._cache is not None:
+            self._cache.put(prepared.facts, embedded.embeddings)
         return self._moderator.judge(event, prepared, embedded.embeddings, watch)
+
+    def _recall(self, event: Event, data: bytes) -> tuple[Prepared, Embeddings] | None:
+        """What is known of an image from an earlier event."""
+        if self._cache is None or self._moderator.needs_pixels(event):
+            return None
+        seen = self._cache.get(sha256(data).hexdigest())
+        self._metrics.count_recall(seen is not None)
+        return None if seen is None else (self._moderator.recall(event, seen.facts), seen.embeddings)
 
     def _fail(self, event: Event, claim: Claim, error: ModeratorError, watch: Stopwatch) -> None:
         """What may pass is tried again later; what will not gets an `error` verdict and a dead letter.

@@ -19,6 +19,7 @@ from moderator.metrics import LoadedPolicy, Metrics, QueueCollector
 from moderator.moderator import Moderator
 from moderator.queue.connection import connect
 from moderator.queue.dead_letters import DeadLetters
+from moderator.queue.embedding_cache import EmbeddingCache
 from moderator.queue.ledger import Ledger
 from moderator.queue.webhooks import WebhookOutbox
 from moderator.settings import Settings
@@ -90,7 +91,16 @@ class Worker:
                 return encoder.embed_images(pixels)
 
         self._batcher = MicroBatcher(embed, max_batch, self._count_batch, interactive=traffic.interactive)
-        pipeline = Pipeline(self._moderator, self._batcher, self._ledger, self._metrics, decoders, traffic)
+        cache = (
+            EmbeddingCache(
+                self._redis, self._moderator.embedding_space, encoder.dimension, settings.embedding_cache
+            )
+            if settings.embedding_cache
+            else None
+        )
+        pipeline = Pipeline(
+            self._moderator, self._batcher, self._ledger, self._metrics, decoders, traffic, cache
+        )
         self._handler = Handler(pipeline.process, dead_letters, self._metrics, width=self._slots)
         self._consuming = False
         self._stopping = False

@@ -117,10 +117,10 @@ def _judge_prompts(compiled: CompiledPolicy, embeddings: Floats) -> Judgement:
         safe_score=float(scores.safe[worst[top], top]),
         unsafe_score=float(unsafe[top]),
         categories={
-            name: CategoryVerdict.model_construct(
-                score=float(unsafe[n]), decision=SEVERITY[level[n]], top_prompts=explained[n]
+            name: CategoryVerdict(value, SEVERITY[severity], prompts)
+            for name, value, severity, prompts in zip(
+                layout.categories, unsafe.tolist(), level.tolist(), explained, strict=True
             )
-            for n, name in enumerate(layout.categories)
         },
     )
 
@@ -138,20 +138,17 @@ def top_prompts(layout: Layout, scores: Scores, frames: NDArray[np.int64]) -> li
     similarity = scores.similarity[frames[layout.category], pairs]
     # Within a category the two have one order, but only the similarity never underflows.
     order = np.lexsort((-similarity, layout.category))
-    explained = []
-    for start, end in zip(layout.starts, [*layout.starts[1:], len(pairs)], strict=True):
-        best = [
-            t for t in order[start : min(end, start + TOP_PROMPTS)] if layout.gather[t] < len(layout.prompts)
-        ]
-        explained.append(
-            tuple(
-                TopPrompt.model_construct(
-                    prompt=layout.prompts[layout.gather[t]],
-                    side="unsafe" if layout.unsafe[t] else "safe",
-                    similarity=float(similarity[t]),
-                    probability=float(probability[t]),
-                )
-                for t in best
-            )
-        )
-    return explained
+    leading = pairs - layout.starts[layout.category[order]] < TOP_PROMPTS
+    best = order[leading & (layout.gather[order] < len(layout.prompts))]
+    explained: list[list[TopPrompt]] = [[] for _ in layout.categories]
+    for category, row, unsafe, near, likely in zip(
+        layout.category[best].tolist(),
+        layout.gather[best].tolist(),
+        layout.unsafe[best].tolist(),
+        similarity[best].tolist(),
+        probability[best].tolist(),
+        strict=True,
+    ):
+        side = "unsafe" if unsafe else "safe"
+        explained[category].append(TopPrompt(layout.prompts[row], side, near, likely))
+    return [tuple(prompts) for prompts in explained]

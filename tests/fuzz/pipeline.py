@@ -3,13 +3,10 @@
 import base64
 from hashlib import sha256
 
-import numpy as np
-
 from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import load_encoder
 from moderator.events import Event, ImageReference
-from moderator.images.decode import DecodeLimits, decode
-from moderator.moderator import Moderator, Prepared
+from moderator.moderator import Moderator
 from moderator.settings import Settings
 from moderator.stopwatch import Stopwatch
 
@@ -23,8 +20,6 @@ class Pipeline:
 
     def __init__(self, settings: Settings, encoder: Encoder) -> None:
         self._moderator = Moderator(settings, encoder=encoder)
-        self._encoder = encoder
-        self._limits = DecodeLimits.from_settings(settings)
         self._kept: dict[bytes, Embeddings] = {}
 
     def __call__(self, data: bytes) -> str:
@@ -34,12 +29,10 @@ class Pipeline:
             ModeratorError: it cannot be judged.
         """
         reference = ImageReference(inline=base64.b64encode(data).decode())
-        image = decode(self._moderator.fetcher.fetch(reference), self._limits, self._encoder.image_size)
-        assert all(frame.mode == "RGB" for frame in image.frames)
-        pixels = np.stack([self._encoder.preprocess(frame) for frame in image.frames])
-        embeddings = self._embed(pixels)
         event = Event(id="fuzz", image=reference)
-        verdict = self._moderator.judge(event, Prepared(image.facts, pixels), embeddings, Stopwatch())
+        prepared = self._moderator.prepare(self._moderator.fetcher.fetch(reference), event)
+        embeddings = self._embed(prepared.pixels)
+        verdict = self._moderator.judge(event, prepared, embeddings, Stopwatch())
         assert verdict.model_dump_json()
         return str(verdict.decision)
 

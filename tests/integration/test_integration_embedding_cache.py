@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -6,6 +8,8 @@ from moderator.queue.connection import Redis, connect
 from moderator.queue.embedding_cache import EmbeddingCache
 from moderator.queue.server import EmbeddedServer
 from moderator.verdicts import ImageFacts
+from tests.integration.conftest import StartWorker
+from tests.integration.service import make_client
 
 ROWS = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
 
@@ -63,3 +67,30 @@ def test_what_makes_no_sense_is_not_used(
     cache.put(facts(1), ROWS)
     redis.hset(f"{names.EMBEDDING_PREFIX}space:{facts(1).sha256}", field, value)
     assert cache.get(facts(1).sha256) is None
+
+
+def test_a_worker_does_not_embed_the_same_file_twice(
+    server: EmbeddedServer, start_worker: StartWorker, images: Path, tmp_path: Path
+) -> None:
+    worker = start_worker(server.url, embedding_cache="10")
+    client = make_client(server.url)
+    photograph = images / "cat.jpg"
+    twin = images / "twin-of-the-cat.jpg"
+    twin.write_bytes(photograph.read_bytes())
+    first, second, other = (
+        client.verdicts.wait(client.submit(path=str(path), policy="marketplace").key, 60)
+        for path in (photograph, twin, images / "coffee.jpg")
+    )
+    assert "embed" not in second.timings_ms
+    assert "embed" in first.timings_ms
+    assert "embed" in other.timings_ms
+    assert (second.image, second.categories, second.decision) == (
+        first.image,
+        first.categories,
+        first.decision,
+    )
+    found = {
+        result: worker.metrics()[f"moderation_embedding_cache_total{{result={result}}}"]
+        for result in ("hit", "miss")
+    }
+    assert found == {"hit": 1, "miss": 2}

@@ -260,3 +260,16 @@ def test_half_precision_on_cuda_stays_close(
 def test_float32_on_cuda(clip_folder: Path, reference: Reference, images: list[Image.Image]) -> None:
     encoder = ClipEncoder(str(clip_folder), device="cuda", dtype="float32")
     assert np.abs(embed(encoder, images) - reference.image_embeddings(images)).max() <= 1e-4
+
+
+def test_a_text_tower_that_was_unloaded_comes_back(small_clip: Path) -> None:
+    encoder = ClipEncoder(str(small_clip), "cpu", "float32")
+    pixels = np.zeros((1, encoder.image_size, encoder.image_size, 3), dtype=np.uint8)
+    texts, image = encoder.embed_texts(["a cat"]), encoder.embed_images(pixels)
+    for _ in range(2):
+        encoder.unload_texts()
+        held = {name for name, _ in encoder._model.named_parameters()}
+        assert not any(name.startswith("text_model") for name in held)
+        assert np.array_equal(encoder.embed_images(pixels), image)
+        assert np.array_equal(encoder.embed_texts(["a cat"]), texts)
+        assert not any(name.startswith("vision_model") for name, _ in encoder._texts.named_parameters())

