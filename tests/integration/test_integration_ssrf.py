@@ -146,7 +146,7 @@ def test_the_net_below_catches_what_the_guard_would_let_through(world: World) ->
 def test_an_image_comes_through_redirects_among_public_hosts(world: World) -> None:
     pages = {"/a": to("//other.test/b"), "/b": to("http://six.test:8080/ok")}
     case = Case("", "http://images.test/a?b=%0d%0aX:%20y", pages=pages)
-    assert world.fetch(case).facts.format == "png"
+    assert world.fetch(case).format == "png"
     assert world.connections == [IMAGES, OTHER, SIX]
     lines = world.web.heads[0].split("\r\n")
     assert lines[0] == "GET /a?b=%0d%0aX:%20y HTTP/1.1"  # what is encoded stays encoded
@@ -160,7 +160,7 @@ def test_an_image_comes_through_redirects_among_public_hosts(world: World) -> No
 
 def test_a_name_is_asked_once_for_a_connection(world: World) -> None:
     case = Case("", "http://evil.test/ok", names={"evil.test": [[IMAGES], ["127.0.0.1"]]})
-    assert world.fetch(case).facts.width == 8
+    assert world.fetch(case).width == 8
     assert world.connections == [IMAGES]
     assert [name for name, _ in world.names.asked] == ["evil.test"] * 2  # A and AAAA
 
@@ -176,8 +176,8 @@ def test_interim_answers_cookies_and_surplus_bytes_leave_no_trace(world: World) 
             "/b": head + kept + ok(b"surplus"),
         },
     )
-    assert world.fetch(case).facts.format == "png"
-    assert world.fetch(case).facts.format == "png"
+    assert world.fetch(case).format == "png"
+    assert world.fetch(case).format == "png"
     assert len(world.web.heads) == 4
     assert not any("cookie" in head.lower() for head in world.web.heads)
 
@@ -187,7 +187,7 @@ def test_a_body_of_just_the_limit_passes(world: World) -> None:
         ok(PNG + bytes(MAX_BYTES - len(PNG))),
         CHUNKED + b"".join(b"1\r\n%c\r\n" % b for b in PNG) + b"0\r\n\r\n",
     ):
-        assert world.fetch(Case("", "http://images.test/page", pages={"/page": page})).facts.width == 8
+        assert world.fetch(Case("", "http://images.test/page", pages={"/page": page})).width == 8
 
 
 # --- allow-lists of hosts
@@ -216,7 +216,7 @@ def test_hosts_that_are_not_listed_are_refused(world: World, case: Case) -> None
 def test_listed_hosts_pass_and_are_still_checked(world: World) -> None:
     names = {"a.other.test": [[OTHER], ["10.0.0.1"]]}
     case = Case("", "http://images.test/a", pages={"/a": to("//A.other.test./ok")}, names=names)
-    assert world.fetch(case, HOSTS).facts.format == "png"
+    assert world.fetch(case, HOSTS).format == "png"
     with pytest.raises(FetchRefused, match="MODERATOR_FETCH_NETWORKS"):
         world.fetch(case, HOSTS)
 
