@@ -8,12 +8,12 @@ import json
 import logging
 from pathlib import Path
 from threading import Lock
-from uuid import uuid4
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from moderator.atomic import write_atomically
 from moderator.encoders.base import Embeddings, Encoder
 from moderator.errors import EmbeddingInvalid
 from moderator.policies.schema import Policy, fill
@@ -106,15 +106,8 @@ class Compiler:
         return matrix if fits and np.isfinite(matrix).all() else None
 
     def _write(self, path: Path, prompts: tuple[str, ...], matrix: Embeddings) -> None:
-        """Write through a temporary file, so that a reader or a crash never sees half of it."""
         data = save({"matrix": matrix}, metadata={"prompts": json.dumps(prompts)})
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            new = path.with_name(f".{path.name}.{uuid4().hex}")
-            try:
-                new.write_bytes(data)
-                new.replace(path)
-            finally:
-                new.unlink(missing_ok=True)
+            write_atomically(path, data)
         except OSError as error:
             log.warning("cannot keep the compiled policy at %s: %s", path, error)

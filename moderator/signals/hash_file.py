@@ -3,11 +3,11 @@
 import csv
 import re
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moderator.atomic import write_atomically
 from moderator.errors import SignalFailed
 
 BITS = 256
@@ -99,11 +99,5 @@ def add_hashes(path: Path, hashes: dict[str, str]) -> int:
     for one, comment in new.items():
         clean = "".join(c if c.isprintable() and not 0xD800 <= ord(c) < 0xE000 else "?" for c in comment)
         text += f"{one}  # {clean[:200]}".rstrip(" #") + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, text.encode())
     return len(new)

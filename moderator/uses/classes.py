@@ -8,13 +8,13 @@ from enum import StrEnum
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from moderator.atomic import write_atomically
 from moderator.encoders.base import Embeddings
 from moderator.errors import LabelsInvalid
 from moderator.policies.schema import SLOT, fill
@@ -157,14 +157,7 @@ def _read(path: Path, shape: tuple[int, ...]) -> Embeddings | None:
 
 
 def _write(path: Path, matrices: Embeddings) -> None:
-    """Write through a temporary file, so that a reader or a crash never sees half of it."""
-    new = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            new.write_bytes(save({"matrices": matrices}))
-            new.replace(path)
-        finally:
-            new.unlink(missing_ok=True)
+        write_atomically(path, save({"matrices": matrices}))
     except OSError as error:
         log.warning("cannot keep embedded labels at %s: %s", path, error)
