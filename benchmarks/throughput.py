@@ -60,9 +60,9 @@ from moderator.client import Client
 from moderator.encoders.base import Encoder
 from moderator.encoders.device import dtype_name, resolve_device
 from moderator.encoders.registry import load_encoder
-from moderator.encoders.runtimes.compare import BATCHES, Row, compare_runtimes
 from moderator.listing import expand_images
 from moderator.settings import Settings
+from moderator.uses.runtimes import BATCHES, Row, compare_runtimes
 
 #: Share of decisions that have to be those of float32.
 EQUAL = 0.995

@@ -182,7 +182,7 @@ def pull(
 
 def _compare(name: str, photographs: list[Path], as_json: bool) -> None:
     """The table of `check --runtimes`."""
-    from moderator.encoders.runtimes.compare import BATCHES, compare_runtimes
+    from moderator.uses.runtimes import BATCHES, compare_runtimes
 
     settings = load_settings()
     files = [Path(file) for file in expand_images([str(path) for path in photographs])]

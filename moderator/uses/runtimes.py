@@ -8,16 +8,15 @@ from statistics import median
 
 import numpy as np
 
+from moderator.compiler import Compiler
 from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import load_encoder
 from moderator.encoders.runtimes.plan import ONNX, OPENVINO, PRECISIONS, TORCH, installed
 from moderator.errors import SettingsError
-from moderator.images.decode import DecodeLimits, decode
 from moderator.policies.loader import load_policy
-from moderator.policies.schema import Policy, fill
 from moderator.scoring.judge import CompiledPolicy, judge
-from moderator.scoring.layout import lay_out
 from moderator.settings import Settings
+from moderator.uses.embedder import Embedder
 
 BATCHES = (1, 8, 32)
 WAYS = [(runtime, dtype) for runtime in (TORCH, ONNX, OPENVINO) for dtype in PRECISIONS[runtime]]
@@ -60,7 +59,7 @@ def compare_runtimes(settings: Settings, photographs: Sequence[Path], rounds: in
 
     Raises:
         EncoderUnknown, WeightsInvalid: the model cannot be loaded.
-        ImageError: a photograph cannot be decoded.
+        ImageError: a photograph cannot be read or decoded.
         PolicyError: a policy cannot be read.
     """
     encoders: dict[tuple[str, str], Encoder] = {}
@@ -73,11 +72,13 @@ def compare_runtimes(settings: Settings, photographs: Sequence[Path], rounds: in
             except SettingsError:  # the encoder has no such precision
                 continue
     reference = encoders[TORCH, "float32"]
-    pixels = np.stack([_read(reference, path, settings) for path in photographs])
+    embedder = Embedder(settings, encoder=reference)
+    pixels = np.stack([reference.preprocess(embedder.picture(path)) for path in photographs])
     speeds = _time(encoders, pixels, rounds)
+    compiler = Compiler(reference, settings.cache)
     loaded = [load_policy(path) for path in sorted(settings.policies.glob("*/*.yaml"))]
     # Signals do not come from this model, and are not read here.
-    compiled = [_compile(reference, policy) for policy in loaded if not policy.signals]
+    compiled = [compiler.compile(policy) for policy in loaded if not policy.signals]
     expected = _embed(reference, pixels)
     decided = _decide(compiled, expected)
     counts = {str(name): decided.count(name) for name in sorted(set(decided))}
@@ -100,11 +101,6 @@ def compare_runtimes(settings: Settings, photographs: Sequence[Path], rounds: in
     return rows
 
 
-def _read(encoder: Encoder, path: Path, settings: Settings) -> Pixels:
-    image = decode(path.read_bytes(), DecodeLimits.from_settings(settings), encoder.image_size)
-    return encoder.preprocess(image.frames[0])
-
-
 def _time(
     encoders: dict[tuple[str, str], Encoder], pixels: Pixels, rounds: int
 ) -> dict[tuple[str, str], dict[int, float]]:
@@ -125,15 +121,6 @@ def _time(
 
 def _embed(encoder: Encoder, pixels: Pixels) -> Embeddings:
     return np.concatenate([encoder.embed_images(pixels[at : at + 32]) for at in range(0, len(pixels), 32)])
-
-
-def _compile(encoder: Encoder, policy: Policy) -> CompiledPolicy:
-    """As `moderator.compiler` does, without keeping anything."""
-    layout = lay_out(policy)
-    texts = [fill(template, prompt) for prompt in layout.prompts for template in policy.templates]
-    rows = encoder.embed_texts(texts).reshape(len(layout.prompts), len(policy.templates), -1).mean(axis=1)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return CompiledPolicy(policy, layout, rows, encoder.scale, encoder.bias)
 
 
 def _decide(policies: list[CompiledPolicy], embeddings: Embeddings) -> list[str]:
