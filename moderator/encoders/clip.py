@@ -4,7 +4,7 @@ from typing import Any
 
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from moderator.encoders.preprocessing import Preprocessing, read_image_processor
+from moderator.encoders.preprocessing import Preprocessing, read_usual
 from moderator.encoders.transformers import TransformersEncoder
 from moderator.encoders.weights import Source
 
@@ -22,16 +22,4 @@ class ClipEncoder(TransformersEncoder):
     def read_preprocessing(self, source: Source, config: Any) -> Preprocessing:
         """Shortest edge, centre crop, scale by 1/255, normalise."""
         processor = CLIPImageProcessorPil.from_pretrained(source.name, **source.pin)
-        size = config.vision_config.image_size
-        read = read_image_processor(processor)
-        if (
-            read.squash
-            or read.crop != size
-            or not processor.do_normalize
-            or abs(read.factor * 255 - 1) > 1e-6
-        ):
-            raise ValueError(
-                f"its preprocessing is not: resize the shortest edge, crop the centre to {size}, scale by 1/255, "
-                "normalise"
-            )
-        return read
+        return read_usual(processor, config.vision_config.image_size, squash=False)

@@ -11,16 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 
-from moderator.encoders.base import Embeddings, Identity, Pixels
+from moderator.encoders.base import Identity
+from moderator.encoders.dual import DualEncoder
 from moderator.encoders.preprocessing import Preprocessing
 from moderator.encoders.runtimes.plan import TORCH, Plan, make_plan
-from moderator.encoders.texts import TextLimit, in_batches
-from moderator.encoders.tower import ImageTower, run, unit_rows
+from moderator.encoders.texts import TextLimit
 from moderator.encoders.weights import digest_of, loading, model_files
 from moderator.errors import EncoderUnknown, WeightsInvalid
 
@@ -35,8 +33,6 @@ REMEDY = "Give a tag that this machine can reach or has cached, or weights of th
 CONFIG = "open_clip_config.json"
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".npz")
 _PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
-#: What a model has for texts alone: `CLIP` the first two, `CustomTextCLIP` the last.
-_TEXT_PARTS = ("transformer", "token_embedding", "text")
 #: What of a tag's configuration changes pixels.
 _PIXELS = ("mean", "std", "interpolation", "resize_mode")
 
@@ -64,7 +60,7 @@ class Checkpoint:
         return model_files(self.weights.parent) if self.own_folder else [self.weights]
 
 
-class OpenClipEncoder:
+class OpenClipEncoder(DualEncoder):
     """A model of OpenCLIP. Same numbers as its `encode_image`, `encode_text` and evaluation transform.
 
     Args:
@@ -82,6 +78,10 @@ class OpenClipEncoder:
         SettingsError: the settings contradict each other.
     """
 
+    image_part = "visual"
+    #: `CLIP` has the first two, `CustomTextCLIP` the last.
+    text_parts = ("transformer", "token_embedding", "text")
+
     def __init__(
         self,
         model: str,
@@ -91,64 +91,35 @@ class OpenClipEncoder:
         cache: Path | None = None,
     ) -> None:
         plan = make_plan(runtime, device, dtype)
-        self._device = plan.device
         checkpoint = find_checkpoint(model)
         with loading(f"openclip:{model}", REMEDY):
-            self._load = partial(_create_model, checkpoint, plan)
-            self._texts = self._model = self._load()
+            self._hold(plan, partial(_create_model, checkpoint, plan))
             self._tokenizer = open_clip.get_tokenizer(checkpoint.architecture)
-            self._preprocessing = _preprocessing(open_clip.get_model_preprocess_cfg(self._model))
+            preprocessing = _preprocessing(open_clip.get_model_preprocess_cfg(self._model))
             if getattr(self._tokenizer, "reduction_fn", None) is not None:
                 raise ValueError("it shortens long texts by a method that is not supported")
         with torch.inference_mode():
             self.scale = float(self._model.logit_scale.float().exp())
             bias = self._model.logit_bias
             self.bias = 0.0 if bias is None else float(bias.float())
-        tower = ImageTower(_ImageFeatures(self._model), self._preprocessing, plan.dtype).to(self._device)
-        self._limit = TextLimit(int(self._tokenizer.context_length), self._count_tokens)
-        self.image_size = self._preprocessing.crop
-        self.preprocess = self._preprocessing.geometry
-        self.dimension = self._text_features([""]).shape[1]
-        self.device = str(self._device)
-        self.dtype = plan.precision
-        self.best_batch = plan.best_batch
+        self._add_towers(preprocessing, TextLimit(int(self._tokenizer.context_length), self._count_tokens))
         self.identity = Identity(
             id=f"openclip:{checkpoint.label}",
             revision=digest_of(checkpoint.files) + plan.suffix,
-            preprocessing=str(self._preprocessing),
+            preprocessing=str(preprocessing),
         )
-        self._embed = run(tower, plan, self, cache)
-        if plan.runtime != TORCH:  # the weights of the image tower are in the runtime now
-            del self._model.visual
+        self._start(cache)
 
-    def embed_images(self, pixels: Pixels) -> Embeddings:
-        """Embed a batch, uint8 [n, image_size, image_size, 3] -> float32 [n, dimension], rows of length 1."""
-        return self._embed(pixels)
+    @staticmethod
+    def image_features(model: Any, batch: torch.Tensor) -> torch.Tensor:
+        """What the model projects an image to."""
+        features: torch.Tensor = model.encode_image(batch)
+        return features
 
-    def embed_texts(self, texts: Sequence[str]) -> Embeddings:
-        """Embed texts -> float32 [n, dimension], rows of length 1. What is cut off is logged."""
-        self._limit.warn(texts)
-        return in_batches(self._text_features, texts, self.dimension)
-
-    def truncated(self, texts: Sequence[str]) -> list[str]:
-        """Those of the texts that the text tower does not read to the end."""
-        return self._limit.exceeded_by(texts)
-
-    def unload_texts(self) -> None:
-        """Give the memory of the text tower back."""
-        if self._texts is self._model:
-            for part in _TEXT_PARTS:
-                if hasattr(self._model, part):
-                    delattr(self._model, part)
-        self._texts = None
-
-    @torch.inference_mode()
-    def _text_features(self, texts: Sequence[str]) -> Embeddings:
-        if self._texts is None:
-            self._texts = self._load()
-            del self._texts.visual
-        features = self._texts.encode_text(self._tokenizer(list(texts)).to(self._device))
-        return np.asarray(unit_rows(features).cpu().numpy())
+    def text_features(self, model: Any, texts: Sequence[str]) -> torch.Tensor:
+        """What the model projects a text to."""
+        features: torch.Tensor = model.encode_text(self._tokenizer(list(texts)).to(self._device))
+        return features
 
     def _count_tokens(self, texts: list[str]) -> list[int]:
         if isinstance(self._tokenizer, open_clip.SimpleTokenizer):
@@ -169,18 +140,6 @@ def _create_model(checkpoint: Checkpoint, plan: Plan) -> Any:
         device=plan.device,
         force_preprocess_cfg=checkpoint.preprocessing,
     ).eval()
-
-
-class _ImageFeatures(nn.Module):
-    """`encode_image` as a module's forward."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self._model = model
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self._model.encode_image(pixels)
-        return features
 
 
 def find_checkpoint(model: str) -> Checkpoint:

@@ -102,6 +102,31 @@ def read_image_processor(processor: Any) -> Preprocessing:
     )
 
 
+def read_usual(processor: Any, size: int, squash: bool) -> Preprocessing:
+    """What an image processor does, if it is what its family was trained with.
+
+    Args:
+        processor: as for `read_image_processor`.
+        size: side of the model's input.
+        squash: whether it resizes to a square; else the shortest edge, and then crops.
+
+    Raises:
+        ValueError: it does something else.
+    """
+    read = read_image_processor(processor)
+    if (
+        read.squash is not squash
+        or read.crop != size
+        or not processor.do_normalize
+        or abs(read.factor * 255 - 1) > 1e-6
+    ):
+        steps = (
+            f"resize to {size} x {size}" if squash else f"resize the shortest edge, crop the centre to {size}"
+        )
+        raise ValueError(f"its preprocessing is not: {steps}, scale by 1/255, normalise")
+    return read
+
+
 def _efficientnet(
     processor: Any, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from moderator.encoders.preprocessing import Preprocessing, read_image_processor
+from moderator.encoders.preprocessing import Preprocessing, read_usual
 from moderator.encoders.transformers import TextReading, TransformersEncoder
 from moderator.encoders.weights import Source
 from moderator.errors import EncoderUnknown
@@ -62,18 +62,7 @@ class SiglipEncoder(TransformersEncoder):
     def read_preprocessing(self, source: Source, config: Any) -> Preprocessing:
         """Resize to a square, whatever the shape, scale by 1/255, normalise."""
         processor = SiglipImageProcessorPil.from_pretrained(source.name, **source.pin)
-        size = config.vision_config.image_size
-        read = read_image_processor(processor)
-        if (
-            not read.squash
-            or read.crop != size
-            or not processor.do_normalize
-            or abs(read.factor * 255 - 1) > 1e-6
-        ):
-            raise ValueError(
-                f"its preprocessing is not: resize to {size} x {size}, scale by 1/255, normalise"
-            )
-        return read
+        return read_usual(processor, config.vision_config.image_size, squash=True)
 
     def scale_and_bias(self, model: Any) -> tuple[float, float]:
         """logit = exp(logit_scale) * cosine + logit_bias."""

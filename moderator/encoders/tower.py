@@ -1,6 +1,8 @@
 """An image tower as one graph, from pixels to rows of length 1, and what runs it: torch or another runtime."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,16 +21,24 @@ class ImageTower(nn.Module):
     Normalisation is part of the graph, in float32 whatever the precision of the model.
 
     Args:
-        features: [n, 3, size, size] to [n, dimension].
+        model: what `features` is called with.
+        features: the model and [n, 3, size, size] to [n, dimension].
         preprocessing: whose factor, mean and standard deviation are used.
-        dtype: precision of `features`.
+        dtype: precision of the model.
     """
 
     _mean: Tensor
     _std: Tensor
 
-    def __init__(self, features: nn.Module, preprocessing: Preprocessing, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        features: Callable[[Any, Tensor], Tensor],
+        preprocessing: Preprocessing,
+        dtype: torch.dtype,
+    ) -> None:
         super().__init__()
+        self._model = model
         self._features = features
         self._dtype = dtype
         self._factor = preprocessing.factor
@@ -37,7 +47,7 @@ class ImageTower(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalise, run the model, scale to length 1."""
-        return unit_rows(self._features(self.normalise(pixels)))
+        return unit_rows(self._features(self._model, self.normalise(pixels)))
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 [n, size, size, 3] to what the model takes, [n, 3, size, size]."""

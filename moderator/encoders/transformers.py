@@ -8,16 +8,14 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
 import torch
-from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from moderator.encoders.base import Embeddings, Identity, Pixels
+from moderator.encoders.base import Identity
+from moderator.encoders.dual import DualEncoder
 from moderator.encoders.preprocessing import Preprocessing
-from moderator.encoders.runtimes.plan import TORCH, make_plan
-from moderator.encoders.texts import TextLimit, in_batches
-from moderator.encoders.tower import ImageTower, run, unit_rows
+from moderator.encoders.runtimes.plan import TORCH, Plan, make_plan
+from moderator.encoders.texts import TextLimit
 from moderator.encoders.weights import Source, digest_of, loading, model_files
 
 REMEDY = (
@@ -40,7 +38,7 @@ class TextReading(NamedTuple):
     """Whether texts are lower-cased before the tokenizer sees them."""
 
 
-class TransformersEncoder:
+class TransformersEncoder(DualEncoder):
     """Base of the families. Same numbers as the model's own processor (on Pillow) and forward, within rounding.
 
     A family says which models it takes (`check_config`), how texts are read (`read_texts`), how pictures are
@@ -60,6 +58,8 @@ class TransformersEncoder:
         SettingsError: the settings contradict each other.
     """
 
+    image_part = "vision_model"
+    text_parts = ("text_model",)
     family: ClassVar[str]
     #: What the text tower is given of what the tokenizer returns.
     text_inputs: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask")
@@ -73,7 +73,6 @@ class TransformersEncoder:
         cache: Path | None = None,
     ) -> None:
         plan = make_plan(runtime, device, dtype)
-        self._device = plan.device
         source = Source.parse(model)
         # Else transformers asks a service of the hub to convert weights that are not safetensors.
         os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
@@ -85,25 +84,14 @@ class TransformersEncoder:
                 source.folder is None and commit
             ):  # all files of one commit, even if the branch moves meanwhile
                 source = Source(source.name, None, str(commit))
-            self._model = _load_model(source, config, plan.dtype)
-            self._load = partial(_load_model, source, config, plan.dtype)
-            self._texts = self._model
+            self._hold(plan, partial(_load_model, source, config, plan))
             self._reading = self.read_texts(source, config)
             check_vocabulary(self._reading.tokenizer, config)
-            self._preprocessing = self.read_preprocessing(source, config)
-            self._model.eval().to(self._device)
+            preprocessing = self.read_preprocessing(source, config)
             self.scale, self.bias = self.scale_and_bias(self._model)
-            self._limit = TextLimit(self._reading.length, self._count_tokens)
-            self._tower = ImageTower(_ImageFeatures(self._model), self._preprocessing, plan.dtype)
-            self._tower.to(self._device)
-            self.image_size = self._preprocessing.crop
-            self.preprocess = self._preprocessing.geometry
-            self.dimension = self._text_features([""]).shape[1]
+            self._add_towers(preprocessing, TextLimit(self._reading.length, self._count_tokens))
             self.check_loaded()
 
-        self.device = str(self._device)
-        self.dtype = plan.precision
-        self.best_batch = plan.best_batch
         text = ", texts in lower case" if self._reading.lower else ""
         text += f", padded to {self._reading.length} tokens" if self._reading.padded else ""
         self.identity = Identity(
@@ -112,11 +100,9 @@ class TransformersEncoder:
                 str(source.revision) if source.folder is None else digest_of(model_files(source.folder))
             )
             + plan.suffix,
-            preprocessing=f"{self._preprocessing}{text}",
+            preprocessing=f"{preprocessing}{text}",
         )
-        self._embed = run(self._tower, plan, self, cache)
-        if plan.runtime != TORCH:  # the weights of the image tower are in the runtime now
-            del self._tower, self._model.vision_model
+        self._start(cache)
 
     # --- what a family says
 
@@ -151,32 +137,16 @@ class TransformersEncoder:
 
     # --- the encoder
 
-    def embed_images(self, pixels: Pixels) -> Embeddings:
-        """Embed a batch, uint8 [n, image_size, image_size, 3] -> float32 [n, dimension], rows of length 1."""
-        return self._embed(pixels)
+    @staticmethod
+    def image_features(model: Any, batch: torch.Tensor) -> torch.Tensor:
+        """What the model projects an image to."""
+        features: torch.Tensor = model.get_image_features(pixel_values=batch).pooler_output
+        return features
 
-    def embed_texts(self, texts: Sequence[str]) -> Embeddings:
-        """Embed texts -> float32 [n, dimension], rows of length 1. What is cut off is logged."""
-        self._limit.warn(texts)
-        return in_batches(self._text_features, texts, self.dimension)
-
-    def truncated(self, texts: Sequence[str]) -> list[str]:
-        """Those of the texts that the text tower does not read to the end."""
-        return self._limit.exceeded_by(texts)
-
-    def unload_texts(self) -> None:
-        """Give the memory of the text tower back."""
-        if self._texts is self._model:
-            del self._model.text_model
-        self._texts = None
-
-    @torch.inference_mode()
-    def _text_features(self, texts: Sequence[str]) -> Embeddings:
-        if self._texts is None:
-            self._texts = self._load().eval().to(self._device)
-            del self._texts.vision_model
-        features = self._texts.get_text_features(**self._tokenize(texts)).pooler_output
-        return np.asarray(unit_rows(features).cpu().numpy())
+    def text_features(self, model: Any, texts: Sequence[str]) -> torch.Tensor:
+        """What the model projects a text to."""
+        features: torch.Tensor = model.get_text_features(**self._tokenize(texts)).pooler_output
+        return features
 
     def _tokenize(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
         tokens = self._reading.tokenizer(
@@ -197,19 +167,7 @@ class TransformersEncoder:
         return [text.lower() for text in texts] if self._reading.lower else list(texts)
 
 
-class _ImageFeatures(nn.Module):
-    """`get_image_features` as a module's forward."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self._model = model
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self._model.get_image_features(pixel_values=pixels).pooler_output
-        return features
-
-
-def _load_model(source: Source, config: Any, dtype: torch.dtype) -> Any:
+def _load_model(source: Source, config: Any, plan: Plan) -> Any:
     """Weights as safetensors or, where there are none, as a pickle that may hold tensors only.
 
     Raises:
@@ -219,7 +177,7 @@ def _load_model(source: Source, config: Any, dtype: torch.dtype) -> Any:
         model, loaded = AutoModel.from_pretrained(
             source.name,
             config=config,
-            dtype=dtype,
+            dtype=plan.dtype,
             weights_only=True,
             trust_remote_code=False,
             output_loading_info=True,
@@ -234,7 +192,7 @@ def _load_model(source: Source, config: Any, dtype: torch.dtype) -> Any:
     over = [name for name in loaded["unexpected_keys"] if _OF_A_LAYER.search(name)]
     if over:
         raise ValueError(f"config.json has no place for {len(over)} weights of layers, such as {min(over)}")
-    return model
+    return model.eval().to(plan.device)
 
 
 #: A vocabulary that transformers makes up has the special tokens and nothing else.
