@@ -63,6 +63,7 @@ from moderator.encoders.registry import load_encoder
 from moderator.listing import expand_images
 from moderator.settings import Settings
 from moderator.uses.runtimes import BATCHES, Row, compare_runtimes
+from workers.traffic import EXPECTED
 
 #: Share of decisions that have to be those of float32.
 EQUAL = 0.995
@@ -190,17 +191,22 @@ def measure(
     name: str, clip: Path | None, runtime: str, dtype: str, images: int, rounds: int, folder: Path
 ) -> dict[str, float]:
     """All ways of one encoder, in turn, `rounds` times; prints a table and returns the median ratios."""
-    kept = folder / "cache"
-    encoder = load_encoder(name, dtype=dtype, runtime=runtime, cache=kept)
+    encoder = load_encoder(name, dtype=dtype, runtime=runtime, cache=folder / "cache")
     files = make_photographs(folder, images)
     size, batch = best_forward(encoder, files)
     with service(folder, encoder=name, dtype=dtype, runtime=runtime, policies=str(POLICIES)) as (url, _):
         client = Client(url, Settings(redis_url=url))
         few = files[: max(8, images // 8)]
+
+        def run_bulk() -> float:
+            # Single events are interactive, and bulk holds back for as long as more of them are expected.
+            time.sleep(EXPECTED)
+            return run_service(client, files, bulk=True)
+
         ways: dict[str, Callable[[], float]] = {
             "forward": lambda: run_forward(encoder, batch, images),
             "least": lambda: run_least_work(encoder, files, size),
-            "service": lambda: run_service(client, files, bulk=True),
+            "service": run_bulk,
             "single": lambda: run_service(client, files, bulk=False),
         }
         if clip is None:
