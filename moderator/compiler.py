@@ -16,7 +16,8 @@ from safetensors.numpy import save
 from moderator.atomic import write_atomically
 from moderator.encoders.base import Embeddings, Encoder
 from moderator.errors import EmbeddingInvalid
-from moderator.policies.schema import Policy, fill
+from moderator.policies.fields import fill
+from moderator.policies.schema import Policy
 from moderator.scoring.judge import CompiledPolicy
 from moderator.scoring.layout import lay_out
 

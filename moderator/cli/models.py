@@ -99,7 +99,7 @@ def check(
 
     from moderator import Moderator  # the model libraries take seconds to load: not for --help
     from moderator.encoders.checkup import check_up
-    from moderator.policies.schema import fill
+    from moderator.policies.fields import fill
 
     settings = load_settings()
     start = time.perf_counter()

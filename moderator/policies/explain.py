@@ -8,9 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from moderator.policies.document import Document, Fault, KeyPath
+from moderator.policies.fields import MAX_NAME, MAX_VERSION
 from moderator.policies.schema import (
-    MAX_NAME,
-    MAX_VERSION,
     PROBE,
     Canary,
     Category,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from moderator.policies.document import KeyPath
-from moderator.policies.schema import SLOT, Category, Policy, Rule, same_text
+from moderator.policies.fields import SLOT, same_text
+from moderator.policies.schema import Category, Policy, Rule
 
 
 class Severity(StrEnum):

@@ -11,7 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from moderator.errors import PolicyInvalid
 from moderator.policies.document import MAX_BYTES, Document, Fault, KeyPath, read_document
 from moderator.policies.explain import explain
-from moderator.policies.schema import Pointer, Policy, Slug
+from moderator.policies.fields import Slug
+from moderator.policies.schema import Pointer, Policy
 from moderator.signals.files import digest_below
 from moderator.signals.registry import option_problems
 

@@ -7,15 +7,13 @@ says what may stand in a file and what a version's digest covers.
 import hashlib
 import json
 import re
-import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     Field,
     JsonValue,
@@ -29,23 +27,28 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
 
-#: Bounds that keep a hostile or runaway file from costing more than a moment to read and compile.
-MAX_NAME = 64
-MAX_VERSION = 999_999
-MAX_DESCRIPTION = 2_000
-MAX_PROMPT = 300
-MAX_PROMPTS = 2_000
-MAX_CATEGORIES = 1_000
-MAX_TEMPLATES = 100
-MAX_SHADOWS = 10
-MAX_SIGNALS = 20
-MAX_FILE_NAME = 200
+from moderator.policies.fields import (
+    MAX_CATEGORIES,
+    MAX_DESCRIPTION,
+    MAX_FILE_NAME,
+    MAX_PROMPTS,
+    MAX_SHADOWS,
+    MAX_SIGNALS,
+    SLOT,
+    Frozen,
+    Located,
+    Percent,
+    Prompts,
+    Slug,
+    Templates,
+    Threshold,
+    Version,
+    policy_error,
+    refuse,
+)
 
 #: A category with this rule takes its score from a signal of this kind.
 PROBE = "probe"
-
-#: Where a template takes the prompt.
-SLOT = "{}"
 
 
 class Rule(StrEnum):
@@ -63,88 +66,16 @@ class Rule(StrEnum):
         return self is not Rule.SIGMOID
 
 
-def fill(template: str, prompt: str) -> str:
-    """Put a prompt into a template. Plain replacement: braces in a prompt mean nothing."""
-    return template.replace(SLOT, prompt)
-
-
-def same_text(text: str) -> str:
-    """The form in which two prompts count as one: case does not part them."""
-    return text.casefold()
-
-
-_Located = tuple[tuple[str | int, ...], str, Any]
-
-
-def _error(message: str) -> PydanticCustomError:
-    # The message goes in as a value: braces that it quotes from a file are not placeholders.
-    return PydanticCustomError("policy", "{problem}", {"problem": message})
-
-
-def _refuse(problems: Iterable[_Located]) -> None:
-    """Raise all problems at once, each at its own place (key path, message, value), if there are any."""
-    details = [InitErrorDetails(type=_error(m), loc=loc, input=value) for loc, m, value in problems]
-    if details:
-        raise ValidationError.from_exception_data("policy", details)
-
-
-def _clean(text: str) -> str:
-    """One line, single spaces, composed characters: what looks the same is the same, and has one digest."""
-    text = unicodedata.normalize("NFC", " ".join(text.split()))
-    if not text:
-        raise _error("is empty; write the text or remove the line")
-    if len(text) > MAX_PROMPT:
-        raise _error(f"has {len(text)} characters; at most {MAX_PROMPT} are allowed, so shorten it")
-    if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
-        raise _error("contains a control character; remove it")
-    return text
-
-
-def _unique(texts: tuple[str, ...]) -> tuple[str, ...]:
-    first: dict[str, int] = {}
-    problems: list[_Located] = []
-    for n, text in enumerate(texts):
-        if (before := first.setdefault(same_text(text), n)) != n:
-            problems.append(((n,), f"'{text}' is already item {before + 1} of this list; remove it", text))
-    _refuse(problems)
-    return texts
-
-
-def _has_slot(template: str) -> str:
-    if (found := template.count(SLOT)) != 1:
-        raise _error(
-            f"contains {SLOT} {found} times; write it once, where the prompt belongs: 'a photo of {SLOT}'"
-        )
-    return template
-
-
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_length=MAX_NAME)]
-# Numbers are strict: `block: yes` and `version: "3"` are slips, not values.
-Version = Annotated[int, Field(strict=True, ge=1, le=MAX_VERSION)]
-Threshold = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
-Percent = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
-Prompt = Annotated[str, AfterValidator(_clean)]
-Prompts = Annotated[tuple[Prompt, ...], Field(max_length=MAX_PROMPTS), AfterValidator(_unique)]
-Template = Annotated[Prompt, AfterValidator(_has_slot)]
-Templates = Annotated[
-    tuple[Template, ...], Field(min_length=1, max_length=MAX_TEMPLATES), AfterValidator(_unique)
-]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 def _inside(name: str) -> str:
     parts = re.split(r"[/\\]", name)
     if "" in parts or ".." in parts or "." in parts or ":" in name:
-        raise _error(
+        raise policy_error(
             f"'{name[:40]}' is not a path below the folder of policies; write for example 'lists/bad.pdq'"
         )
     return name
 
 
-class Signal(_Frozen):
+class Signal(Frozen):
     """A further scorer: its name in this policy, its kind, the file it reads, and the options of its kind.
 
     `sha256` pins the content of the file, so that the policy's digest covers it.
@@ -165,9 +96,9 @@ class Signal(_Frozen):
     def _pinned(self) -> Self:
         if self.file is not None and self.sha256 is None:
             message = "is missing: it pins the content of the file; write what `sha256sum` says of it"
-            _refuse([(("sha256",), message, None)])
+            refuse([(("sha256",), message, None)])
         if self.file is None and self.sha256 is not None:
-            _refuse([(("sha256",), "pins no file; add 'file: NAME' or remove it", self.sha256)])
+            refuse([(("sha256",), "pins no file; add 'file: NAME' or remove it", self.sha256)])
         return self
 
     @property
@@ -182,7 +113,7 @@ class Signal(_Frozen):
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-class Category(_Frozen):
+class Category(Frozen):
     """One thing that is not allowed. `review <= score < block` goes to people; `score >= block` is blocked.
 
     The score comes from prompts by a rule, or from the `signal` of that name. The rule `probe` may say that the
@@ -223,7 +154,7 @@ class Category(_Frozen):
     def _one_source(self) -> Self:
         given = self.model_fields_set & {"unsafe", "safe", "rule"} if self.signal is not None else set()
         message = "goes with prompts, and this category takes its score from a signal; remove one of the two"
-        _refuse([((key,), message, None) for key in sorted(given)])
+        refuse([((key,), message, None) for key in sorted(given)])
         return self
 
     @model_validator(mode="after")
@@ -234,11 +165,11 @@ class Category(_Frozen):
                 f"{self.review:g} is not below block {self.block:g}{default}; "
                 "lower review, raise block, or remove review to send nothing to people"
             )
-            _refuse([(("review",), message, self.review)])
+            refuse([(("review",), message, self.review)])
         return self
 
 
-class Policy(_Frozen):
+class Policy(Frozen):
     """One version of a policy: what `policies/<name>/<version>.yaml` says, with all defaults filled in.
 
     Categories are kept sorted by name, so that two policies of one digest are read in one order.
@@ -267,7 +198,7 @@ class Policy(_Frozen):
                 InitErrorDetails(type=_kept(e), loc=e["loc"], input=e["input"], ctx=e.get("ctx", {}))
                 for e in error.errors(include_url=False)
             ]
-            across = [InitErrorDetails(type=_error(m), loc=loc, input=v) for loc, m, v in problems]
+            across = [InitErrorDetails(type=policy_error(m), loc=loc, input=v) for loc, m, v in problems]
             raise ValidationError.from_exception_data("policy", own + across) from None
         total = len(info.data.get("safe", ())) + sum(len(c.unsafe) + len(c.safe) for c in categories.values())
         if total > MAX_PROMPTS:
@@ -275,14 +206,14 @@ class Policy(_Frozen):
                 f"the policy has {total} prompts; at most {MAX_PROMPTS} are allowed, so split the policy"
             )
             problems.append(((), message, None))
-        _refuse(problems)
+        refuse(problems)
         return dict(sorted(categories.items()))
 
     @field_validator("signals")
     @classmethod
     def _named_once(cls, value: tuple[Signal, ...]) -> tuple[Signal, ...]:
         names = [signal.name for signal in value]
-        _refuse(
+        refuse(
             (
                 (n, "name"),
                 f"'{name}' is the name of item {names.index(name) + 1} already; choose another",
@@ -297,7 +228,7 @@ class Policy(_Frozen):
     def _signals_exist(self) -> Self:
         names = [signal.name for signal in self.signals]
         listed = f"signals of this policy: {', '.join(names)}" if names else "the policy has no 'signals:'"
-        _refuse(
+        refuse(
             (
                 ("categories", title, "signal"),
                 f"there is no signal '{category.signal}' ({listed}); add it to 'signals:' or correct the name",
@@ -307,7 +238,7 @@ class Policy(_Frozen):
             if category.signal is not None and category.signal not in names
         )
         kinds = {signal.name: signal.kind for signal in self.signals}
-        _refuse(
+        refuse(
             (
                 ("categories", title, "rule"),
                 f"is {PROBE}, and the signal '{category.signal}' is of kind {kinds[category.signal]}; remove the rule",
@@ -353,14 +284,14 @@ class Policy(_Frozen):
 
 def _kept(error: Any) -> str | PydanticCustomError:
     """The type of an error, in the form that raises it again unchanged."""
-    return _error(error["ctx"]["problem"]) if error["type"] == "policy" else str(error["type"])
+    return policy_error(error["ctx"]["problem"]) if error["type"] == "policy" else str(error["type"])
 
 
-def _without_safe(categories: Any) -> list[_Located]:
+def _without_safe(categories: Any) -> list[Located]:
     """Categories that are scored against safe prompts and have none, in a policy without shared ones."""
     if not isinstance(categories, Mapping):
         return []
-    problems: list[_Located] = []
+    problems: list[Located] = []
     for name, category in categories.items():
         fields = dict(category) if isinstance(category, Mapping | Category) else {"rule": None}
         rule = fields.get("rule", Rule.SOFTMAX_SUM)
@@ -375,14 +306,14 @@ def _without_safe(categories: Any) -> list[_Located]:
     return problems
 
 
-class Canary(_Frozen):
+class Canary(Frozen):
     """A version that decides for a part of the events: `percent` of them, 0 to 100."""
 
     version: Version
     percent: Percent
 
 
-class Pointer(_Frozen):
+class Pointer(Frozen):
     """What `active.yaml` says of one policy.
 
     `active` decides, `shadow` versions are scored beside it and never decide, `canary` decides in place of
@@ -395,7 +326,7 @@ class Pointer(_Frozen):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        problems: list[_Located] = []
+        problems: list[Located] = []
         for n, version in enumerate(self.shadow):
             if version == self.active and not self.canary:
                 message = f"{version} is the active version and cannot look on beside itself; remove it here"
@@ -407,7 +338,7 @@ class Pointer(_Frozen):
                 f"{self.active} is the active version already; remove the canary or name another version"
             )
             problems.append((("canary", "version"), message, self.active))
-        _refuse(problems)
+        refuse(problems)
         return self
 
 

@@ -17,7 +17,7 @@ from safetensors.numpy import load, save
 from moderator.atomic import write_atomically
 from moderator.encoders.base import Embeddings
 from moderator.errors import LabelsInvalid
-from moderator.policies.schema import SLOT, fill
+from moderator.policies.fields import SLOT, fill
 from moderator.uses.embedder import Embedder
 
 log = logging.getLogger(__name__)

@@ -7,18 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from moderator.policies.schema import (
-    MAX_CATEGORIES,
-    MAX_PROMPT,
-    MAX_PROMPTS,
-    MAX_TEMPLATES,
-    Category,
-    Pointer,
-    Policy,
-    Rule,
-    canary_picks,
-    fill,
-)
+from moderator.policies.fields import MAX_CATEGORIES, MAX_PROMPT, MAX_PROMPTS, MAX_TEMPLATES, fill
+from moderator.policies.schema import Category, Pointer, Policy, Rule, canary_picks
 
 
 def content(**changes: Any) -> dict[str, Any]:

@@ -1,0 +1,98 @@
+"""The single values of policy files: names, numbers, prompts and templates, their bounds, and how problems are told."""
+
+import unicodedata
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+#: Bounds that keep a hostile or runaway file from costing more than a moment to read and compile.
+MAX_NAME = 64
+MAX_VERSION = 999_999
+MAX_DESCRIPTION = 2_000
+MAX_PROMPT = 300
+MAX_PROMPTS = 2_000
+MAX_CATEGORIES = 1_000
+MAX_TEMPLATES = 100
+MAX_SHADOWS = 10
+MAX_SIGNALS = 20
+MAX_FILE_NAME = 200
+
+#: Where a template takes the prompt.
+SLOT = "{}"
+
+
+def fill(template: str, prompt: str) -> str:
+    """Put a prompt into a template. Plain replacement: braces in a prompt mean nothing."""
+    return template.replace(SLOT, prompt)
+
+
+def same_text(text: str) -> str:
+    """The form in which two prompts count as one: case does not part them."""
+    return text.casefold()
+
+
+Located = tuple[tuple[str | int, ...], str, Any]
+
+
+def policy_error(message: str) -> PydanticCustomError:
+    """A problem in a policy file, in words."""
+    # The message goes in as a value: braces that it quotes from a file are not placeholders.
+    return PydanticCustomError("policy", "{problem}", {"problem": message})
+
+
+def refuse(problems: Iterable[Located]) -> None:
+    """Raise all problems at once, each at its own place (key path, message, value), if there are any."""
+    details = [InitErrorDetails(type=policy_error(m), loc=loc, input=value) for loc, m, value in problems]
+    if details:
+        raise ValidationError.from_exception_data("policy", details)
+
+
+def _clean(text: str) -> str:
+    """One line, single spaces, composed characters: what looks the same is the same, and has one digest."""
+    text = unicodedata.normalize("NFC", " ".join(text.split()))
+    if not text:
+        raise policy_error("is empty; write the text or remove the line")
+    if len(text) > MAX_PROMPT:
+        raise policy_error(f"has {len(text)} characters; at most {MAX_PROMPT} are allowed, so shorten it")
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
+        raise policy_error("contains a control character; remove it")
+    return text
+
+
+def _unique(texts: tuple[str, ...]) -> tuple[str, ...]:
+    first: dict[str, int] = {}
+    problems: list[Located] = []
+    for n, text in enumerate(texts):
+        if (before := first.setdefault(same_text(text), n)) != n:
+            problems.append(((n,), f"'{text}' is already item {before + 1} of this list; remove it", text))
+    refuse(problems)
+    return texts
+
+
+def _has_slot(template: str) -> str:
+    if (found := template.count(SLOT)) != 1:
+        raise policy_error(
+            f"contains {SLOT} {found} times; write it once, where the prompt belongs: 'a photo of {SLOT}'"
+        )
+    return template
+
+
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_length=MAX_NAME)]
+# Numbers are strict: `block: yes` and `version: "3"` are slips, not values.
+Version = Annotated[int, Field(strict=True, ge=1, le=MAX_VERSION)]
+Threshold = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
+Percent = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
+Prompt = Annotated[str, AfterValidator(_clean)]
+Prompts = Annotated[tuple[Prompt, ...], Field(max_length=MAX_PROMPTS), AfterValidator(_unique)]
+Template = Annotated[Prompt, AfterValidator(_has_slot)]
+Templates = Annotated[
+    tuple[Template, ...], Field(min_length=1, max_length=MAX_TEMPLATES), AfterValidator(_unique)
+]
+
+
+class Frozen(BaseModel):
+    """A part of a file: immutable, and without keys that mean nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
