@@ -9,9 +9,9 @@ from moderator.encoders.base import Embeddings
 from moderator.errors import AttemptsExhausted, HostUnavailable, ModeratorError, Unexpected, WorkerStopping
 from moderator.events import Event
 from moderator.metrics import Metrics
-from moderator.moderator import Moderator, Prepared
 from moderator.queue.embedding_cache import EmbeddingCache
 from moderator.queue.ledger import Claim, DeadLetterReason, Ledger
+from moderator.steps import Prepared, Steps
 from moderator.stopwatch import Stopwatch
 from moderator.verdicts import Verdict
 from workers.batcher import MicroBatcher, small_batch
@@ -44,7 +44,7 @@ class Pipeline:
 
     def __init__(
         self,
-        moderator: Moderator,
+        moderator: Steps,
         batcher: MicroBatcher,
         ledger: Ledger,
         metrics: Metrics,

@@ -16,13 +16,13 @@ from moderator.encoders.parallel import cores_shared
 from moderator.errors import QueueUnavailable
 from moderator.images.breaker import Breakers
 from moderator.metrics import LoadedPolicy, Metrics, QueueCollector
-from moderator.moderator import Moderator
 from moderator.queue.connection import connect
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.embedding_cache import EmbeddingCache
 from moderator.queue.ledger import Ledger
 from moderator.queue.webhooks import WebhookOutbox
 from moderator.settings import Settings
+from moderator.steps import Steps
 from workers.app import BULK_MESSAGES, make_app
 from workers.backlog import Backlog
 from workers.batcher import MicroBatcher
@@ -68,7 +68,7 @@ class Worker:
         self._metrics.watch_breakers("image", image_hosts.count_open)
         self._metrics.watch_breakers("webhook", webhook_hosts.count_open)
         decoders = settings.threads or os.cpu_count() or 1
-        self._moderator = Moderator(
+        self._moderator = Steps(
             settings,
             processes=decoders if settings.decode == "processes" else 0,
             on_decoder_lost=self._metrics.count_decoder_loss,

@@ -14,8 +14,8 @@ from moderator import Decision, Moderator, Settings, Verdict
 from moderator.errors import DecoderCrashed, DecodeTimeout, FetchFailed, HostUnavailable, ModeratorError
 from moderator.events import Event, ImageReference, Priority
 from moderator.metrics import Metrics
-from moderator.moderator import Prepared
 from moderator.queue.ledger import Claim, DeadLetterReason
+from moderator.steps import Prepared
 from workers.batcher import MicroBatcher
 from workers.pipeline import MAX_RETRY_DELAY, Pipeline
 from workers.traffic import Traffic
