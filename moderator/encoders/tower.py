@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from moderator.encoders.base import Embeddings, Encoder, Pixels
+from moderator.encoders.cuda import CudaForward
 from moderator.encoders.parallel import Forward, on_all_cores
 from moderator.encoders.preprocessing import Preprocessing
 from moderator.encoders.runtimes.convert import convert
@@ -78,11 +79,11 @@ def run(tower: nn.Module, plan: Plan, encoder: Encoder, cache: Path | None) -> F
     if plan.runtime != TORCH:
         return convert(tower, plan, encoder, cache)
 
+    if plan.device.type == "cuda":
+        return CudaForward(tower, plan.device)
+
     @torch.inference_mode()
     def forward(pixels: Pixels) -> Embeddings:
-        batch = torch.from_numpy(pixels)
-        if plan.device.type == "cuda":
-            batch = batch.pin_memory()
-        return np.asarray(tower(batch.to(plan.device, non_blocking=True)).cpu().numpy())
+        return np.asarray(tower(torch.from_numpy(pixels).to(plan.device)).cpu().numpy())
 
     return on_all_cores(forward, plan.device)
