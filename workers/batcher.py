@@ -1,8 +1,10 @@
 """The micro-batcher: runs the model on all that waits, whenever it is free.
 
-An idle model takes a single image at once, so batching adds no delay; a busy one finds a batch waiting when
-it is done. There is no timer and nothing to tune but the largest batch. A second thread holds the next batch
-ready at the model's door, so that no core or GPU idles between two batches.
+An idle model takes a single interactive image at once, so batching adds no delay; a busy one finds a batch waiting
+when it is done. There is nothing to tune but the largest batch. A second thread holds the next batch ready at the
+model's door, so that no core or GPU idles between two batches.
+
+For bulk nobody waits: while more of it is being decoded, it gathers until it fills a batch, or for `GATHER` seconds.
 
 While interactive images come, bulk runs in small batches, one at a time: an interactive image waits for one of
 them at most, and does not share the cores with another.
@@ -11,8 +13,9 @@ them at most, and does not share the cores with another.
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Condition, Thread
 
@@ -23,6 +26,9 @@ from moderator.errors import WorkerStopping
 from moderator.events import Priority
 
 log = logging.getLogger(__name__)
+
+#: Most seconds that bulk waits for more: what comes may be slow, or broken images only.
+GATHER = 1.0
 
 
 def small_batch(max_batch: int) -> int:
@@ -52,6 +58,7 @@ def fitting(
     max_batch: int,
     interactive: bool,
     running: Mapping[Priority, int],
+    more: bool = False,
 ) -> dict[Priority, int]:
     """How many of those that wait go into the next batch, interactive first, each in order.
 
@@ -61,9 +68,14 @@ def fitting(
         interactive: whether interactive images come these seconds. Then a batch with bulk in it is small, and has the
             model to itself: two forwards side by side would make each other several times as slow.
         running: batches in the model that have images of a priority.
+        more: whether more bulk is about to come. Then bulk alone waits until it fills a batch, of which the model
+            takes more images per second; what makes the images ready needs the cores meanwhile.
     """
     chosen = dict.fromkeys(Priority, 0)
     if interactive and running[Priority.BULK]:
+        return chosen
+    filled = sum(len(item.pixels) for item in waiting[Priority.BULK]) >= max_batch
+    if more and not (filled or interactive or waiting[Priority.INTERACTIVE]):
         return chosen
     limits = dict.fromkeys(Priority, max_batch)
     if interactive:
@@ -105,6 +117,7 @@ class MicroBatcher:
         # Interactive images go first; what room they leave is bulk's.
         self._waiting: dict[Priority, deque[_Item]] = {priority: deque() for priority in Priority}
         self._wake = Condition()
+        self._coming = 0
         self._stopping = False
         self._threads = [Thread(target=self._run, name=f"batch-{n}", daemon=True) for n in range(lanes)]
         for thread in self._threads:
@@ -128,6 +141,22 @@ class MicroBatcher:
                 self._waiting[priority].append(item)
                 self._wake.notify()
         return item.future
+
+    @contextmanager
+    def coming(self, priority: Priority) -> Iterator[None]:
+        """Within this block images are made ready and submitted; those that are broken are not."""
+        if priority is Priority.INTERACTIVE:
+            yield
+            return
+        with self._wake:
+            self._coming += 1
+        try:
+            yield
+        finally:
+            with self._wake:
+                self._coming -= 1
+                if not self._coming:
+                    self._wake.notify()
 
     def stop(self) -> None:
         """Finish the batches in hand, fail what waits, and end the threads."""
@@ -154,15 +183,22 @@ class MicroBatcher:
         """Wait for work and take as much of it as fits; empty when it is time to stop."""
         with self._wake:
             while not self._stopping:
-                chosen = fitting(self._waiting, self._max_batch, self._interactive(), self._running)
+                chosen = fitting(
+                    self._waiting, self._max_batch, self._interactive(), self._running, self._gathering()
+                )
                 batch = [self._waiting[p].popleft() for p in Priority for _ in range(chosen[p])]
                 if batch:
                     for priority in {item.priority for item in batch}:
                         self._running[priority] += 1
                     return batch
-                # What waits and does not fit is looked at when the batch in the model is done.
-                self._wake.wait()
+                # What waits and does not fit is looked at when the batch in the model is done, or more has come.
+                self._wake.wait(GATHER if self._gathering() else None)
             return []
+
+    def _gathering(self) -> bool:
+        """Whether bulk that waits has reason to wait for more."""
+        bulk = self._waiting[Priority.BULK]
+        return self._coming > 0 and bool(bulk) and time.perf_counter() - bulk[0].since < GATHER
 
     def _process(self, batch: list[_Item]) -> None:
         start = time.perf_counter()

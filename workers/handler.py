@@ -1,7 +1,7 @@
 """From a queue message to its events: one at a time, or many side by side."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from threading import Event as Flag
 from typing import Any
@@ -14,25 +14,37 @@ from moderator.queue.names import TASK
 
 log = logging.getLogger(__name__)
 
+#: Images of a bulk message that are taken to their verdicts together: enough to share a thread and the way to Redis,
+#: few enough to keep all decoders busy with one message.
+GROUP = 8
+
 
 class Handler:
     """Takes messages apart and has each event processed; a message that is no event becomes a dead letter.
 
     Args:
-        process: takes one event to its end; called from many threads.
+        process: takes events to their end, one or a group; called from many threads.
         dead_letters: where messages go that are no events.
         metrics: counts them.
         width: images of bulk messages in hand at once, over all messages.
     """
 
     def __init__(
-        self, process: Callable[[Event], None], dead_letters: DeadLetters, metrics: Metrics, width: int
+        self,
+        process: Callable[[Sequence[Event]], None],
+        dead_letters: DeadLetters,
+        metrics: Metrics,
+        width: int,
     ) -> None:
         self._process = process
         self._dead_letters = dead_letters
         self._metrics = metrics
         self._stopping = Flag()
-        self._pool = ThreadPoolExecutor(width, thread_name_prefix="bulk")
+        # Threads for groups of images that are here, and for single ones that have to come from elsewhere first.
+        self._pools = {
+            group: ThreadPoolExecutor(max(1, width // group), thread_name_prefix=f"bulk-{group}")
+            for group in (GROUP, 1)
+        }
 
     def handle(self, body: Any) -> None:
         """Deal with one message. When it returns, the message may be acknowledged.
@@ -46,9 +58,15 @@ class Handler:
             self._bury(body, error)
             return
         if len(events) == 1:
-            self._process(events[0])
+            self._process(events)
             return
-        futures = [self._pool.submit(self._process_unless_stopping, event) for event in events]
+        local = [event for event in events if event.image.url is None]
+        remote = [event for event in events if event.image.url is not None]
+        futures = [
+            self._pools[size].submit(self._process_unless_stopping, some[at : at + size])
+            for some, size in ((local, GROUP), (remote, 1))
+            for at in range(0, len(some), size)
+        ]
         wait(futures)
         for future in futures:
             future.result()
@@ -63,14 +81,15 @@ class Handler:
 
     def close(self) -> None:
         """End the threads."""
-        self._pool.shutdown(wait=True)
+        for pool in self._pools.values():
+            pool.shutdown(wait=True)
 
     def _bury(self, body: Any, error: EventInvalid) -> None:
         self._metrics.count_failure(error)
         key = self._dead_letters.bury_message(body, error)
         log.warning("a message is no event; dead letter %s: %s", key, error)
 
-    def _process_unless_stopping(self, event: Event) -> None:
+    def _process_unless_stopping(self, events: Sequence[Event]) -> None:
         if self._stopping.is_set():
             raise WorkerStopping("the worker is shutting down")
-        self._process(event)
+        self._process(events)

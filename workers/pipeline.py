@@ -3,18 +3,23 @@
 import logging
 import math
 import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import nullcontext
+from dataclasses import dataclass
 from hashlib import sha256
+from threading import Semaphore
 
 from moderator.encoders.base import Embeddings
 from moderator.errors import AttemptsExhausted, HostUnavailable, ModeratorError, Unexpected, WorkerStopping
 from moderator.events import Event
 from moderator.metrics import Metrics
 from moderator.queue.embedding_cache import EmbeddingCache
-from moderator.queue.ledger import Claim, DeadLetterReason, Ledger
+from moderator.queue.ledger import Answer, Claim, DeadLetterReason, Ledger
 from moderator.steps import Prepared, Steps
 from moderator.stopwatch import Stopwatch
 from moderator.verdicts import Verdict
-from workers.batcher import MicroBatcher, small_batch
+from workers.batcher import Embedded, MicroBatcher, small_batch
 from workers.traffic import Places, Traffic
 
 log = logging.getLogger(__name__)
@@ -27,6 +32,19 @@ def delay_for_host(error: HostUnavailable, waited: float) -> float:
     """Seconds until what waits for a host asks again: as long again as it has waited, so that many do not ask all
     the time, but not before the host may be asked."""
     return max(error.retry_after, min(waited, MAX_RETRY_DELAY))
+
+
+@dataclass(eq=False)
+class _Try:
+    """An event on its way: what is known of it so far, or what went wrong."""
+
+    event: Event
+    claim: Claim
+    watch: Stopwatch
+    seen: tuple[Prepared, Embeddings] | None = None
+    prepared: Prepared | None = None
+    embedded: "Future[Embedded] | None" = None
+    error: Exception | None = None
 
 
 class Pipeline:
@@ -62,62 +80,90 @@ class Pipeline:
         # Two small batches of bulk are enough to keep the model busy with one; each further thread would only want
         # the interpreter when an interactive event does.
         few = 2 * small_batch(moderator.max_batch)
+        self._turns = Semaphore(decoders)
         self._in_hand = Places(math.inf, lambda: few if traffic.interactive() else math.inf)
         self._decoders = Places(decoders, lambda: max(1, decoders - traffic.interactive()))
 
-    def process(self, event: Event) -> None:
-        """Take an event to its verdict, its dead letter, or its next try.
+    def process(self, events: Sequence[Event]) -> None:
+        """Take events to their verdict, their dead letter, or their next try: one, or some of a bulk message.
 
-        Raises only what Redis raises: then the message is not acknowledged and the ledger still has the event.
+        Those of a group share the way to Redis and a thread. They are of one priority.
+
+        Raises only what Redis raises: then the message is not acknowledged and the ledger still has the events.
         """
-        self._traffic.note(event.priority)
-        with self._in_hand.take(event.priority):
-            self._process(event)
+        priority = events[0].priority
+        self._traffic.note(priority)
+        with self._in_hand.take(priority, len(events)):
+            # A group is decoded as a whole before the next one: else all of them would be ready at the same time,
+            # and the decoders idle until the model is done with them.
+            with self._turns if len(events) > 1 else nullcontext(), self._batcher.coming(priority):
+                tries = [self._begin(event, claim) for event, claim in self._claim(events)]
+            self._publish([answer for one in tries if (answer := self._end(one)) is not None])
 
-    def _process(self, event: Event) -> None:
-        claim = self._ledger.claim(event)
-        if not isinstance(claim, Claim):
-            # A second delivery: the verdict is there, or another worker is at it and the ledger watches over it.
-            self._metrics.redeliveries.inc()
-            return
-        if claim.attempt > 1:
-            self._metrics.redeliveries.inc()
+    def _claim(self, events: Sequence[Event]) -> Iterator[tuple[Event, Claim]]:
+        """Those that are ours, for as long as they are: slow images may hold up those behind them."""
+        until = time.monotonic() + self._settings.redeliver_after / 2
+        for event, claim in zip(events, self._ledger.claim(events), strict=True):
+            if not isinstance(claim, Claim):
+                # A second delivery: the verdict is there, or another worker is at it and the ledger watches over it.
+                self._metrics.redeliveries.inc()
+            elif time.monotonic() > until:
+                self._ledger.retry(event, 0.0, counts=False)
+            else:
+                self._metrics.redeliveries.inc(claim.attempt > 1)
+                yield event, claim
+
+    def _begin(self, event: Event, claim: Claim) -> _Try:
+        """Fetch, decode, and hand it to the model; what goes wrong is kept for `_end`."""
         watch = Stopwatch()
         watch.note("queue", claim.waited)
+        one = _Try(event, claim, watch)
         try:
             if claim.attempt > self._settings.max_attempts:
                 raise AttemptsExhausted(
                     f"tried {self._settings.max_attempts} times without an answer: each time the worker died "
                     "over it or ran out of time"
                 )
-            verdict = self._judge(event, watch)
+            data = self._moderator.fetcher.fetch(event.image)
+            one.seen = self._recall(event, data)
+            watch.lap("fetch")
+            if one.seen is None:
+                with self._decoders.take(event.priority):
+                    one.prepared = self._moderator.prepare(data, event)
+                watch.note("decode", watch.lap("decode") - one.prepared.signal_seconds)
+                one.embedded = self._batcher.submit(one.prepared.pixels, event.priority)
+        except Exception as error:
+            one.error = error
+        return one
+
+    def _end(self, one: _Try) -> Answer | None:
+        """Wait for the model and judge; None where the event gets another try."""
+        event = one.event
+        try:
+            return Answer(event, self._judge(one))
         except WorkerStopping:
             self._ledger.retry(event, 0.0)
+            return None
         except ModeratorError as error:
-            self._fail(event, claim, error, watch)
+            return self._fail(one, error)
         except Exception as error:
             log.exception("event %s: unexpected error", event.key)
-            self._fail(event, claim, Unexpected(f"{type(error).__name__}: {error}"), watch)
-        else:
-            self._publish(event, verdict)
+            return self._fail(one, Unexpected(f"{type(error).__name__}: {error}"))
 
-    def _judge(self, event: Event, watch: Stopwatch) -> Verdict:
-        data = self._moderator.fetcher.fetch(event.image)
-        seen = self._recall(event, data)
-        watch.lap("fetch")
-        if seen is not None:
-            return self._moderator.judge(event, *seen, watch)
-        with self._decoders.take(event.priority):
-            prepared = self._moderator.prepare(data, event)
-        del data
-        watch.note("decode", watch.lap("decode") - prepared.signal_seconds)
-        embedded = self._batcher.submit(prepared.pixels, event.priority).result()
-        watch.lap("embed")
-        watch.note("batch_wait", embedded.waited)
-        watch.note("embed", embedded.embed)
+    def _judge(self, one: _Try) -> Verdict:
+        if one.error is not None:
+            raise one.error
+        if one.seen is not None:
+            return self._moderator.judge(one.event, *one.seen, one.watch)
+        assert one.prepared is not None
+        assert one.embedded is not None
+        embedded = one.embedded.result()
+        one.watch.lap("embed")
+        one.watch.note("batch_wait", embedded.waited)
+        one.watch.note("embed", embedded.embed)
         if self._cache is not None:
-            self._cache.put(prepared.facts, embedded.embeddings)
-        return self._moderator.judge(event, prepared, embedded.embeddings, watch)
+            self._cache.put(one.prepared.facts, embedded.embeddings)
+        return self._moderator.judge(one.event, one.prepared, embedded.embeddings, one.watch)
 
     def _recall(self, event: Event, data: bytes) -> tuple[Prepared, Embeddings] | None:
         """What is known of an image from an earlier event."""
@@ -127,16 +173,17 @@ class Pipeline:
         self._metrics.count_recall(seen is not None)
         return None if seen is None else (self._moderator.recall(event, seen.facts), seen.embeddings)
 
-    def _fail(self, event: Event, claim: Claim, error: ModeratorError, watch: Stopwatch) -> None:
+    def _fail(self, one: _Try, error: ModeratorError) -> Answer | None:
         """What may pass is tried again later; what will not gets an `error` verdict and a dead letter.
 
         An image that took a decoder down may have been unlucky, once; the second time it is the cause.
         """
+        event, claim = one.event, one.claim
         name = type(error).__name__
         self._metrics.count_failure(error)
         if isinstance(error, HostUnavailable) and claim.waited < self._settings.host_patience:
             self._ledger.retry(event, delay_for_host(error, claim.waited), counts=False)
-            return
+            return None
         if (
             error.transient
             and claim.attempt < self._settings.max_attempts
@@ -145,21 +192,20 @@ class Pipeline:
             delay = min(self._settings.retry_delay * 2.0 ** (claim.attempt - 1), MAX_RETRY_DELAY)
             log.info("event %s: %s; try %d follows in %g s", event.key, name, claim.attempt + 1, delay)
             self._ledger.retry(event, delay, harmed=error.harmful)
-            return
+            return None
         log.warning("event %s: dead letter: %s: %s", event.key, name, error)
-        self._publish(event, self._moderator.failed(event, error, watch), DeadLetterReason(name, str(error)))
+        verdict = self._moderator.failed(event, error, one.watch)
+        return Answer(event, verdict, DeadLetterReason(name, str(error)))
 
-    def _publish(self, event: Event, verdict: Verdict, dead: DeadLetterReason | None = None) -> None:
+    def _publish(self, answers: Sequence[Answer]) -> None:
         start = time.perf_counter()
-        duration = self._ledger.publish(
-            event,
-            verdict,
-            ttl=self._settings.verdict_ttl,
-            stream_length=self._settings.stream_length,
-            dead=dead,
+        durations = self._ledger.publish(
+            answers, ttl=self._settings.verdict_ttl, stream_length=self._settings.stream_length
         )
-        self._metrics.stage_duration.labels("publish").observe(time.perf_counter() - start)
-        if duration is None:
-            self._metrics.redeliveries.inc()
-        else:
-            self._metrics.count_verdict(verdict, duration)
+        seconds = time.perf_counter() - start
+        for answer, duration in zip(answers, durations, strict=True):
+            self._metrics.stage_duration.labels("publish").observe(seconds)
+            if duration is None:
+                self._metrics.redeliveries.inc()
+            else:
+                self._metrics.count_verdict(answer.verdict, duration)

@@ -57,21 +57,21 @@ class Places:
         self._waiting = dict.fromkeys(Priority, 0)
 
     @contextmanager
-    def take(self, priority: Priority) -> Iterator[None]:
-        """Hold a place within this block; waits for it."""
+    def take(self, priority: Priority, count: int = 1) -> Iterator[None]:
+        """Hold a place within this block; waits for it. Who takes several waits for the first only."""
         with self._free[priority]:
             self._waiting[priority] += 1
             while not self._may_enter(priority):
                 self._free[priority].wait(LOOK if priority is Priority.BULK else None)
             self._waiting[priority] -= 1
-            self._held[priority] += 1
+            self._held[priority] += count
         try:
             yield
         finally:
             with self._free[priority]:
-                self._held[priority] -= 1
+                self._held[priority] -= count
                 first = Priority.INTERACTIVE if self._waiting[Priority.INTERACTIVE] else Priority.BULK
-                self._free[first].notify()
+                self._free[first].notify(count)
 
     def _may_enter(self, priority: Priority) -> bool:
         if sum(self._held.values()) >= self._places:

@@ -8,7 +8,7 @@ and the events of a dead worker come back the same way.
 Each change is one Lua script, so it happens whole or not at all. Times are the Redis server's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -57,6 +57,15 @@ class DeadLetterReason:
 
     type: str
     message: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an event gets: its verdict and, if it died, why."""
+
+    event: Event
+    verdict: Verdict
+    dead: DeadLetterReason | None = None
 
 
 def read_body(body: dict[str, Any]) -> tuple[dict[str, Any], list[Event]]:
@@ -166,59 +175,38 @@ class Ledger:
             client=client,
         )
 
-    def claim(self, event: Event) -> Claim | Literal["answered", "busy"]:
-        """Take an event for processing; `answered`/`busy` if it has its verdict or another worker is at it."""
-        answer = self._claim(
-            keys=[names.PENDING, names.RECORD_PREFIX + event.key, names.VERDICT_PREFIX + event.key],
-            args=[event.key, event.model_dump_json(), names.QUEUES[event.priority], self._lease],
+    def claim(self, events: Sequence[Event]) -> list[Claim | Literal["answered", "busy"]]:
+        """Take events for processing; `answered`/`busy` if one has its verdict or another worker is at it."""
+        answers = self._run_each(
+            self._claim,
+            [
+                (
+                    [names.PENDING, names.RECORD_PREFIX + event.key, names.VERDICT_PREFIX + event.key],
+                    [event.key, event.model_dump_json(), names.QUEUES[event.priority], self._lease],
+                )
+                for event in events
+            ],
         )
-        if answer[0] == b"claimed":
-            waited = max(0.0, float(answer[3]) - float(answer[2]))
-            return Claim(attempt=int(answer[1]), waited=waited, harmed=answer[4] == b"1")
-        return "answered" if answer[0] == b"answered" else "busy"
+        return [_read_claim(answer) for answer in answers]
 
-    def publish(
-        self,
-        event: Event,
-        verdict: Verdict,
-        *,
-        ttl: float,
-        stream_length: int,
-        dead: DeadLetterReason | None = None,
-    ) -> float | None:
-        """Keep and publish the verdict and close the event, in one step.
+    def publish(self, answers: Sequence[Answer], *, ttl: float, stream_length: int) -> list[float | None]:
+        """Keep and publish verdicts and close their events, each in one step.
 
-        Returns the seconds since the event was accepted, or None if it had a verdict already: then nothing changed.
+        Returns for each the seconds since the event was accepted, or None if it had a verdict already: then nothing
+        changed.
         """
-        key = event.key
-        body = verdict.model_dump_json()
-        # Its own for each verdict: the delivery of an earlier one, of before a replay, does not get mixed up with it.
-        delivery = f"{key}#{sha256(body.encode()).hexdigest()[:12]}"
-        answer = self._publish(
-            keys=[
-                names.PENDING,
-                names.RECORD_PREFIX + key,
-                names.VERDICT_PREFIX + key,
-                names.VERDICTS,
-                names.DEAD_LETTERS,
-                names.DEAD_LETTER_PREFIX + key,
-                names.WEBHOOKS,
-                names.WEBHOOK_PREFIX + delivery,
-                names.PENDING_BYTES,
-            ],
-            args=[
-                key,
-                body,
-                max(1, round(ttl)),
-                stream_length,
-                dead.type if dead else "",
-                dead.message if dead else "",
-                event.reply.webhook or "",
-                event.model_dump_json(),
-                delivery,
-            ],
-        )
-        return float(answer[1]) if answer[0] else None
+        done = self._run_each(self._publish, [_publication(answer, ttl, stream_length) for answer in answers])
+        return [float(answer[1]) if answer[0] else None for answer in done]
+
+    def _run_each(self, script: Any, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
+        """Run a script with keys and arguments for each of many, in one round trip."""
+        if len(calls) == 1:
+            keys, args = calls[0]
+            return [script(keys=keys, args=args)]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for keys, args in calls:
+                script(keys=keys, args=args, client=pipe)
+            return list(pipe.execute())
 
     def retry(self, event: Event, delay: float, *, harmed: bool = False, counts: bool = True) -> None:
         """Give the event back; it is put on the queue again after `delay` seconds.
@@ -281,3 +269,42 @@ class Ledger:
     def refusals(self, queue: str) -> int:
         """How many messages found no room on a queue since the server's data began."""
         return int(self._redis.hget(names.REFUSALS, queue) or 0)
+
+
+def _read_claim(answer: list[Any]) -> Claim | Literal["answered", "busy"]:
+    if answer[0] == b"claimed":
+        waited = max(0.0, float(answer[3]) - float(answer[2]))
+        return Claim(attempt=int(answer[1]), waited=waited, harmed=answer[4] == b"1")
+    return "answered" if answer[0] == b"answered" else "busy"
+
+
+def _publication(answer: Answer, ttl: float, stream_length: int) -> tuple[list[str], list[Any]]:
+    """Keys and arguments of the script."""
+    event, dead = answer.event, answer.dead
+    key = event.key
+    body = answer.verdict.model_dump_json()
+    # Its own for each verdict: the delivery of an earlier one, of before a replay, does not get mixed up with it.
+    delivery = f"{key}#{sha256(body.encode()).hexdigest()[:12]}"
+    keys = [
+        names.PENDING,
+        names.RECORD_PREFIX + key,
+        names.VERDICT_PREFIX + key,
+        names.VERDICTS,
+        names.DEAD_LETTERS,
+        names.DEAD_LETTER_PREFIX + key,
+        names.WEBHOOKS,
+        names.WEBHOOK_PREFIX + delivery,
+        names.PENDING_BYTES,
+    ]
+    args = [
+        key,
+        body,
+        max(1, round(ttl)),
+        stream_length,
+        dead.type if dead else "",
+        dead.message if dead else "",
+        event.reply.webhook or "",
+        event.model_dump_json(),
+        delivery,
+    ]
+    return keys, args

@@ -11,6 +11,7 @@ from moderator.client import Client
 from moderator.errors import QueueFull
 from moderator.events import Event
 from moderator.queue import names
+from moderator.queue.ledger import Answer
 from moderator.queue.server import EmbeddedServer
 from moderator.verdicts import Decision, Verdict
 from tests.integration.service import json_lines, make_client, run_cli, small_jpeg, until
@@ -33,7 +34,7 @@ def url(shared_server: EmbeddedServer) -> Iterator[str]:
 
 def answer(client: Client, event: Event) -> None:
     verdict = Verdict(event_id=event.id, source=event.source, decision=Decision.ALLOW, is_safe=True)
-    client.ledger.publish(event, verdict, ttl=60.0, stream_length=100)
+    client.ledger.publish([Answer(event, verdict)], ttl=60.0, stream_length=100)
 
 
 def images(count: int) -> list[dict[str, str]]:

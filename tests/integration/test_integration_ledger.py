@@ -10,7 +10,7 @@ from moderator.client import Client
 from moderator.errors import QueueUnavailable
 from moderator.events import Event, ImageReference
 from moderator.queue import names
-from moderator.queue.ledger import Acceptance, Claim, DeadLetterReason, Ledger
+from moderator.queue.ledger import Acceptance, Answer, Claim, DeadLetterReason, Ledger
 from moderator.queue.message import decode_message
 from moderator.queue.server import EmbeddedServer
 from moderator.verdicts import Decision, Verdict
@@ -42,9 +42,16 @@ def event(name: str, **more: Any) -> Event:
     return Event(id=name, image=ImageReference(path="/x.jpg"), **more)
 
 
+def claim_one(ledger: Ledger, of: Event) -> Any:
+    return ledger.claim([of])[0]
+
+
+def answer(of: Event, dead: DeadLetterReason | None = None) -> Answer:
+    return Answer(of, Verdict(event_id=of.id, source=of.source, decision=Decision.ALLOW, is_safe=True), dead)
+
+
 def publish(ledger: Ledger, of: Event, *, dead: DeadLetterReason | None = None) -> float | None:
-    verdict = Verdict(event_id=of.id, source=of.source, decision=Decision.ALLOW, is_safe=True)
-    return ledger.publish(of, verdict, ttl=60.0, stream_length=100, dead=dead)
+    return ledger.publish([answer(of, dead)], ttl=60.0, stream_length=100)[0]
 
 
 def overdue(client: Client) -> bool:
@@ -74,22 +81,22 @@ def test_a_bulk_event_that_is_half_known_is_pushed_for_the_rest(client: Client, 
 def test_nobody_can_claim_what_another_works_at(client: Client, ledger: Ledger) -> None:
     ledger.accept(body("a"))
 
-    first = ledger.claim(event("a"))
+    first = claim_one(ledger, event("a"))
 
     assert isinstance(first, Claim)
     assert first.attempt == 1
     assert 0 <= first.waited < 5
-    assert ledger.claim(event("a")) == "busy"
+    assert claim_one(ledger, event("a")) == "busy"
     until(lambda: overdue(client))
-    second = ledger.claim(event("a"))
+    second = claim_one(ledger, event("a"))
     assert isinstance(second, Claim)
     assert second.attempt == 2
     publish(ledger, event("a"))
-    assert ledger.claim(event("a")) == "answered"
+    assert claim_one(ledger, event("a")) == "answered"
 
 
 def test_a_raw_event_enters_the_ledger_when_it_is_claimed(ledger: Ledger) -> None:
-    assert isinstance(ledger.claim(event("raw")), Claim)
+    assert isinstance(claim_one(ledger, event("raw")), Claim)
     assert ledger.pending() == 1
     assert publish(ledger, event("raw")) is not None
     assert ledger.pending() == 0
@@ -113,7 +120,7 @@ def test_the_second_verdict_changes_nothing(client: Client, ledger: Ledger) -> N
 def test_many_at_once_publish_once(client: Client, ledger: Ledger) -> None:
     ledger.accept(body("a"))
     with ThreadPoolExecutor(8) as pool:
-        claims = list(pool.map(lambda _: ledger.claim(event("a")), range(32)))
+        claims = list(pool.map(lambda _: claim_one(ledger, event("a")), range(32)))
         durations = list(pool.map(lambda _: publish(ledger, event("a")), range(32)))
 
     assert sum(isinstance(claim, Claim) for claim in claims) == 1
@@ -155,7 +162,7 @@ def test_a_retried_event_behind_younger_ones_is_not_doubled(client: Client, ledg
     """It was accepted before the oldest message on the queue, and yet it is there."""
     ledger.accept(body("old"))
     client.redis.rpop(QUEUE)
-    ledger.claim(event("old"))
+    claim_one(ledger, event("old"))
     ledger.accept(body("young"))
     ledger.retry(event("old"), 0.0)
     assert ledger.sweep() == 1
@@ -188,12 +195,12 @@ def test_each_image_of_a_lost_bulk_message_comes_back(client: Client, ledger: Le
 def test_what_a_dead_worker_had_in_hand_comes_back(client: Client, ledger: Ledger) -> None:
     ledger.accept(body("a"))
     client.redis.rpop(QUEUE)
-    ledger.claim(event("a"))
+    claim_one(ledger, event("a"))
     assert ledger.sweep() == 0
     until(lambda: overdue(client))
 
     assert ledger.sweep() == 1
-    claim = ledger.claim(event("a"))
+    claim = claim_one(ledger, event("a"))
     assert isinstance(claim, Claim)
     assert claim.attempt == 2
 
@@ -201,7 +208,7 @@ def test_what_a_dead_worker_had_in_hand_comes_back(client: Client, ledger: Ledge
 def test_a_retry_waits_its_time(client: Client, ledger: Ledger) -> None:
     ledger.accept(body("a"))
     client.redis.rpop(QUEUE)
-    ledger.claim(event("a"))
+    claim_one(ledger, event("a"))
     ledger.retry(event("a"), 0.5)
     assert ledger.sweep() == 0
 
@@ -213,18 +220,18 @@ def test_a_retry_waits_its_time(client: Client, ledger: Ledger) -> None:
 def test_harm_is_remembered_until_the_verdict(client: Client, ledger: Ledger) -> None:
     ledger.accept(body("a"))
     for harmed, known in ((False, False), (True, False), (False, True)):
-        claim = ledger.claim(event("a"))
+        claim = claim_one(ledger, event("a"))
         assert isinstance(claim, Claim)
         assert claim.harmed is known
         ledger.retry(event("a"), 0.0, harmed=harmed)
-    claim = ledger.claim(event("a"))
+    claim = claim_one(ledger, event("a"))
     assert isinstance(claim, Claim)
     assert (claim.attempt, claim.harmed) == (4, True)
     publish(ledger, event("a"), dead=DeadLetterReason("DecoderCrashed", "SIGSEGV"))
     letter = client.dead_letters.get("moderator:a")
     assert letter is not None
     client.dead_letters.replay(letter)
-    claim = ledger.claim(event("a"))
+    claim = claim_one(ledger, event("a"))
     assert isinstance(claim, Claim)
     assert (claim.attempt, claim.harmed) == (1, False)
 
@@ -343,3 +350,18 @@ def test_what_was_accepted_survives_a_crash_of_the_server(server: EmbeddedServer
     server.kill()
     server.start()
     assert (client.ledger.pending(), client.redis.llen(QUEUE)) == (50, 50)
+
+
+def test_many_are_claimed_and_published_together(client: Client, ledger: Ledger) -> None:
+    events = [event(str(n)) for n in range(5)]
+    publish(ledger, events[1])
+    claim_one(ledger, events[2])
+    claims = ledger.claim(events)
+    assert [isinstance(claim, Claim) or claim for claim in claims] == [True, "answered", "busy", True, True]
+
+    client.redis.script_flush()  # as after a restart of the server
+    durations = ledger.publish([answer(events[n]) for n in (0, 1, 3)], ttl=60.0, stream_length=100)
+    assert [duration is None for duration in durations] == [False, True, False]
+    assert client.redis.xlen(names.VERDICTS) == 3
+    assert ledger.pending() == 2
+    assert ledger.publish([], ttl=60.0, stream_length=100) == []

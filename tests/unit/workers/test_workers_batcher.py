@@ -250,3 +250,34 @@ def test_an_interactive_image_goes_before_the_bulk_that_waited_longer(model: Mod
         future.result(10)
     assert model.batches[1] == [7, 1], model.batches
     batcher.stop()
+
+
+def test_bulk_gathers_while_more_of_it_is_coming(batcher: MicroBatcher, model: Model) -> None:
+    model.gate.set()
+    with batcher.coming(BULK):
+        futures = [batcher.submit(image(n), BULK) for n in range(3)]
+        assert not model.entered.wait(0.1)
+        futures += [batcher.submit(image(n), BULK) for n in range(3, 6)]
+        assert [numbers(f) for f in futures[:4]] == [[0], [1], [2], [3]], "a batch is full"
+        assert not futures[4].done()
+    assert [numbers(f) for f in futures[4:]] == [[4], [5]], "no more is coming"
+    assert model.batches == [[0, 1, 2, 3], [4, 5]]
+
+
+def test_bulk_that_gathers_goes_along_with_an_interactive_image(batcher: MicroBatcher, model: Model) -> None:
+    model.gate.set()
+    with batcher.coming(BULK):
+        bulk = batcher.submit(image(1), BULK)
+        with batcher.coming(INTERACTIVE):
+            assert numbers(batcher.submit(image(2), INTERACTIVE)) == [2]
+        assert numbers(bulk) == [1]
+    assert model.batches == [[2, 1]]
+
+
+def test_bulk_does_not_gather_for_long(
+    batcher: MicroBatcher, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.batcher.GATHER", 0.05)
+    model.gate.set()
+    with batcher.coming(BULK):
+        assert numbers(batcher.submit(image(1), BULK)) == [1]

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from threading import Barrier, Event, get_ident
 from typing import Any
 
@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from moderator.errors import EventInvalid, WorkerStopping
 from moderator.events import Event as ModerationEvent
 from moderator.metrics import Metrics
-from workers.handler import Handler
+from workers.handler import GROUP, Handler
 
 IMAGE = {"path": "/a"}
 
@@ -34,15 +34,16 @@ def metrics() -> Metrics:
     return Metrics(CollectorRegistry())
 
 
-Start = Callable[[Callable[[ModerationEvent], None]], Handler]
+Process = Callable[[Sequence[ModerationEvent]], None]
+Start = Callable[[Process], Handler]
 
 
 @pytest.fixture
 def start(dead_letters: Buried, metrics: Metrics) -> Iterator[Start]:
     handlers: list[Handler] = []
 
-    def make(process: Callable[[ModerationEvent], None]) -> Handler:
-        handlers.append(Handler(process, dead_letters, metrics, width=3))
+    def make(process: Process) -> Handler:
+        handlers.append(Handler(process, dead_letters, metrics, width=3 * GROUP))
         return handlers[-1]
 
     yield make
@@ -50,33 +51,59 @@ def start(dead_letters: Buried, metrics: Metrics) -> Iterator[Start]:
         handler.close()
 
 
-def bulk(count: int) -> dict[str, Any]:
-    return {"id": "b", "images": [IMAGE] * count}
+def bulk(*images: dict[str, str]) -> dict[str, Any]:
+    return {"id": "b", "images": list(images)}
+
+
+def ids(*numbers: int) -> list[str]:
+    return [f"b/{n}" for n in numbers]
+
+
+def of(events: Sequence[ModerationEvent]) -> list[str]:
+    return [event.id for event in events]
 
 
 def test_one_event_is_processed_where_it_is_handled(start: Start, dead_letters: Buried) -> None:
-    seen: list[tuple[str, int]] = []
-    start(lambda event: seen.append((event.id, get_ident()))).handle({"id": "e", "image": IMAGE})
-    assert seen == [("e", get_ident())]
+    seen: list[tuple[list[str], int]] = []
+    start(lambda events: seen.append((of(events), get_ident()))).handle({"id": "e", "image": IMAGE})
+    assert seen == [(["e"], get_ident())]
     assert dead_letters.messages == []
 
 
-def test_images_of_a_bulk_event_are_processed_side_by_side(start: Start) -> None:
-    together, seen = Barrier(3, timeout=10), set()
+def test_images_of_a_bulk_event_are_processed_in_groups_side_by_side(start: Start) -> None:
+    together, seen = Barrier(3, timeout=10), []
 
-    def process(event: ModerationEvent) -> None:
+    def process(events: Sequence[ModerationEvent]) -> None:
         together.wait()
-        seen.add(event.id)
+        seen.append(of(events))
 
-    start(process).handle(bulk(6))
-    assert seen == {f"b/{n}" for n in range(6)}
+    start(process).handle(bulk(*[IMAGE] * (3 * GROUP - 1)))
+    assert sorted(seen, key=lambda group: int(group[0][2:])) == [
+        ids(*range(GROUP)),
+        ids(*range(GROUP, 2 * GROUP)),
+        ids(*range(2 * GROUP, 3 * GROUP - 1)),
+    ]
+
+
+def test_images_from_elsewhere_do_not_wait_for_each_other(start: Start) -> None:
+    together, seen = Barrier(3 * GROUP, timeout=10), []
+
+    def process(events: Sequence[ModerationEvent]) -> None:
+        if len(events) == 1:
+            together.wait()
+        seen.append(of(events))
+
+    remote = {"url": "https://example.org/a.jpg"}
+    start(process).handle(bulk(IMAGE, *[remote] * 3 * GROUP, IMAGE))
+    assert sorted(seen, key=len)[-1] == ids(0, 3 * GROUP + 1), "what is here goes together"
+    assert len(seen) == 3 * GROUP + 1
 
 
 @pytest.mark.parametrize("body", [None, [], "event", {}, {"image": {}}, {"id": "b", "images": []}, b"\xff"])
 def test_what_is_no_event_becomes_a_dead_letter(
     start: Start, dead_letters: Buried, metrics: Metrics, body: Any
 ) -> None:
-    start(lambda event: pytest.fail("processed")).handle(body)
+    start(lambda events: pytest.fail("processed")).handle(body)
     assert [kept for kept, _ in dead_letters.messages] == [body]
     labels = {"stage": "intake", "error": "EventInvalid"}
     assert metrics.registry.get_sample_value("moderation_failures_total", labels) == 1
@@ -85,7 +112,7 @@ def test_what_is_no_event_becomes_a_dead_letter(
 def test_what_is_no_celery_message_becomes_a_dead_letter(
     start: Start, dead_letters: Buried, metrics: Metrics
 ) -> None:
-    start(lambda event: pytest.fail("processed")).refuse("garbage")
+    start(lambda events: pytest.fail("processed")).refuse("garbage")
     ((kept, message),) = dead_letters.messages
     assert kept == "garbage"
     assert "moderation.check" in message
@@ -96,34 +123,34 @@ def test_what_is_no_celery_message_becomes_a_dead_letter(
 def test_an_error_is_raised_when_all_images_are_done(start: Start) -> None:
     seen = []
 
-    def process(event: ModerationEvent) -> None:
-        if event.id == "b/1":
+    def process(events: Sequence[ModerationEvent]) -> None:
+        if "b/0" in of(events):
             raise ConnectionError("redis is gone")
         Event().wait(0.02)
-        seen.append(event.id)
+        seen.extend(of(events))
 
     with pytest.raises(ConnectionError):
-        start(process).handle(bulk(5))
-    assert sorted(seen) == ["b/0", "b/2", "b/3", "b/4"]
+        start(process).handle(bulk(*[IMAGE] * 5 * GROUP))
+    assert len(seen) == 4 * GROUP
 
 
 def test_a_stop_leaves_the_rest_of_a_bulk_event(start: Start) -> None:
-    seen: list[str] = []
+    seen: list[list[str]] = []
 
-    def process(event: ModerationEvent) -> None:
+    def process(events: Sequence[ModerationEvent]) -> None:
         handler.stop()
         Event().wait(0.05)
-        seen.append(event.id)
+        seen.append(of(events))
 
     handler = start(process)
     with pytest.raises(WorkerStopping):
-        handler.handle(bulk(20))
+        handler.handle(bulk(*[IMAGE] * 20 * GROUP))
     assert 1 <= len(seen) <= 3, "those in hand were finished"
 
 
 def test_after_a_stop_a_single_event_that_was_delivered_is_still_processed(start: Start) -> None:
     seen = []
-    handler = start(lambda event: seen.append(event.id))
+    handler = start(lambda events: seen.extend(of(events)))
     handler.stop()
     handler.handle({"id": "e", "image": IMAGE})
     assert seen == ["e"]

@@ -1,5 +1,5 @@
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from threading import Event as Flag
@@ -14,7 +14,7 @@ from moderator import Decision, Moderator, Settings, Verdict
 from moderator.errors import DecoderCrashed, DecodeTimeout, FetchFailed, HostUnavailable, ModeratorError
 from moderator.events import Event, ImageReference, Priority
 from moderator.metrics import Metrics
-from moderator.queue.ledger import Claim, DeadLetterReason
+from moderator.queue.ledger import Answer, Claim, DeadLetterReason
 from moderator.steps import Prepared
 from workers.batcher import MicroBatcher
 from workers.pipeline import MAX_RETRY_DELAY, Pipeline
@@ -33,17 +33,15 @@ class MemoryLedger:
         self.duration: float | None = 1.5
         self.arguments: dict[str, Any] = {}
 
-    def claim(self, event: Event) -> Claim | Literal["answered", "busy"]:
+    def claim(self, events: Sequence[Event]) -> list[Claim | Literal["answered", "busy"]]:
         if isinstance(self.answer, Exception):
             raise self.answer
-        return self.answer
+        return [self.answer] * len(events)
 
-    def publish(
-        self, event: Event, verdict: Verdict, *, dead: DeadLetterReason | None = None, **arguments: Any
-    ) -> float | None:
-        self.published.append((verdict, dead))
+    def publish(self, answers: Sequence[Answer], **arguments: Any) -> list[float | None]:
+        self.published += [(answer.verdict, answer.dead) for answer in answers]
         self.arguments = arguments
-        return self.duration
+        return [self.duration] * len(answers)
 
     def retry(self, event: Event, delay: float, *, harmed: bool = False, counts: bool = True) -> None:
         self.retries.append(delay)
@@ -114,7 +112,7 @@ def failures(metrics: Metrics, stage: str, error: str) -> float | None:
 
 
 def test_an_event_gets_its_verdict(pipeline: Pipeline, ledger: MemoryLedger, metrics: Metrics) -> None:
-    pipeline.process(event(metadata={"user": 7}))
+    pipeline.process([event(metadata={"user": 7})])
     ((verdict, dead),) = ledger.published
     assert dead is None
     assert (verdict.event_id, verdict.source, verdict.metadata) == ("e", "shop", {"user": 7})
@@ -134,13 +132,13 @@ def test_a_second_delivery_does_nothing(
     pipeline: Pipeline, ledger: MemoryLedger, metrics: Metrics, answer: Literal["answered", "busy"]
 ) -> None:
     ledger.answer = answer
-    pipeline.process(event())
+    pipeline.process([event()])
     assert (ledger.published, ledger.retries, redeliveries(metrics)) == ([], [], 1)
 
 
 def test_a_further_try_is_a_redelivery(pipeline: Pipeline, ledger: MemoryLedger, metrics: Metrics) -> None:
     ledger.answer = Claim(attempt=2, waited=0)
-    pipeline.process(event())
+    pipeline.process([event()])
     assert redeliveries(metrics) == 1
     assert len(ledger.published) == 1
 
@@ -149,7 +147,7 @@ def test_a_verdict_that_came_second_is_not_counted(
     pipeline: Pipeline, ledger: MemoryLedger, metrics: Metrics
 ) -> None:
     ledger.duration = None
-    pipeline.process(event())
+    pipeline.process([event()])
     assert redeliveries(metrics) == 1
     assert value(metrics, "moderation_duration_seconds_count") == 0
 
@@ -166,7 +164,7 @@ def test_a_verdict_that_came_second_is_not_counted(
 def test_what_cannot_pass_becomes_a_dead_letter(
     pipeline: Pipeline, ledger: MemoryLedger, metrics: Metrics, fields: dict[str, Any], stage: str, error: str
 ) -> None:
-    pipeline.process(event(**fields))
+    pipeline.process([event(**fields)])
     ((verdict, dead),) = ledger.published
     assert (verdict.decision, verdict.is_safe, verdict.error.type) == (Decision.ERROR, False, error)
     assert dead == DeadLetterReason(error, verdict.error.message)
@@ -193,7 +191,7 @@ def test_what_may_pass_is_tried_again_later(
 ) -> None:
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
     ledger.answer = Claim(attempt=attempt, waited=0)
-    pipeline.process(event())
+    pipeline.process([event()])
     assert (ledger.retries, ledger.counted, ledger.published) == ([delay], [True], [])
     assert failures(metrics, "fetch", "FetchFailed") == 1
 
@@ -209,7 +207,7 @@ def test_a_host_that_is_left_alone_costs_no_try(
 ) -> None:
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(HostUnavailable("down", 20.0)))
     ledger.answer = Claim(attempt=3, waited=waited)
-    pipeline.process(event())
+    pipeline.process([event()])
     assert (ledger.retries, ledger.counted, ledger.published) == ([delay], [False], [])
 
 
@@ -218,10 +216,10 @@ def test_patience_with_a_host_has_an_end(
 ) -> None:
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(HostUnavailable("down", 20.0)))
     ledger.answer = Claim(attempt=2, waited=moderator.settings.host_patience)
-    pipeline.process(event())
+    pipeline.process([event()])
     assert ledger.counted == [True]
     ledger.answer = Claim(attempt=3, waited=moderator.settings.host_patience)
-    pipeline.process(event())
+    pipeline.process([event()])
     ((_, dead),) = ledger.published
     assert dead == DeadLetterReason("HostUnavailable", "down")
 
@@ -239,10 +237,10 @@ def test_an_image_that_harms_a_decoder_is_tried_a_second_time_and_no_more(
 
     monkeypatch.setattr(moderator, "prepare", prepare)
     ledger.answer = Claim(attempt=2, waited=0)  # what went wrong before was no harm
-    pipeline.process(event())
+    pipeline.process([event()])
     assert (ledger.harmed, ledger.published) == ([True], [])
     ledger.answer = Claim(attempt=2, waited=0, harmed=True)
-    pipeline.process(event())
+    pipeline.process([event()])
     ((verdict, dead),) = ledger.published
     assert (verdict.decision, dead.type) == (Decision.ERROR, type(error).__name__)
     assert len(ledger.retries) == 1
@@ -253,7 +251,7 @@ def test_an_event_that_did_harm_may_still_fail_for_other_reasons(
 ) -> None:
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
     ledger.answer = Claim(attempt=2, waited=0, harmed=True)
-    pipeline.process(event())
+    pipeline.process([event()])
     assert (ledger.harmed, ledger.published) == ([False], [])
 
 
@@ -262,7 +260,7 @@ def test_the_last_try_ends_in_a_dead_letter(
 ) -> None:
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
     ledger.answer = Claim(attempt=3, waited=0)
-    pipeline.process(event())
+    pipeline.process([event()])
     ((verdict, dead),) = ledger.published
     assert (verdict.decision, dead, ledger.retries) == (
         Decision.ERROR,
@@ -281,7 +279,7 @@ def test_delays_have_an_end(
     moderator.settings = moderator.settings.model_copy(update={"max_attempts": 5000})
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
     ledger.answer = Claim(attempt=900, waited=0)
-    Pipeline(moderator, batcher, ledger, metrics, 1, Traffic()).process(event())
+    Pipeline(moderator, batcher, ledger, metrics, 1, Traffic()).process([event()])
     assert ledger.retries == [MAX_RETRY_DELAY]
 
 
@@ -290,7 +288,7 @@ def test_an_event_that_killed_its_workers_is_not_tried_again(
 ) -> None:
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(AssertionError("fetched")))
     ledger.answer = Claim(attempt=4, waited=0)
-    pipeline.process(event())
+    pipeline.process([event()])
     ((verdict, dead),) = ledger.published
     assert (dead.type, verdict.error.type) == ("AttemptsExhausted", "AttemptsExhausted")
 
@@ -303,11 +301,11 @@ def test_the_unforeseen_is_tried_again_and_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(ZeroDivisionError("oops")))
-    pipeline.process(event())
+    pipeline.process([event()])
     assert ledger.retries == [2.0]
     assert failures(metrics, "worker", "Unexpected") == 1
     ledger.answer = Claim(attempt=3, waited=0)
-    pipeline.process(event())
+    pipeline.process([event()])
     ((_, dead),) = ledger.published
     assert dead == DeadLetterReason("Unexpected", "ZeroDivisionError: oops")
 
@@ -316,7 +314,7 @@ def test_a_stopping_worker_gives_the_event_back_at_once(
     pipeline: Pipeline, batcher: MicroBatcher, ledger: MemoryLedger, metrics: Metrics
 ) -> None:
     batcher.stop()
-    pipeline.process(event())
+    pipeline.process([event()])
     assert (ledger.retries, ledger.published) == ([0.0], [])
     assert failures(metrics, "worker", "WorkerStopping") == 0
 
@@ -324,7 +322,7 @@ def test_a_stopping_worker_gives_the_event_back_at_once(
 def test_what_redis_raises_is_not_swallowed(pipeline: Pipeline, ledger: MemoryLedger) -> None:
     ledger.answer = ConnectionError("redis is gone")
     with pytest.raises(ConnectionError):
-        pipeline.process(event())
+        pipeline.process([event()])
 
 
 def test_so_many_images_are_decoded_at_once(
@@ -345,7 +343,7 @@ def test_so_many_images_are_decoded_at_once(
 
     monkeypatch.setattr(moderator, "prepare", counting)
     large = picture("red", size=(900, 900))
-    threads = [Thread(target=pipeline.process, args=(event(large, id=f"e{n}"),)) for n in range(8)]
+    threads = [Thread(target=pipeline.process, args=([event(large, id=f"e{n}")],)) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -367,7 +365,7 @@ def test_signals_are_a_stage_of_their_own_and_their_failure_is_no_allow(
         "categories:\n  known: {signal: bad}\n"
     )
     moderator.catalogue.refresh()
-    pipeline.process(event(policy="listed@1"))
+    pipeline.process([event(policy="listed@1")])
     ((verdict, dead),) = ledger.published
     assert (verdict.decision, dead, verdict.signals["bad"]["score"]) == (Decision.ALLOW, None, 0)
     assert {"decode", "signals", "score"} <= set(verdict.timings_ms)
@@ -378,7 +376,7 @@ def test_signals_are_a_stage_of_their_own_and_their_failure_is_no_allow(
     moderator.signals = type(moderator.signals)(
         (policies,), moderator.encoder.identity, 3
     )  # as after a restart
-    pipeline.process(event(policy="listed@1"))
+    pipeline.process([event(policy="listed@1")])
     verdict, dead = ledger.published[1]
     assert (verdict.decision, verdict.is_safe, verdict.error.type) == (Decision.ERROR, False, "SignalFailed")
     assert (dead.type, ledger.retries) == ("SignalFailed", [])
@@ -414,10 +412,50 @@ def test_bulk_has_little_in_hand_while_interactive_events_come(
     if interactive:
         traffic.note(Priority.INTERACTIVE)
     events = [event(id=f"e{n}", priority="bulk") for n in range(6)]
-    threads = [Thread(target=pipeline.process, args=(one,)) for one in events]
+    threads = [Thread(target=pipeline.process, args=([one],)) for one in events]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(ledger.published) == 6
     assert seen == (4 if interactive else 6)
+
+
+def test_events_of_a_group_have_an_end_each(
+    pipeline: Pipeline, ledger: MemoryLedger, metrics: Metrics
+) -> None:
+    group = [
+        event(id="a"),
+        event(b"text", id="b"),
+        event(id="c"),
+        event(id="d", image={"path": "/etc/passwd"}),
+    ]
+    pipeline.process([one.model_copy(update={"priority": Priority.BULK}) for one in group])
+    assert [(verdict.event_id, dead and dead.type) for verdict, dead in ledger.published] == [
+        ("a", None),
+        ("b", "NotAnImage"),
+        ("c", None),
+        ("d", "FetchRefused"),
+    ]
+    assert value(metrics, "moderation_stage_duration_seconds_count", stage="publish") == 4
+
+
+def test_what_slow_images_hold_up_for_too_long_is_given_back(
+    moderator: Moderator,
+    batcher: MicroBatcher,
+    ledger: MemoryLedger,
+    metrics: Metrics,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else another worker would take it, while this one still has it in hand."""
+    fetch = moderator.fetcher.fetch
+
+    def slow(reference: ImageReference) -> bytes:
+        Flag().wait(0.1)
+        return fetch(reference)
+
+    moderator.settings = moderator.settings.model_copy(update={"redeliver_after": 0.15})
+    monkeypatch.setattr(moderator.fetcher, "fetch", slow)
+    Pipeline(moderator, batcher, ledger, metrics, 1, Traffic()).process([event(id=name) for name in "abc"])
+    assert [verdict.event_id for verdict, _ in ledger.published] == ["a"]
+    assert (ledger.retries, ledger.counted) == ([0.0, 0.0], [False, False])

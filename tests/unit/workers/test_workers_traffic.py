@@ -118,3 +118,13 @@ def test_an_error_gives_the_place_back(places: Places) -> None:
         with pytest.raises(ValueError, match="x"), places.take(BULK):
             raise ValueError("x")
     assert set(places._held.values()) == {0}
+
+
+def test_several_places_are_held_and_given_back_together(places: Places) -> None:
+    with places.take(BULK, 2):
+        first, second = Visitor(places, BULK), Visitor(places, BULK)
+        waiting(places, BULK, 2)()
+    assert first.inside.wait(0.5), "nobody has to look by himself"
+    assert second.inside.wait(0.5)
+    for visitor in (first, second):
+        visitor.leave()
