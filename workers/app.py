@@ -26,21 +26,21 @@ log = logging.getLogger(__name__)
 #: knows; this is for raw messages that no worker has claimed yet.
 VISIBILITY_TIMEOUT = 120
 
-#: Bulk messages in hand at once. Each may carry many images, so few are enough to keep the model busy.
-BULK_MESSAGES = 4
-
 #: Seconds before a message goes back that Redis did not let us deal with; it may be the next to be taken.
 GIVE_BACK_DELAY = 1.0
 
 
 class BulkConsumer(bootsteps.ConsumerStep):  # type: ignore[misc]
-    """Consumes the bulk queue into the same tasks, beside Celery's consumer of the interactive queue."""
+    """Consumes the bulk queue into the same tasks, beside Celery's consumer of the interactive queue.
+
+    Each has half of the threads, and as many images in hand.
+    """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def get_consumers(self, channel: Any) -> list[Consumer]:
         """One consumer on a channel of its own."""
-        channel.basic_qos(0, BULK_MESSAGES, False)
+        channel.basic_qos(0, self._slots, False)
         consumer = Consumer(
             channel, queues=[Queue(QUEUES[Priority.BULK])], accept=["json"], auto_declare=True
         )
@@ -49,6 +49,9 @@ class BulkConsumer(bootsteps.ConsumerStep):  # type: ignore[misc]
 
     def start(self, c: Any) -> None:
         """Called at each (re)connection, when Celery has its task strategies ready."""
+        self._slots = c.pool.limit // 2
+        c.qos.decrement_eventually(c.qos.value - self._slots)
+        c.qos.update()
         self._on_message = c.create_task_handler()
         super().start(c)
 
@@ -60,9 +63,9 @@ def make_app(
 
     Args:
         settings: where Redis is.
-        handle: called with the argument of each message, from `slots` + BULK_MESSAGES threads at most.
+        handle: called with the argument of each message, from twice as many threads as there are slots at most.
         refuse: called with what is on the queue and is no Celery message.
-        slots: interactive messages in hand at once.
+        slots: interactive messages in hand at once, and as many images of bulk messages, or one message with more.
     """
     # Celery tells of each message that goes back with a traceback; `check` says in a line what matters.
     logging.getLogger("celery.app.trace").setLevel(logging.ERROR)

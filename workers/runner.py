@@ -23,7 +23,7 @@ from moderator.queue.ledger import Ledger
 from moderator.queue.webhooks import WebhookOutbox
 from moderator.settings import Settings
 from moderator.steps import Steps
-from workers.app import BULK_MESSAGES, make_app
+from workers.app import make_app
 from workers.backlog import Backlog
 from workers.batcher import MicroBatcher
 from workers.handler import Handler
@@ -155,7 +155,7 @@ class Worker:
         set_event_loop(None)  # not the one of a consumer that died, with its timers
         worker = app.Worker(
             pool="threads",
-            concurrency=self._slots + BULK_MESSAGES,
+            concurrency=2 * self._slots,
             without_gossip=True,
             without_mingle=True,
             without_heartbeat=True,

@@ -1,4 +1,5 @@
-"""Celery's connection to Redis, made to live through two things that would stop it for long or for good, and quick.
+"""Celery's connection to Redis, made to live through two things that would stop it for long or for good, quick, and
+to count images where Celery counts messages.
 
 A list element that is no Celery message: somebody pushes a bare JSON object onto the queue, or anything else. kombu
 raises in the middle of its event loop, and the whole consumer dies of it. Here such an element is handed to
@@ -14,6 +15,8 @@ from typing import Any
 
 from celery.app.amqp import AMQP
 from kombu import Connection
+
+from moderator.queue.message import IMAGES
 
 #: Seconds between two tries to connect: what the first pause is, what each adds, and the longest.
 RECONNECT_START, RECONNECT_STEP, RECONNECT_MAX = 0.2, 0.3, 2.0
@@ -31,7 +34,8 @@ def tolerant_amqp(refuse: Refuse) -> type:
     class TolerantConnection(Connection):  # type: ignore[misc]
         def get_transport_cls(self) -> type:
             transport = super().get_transport_cls()
-            channel = type("ThriftyChannel", (_Thrifty, transport.Channel), {})
+            qos = type("ImagesQoS", (_CountsImages, transport.Channel.QoS), {})
+            channel = type("ThriftyChannel", (_Thrifty, transport.Channel), {"QoS": qos})
             return type(
                 "TolerantTransport",
                 (_Tolerant, transport),
@@ -86,6 +90,28 @@ class _Thrifty:
         if self._kept is None or self._kept.connection_pool is not self.pool:  # type: ignore[attr-defined]
             self._kept = super()._create_client()  # type: ignore[misc]
         return self._kept
+
+
+class _CountsImages:
+    """Over kombu's note of the messages in hand: its limit is one of images, as a bulk message has any number of them.
+
+    A message is taken while there is room for one image, so one with more is never left alone.
+    """
+
+    prefetch_count: int
+    _delivered: dict[str, Any]
+    _dirty: set[str]
+
+    def can_consume(self) -> bool:
+        """Whether another message may be taken."""
+        in_hand = (message for tag, message in self._delivered.items() if tag not in self._dirty)
+        return not self.prefetch_count or sum(map(_images, in_hand)) < self.prefetch_count
+
+
+def _images(message: Any) -> int:
+    """How many images a message says that it has; 1 where others than our clients wrote it."""
+    count = message.headers.get(IMAGES)
+    return max(1, count) if isinstance(count, int) else 1
 
 
 def _is_message(message: Any) -> bool:

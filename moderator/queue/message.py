@@ -13,6 +13,9 @@ from uuid import uuid4
 from moderator.errors import EventInvalid
 from moderator.queue.names import TASK
 
+#: The header that says how many images a message has, so that a worker takes as many messages as it has room for.
+IMAGES = "images"
+
 
 def encode_message(body: Mapping[str, Any], queue: str) -> str:
     """The list element that a Celery worker on `queue` takes as a call of the task with `body` as its argument."""
@@ -35,6 +38,7 @@ def encode_message(body: Mapping[str, Any], queue: str) -> str:
                 "expires": None,
                 "timelimit": [None, None],
                 "ignore_result": True,
+                IMAGES: len(body["images"]) if "images" in body else 1,
                 # Celery prints these in logs: leave out what users sent.
                 "argsrepr": "(event,)",
                 "kwargsrepr": "{}",
