@@ -1,0 +1,120 @@
+"""Disks that are full: the server's, and that of a caller who spools. Each is a small one of its own."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from moderator.queue.server import EmbeddedServer
+from tests.chaos.fault import Fault, Skipped
+from tests.chaos.stage import Setting, Stage
+
+
+class SmallDisk:
+    """A file system of so many bytes, in memory.
+
+    Raises:
+        Skipped: this user may not mount one.
+    """
+
+    def __init__(self, folder: Path, size: int) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self._ballast = folder / "ballast"
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except FileNotFoundError as error:
+            raise Skipped(f"no small disk can be mounted: {error}") from error
+        if done.returncode:
+            raise Skipped(f"no small disk can be mounted: {done.stderr.strip()}")
+
+    def fill(self, leave: int = 0) -> None:
+        """Leave so many bytes."""
+        state = os.statvfs(self.folder)
+        with self._ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, state.f_bavail * state.f_frsize - leave)
+
+    def free(self) -> None:
+        """Give the room back."""
+        self._ballast.unlink()
+
+    def close(self) -> None:
+        """Unmount it."""
+        subprocess.run(["umount", str(self.folder)], check=True)
+
+
+class FullDisk(Fault):
+    """Faults with a small disk."""
+
+    size: ClassVar[int]
+    trials = (2, 1)
+    _disk: SmallDisk | None = None
+
+    @property
+    def disk(self) -> SmallDisk:
+        if self._disk is None:
+            self._disk = SmallDisk(self.folder / "disk", self.size)
+        return self._disk
+
+    def close(self) -> None:
+        if self._disk is not None:
+            self._disk.close()
+
+    def check(self, stage: Stage) -> Iterator[str]:
+        if not stage.load.refused:
+            yield "nobody was told that the disk is full"
+
+
+class RedisFullDisk(FullDisk):
+    """With `everysec`, Redis refuses to write and goes on when there is room. With `always` it would end."""
+
+    name = "redis-full-disk"
+    what = "the disk of Redis's append-only file is full for five seconds; callers are told"
+    size = 64_000_000
+
+    def server(self) -> EmbeddedServer:
+        return EmbeddedServer(self.disk.folder / "server", appendfsync="everysec")
+
+    def strike(self, stage: Stage, trial: int) -> None:
+        refused = stage.load.refused.total()
+        self.disk.fill()
+        stage.until(lambda: stage.load.refused.total() > refused)
+        time.sleep(1.0 if self.quick else 5.0)
+        self.disk.free()
+
+
+class SpoolFullDisk(FullDisk):
+    """The disk stays full while the spool is delivered: that must need no room."""
+
+    name = "spool-full-disk"
+    what = "Redis is away, and the disk of the spool gets full; callers are told of what is not kept"
+    size = 4_000_000
+
+    def __init__(self, quick: bool, folder: Path) -> None:
+        super().__init__(quick, folder)
+        self._server = EmbeddedServer(folder / "server", appendfsync="always")
+
+    def server(self) -> EmbeddedServer:
+        return self._server
+
+    def setting(self) -> Setting:
+        return Setting(caller={"spool": str(self.disk.folder / "spool")})
+
+    def strike(self, stage: Stage, trial: int) -> None:
+        refused, spooled = stage.load.refused.total(), stage.load.spooled
+        self._server.stop()
+        stage.until(lambda: stage.load.spooled > spooled + 10)
+        self.disk.fill(leave=16_384)
+        stage.until(lambda: stage.load.refused.total() > refused)
+        self._server.start()
+        spool = stage.caller.spool
+        stage.until(lambda: spool is not None and spool.empty(), timeout=20.0)
+        self.disk.free()
+
+    def check(self, stage: Stage) -> Iterator[str]:
+        yield from super().check(stage)
+        if stage.caller.spool is not None and not stage.caller.spool.empty():
+            yield "the spool is not empty"

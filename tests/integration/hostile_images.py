@@ -1,0 +1,16 @@
+"""Images that are made to harm whoever decodes them."""
+
+import struct
+import zlib
+
+
+def slow_png(width: int = 8000, height: int = 9990) -> bytes:
+    """16 bits for each of four channels: 640 MB in one frame, seconds of C that nothing interrupts."""
+    rows, packer = b"\0" + bytes(8 * width), zlib.compressobj(1)
+    body = b"".join(packer.compress(rows) for _ in range(height)) + packer.flush()
+    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 6, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
