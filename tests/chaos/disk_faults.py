@@ -1,7 +1,5 @@
 """Disks that are full: the server's, and that of a caller who spools. Each is a small one of its own."""
 
-import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,40 +8,7 @@ from typing import ClassVar
 from moderator.queue.server import EmbeddedServer
 from tests.chaos.fault import Fault, Skipped
 from tests.chaos.stage import Setting, Stage
-
-
-class SmallDisk:
-    """A file system of so many bytes, in memory.
-
-    Raises:
-        Skipped: this user may not mount one.
-    """
-
-    def __init__(self, folder: Path, size: int) -> None:
-        folder.mkdir()
-        self.folder = folder
-        self._ballast = folder / "ballast"
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError as error:
-            raise Skipped(f"no small disk can be mounted: {error}") from error
-        if done.returncode:
-            raise Skipped(f"no small disk can be mounted: {done.stderr.strip()}")
-
-    def fill(self, leave: int = 0) -> None:
-        """Leave so many bytes."""
-        state = os.statvfs(self.folder)
-        with self._ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, state.f_bavail * state.f_frsize - leave)
-
-    def free(self) -> None:
-        """Give the room back."""
-        self._ballast.unlink()
-
-    def close(self) -> None:
-        """Unmount it."""
-        subprocess.run(["umount", str(self.folder)], check=True)
+from tests.integration.small_disk import NoSmallDisk, SmallDisk
 
 
 class FullDisk(Fault):
@@ -56,7 +21,10 @@ class FullDisk(Fault):
     @property
     def disk(self) -> SmallDisk:
         if self._disk is None:
-            self._disk = SmallDisk(self.folder / "disk", self.size)
+            try:
+                self._disk = SmallDisk(self.folder / "disk", self.size)
+            except NoSmallDisk as error:
+                raise Skipped(str(error)) from error
         return self._disk
 
     def close(self) -> None:

@@ -84,7 +84,7 @@ class Fault(ABC):
         """How the stage is set."""
         return Setting()
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (most have nothing)
         """Take down what is left when the stage is gone."""
 
     def around(self, stage: Stage) -> AbstractContextManager[object]:

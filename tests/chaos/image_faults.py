@@ -38,7 +38,7 @@ class PoisonImage(Fault):
         poison = stage.images / "poison.png"
         if not poison.exists():
             poison.write_bytes(slow_png())
-        event = stage.load.submit(poison, f"poison-{trial}")
+        event = stage.load.submit(f"poison-{trial}", path=poison)
         stage.expected_errors[event.key] = self.error
 
     @contextmanager
@@ -92,7 +92,7 @@ class NanModel(Fault):
     def strike(self, stage: Stage, trial: int) -> None:
         for n in range(5):
             bright = small_jpeg(stage.images / f"bright-{trial}-{n}.jpg", shade=100 + n)
-            event = stage.load.submit(bright, f"bright-{trial}-{n}")
+            event = stage.load.submit(f"bright-{trial}-{n}", path=bright)
             stage.expected_errors[event.key] = "EmbeddingInvalid"
 
     def check(self, stage: Stage) -> Iterator[str]:

@@ -51,9 +51,9 @@ class Load:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def submit(self, path: Path, id: str) -> Submitted:
+    def submit(self, id: str, *, path: Path | None = None, inline: bytes | None = None) -> Submitted:
         """Submit one more event, from the thread that asks."""
-        event = self._client.submit(path=path, id=id)
+        event = self._client.submit(path=path, inline=inline, id=id)
         self._note([event])
         return event
 

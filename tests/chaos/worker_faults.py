@@ -3,7 +3,10 @@
 import resource
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
+
+from PIL import Image
 
 from tests.chaos.fault import Fault
 from tests.chaos.stage import Setting, Stage
@@ -44,14 +47,22 @@ class WorkerMemory(Fault):
     """Every allocation that needs more address space fails. A cgroup's limit kills, as `worker-kill` does."""
 
     name = "worker-memory"
-    what = "the worker gets no more memory for two seconds; if it dies of that, it is started again"
+    what = (
+        "the worker gets no more memory, and large images, for two seconds; if it dies, it is started again"
+    )
     trials = (3, 1)
 
     def strike(self, stage: Stage, trial: int) -> None:
+        # Noise: as large as an image gets. Inside the events, so that the worker holds each several times.
+        noise = Image.effect_noise((2000, 2000), 90).convert("RGB")
+        image = BytesIO()
+        noise.save(image, "JPEG", quality=95)
         pid = stage.worker.pid
         soft, hard = resource.prlimit(pid, resource.RLIMIT_AS)
         held = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
         resource.prlimit(pid, resource.RLIMIT_AS, (held, hard))
+        for n in range(20):
+            stage.load.submit(f"large-{trial}-{n}", inline=image.getvalue())
         time.sleep(2.0)
         if stage.worker.poll() is None:
             resource.prlimit(pid, resource.RLIMIT_AS, (soft, hard))
