@@ -10,13 +10,10 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import ClassVar
 
-from safetensors.torch import load_file, save_file
-
 from tests.chaos.fault import Fault
 from tests.chaos.stage import Setting, Stage
 from tests.integration.hostile_images import slow_png
 from tests.integration.service import small_jpeg
-from tests.unit.clip_models import save_small_clip
 
 #: Bytes that a decoder holds when it is at the poison; a small image takes a fifth of that.
 POISONED = 200_000_000
@@ -82,7 +79,7 @@ class NanModel(Fault):
     trials = (3, 1)
 
     def setting(self) -> Setting:
-        model = save_small_clip(self.folder / "model")
+        model = _save_model(self.folder)
         _spoil(model)
         return Setting(
             worker={"encoder": f"clip:{model}", "dtype": "float32"},
@@ -100,7 +97,7 @@ class NanModel(Fault):
         if counted != len(stage.expected_errors):
             yield f"{counted:g} failures were counted, not {len(stage.expected_errors)}"
         stage.worker.stop()
-        save_small_clip(self.folder / "model")
+        _save_model(self.folder)
         stage.worker.start()
         for letter in stage.client.dead_letters:
             stage.client.dead_letters.replay(letter)
@@ -112,7 +109,15 @@ class NanModel(Fault):
             yield "a replay with the mended model gave no verdict"
 
 
+def _save_model(folder: Path) -> Path:
+    from tests.unit.clip_models import save_small_clip  # loads torch, which the other faults do without
+
+    return save_small_clip(folder / "model")
+
+
 def _spoil(model: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
     file = model / "model.safetensors"
     weights = load_file(file)
     weights["vision_model.embeddings.patch_embedding.weight"].abs_().clamp_(min=1e-3).mul_(1e38)
