@@ -63,6 +63,8 @@ class Fault(ABC):
     trials: ClassVar[tuple[int, int]] = (5, 1)
     #: Seconds before it strikes again, at least and at most.
     between: ClassVar[tuple[float, float]] = (0.5, 2.0)
+    #: Whether the worker may die of it.
+    may_kill_worker: ClassVar[bool] = False
 
     def __init__(self, quick: bool, folder: Path) -> None:
         self.quick = quick
@@ -120,7 +122,9 @@ def play(kind: type[Fault], *, quick: bool, cache: Path, seed: int, events: int)
                 stage.recover()
             stage.until(lambda: len(stage.load.told) >= events)
             count = stage.finish()
-            problems = (*count.problems, *fault.check(stage))
+            problems = [*count.problems, *fault.check(stage)]
+            if stage.deaths and not fault.may_kill_worker:
+                problems.append(f"the worker died {stage.deaths} times")
         return Row(
             fault=kind.name,
             trials=trials,
@@ -133,5 +137,5 @@ def play(kind: type[Fault], *, quick: bool, cache: Path, seed: int, events: int)
             spooled=stage.load.spooled,
             recovery_s=round(max(stage.recoveries), 1),
             seconds=round(time.monotonic() - start, 1),
-            problems=problems,
+            problems=tuple(problems),
         )

@@ -27,7 +27,7 @@ class Failover(Fault):
 
     def strike(self, stage: Stage, trial: int) -> None:
         if trial:
-            self._servers.replica = self._servers.add_replica()
+            self._servers.add_replica()
         if self.behind:
             self._servers.signal_replica(signal.SIGSTOP)
             time.sleep(self.behind)

@@ -98,6 +98,8 @@ class Stage:
         #: The errors that the verdicts of some events must have, by the event's key.
         self.expected_errors: dict[str, str] = {}
         self.recoveries: list[float] = []
+        #: How often the worker died by itself.
+        self.deaths = 0
         # From when to when what was accepted may be lost.
         self._windows: list[tuple[float, float]] = []
 
@@ -133,6 +135,7 @@ class Stage:
     def ensure_worker(self) -> None:
         """Start the worker again if it died, as an init system would."""
         if self.worker.poll() is not None:
+            self.deaths += 1
             self.worker.start(wait=False)
 
     def until(self, condition: Callable[[], object], timeout: float = PATIENCE) -> bool:

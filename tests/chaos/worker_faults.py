@@ -51,6 +51,7 @@ class WorkerMemory(Fault):
         "the worker gets no more memory, and large images, for two seconds; if it dies, it is started again"
     )
     trials = (3, 1)
+    may_kill_worker = True
 
     def strike(self, stage: Stage, trial: int) -> None:
         # Noise: as large as an image gets. Inside the events, so that the worker holds each several times.
@@ -61,7 +62,7 @@ class WorkerMemory(Fault):
         soft, hard = resource.prlimit(pid, resource.RLIMIT_AS)
         held = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
         resource.prlimit(pid, resource.RLIMIT_AS, (held, hard))
-        for n in range(20):
+        for n in range(5 if self.quick else 20):
             stage.load.submit(f"large-{trial}-{n}", inline=image.getvalue())
         time.sleep(2.0)
         if stage.worker.poll() is None:

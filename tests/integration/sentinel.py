@@ -23,7 +23,7 @@ class ReplicatedServer:
         self._folder = folder
         self._sentinel = free_port()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._master = 0
+        self._master = self._replica = 0
 
     @property
     def url(self) -> str:
@@ -38,22 +38,20 @@ class ReplicatedServer:
             f"sentinel monitor {SERVICE} 127.0.0.1 {self._master} 1\n"
             f"sentinel down-after-milliseconds {SERVICE} 800\nsentinel failover-timeout {SERVICE} 5000\n"
         )
+        self._replica = self._start_replica()
+        # After them both: it looks for replicas at once, and again only after ten seconds.
         self._start(self._sentinel, str(configuration), "--sentinel")
-        self.replica = self.add_replica()
+        self._wait_until_known()
 
     def stop(self) -> None:
         for process in self._processes.values():
             process.kill()
             process.wait()
 
-    def add_replica(self) -> int:
-        """Start a replica and wait until it has all that the master has, and Sentinel knows it; returns its port."""
-        master = ("127.0.0.1", str(self._master))
-        port = self._start_server("--replicaof", *master, "--repl-diskless-sync-delay", "0")
-        until(lambda: _at(port).info("replication")["master_link_status"] == "up")
-        sentinel = _at(self._sentinel)
-        until(lambda: port in {replica["port"] for replica in sentinel.sentinel_slaves(SERVICE)}, timeout=30)
-        return port
+    def add_replica(self) -> None:
+        """Start another replica, and wait until it has all that the master has and Sentinel knows it."""
+        self._replica = self._start_replica()
+        self._wait_until_known()
 
     def kill_master(self) -> None:
         """Kill it hard."""
@@ -62,12 +60,22 @@ class ReplicatedServer:
 
     def wait_for_failover(self) -> None:
         """Until the replica is the master."""
-        until(lambda: _at(self.replica).info("replication")["role"] == "master", timeout=30)
-        self._master = self.replica
+        until(lambda: _at(self._replica).info("replication")["role"] == "master", timeout=30)
+        self._master = self._replica
 
     def signal_replica(self, number: int) -> None:
         """Send it a signal."""
-        self._processes[self.replica].send_signal(number)
+        self._processes[self._replica].send_signal(number)
+
+    def _start_replica(self) -> int:
+        master = ("127.0.0.1", str(self._master))
+        port = self._start_server("--replicaof", *master, "--repl-diskless-sync-delay", "0")
+        until(lambda: _at(port).info("replication")["master_link_status"] == "up")
+        return port
+
+    def _wait_until_known(self) -> None:
+        sentinel = _at(self._sentinel)
+        until(lambda: self._replica in {one["port"] for one in sentinel.sentinel_slaves(SERVICE)}, timeout=30)
 
     def _start_server(self, *options: str) -> int:
         port = free_port()
