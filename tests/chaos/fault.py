@@ -14,6 +14,10 @@ from moderator.queue.server import EmbeddedServer
 from tests.chaos.stage import Server, Setting, Stage
 
 
+#: Seconds before a fault strikes in the quick version, at least and at most.
+QUICKLY = 0.2, 0.7
+
+
 class Skipped(Exception):
     """The fault cannot be made on this machine; the message says why."""
 
@@ -117,7 +121,7 @@ def play(kind: type[Fault], *, quick: bool, cache: Path, seed: int, events: int)
         stage = stack.enter_context(Stage(folder, server, setting, cache, random))
         with fault.around(stage):
             for trial in range(trials):
-                stage.wait(*fault.between)
+                stage.wait(*(fault.between if not quick else QUICKLY))
                 fault.strike(stage, trial)
                 stage.recover()
             stage.until(lambda: len(stage.load.told) >= events)

@@ -84,6 +84,7 @@ class RedisPowerLoss(OneServer):
             thread.join()
 
     def strike(self, stage: Stage, trial: int) -> None:
+        stage.until(lambda: self._sizes and time.monotonic() - self._sizes[0][0] > CUT)
         stage.allow_losses(EVERYSEC)
         moment = time.monotonic() - CUT
         self._server.kill()
@@ -109,7 +110,7 @@ class RedisOutage(OneServer):
 
     def strike(self, stage: Stage, trial: int) -> None:
         self._server.stop()
-        time.sleep(3.0 if self.quick else 30.0)
+        time.sleep(2.0 if self.quick else 30.0)
         self._server.start()
 
     def check(self, stage: Stage) -> Iterator[str]:

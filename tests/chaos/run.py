@@ -68,14 +68,14 @@ def _read_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="few trials, short outages: three minutes in all"
     )
-    parser.add_argument("--events", type=int, metavar="N", help="at least so many a row; 300, --quick: 50")
+    parser.add_argument("--events", type=int, metavar="N", help="at least so many a row; 300, --quick: 30")
     parser.add_argument(
         "--seed", type=int, metavar="N", help="of the moments of faults; without it, another each time"
     )
     parser.add_argument("--list", action="store_true", help="say what the faults are, and end")
     arguments = parser.parse_args()
     if arguments.events is None:
-        arguments.events = 50 if arguments.quick else 300
+        arguments.events = 30 if arguments.quick else 300
     if arguments.seed is None:
         arguments.seed = secrets.randbelow(1_000_000)
     return arguments

@@ -20,7 +20,7 @@ from tests.chaos.load import Load
 from tests.integration.service import WorkerProcess, copy_policies, small_jpeg
 
 #: Seconds after which events that a dead worker had in hand are given out again; short, to keep the runs short.
-REDELIVER_AFTER = 3.0
+REDELIVER_AFTER = 2.0
 #: Seconds without a further verdict after which what is missing counts as lost.
 PATIENCE = 60.0
 #: Seconds between two looks.
@@ -171,7 +171,7 @@ class Stage:
             self.ensure_worker()
             if (now := self._length()) != answered:
                 answered, since = now, time.monotonic()
-        time.sleep(1.0)  # what comes twice would come now
+        time.sleep(0.5)  # what comes twice would come now
         return self._count([verdict for _, verdict in self.client.verdicts.tail("0", follow=False)])
 
     def _settled(self) -> bool:

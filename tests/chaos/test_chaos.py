@@ -16,9 +16,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_nothing_is_lost_and_nothing_is_doubled(fault: type[Fault], cache: Path) -> None:
-    row = play(fault, quick=True, cache=cache, seed=1, events=50)
+    row = play(fault, quick=True, cache=cache, seed=1, events=30)
 
     if row.skipped is not None:
         pytest.skip(row.skipped)
     assert row.good, row
-    assert row.events >= 50
+    assert row.events >= 30

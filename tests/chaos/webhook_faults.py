@@ -32,15 +32,15 @@ class WebhookDown(Fault):
             worker={
                 "webhook_secret": SECRET,
                 "fetch_networks": "127.0.0.0/8",
-                "breaker_cooldown": "3",
+                "breaker_cooldown": "2",
             },
             webhook=f"http://127.0.0.1:{self._port}{PATH}",
         )
 
     def strike(self, stage: Stage, trial: int) -> None:
         with self._before:
-            stage.until(lambda: len(self._before.asked(PATH)) > 20)
-        time.sleep(5.0 if self.quick else 60.0)
+            stage.until(lambda: len(self._before.asked(PATH)) > 10)
+        time.sleep(3.0 if self.quick else 60.0)
         self._open.enter_context(self._after)
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from tests.chaos.stage import Setting, Stage
 class WorkerKill(Fault):
     name = "worker-kill"
     what = "the worker is killed (SIGKILL) and started again, as an init system would"
-    trials = (20, 2)
+    trials = (20, 1)
     between = (0.0, 3.0)
 
     def setting(self) -> Setting:
