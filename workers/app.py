@@ -96,7 +96,8 @@ def make_app(
     app.steps["consumer"].add(BulkConsumer)
 
     # Any arguments: a message with the wrong ones is to become a dead letter, not an error of Celery's.
-    @app.task(name=TASK, bind=True)  # type: ignore[untyped-decorator]
+    # Not shared: the app of a consumer that is started again would be given the task of the one that died.
+    @app.task(name=TASK, bind=True, shared=False)  # type: ignore[untyped-decorator]
     def check(task: Any, *args: Any, **kwargs: Any) -> None:
         try:
             body = _argument(args, kwargs)
