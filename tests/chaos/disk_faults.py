@@ -64,6 +64,7 @@ class SpoolFullDisk(FullDisk):
     def __init__(self, quick: bool, folder: Path) -> None:
         super().__init__(quick, folder)
         self._server = EmbeddedServer(folder / "server", appendfsync="always")
+        self._delivered: list[bool] = []
 
     def server(self) -> EmbeddedServer:
         return self._server
@@ -79,10 +80,10 @@ class SpoolFullDisk(FullDisk):
         stage.until(lambda: stage.load.refused.total() > refused)
         self._server.start()
         spool = stage.caller.spool
-        stage.until(lambda: spool is not None and spool.empty(), timeout=20.0)
+        self._delivered.append(stage.until(lambda: spool is not None and spool.empty(), timeout=20.0))
         self.disk.free()
 
     def check(self, stage: Stage) -> Iterator[str]:
         yield from super().check(stage)
-        if stage.caller.spool is not None and not stage.caller.spool.empty():
-            yield "the spool is not empty"
+        if not all(self._delivered):
+            yield "what is spooled was not delivered while the disk was full"

@@ -13,7 +13,6 @@ from typing import ClassVar
 from moderator.queue.server import EmbeddedServer
 from tests.chaos.stage import Server, Setting, Stage
 
-
 #: Seconds before a fault strikes in the quick version, at least and at most.
 QUICKLY = 0.2, 0.7
 
