@@ -3,13 +3,11 @@
 import resource
 import time
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
-
-from PIL import Image
 
 from tests.chaos.fault import Fault
 from tests.chaos.stage import Setting, Stage
+from tests.integration.hostile_images import large_jpeg
 
 
 class WorkerKill(Fault):
@@ -54,16 +52,14 @@ class WorkerMemory(Fault):
     may_kill_worker = True
 
     def strike(self, stage: Stage, trial: int) -> None:
-        # Noise: as large as an image gets. Inside the events, so that the worker holds each several times.
-        noise = Image.effect_noise((2000, 2000), 90).convert("RGB")
-        image = BytesIO()
-        noise.save(image, "JPEG", quality=95)
+        # Inside the events, so that the worker holds each several times.
+        image = large_jpeg()
         pid = stage.worker.pid
         soft, hard = resource.prlimit(pid, resource.RLIMIT_AS)
         held = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
         resource.prlimit(pid, resource.RLIMIT_AS, (held, hard))
         for n in range(5 if self.quick else 20):
-            stage.load.submit(f"large-{trial}-{n}", inline=image.getvalue())
+            stage.load.submit(f"large-{trial}-{n}", inline=image)
         time.sleep(2.0)
         if stage.worker.poll() is None:
             resource.prlimit(pid, resource.RLIMIT_AS, (soft, hard))

@@ -1,7 +1,17 @@
-"""Images that are made to harm whoever decodes them."""
+"""Images that are made to harm whoever decodes or carries them."""
 
 import struct
 import zlib
+from io import BytesIO
+
+from PIL import Image
+
+
+def large_jpeg() -> bytes:
+    """Noise, which takes megabytes."""
+    file = BytesIO()
+    Image.effect_noise((2000, 2000), 90).convert("RGB").save(file, "JPEG", quality=95)
+    return file.getvalue()
 
 
 def slow_png(width: int = 8000, height: int = 9990) -> bytes:
