@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from threading import Event, Thread
+from typing import NamedTuple
 
 from moderator.client import Client, Submitted
 from moderator.errors import QueueFull, QueueUnavailable
@@ -17,6 +18,13 @@ BULK_SHARE, BULK_SIZE = 0.025, 10
 PAUSE = 0.2
 #: Seconds by which the load may fall behind its rate before it lets the time go.
 SLACK = 1.0
+
+
+class Told(NamedTuple):
+    """Moments, in monotonic seconds."""
+
+    asked: float
+    kept: float
 
 
 class Load:
@@ -34,8 +42,8 @@ class Load:
         self._stopped = Event()
         self._thread = Thread(target=self._run, name="load")
         self._turn = 0
-        #: When the caller was told that an event is kept (monotonic seconds), by the event's key.
-        self.told: dict[str, float] = {}
+        #: When the caller asked, and when it was told that the event is kept, by the event's key.
+        self.told: dict[str, Told] = {}
         #: How often the caller was told that an event is not accepted, by the error's name.
         self.refused: Counter[str] = Counter()
         self.spooled = 0
@@ -53,13 +61,15 @@ class Load:
 
     def submit(self, id: str, *, path: Path | None = None, inline: bytes | None = None) -> Submitted:
         """Submit one more event, from the thread that asks."""
+        asked = time.monotonic()
         event = self._client.submit(path=path, inline=inline, id=id)
-        self._note([event])
+        self._note([event], asked)
         return event
 
     def _run(self) -> None:
         due = time.monotonic()
         while not self._stopped.wait(max(0.0, due - time.monotonic())):
+            asked = time.monotonic()
             try:
                 events = self._message()
             except (QueueUnavailable, QueueFull) as error:
@@ -69,7 +79,7 @@ class Load:
                 self.surprises.append(f"the caller met {type(error).__name__}: {error}")
                 due = time.monotonic() + PAUSE
             else:
-                self._note(events)
+                self._note(events, asked)
                 self._turn += 1
                 due = max(due + len(events) / self._rate, time.monotonic() - SLACK)
 
@@ -80,8 +90,8 @@ class Load:
             return self._client.submit_many([{"path": file} for file in files], id=f"bulk-{self._turn}")
         return [self._client.submit(path=files[0], id=f"event-{self._turn}", webhook=self._webhook)]
 
-    def _note(self, events: Sequence[Submitted]) -> None:
-        now = time.monotonic()
+    def _note(self, events: Sequence[Submitted], asked: float) -> None:
+        told = Told(asked, time.monotonic())
         for event in events:
-            self.told.setdefault(event.key, now)
+            self.told.setdefault(event.key, told)
             self.spooled += event.acceptance is Acceptance.SPOOLED

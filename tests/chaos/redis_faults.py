@@ -45,8 +45,9 @@ class RedisCrashEverysec(OneServer):
     appendfsync = "everysec"
 
     def strike(self, stage: Stage, trial: int) -> None:
-        stage.allow_losses(EVERYSEC)
+        killed = time.monotonic()
         self._server.kill()
+        stage.allow_losses(since=killed - EVERYSEC)
         self._server.start()
 
 
@@ -85,10 +86,10 @@ class RedisPowerLoss(OneServer):
 
     def strike(self, stage: Stage, trial: int) -> None:
         stage.until(lambda: self._sizes and time.monotonic() - self._sizes[0][0] > CUT)
-        stage.allow_losses(EVERYSEC)
-        moment = time.monotonic() - CUT
+        killed = time.monotonic()
         self._server.kill()
-        for file, size in next(sizes for at, sizes in reversed(self._sizes) if at <= moment).items():
+        stage.allow_losses(since=killed - EVERYSEC)
+        for file, size in next(sizes for at, sizes in reversed(self._sizes) if at <= killed - CUT).items():
             with file.open("r+b") as opened:
                 opened.truncate(size)
         self._server.start()

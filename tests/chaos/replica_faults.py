@@ -36,8 +36,8 @@ class Failover(Fault):
             for n in range(3):
                 stage.load.submit(f"large-{trial}-{n}", inline=large_jpeg())
             time.sleep(self.behind)
-        stage.allow_losses(time.monotonic() - start + self.window)
         self._servers.kill_master()
+        stage.allow_losses(since=start - self.window)
         if self.behind:
             self._servers.signal_replica(signal.SIGCONT)
         self._servers.wait_for_failover()

@@ -127,10 +127,9 @@ class Stage:
         """Until a moment that nobody can foresee."""
         time.sleep(self._random.uniform(least, most))
 
-    def allow_losses(self, seconds: float) -> None:
-        """What was accepted within so many seconds before this moment may be lost."""
-        now = time.monotonic()
-        self._windows.append((now - seconds, now))
+    def allow_losses(self, since: float) -> None:
+        """What was accepted since then, and up to this moment at which the server is dead, may be lost."""
+        self._windows.append((since, time.monotonic()))
 
     def ensure_worker(self) -> None:
         """Start the worker again if it died, as an init system would."""
@@ -192,7 +191,11 @@ class Stage:
         told = self.load.told
         answers = Counter(_key(verdict) for verdict in verdicts)
         missing = {key for key in told if not answers[key]}
-        in_window = {key for key in missing if any(a <= told[key] <= b for a, b in self._windows)}
+        in_window = {
+            key
+            for key in missing
+            if any(start <= told[key].kept and told[key].asked <= end for start, end in self._windows)
+        }
         return Count(
             events=len(told),
             verdicts=len(verdicts),
