@@ -56,8 +56,27 @@ class BulkConsumer(bootsteps.ConsumerStep):  # type: ignore[misc]
         super().start(c)
 
 
+def _turning(turn: Callable[[], None]) -> type:
+    class Turning(bootsteps.StartStopStep):  # type: ignore[misc]
+        """Tells of the event loop's turns, once a second."""
+
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+
+        def start(self, c: Any) -> None:
+            self._timer = c.timer.call_repeatedly(1.0, turn)
+
+        def stop(self, c: Any) -> None:
+            self._timer.cancel()
+
+    return Turning
+
+
 def make_app(
-    settings: Settings, handle: Callable[[Any], None], refuse: Callable[[Any], None], slots: int
+    settings: Settings,
+    handle: Callable[[Any], None],
+    refuse: Callable[[Any], None],
+    slots: int,
+    turn: Callable[[], None] = lambda: None,
 ) -> Celery:
     """Make the Celery app of a worker.
 
@@ -66,6 +85,7 @@ def make_app(
         handle: called with the argument of each message, from twice as many threads as there are slots at most.
         refuse: called with what is on the queue and is no Celery message.
         slots: interactive messages in hand at once, and as many images of bulk messages, or one message with more.
+        turn: called every second from the event loop that takes messages: without that, it stands still.
     """
     # Celery tells of each message that goes back with a traceback; `check` says in a line what matters.
     logging.getLogger("celery.app.trace").setLevel(logging.ERROR)
@@ -96,10 +116,11 @@ def make_app(
             **broker.transport_options,
         },
     )
-    app.steps["consumer"].add(BulkConsumer)
+    app.steps["consumer"].update((BulkConsumer, _turning(turn)))
 
     # Any arguments: a message with the wrong ones is to become a dead letter, not an error of Celery's.
-    @app.task(name=TASK, bind=True)  # type: ignore[untyped-decorator]
+    # Not shared: the app of a consumer that is started again would be given the task of the one that died.
+    @app.task(name=TASK, bind=True, shared=False)  # type: ignore[untyped-decorator]
     def check(task: Any, *args: Any, **kwargs: Any) -> None:
         try:
             body = _argument(args, kwargs)

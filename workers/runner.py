@@ -31,14 +31,17 @@ from workers.health import HealthServer
 from workers.periodic import Periodic
 from workers.pipeline import Pipeline
 from workers.traffic import Traffic
+from workers.watchdog import PATIENCE, Watchdog
 from workers.webhooks import WebhookSender
 
 log = logging.getLogger(__name__)
 
-#: Seconds between looks at the ledger for overdue events, at the policy folder, and at the webhook outbox.
+#: Seconds between looks at the ledger for overdue events, at the policy folder, at the webhook outbox, and at the
+#: consumer.
 SWEEP_EVERY = 1.0
 REFRESH_EVERY = 2.0
 WEBHOOKS_EVERY = 0.5
+WATCH_EVERY = 1.0
 #: Seconds to wait for Redis at the start, and before Celery is started again when it died.
 REDIS_PATIENCE = 60.0
 RESTART_DELAY = 1.0
@@ -102,6 +105,7 @@ class Worker:
             self._moderator, self._batcher, self._ledger, self._metrics, decoders, traffic, cache
         )
         self._handler = Handler(pipeline.process, dead_letters, self._metrics, width=self._slots)
+        self._watchdog = Watchdog(self._redis.ping)
         self._consuming = False
         self._stopping = False
         signals.worker_ready.connect(self._on_ready)
@@ -142,8 +146,9 @@ class Worker:
     def _consume(self) -> None:
         """Run Celery's worker, and run it again if it dies: a restart of Redis can kill it."""
         while True:
+            handler = self._handler
             self._run_celery(
-                make_app(self._settings, self._handler.handle, self._handler.refuse, self._slots)
+                make_app(self._settings, handler.handle, handler.refuse, self._slots, self._watchdog.turn)
             )
             # Celery logs what kills it and returns as if it had been told to stop.
             if self._stopping:
@@ -201,6 +206,7 @@ class Worker:
             Periodic("sweeper", SWEEP_EVERY, self._sweep),
             Periodic("policies", REFRESH_EVERY, self._refresh_policies),
             Periodic("webhooks", WEBHOOKS_EVERY, self._webhooks.send_due),
+            Periodic("watchdog", WATCH_EVERY, self._watch),
         ]
         try:
             yield
@@ -234,6 +240,12 @@ class Worker:
         count = self._ledger.sweep()
         if count:
             log.info("gave out %d overdue events again", count)
+
+    def _watch(self) -> None:
+        if self._watchdog.stuck() and not self._stopping:
+            # Not an orderly end: that would wait for what stands still. The ledger has what is in hand.
+            log.critical("the consumer stands still for %g s; the worker ends, to be started again", PATIENCE)
+            os._exit(1)
 
     def _refresh_policies(self) -> None:
         if self._moderator.catalogue.refresh():

@@ -17,7 +17,9 @@ from typing import Any
 
 from moderator.errors import SpoolFull, SpoolUnavailable
 
-FILE, LOCK = "spool.sqlite3", "spool.lock"
+FILE, LOCK, RESERVE = "spool.sqlite3", "spool.lock", "spool.reserve"
+#: Bytes set aside for a disk that gets full: to remove what was delivered, SQLite first writes down what it was.
+RESERVE_SIZE = 1 << 20
 #: Seconds to wait for another process that writes.
 PATIENCE = 10.0
 
@@ -99,6 +101,7 @@ class Spool:
         text = json.dumps(body)
         size = len(text)
         with self._open(create=True) as connection:
+            self._set_reserve_aside()
             connection.execute("BEGIN IMMEDIATE")
             held, used = connection.execute("SELECT events, size FROM totals").fetchone()
             if held + events > self._max_events or used + size > self._max_bytes:
@@ -132,6 +135,15 @@ class Spool:
 
     def remove_until(self, number: int) -> None:
         """Forget the messages up to that number, which have been delivered; not the rejected ones."""
+        try:
+            self._remove(number)
+        except SpoolUnavailable:
+            # If it is for a full disk, there is room for the removal of one by one in the reserve.
+            (self._folder / RESERVE).unlink(missing_ok=True)
+            while (entry := self.next_after(0)) is not None and entry.number <= number:
+                self._remove(entry.number)
+
+    def _remove(self, number: int) -> None:
         with self._open() as connection:
             connection.execute("DELETE FROM entries WHERE problem IS NULL AND number <= ?", (number,))
 
@@ -179,6 +191,15 @@ class Spool:
                 yield True
         finally:
             os.close(lock)
+
+    def _set_reserve_aside(self) -> None:
+        reserve = self._folder / RESERVE
+        if not reserve.exists():
+            try:
+                reserve.write_bytes(os.urandom(RESERVE_SIZE))  # zeros might take no room
+            except OSError:
+                reserve.unlink(missing_ok=True)
+                raise
 
     @contextmanager
     def _open(self, create: bool = False) -> Iterator[sqlite3.Connection]:

@@ -23,10 +23,11 @@ class Request:
 
 @dataclass
 class HttpServer:
-    """Answers each path with its list of answers, one by one; the last one stays."""
+    """Answers each path with its list of answers, one by one; the last one stays. Port 0 is a free one."""
 
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
+    port: int = 0
 
     def __enter__(self) -> "HttpServer":
         lock = Lock()
@@ -53,7 +54,7 @@ class HttpServer:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
         return self

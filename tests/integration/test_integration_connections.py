@@ -7,7 +7,6 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from moderator.queue.connection import connect
 from moderator.queue.server import EmbeddedServer, _server_binary, free_port
 from moderator.verdicts import Decision
 from tests.integration.conftest import StartWorker
+from tests.integration.sentinel import ReplicatedServer
 from tests.integration.service import make_client, until
 
 
@@ -150,56 +150,21 @@ def test_tls_does_not_trust_an_unknown_certificate(tls: TlsProxy) -> None:
 def test_sentinel_finds_the_master_and_follows_a_failover(
     tmp_path: Path, start_worker: StartWorker, small_images: list[Path]
 ) -> None:
-    """One master, one replica, one Sentinel. The master dies; client and worker go on with the other."""
-    ports = {name: free_port() for name in ("master", "replica", "sentinel")}
-    configuration = tmp_path / "sentinel.conf"
-    configuration.write_text(
-        f"port {ports['sentinel']}\nbind 127.0.0.1\ndir {tmp_path}\n"
-        f"sentinel monitor uploads 127.0.0.1 {ports['master']} 1\n"
-        "sentinel down-after-milliseconds uploads 800\nsentinel failover-timeout uploads 5000\n"
-    )
-    common = ["--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-    commands = {
-        "master": ["--port", str(ports["master"]), *common],
-        "replica": [
-            *("--port", str(ports["replica"]), "--replicaof", "127.0.0.1", str(ports["master"])),
-            *(*common, "--repl-diskless-sync-delay", "0"),
-        ],
-        "sentinel": [str(configuration), "--sentinel"],
-    }
-    with ExitStack() as stack:
-        processes = {}
-        for name, arguments in commands.items():
-            process = subprocess.Popen([_server_binary(), *arguments], stdout=subprocess.DEVNULL)
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            processes[name] = process
-            until(lambda port=ports[name]: answers(port))
-        until(
-            lambda: (
-                connect(f"redis://127.0.0.1:{ports['replica']}").info("replication")["master_link_status"]
-                == "up"
-            )
-        )
-        sentinel = connect(f"redis://127.0.0.1:{ports['sentinel']}")
-        until(lambda: len(sentinel.sentinel_slaves("uploads")) == 1)
-        url = f"sentinel://127.0.0.1:{ports['sentinel']}/uploads/0"
-        worker = start_worker(url)
-        client = make_client(url)
+    """The master dies; client and worker go on with the replica."""
+    servers = ReplicatedServer(tmp_path / "servers")
+    try:
+        servers.start()
+        worker = start_worker(servers.url)
+        client = make_client(servers.url)
         assert client.wait(client.submit(path=small_images[0]).id).decision is not Decision.ERROR, worker.log
 
-        processes["master"].kill()
+        servers.kill_master()
 
-        until(
-            lambda: connect(f"redis://127.0.0.1:{ports['replica']}").info("replication")["role"] == "master"
-        )
+        servers.wait_for_failover()
         event = until(lambda: submitted(client, small_images[1]), timeout=30)
         assert client.wait(event.id, timeout=40).decision is not Decision.ERROR, worker.log
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    finally:
+        servers.stop()
 
 
 def submitted(client: Client, image: Path) -> Submitted | None:

@@ -1,5 +1,6 @@
 """Workers that start, stop, fall over and are replaced; servers that restart under them."""
 
+import os
 import signal
 from collections import Counter
 from pathlib import Path
@@ -79,6 +80,44 @@ def test_a_live_worker_gets_over_restarts_of_the_server(
     assert len(published(client)) == 2 * 30
     assert (worker.poll(), worker.pid) == (None, pid)
     assert worker.stop() == 0
+
+
+#: What happens where memory is so short that a new thread dies before it says that it runs.
+HANG = """
+import os, threading
+start = threading.Thread.start
+def hang(self):
+    if os.path.exists({flag!r}) and threading.current_thread() is threading.main_thread():
+        threading.Event().wait()
+    start(self)
+threading.Thread.start = hang
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_whose_consumer_stands_still_ends_and_loses_nothing(
+    server: EmbeddedServer,
+    start_worker: StartWorker,
+    small_images: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flag = tmp_path / "hang"
+    (tmp_path / "sitecustomize.py").write_text(HANG.format(flag=str(flag)))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    worker = start_worker(server.url)
+    flag.touch()
+    client = make_client(server.url)
+    events = [client.submit(path=file) for file in small_images]
+
+    assert worker.wait(timeout=60) == 1
+
+    assert "stands still" in worker.log
+    flag.unlink()
+    start_worker(server.url)
+    for event in events:
+        assert client.wait(event.id, timeout=30).decision is not Decision.ERROR
+    assert published(client) == Counter(event.id for event in events)
 
 
 def test_a_worker_waits_for_a_server_that_comes_late(

@@ -4,11 +4,9 @@ import io
 import os
 import re
 import signal
-import struct
 import subprocess
 import sys
 import threading
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -35,6 +33,7 @@ from moderator.images.prepare import Picture, Recipe, prepare
 from moderator.images.resize import Resize
 from moderator.queue.server import EmbeddedServer
 from tests.integration.conftest import StartWorker
+from tests.integration.hostile_images import slow_png
 from tests.integration.service import DEMO, make_client, until
 
 RECIPE = Recipe(
@@ -65,18 +64,6 @@ def encode(image: Image.Image, name: str, **options: object) -> bytes:
 
 def small() -> bytes:
     return encode(Image.new("RGB", (30, 20), (9, 99, 199)), "PNG")
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def slow_png(width: int = 8000, height: int = 9990) -> bytes:
-    """16 bits for each of four channels: 640 MB in one frame, seconds of C that nothing interrupts."""
-    rows, packer = b"\0" + bytes(8 * width), zlib.compressobj(1)
-    body = b"".join(packer.compress(rows) for _ in range(height)) + packer.flush()
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 6, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
 def in_background(work: Callable[[], Picture]) -> "Future[Picture]":

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from moderator.client import Client
-from moderator.errors import QueueUnavailable, SpoolFull
+from moderator.client import Client, Submitted
+from moderator.errors import QueueUnavailable, SpoolFull, SpoolUnavailable
 from moderator.queue.ledger import Acceptance
 from moderator.queue.message import decode_message
 from moderator.queue.server import EmbeddedServer
 from tests.integration.service import environment, json_lines, make_client, run_cli, small_jpeg, until
+from tests.integration.small_disk import NoSmallDisk, SmallDisk
 
 QUEUE = "moderation"
 
@@ -118,6 +119,38 @@ def test_producers_that_are_killed_lose_nothing_of_what_they_believe_in(
     assert len(ids) == len(set(ids)) == client.ledger.pending()
     assert len(ids) - sum(map(len, believed)) <= 3, "what a killed one had kept and not yet told"
     client.close()
+
+
+def test_a_disk_that_stays_full_does_not_hold_up_what_is_spooled(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    try:
+        disk = SmallDisk(tmp_path / "disk", 4_000_000)
+    except NoSmallDisk as reason:
+        pytest.skip(str(reason))
+    with disk:
+        client = make_client(server.url, spool=str(disk.folder / "spool"))
+        server.stop()
+        kept = [client.submit(path="/x.jpg", id=f"kept-{n}") for n in range(150)]
+        disk.fill()
+        with pytest.raises(SpoolUnavailable, match="full"):
+            client.submit(path="/x.jpg", id="refused")
+        server.start()
+
+        until(lambda: client.ledger.pending() == len(kept))
+        after = until(lambda: submitted(client, "after"))
+
+        assert after.acceptance is Acceptance.ACCEPTED
+        assert queued(client) == [one.id for one in [*kept, after]]
+        client.close()
+
+
+def submitted(client: Client, id: str) -> Submitted | None:
+    """The event, or None while it is refused."""
+    try:
+        return client.submit(path="/x.jpg", id=id)
+    except QueueUnavailable:
+        return None
 
 
 def test_without_a_spool_the_caller_is_told(server: EmbeddedServer) -> None:

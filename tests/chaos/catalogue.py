@@ -1,0 +1,41 @@
+"""All faults, in the order of the table."""
+
+from tests.chaos.disk_faults import RedisFullDisk, SpoolFullDisk
+from tests.chaos.fault import Fault
+from tests.chaos.image_faults import HangingDecoder, NanModel, PoisonImage
+from tests.chaos.redis_faults import (
+    RedisCrash,
+    RedisCrashEverysec,
+    RedisFullMemory,
+    RedisOutage,
+    RedisOutageSpool,
+    RedisPowerLoss,
+    RedisRestart,
+)
+from tests.chaos.replica_faults import Failover, FailoverBehind
+from tests.chaos.webhook_faults import WebhookDown
+from tests.chaos.worker_faults import WorkerKill, WorkerMemory, WorkerStop
+
+FAULTS: dict[str, type[Fault]] = {
+    fault.name: fault
+    for fault in (
+        WorkerKill,
+        WorkerStop,
+        WorkerMemory,
+        RedisCrash,
+        RedisCrashEverysec,
+        RedisPowerLoss,
+        RedisRestart,
+        RedisOutage,
+        RedisOutageSpool,
+        RedisFullMemory,
+        RedisFullDisk,
+        SpoolFullDisk,
+        Failover,
+        FailoverBehind,
+        PoisonImage,
+        HangingDecoder,
+        NanModel,
+        WebhookDown,
+    )
+}

@@ -1,0 +1,65 @@
+"""Workers that are killed, stopped, or out of memory."""
+
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.chaos.fault import Fault
+from tests.chaos.stage import Setting, Stage
+from tests.integration.hostile_images import large_jpeg
+
+
+class WorkerKill(Fault):
+    name = "worker-kill"
+    what = "the worker is killed (SIGKILL) and started again, as an init system would"
+    trials = (20, 1)
+    between = (0.0, 3.0)
+
+    def setting(self) -> Setting:
+        return Setting(rate=15.0)
+
+    def strike(self, stage: Stage, trial: int) -> None:
+        stage.worker.kill()
+        stage.worker.start(wait=False)
+
+
+class WorkerStop(Fault):
+    name = "worker-stop"
+    what = "the worker is told to stop (SIGTERM), ends what it has in hand, and a new one takes over"
+
+    def __init__(self, quick: bool, folder: Path) -> None:
+        super().__init__(quick, folder)
+        self._codes: list[int] = []
+
+    def strike(self, stage: Stage, trial: int) -> None:
+        self._codes.append(stage.worker.stop())
+        stage.worker.start(wait=False)
+
+    def check(self, stage: Stage) -> Iterator[str]:
+        if any(self._codes):
+            yield f"workers that were told to stop ended with {self._codes}"
+
+
+class WorkerMemory(Fault):
+    """Every allocation that needs more address space fails. A cgroup's limit kills, as `worker-kill` does."""
+
+    name = "worker-memory"
+    what = (
+        "the worker gets no more memory, and large images, for two seconds; if it dies, it is started again"
+    )
+    trials = (3, 1)
+    may_kill_worker = True
+
+    def strike(self, stage: Stage, trial: int) -> None:
+        # Inside the events, so that the worker holds each several times.
+        image = large_jpeg()
+        pid = stage.worker.pid
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_AS)
+        held = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.prlimit(pid, resource.RLIMIT_AS, (held, hard))
+        for n in range(5 if self.quick else 20):
+            stage.load.submit(f"large-{trial}-{n}", inline=image)
+        time.sleep(2.0)
+        if stage.worker.poll() is None:
+            resource.prlimit(pid, resource.RLIMIT_AS, (soft, hard))
