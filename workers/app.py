@@ -38,6 +38,10 @@ class BulkConsumer(bootsteps.ConsumerStep):  # type: ignore[misc]
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
+    @staticmethod
+    def tell(consuming: bool) -> None:
+        """Told of each beginning and end of consuming; `make_app` puts something here."""
+
     def get_consumers(self, channel: Any) -> list[Consumer]:
         """One consumer on a channel of its own."""
         channel.basic_qos(0, BULK_MESSAGES, False)
@@ -51,10 +55,20 @@ class BulkConsumer(bootsteps.ConsumerStep):  # type: ignore[misc]
         """Called at each (re)connection, when Celery has its task strategies ready."""
         self._on_message = c.create_task_handler()
         super().start(c)
+        self.tell(True)
+
+    def stop(self, c: Any) -> None:
+        """Called when a connection is lost, and at the end."""
+        self.tell(False)
+        super().stop(c)
 
 
 def make_app(
-    settings: Settings, handle: Callable[[Any], None], refuse: Callable[[Any], None], slots: int
+    settings: Settings,
+    handle: Callable[[Any], None],
+    refuse: Callable[[Any], None],
+    slots: int,
+    tell: Callable[[bool], None] = lambda consuming: None,
 ) -> Celery:
     """Make the Celery app of a worker.
 
@@ -63,6 +77,7 @@ def make_app(
         handle: called with the argument of each message, from `slots` + BULK_MESSAGES threads at most.
         refuse: called with what is on the queue and is no Celery message.
         slots: interactive messages in hand at once.
+        tell: called with True when it consumes, and with False when it lost its connection or ends.
     """
     # Celery tells of each message that goes back with a traceback; `check` says in a line what matters.
     logging.getLogger("celery.app.trace").setLevel(logging.ERROR)
@@ -93,7 +108,7 @@ def make_app(
             **broker.transport_options,
         },
     )
-    app.steps["consumer"].add(BulkConsumer)
+    app.steps["consumer"].add(type("BulkConsumer", (BulkConsumer,), {"tell": staticmethod(tell)}))
 
     # Any arguments: a message with the wrong ones is to become a dead letter, not an error of Celery's.
     @app.task(name=TASK, bind=True)  # type: ignore[untyped-decorator]

@@ -104,7 +104,6 @@ class Worker:
         self._handler = Handler(pipeline.process, dead_letters, self._metrics, width=self._slots)
         self._consuming = False
         self._stopping = False
-        signals.worker_ready.connect(self._on_ready)
         signals.worker_shutting_down.connect(self._on_stop)
 
     def run(self) -> None:
@@ -143,7 +142,13 @@ class Worker:
         """Run Celery's worker, and run it again if it dies: a restart of Redis can kill it."""
         while True:
             self._run_celery(
-                make_app(self._settings, self._handler.handle, self._handler.refuse, self._slots)
+                make_app(
+                    self._settings,
+                    self._handler.handle,
+                    self._handler.refuse,
+                    self._slots,
+                    self._note_consuming,
+                )
             )
             # Celery logs what kills it and returns as if it had been told to stop.
             if self._stopping:
@@ -167,8 +172,8 @@ class Worker:
         finally:
             self._consuming = False
 
-    def _on_ready(self, **_: object) -> None:
-        self._consuming = True
+    def _note_consuming(self, consuming: bool) -> None:
+        self._consuming = consuming and not self._stopping
 
     def _on_stop(self, **_: object) -> None:
         self._consuming = False
