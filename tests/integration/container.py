@@ -114,7 +114,7 @@ def _mounts(root: Path, binds: dict[Path, str]) -> list[str]:
     return lines
 
 
-#: Prints, as JSON, who runs it and every folder that can be written.
+#: Prints, as JSON, who runs it, every folder that it can write, and every mount that somebody could.
 PROBE = """
 import json, os
 found = []
@@ -128,7 +128,9 @@ for place, folders, files in os.walk("/"):
     except OSError:
         pass
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+mounts = [line.split() for line in open("/proc/self/mountinfo")]
 print(json.dumps({
+    "mounted_for_writing": [fields[4] for fields in mounts if "rw" in fields[5].split(",")],
     "writable": found,
     "ids": [os.getuid(), os.geteuid(), os.getgid(), os.getegid(), *os.getgroups()],
     "capabilities": [status[name].strip() for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")],

@@ -76,6 +76,8 @@ def worker(tmp_path: Path, server: EmbeddedServer) -> Iterator[ContainedWorker]:
 def test_the_container_can_write_what_compose_names_and_nothing_else(tmp_path: Path) -> None:
     facts = container.probe(tmp_path)
     assert set(facts["writable"]) == container.WRITABLE
+    elsewhere = set(facts["mounted_for_writing"]) - container.WRITABLE
+    assert {place for place in elsewhere if not place.startswith(("/proc", "/dev/"))} == set()
     user, group = int(container.USER), int(container.GROUP)
     assert facts["ids"] == [user, user, group, group]
     assert user > 0
