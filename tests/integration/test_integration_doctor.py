@@ -1,6 +1,10 @@
 """`moderator doctor` against real servers: open, with a usual password, evicting, and as they should be."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +16,7 @@ from moderator.queue.connection import connect
 from moderator.queue.server import EmbeddedServer
 from tests.integration.service import SECRET, copy_policies, run_cli
 
+ROOT = Path(__file__).parents[2]
 PASSWORD = "kHf83nNsA-29fsd_Jsl20dkfLs"
 
 
@@ -44,6 +49,43 @@ def test_a_server_that_is_open_to_this_machine(folder: Path, server: EmbeddedSer
     assert levels["redis.durability"] == levels["redis.clock"] == levels["policies.load"] == "ok"
     assert code == 0
     assert rows(folder, server.url, "--strict")[0] == 1
+
+
+#: A server that listens on all addresses of a network which has none but loopback, and what the doctor says of it.
+OPEN = """
+import fcntl, json, socket, struct, sys
+from pathlib import Path
+from moderator.queue.connection import connect
+from moderator.queue.server import EmbeddedServer
+from tests.integration.test_integration_doctor import rows
+
+with socket.socket() as any_socket:
+    fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", b"lo", 0x49))  # SIOCSIFFLAGS: up, loopback, running
+folder = Path(sys.argv[1])
+with EmbeddedServer(folder / "server") as server:
+    with connect(server.url) as redis:
+        redis.config_set("protected-mode", "no")
+        redis.config_set("bind", "* -::*")
+    print(json.dumps(rows(folder, server.url)))
+"""
+
+
+def test_a_server_that_is_open_to_everybody(folder: Path) -> None:
+    trial = ["unshare", "--net", "true"]
+    if shutil.which("unshare") is None or subprocess.run(trial, capture_output=True).returncode:
+        pytest.skip("needs a network of its own (unshare --net): no test listens where others can connect")
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", OPEN, str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    code, levels, output = json.loads(done.stdout)
+    assert (code, levels["redis.access"]) == (1, "problem")
+    assert "listens on * -::*" in output
 
 
 def test_a_usual_password(folder: Path, server: EmbeddedServer) -> None:
