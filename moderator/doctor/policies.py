@@ -122,12 +122,11 @@ def _check_with_model(settings: Settings) -> Iterator[Finding]:
 
     try:
         steps = Steps(settings)
-        steps.warm_up()
     except ModeratorError as error:
-        message = f"the worker does not start: {type(error).__name__}: {error}"
-        yield problem("policies.model", message, "run: moderator models check")
+        yield _does_not_start(error)
         return
     try:
+        steps.warm_up()
         model = f"{settings.encoder} on {steps.encoder.device} in {steps.encoder.dtype}"
         yield ok("policies.model", f"{model} compiles all policies that are in use")
         for policy in in_use(steps.catalogue.snapshot):
@@ -136,5 +135,12 @@ def _check_with_model(settings: Settings) -> Iterator[Finding]:
                     yield _broken_signal(policy, name, fault)
                 else:
                     yield ok("policies.signals", f"the signal {name} of {policy.reference} works")
+    except ModeratorError as error:
+        yield _does_not_start(error)
     finally:
         steps.close()
+
+
+def _does_not_start(error: ModeratorError) -> Finding:
+    message = f"the worker does not start: {type(error).__name__}: {error}"
+    return problem("policies.model", message, "mend that; `moderator models check` tries the encoder alone")

@@ -90,11 +90,20 @@ def test_the_container_can_write_what_compose_names_and_nothing_else(tmp_path: P
 def test_the_worker_judges_without_rights_on_a_root_that_cannot_be_written(
     worker: ContainedWorker, server: EmbeddedServer
 ) -> None:
-    client = make_client(server.url)
-    by_path = client.submit(path="/uploads/cat.jpg")
-    inline = client.submit(inline=(DEMO / "slideshow.gif").read_bytes())
-    for event in (by_path, inline):
+    client = make_client(worker.settings["redis_url"])  # a producer with the worker's rights in Redis
+    events = [
+        client.submit(path="/uploads/cat.jpg"),
+        client.submit(inline=(DEMO / "slideshow.gif").read_bytes()),
+    ]
+    events += client.submit_many([{"path": "/uploads/cat.jpg"}] * 2)
+    for event in events:
         assert client.wait(event.id).decision is Decision.BLOCK, worker.log
+    broken = client.submit(inline=b"no image")
+    assert client.wait(broken.id).decision is Decision.ERROR
+    (letter,) = client.dead_letters.newest(10)
+    client.dead_letters.replay(letter)
+    until(lambda: client.dead_letters.newest(10), what="a second death")
+    assert next(iter(client.consume("readers", "one"))).event_id in {event.id for event in (*events, broken)}
     assert "2 decoding processes, system calls filtered" in worker.log
     assert os.stat(f"/proc/{worker.inside}").st_uid == int(container.USER)
     # All that was written is in the cache, and the decoders' shared memory is in no file system.

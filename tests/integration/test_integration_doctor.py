@@ -146,3 +146,6 @@ def test_a_user_that_may_do_everything_is_seen(server: EmbeddedServer) -> None:
 def test_with_the_model(folder: Path, server: EmbeddedServer, cache: Path) -> None:
     code, levels, output = rows(folder, server.url, "--model", cache=str(cache))
     assert (code, levels["policies.model"]) == (0, "ok"), output
+    code, levels, output = rows(folder, server.url, "--model", cache=str(cache), dtype="int8")
+    assert (code, levels["policies.model"]) == (1, "problem"), output
+    assert "int8" in output
