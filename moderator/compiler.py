@@ -45,6 +45,7 @@ class Compiler:
 
         Raises:
             EmbeddingInvalid: the text tower returned NaN.
+            WeightsInvalid: it was unloaded, and cannot be loaded again.
         """
         compiled = self._compiled.get(policy.digest)
         if compiled is not None:

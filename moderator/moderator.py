@@ -21,6 +21,7 @@ from moderator.errors import ModeratorError
 from moderator.events import Event, ImageReference
 from moderator.images.fetch import Fetcher
 from moderator.lookahead import ahead
+from moderator.policies.catalogue import Selection, parse_reference
 from moderator.steps import Prepared, Steps
 from moderator.stopwatch import Stopwatch
 from moderator.verdicts import Verdict
@@ -30,7 +31,10 @@ CHECK_SOURCE = "check"
 
 
 class Moderator(Steps):
-    """`Steps` that also know how to check many images, without a queue. Arguments and errors are those of `Steps`."""
+    """`Steps` that also know how to check many images, without a queue. Arguments and errors are those of `Steps`.
+
+    A draft of a policy may be tried here: nothing is decided by it.
+    """
 
     @cached_property
     def _local(self) -> Fetcher:
@@ -41,6 +45,17 @@ class Moderator(Steps):
         """End the decoding processes and the connections."""
         super().close()
         self._local.close()
+
+    def select(self, reference: str, event_key: str) -> Selection:
+        """As in `Steps`; a draft is taken, too.
+
+        Raises:
+            PolicyNotFound: there is no such policy.
+        """
+        name, version = parse_reference(reference)
+        if version is not None:
+            return Selection(self.catalogue.get(name, version))
+        return super().select(reference, event_key)
 
     def check(self, images: Iterable[str | Path | bytes], policy: str | None = None) -> list[Verdict]:
         """Judge images by a policy.

@@ -3,6 +3,9 @@
 This is the only place where configuration enters. The table in the docs is generated from it.
 """
 
+import os
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -12,6 +15,7 @@ import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    DotEnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -31,11 +35,27 @@ def default_policies_folder() -> Path:
     return bundled if bundled.is_dir() else package.parent / "policies"
 
 
+PREFIX, DOTENV_FILE, TOML_FILE = "MODERATOR_", ".env", "moderator.toml"
+
+
+class _TomlFile(TomlConfigSettingsSource):
+    """`moderator.toml`, which is ours alone: a key in it that nothing reads is a mistake, maybe a dangerous one."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        known = list(settings_cls.model_fields)
+        unknown = [
+            f"'{key}' is no setting; {closest(key, known)}" for key in self.toml_data if key not in known
+        ]
+        if unknown:
+            raise SettingsError(f"{TOML_FILE} has keys that nothing reads:\n  " + "\n  ".join(unknown))
+
+
 class Settings(BaseSettings):
     """Everything that can be set, with the reason in a sentence."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MODERATOR_", env_file=".env", toml_file="moderator.toml", extra="ignore", frozen=True
+        env_prefix=PREFIX, env_file=DOTENV_FILE, toml_file=TOML_FILE, extra="ignore", frozen=True
     )
 
     # --- queue
@@ -195,7 +215,31 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order of precedence: arguments, environment, `.env`, `moderator.toml`."""
-        return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, dotenv_settings, _TomlFile(settings_cls)
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """What to say of a name that is none of the known ones."""
+    names = list(known)
+    # Upper case is how the environment has them, so it is the likeliest slip.
+    lowered = {known_name.lower(): known_name for known_name in names}
+    close = get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    return f"did you mean '{lowered[close[0]]}'?" if close else "remove it (the README lists all settings)"
+
+
+def unknown_variables() -> Iterator[tuple[str, str]]:
+    """Variables of the environment and of `.env` that look like settings and are none, each with what to do.
+
+    They are no errors: other programs may put names of their own beside ours, as Kubernetes does for services.
+    """
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    try:
+        dotenv = DotEnvSettingsSource(Settings, env_file=DOTENV_FILE).env_vars
+    except (OSError, ValueError):  # `load_settings` says so
+        dotenv = {}
+    for name in sorted({name.upper() for name in (*os.environ, *dotenv)}):
+        if name.startswith(PREFIX) and name not in known:
+            yield name, closest(name, known)
 
 
 @lru_cache(maxsize=1)
@@ -203,7 +247,8 @@ def load_settings() -> Settings:
     """Read the settings once per process.
 
     Raises:
-        SettingsError: a value is malformed; the message names each setting and what is wrong with it.
+        SettingsError: a value is malformed, or `moderator.toml` has a key that is no setting; the message names each
+            and what is wrong with it.
     """
     try:
         return Settings()

@@ -128,7 +128,7 @@ class Steps:
 
         Raises:
             ImageError: it is no image, broken, beyond a limit, or brought its decoding process down.
-            PolicyNotFound: the event's policy does not exist.
+            PolicyNotFound, PolicyUnreleased: the event's policy does not exist, or may not decide.
             SignalFailed: a signal cannot be read.
         """
         selection = self._selection(event) if event is not None else None
@@ -162,7 +162,7 @@ class Steps:
         """Whether a signal of the event's policies looks at the picture itself.
 
         Raises:
-            PolicyNotFound: the event's policy does not exist.
+            PolicyNotFound, PolicyUnreleased: the event's policy does not exist, or may not decide.
         """
         return self.signals.enough_pixels(_policies(self._selection(event))) > 0
 
@@ -183,10 +183,11 @@ class Steps:
 
         Raises:
             PolicyNotFound: there is no such policy.
+            PolicyUnreleased: the version is a draft.
         """
         name, version = parse_reference(reference)
         if version is not None:
-            return Selection(self.catalogue.get(name, version))
+            return Selection(self.catalogue.released(name, version))
         return self.catalogue.select(name, event_key)
 
     def compile_policies(self) -> None:
@@ -203,7 +204,7 @@ class Steps:
         """Compile the policies, and run the model once at batch sizes 1 and `max_batch`.
 
         Raises:
-            PolicyNotFound: the default policy cannot be used.
+            PolicyNotFound, PolicyUnreleased: the default policy cannot be used.
         """
         self.select(self.settings.default_policy, "")
         self.compile_policies()

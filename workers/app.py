@@ -56,19 +56,22 @@ class BulkConsumer(bootsteps.ConsumerStep):  # type: ignore[misc]
         super().start(c)
 
 
-def _turning(turn: Callable[[], None]) -> type:
-    class Turning(bootsteps.StartStopStep):  # type: ignore[misc]
-        """Tells of the event loop's turns, once a second."""
+def _watched(tell: Callable[[bool], None], turn: Callable[[], None]) -> type:
+    class Watched(bootsteps.StartStopStep):  # type: ignore[misc]
+        """Tells of each beginning and end of consuming, and of the event loop's turns."""
 
-        requires = ("celery.worker.consumer.tasks:Tasks",)
+        requires = (BulkConsumer,)
 
         def start(self, c: Any) -> None:
+            tell(True)
             self._timer = c.timer.call_repeatedly(1.0, turn)
 
         def stop(self, c: Any) -> None:
+            """Called when a connection is lost, and at the end."""
+            tell(False)
             self._timer.cancel()
 
-    return Turning
+    return Watched
 
 
 def make_app(
@@ -76,6 +79,7 @@ def make_app(
     handle: Callable[[Any], None],
     refuse: Callable[[Any], None],
     slots: int,
+    tell: Callable[[bool], None] = lambda consuming: None,
     turn: Callable[[], None] = lambda: None,
 ) -> Celery:
     """Make the Celery app of a worker.
@@ -85,6 +89,7 @@ def make_app(
         handle: called with the argument of each message, from twice as many threads as there are slots at most.
         refuse: called with what is on the queue and is no Celery message.
         slots: interactive messages in hand at once, and as many images of bulk messages, or one message with more.
+        tell: called with True when it consumes, and with False when it lost its connection or ends.
         turn: called every second from the event loop that takes messages: without that, it stands still.
     """
     # Celery tells of each message that goes back with a traceback; `check` says in a line what matters.
@@ -116,7 +121,7 @@ def make_app(
             **broker.transport_options,
         },
     )
-    app.steps["consumer"].update((BulkConsumer, _turning(turn)))
+    app.steps["consumer"].update((BulkConsumer, _watched(tell, turn)))
 
     # Any arguments: a message with the wrong ones is to become a dead letter, not an error of Celery's.
     # Not shared: the app of a consumer that is started again would be given the task of the one that died.

@@ -108,7 +108,6 @@ class Worker:
         self._watchdog = Watchdog(self._redis.ping)
         self._consuming = False
         self._stopping = False
-        signals.worker_ready.connect(self._on_ready)
         signals.worker_shutting_down.connect(self._on_stop)
 
     def run(self) -> None:
@@ -148,7 +147,14 @@ class Worker:
         while True:
             handler = self._handler
             self._run_celery(
-                make_app(self._settings, handler.handle, handler.refuse, self._slots, self._watchdog.turn)
+                make_app(
+                    self._settings,
+                    handler.handle,
+                    handler.refuse,
+                    self._slots,
+                    self._note_consuming,
+                    self._watchdog.turn,
+                )
             )
             # Celery logs what kills it and returns as if it had been told to stop.
             if self._stopping:
@@ -172,8 +178,8 @@ class Worker:
         finally:
             self._consuming = False
 
-    def _on_ready(self, **_: object) -> None:
-        self._consuming = True
+    def _note_consuming(self, consuming: bool) -> None:
+        self._consuming = consuming and not self._stopping
 
     def _on_stop(self, **_: object) -> None:
         self._consuming = False

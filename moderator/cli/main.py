@@ -11,6 +11,7 @@ from moderator.cli import (
     classify,
     dead_letters,
     demo,
+    doctor,
     embed,
     models,
     policy,
@@ -50,6 +51,7 @@ app.command("search")(search.search)
 app.command("demo")(demo.demo)
 app.command("worker")(worker.worker)
 app.command("submit")(submit.submit)
+app.command("doctor")(doctor.doctor)
 app.add_typer(probe.app, name="probe")
 app.add_typer(bench.app, name="bench")
 app.add_typer(verdicts.app, name="verdicts")

@@ -41,7 +41,11 @@ class Encoder(Protocol):
         ...
 
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
-        """Embed texts -> float32 [n, dimension], rows of length 1."""
+        """Embed texts -> float32 [n, dimension], rows of length 1.
+
+        Raises:
+            WeightsInvalid: the text tower was unloaded, and cannot be loaded again.
+        """
         ...
 
     def truncated(self, texts: Sequence[str]) -> list[str]:

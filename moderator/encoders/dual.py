@@ -13,6 +13,13 @@ from moderator.encoders.preprocessing import Preprocessing
 from moderator.encoders.runtimes.plan import TORCH, Plan
 from moderator.encoders.texts import TextLimit, in_batches
 from moderator.encoders.tower import ImageTower, run, unit_rows
+from moderator.encoders.weights import loading
+
+#: What to do where the files of a model are no longer what they were at the start.
+GONE = (
+    "A changed policy needs it, and MODERATOR_UNLOAD_TEXTS gave it back: put the model's files where they were, or "
+    "start the worker anew without that setting."
+)
 
 
 class DualEncoder:
@@ -45,7 +52,11 @@ class DualEncoder:
         return self._embed(pixels)
 
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
-        """Embed texts -> float32 [n, dimension], rows of length 1. What is cut off is logged."""
+        """Embed texts -> float32 [n, dimension], rows of length 1. What is cut off is logged.
+
+        Raises:
+            WeightsInvalid: the text tower was unloaded, and cannot be loaded again.
+        """
         self._limit.warn(texts)
         return in_batches(self._unit_texts, texts, self.dimension)
 
@@ -92,6 +103,8 @@ class DualEncoder:
     @torch.inference_mode()
     def _unit_texts(self, texts: Sequence[str]) -> Embeddings:
         if self._texts is None:
-            self._texts = self._load()
-            delattr(self._texts, self.image_part)
+            with loading(f"the text tower of {self.identity.id} again", GONE):
+                loaded = self._load()
+                delattr(loaded, self.image_part)
+            self._texts = loaded
         return np.asarray(unit_rows(self.text_features(self._texts, texts)).cpu().numpy())

@@ -67,6 +67,17 @@ def load_encoder(
         RuntimeMissing: the packages of the runtime are not installed.
         SettingsError: the device is not there, or the settings contradict each other.
     """
+    family, model = parse_name(name)
+    build = FAMILIES[family]()
+    return build(*([model] if model else []), device=device, dtype=dtype, runtime=runtime, cache=cache)
+
+
+def parse_name(name: str) -> tuple[str, str]:
+    """The family and the model of an encoder's name; the model is empty where the family has only one.
+
+    Raises:
+        EncoderUnknown: no such family, or the model is missing or one too many.
+    """
     family, _, model = name.partition(":")
     if family not in FAMILIES:
         close = get_close_matches(family, FAMILIES, n=1)
@@ -79,8 +90,7 @@ def load_encoder(
         wanted = " or ".join(f"{family}:{place}" for place in places)
         remedy = "takes no model" if model else f"needs a model: {wanted}"
         raise EncoderUnknown(f"MODERATOR_ENCODER={name!r}: {family} {remedy}")
-    build = FAMILIES[family]()
-    return build(*([model] if model else []), device=device, dtype=dtype, runtime=runtime, cache=cache)
+    return family, model
 
 
 def encoder_of(settings: Settings) -> Encoder:

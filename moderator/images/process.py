@@ -67,7 +67,7 @@ class DecoderProcess:
         command = [sys.executable, "-P", "-m", "moderator.images.sandbox", dump_recipe(recipe)]
         command += [str(memory), str(self._shared), str(os.getpid())]
         try:
-            self._process = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(  # noqa: S603 (our own program, arguments of ours)
                 command,
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,

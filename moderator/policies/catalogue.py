@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from threading import Lock
 
-from moderator.errors import PolicyError, PolicyInvalid, PolicyNotFound
+from moderator.errors import PolicyError, PolicyInvalid, PolicyNotFound, PolicyUnreleased
 from moderator.policies.loader import POINTER_FILE, load_policy
 from moderator.policies.releases import LOCK_FILE
 from moderator.policies.schema import Policy, canary_picks
@@ -92,6 +92,21 @@ class Catalogue:
                 raise snapshot.broken[name, version]
             versions = _versions(snapshot, name)
             raise PolicyNotFound(f"'{name}' has no version {version}; there are: {_listed(versions)}")
+        return policy
+
+    def released(self, name: str, version: int) -> Policy:
+        """A version that may decide though no pointer names it.
+
+        Raises:
+            PolicyUnreleased: it is a draft.
+            PolicyError: as `get`.
+        """
+        policy = self.get(name, version)
+        if (name, version) not in self._snapshot.releases:
+            raise PolicyUnreleased(
+                f"{policy.reference} is a draft, and only released versions decide; "
+                f"run 'moderator policy release {policy.reference}', or name another version"
+            )
         return policy
 
     def select(self, name: str, event_key: str) -> Selection:

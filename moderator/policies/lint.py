@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from moderator.errors import SignalFailed
 from moderator.policies.document import KeyPath
 from moderator.policies.fields import SLOT, same_text
-from moderator.policies.schema import Category, Policy, Rule
+from moderator.policies.schema import Category, Policy, Rule, Signal
+from moderator.signals.words import WordList
 
 
 class Severity(StrEnum):
@@ -39,6 +41,7 @@ def lint(policy: Policy) -> tuple[Finding, ...]:
         if signal.name not in used:
             message = f"no category uses '{signal.name}', so it is read and decides nothing; use or remove it"
             findings.append(Finding(("signals", n), Severity.WARNING, message))
+        findings += _words(("signals", n), signal)
     for name, category in policy.categories.items():
         if category.signal is not None:
             continue
@@ -81,6 +84,17 @@ def _both_sides(path: KeyPath, policy: Policy, category: Category) -> Iterator[F
         if same_text(prompt) in shared:
             message = f"'{prompt}' is in the policy's safe list already; remove it here"
             yield Finding((*path, "safe", n), Severity.HINT, message)
+
+
+def _words(path: KeyPath, signal: Signal) -> Iterator[Finding]:
+    """Words that the signal `text` cannot look for: it would fail at every image. Those in a file are not seen here."""
+    words = signal.options.get("words") or []
+    if signal.kind == "text" and (words or signal.file is None):
+        assert isinstance(words, list | tuple)  # the loader has checked the options of the kind
+        try:
+            WordList(map(str, words))
+        except SignalFailed as error:
+            yield Finding(path, Severity.ERROR, f"'{signal.name}': {error}")
 
 
 def _reach(path: KeyPath, category: Category) -> Iterator[Finding]:

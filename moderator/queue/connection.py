@@ -41,6 +41,41 @@ class _SentinelAddress:
     password: str | None
 
 
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a URL leads and how: what can be said of it without connecting."""
+
+    scheme: str
+    """`redis`, `rediss`, `unix` or `sentinel`."""
+    hosts: tuple[str, ...] = ()
+    """None for a unix socket; several for Sentinel."""
+    socket: str | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    verified: bool = False
+    """Whether TLS is used and the server's certificate is checked against its name."""
+
+
+def endpoint(url: str) -> Endpoint:
+    """Take a URL apart.
+
+    Raises:
+        SettingsError: the URL cannot be read.
+    """
+    scheme = _scheme(url)
+    if scheme == "sentinel":
+        address = _parse_sentinel(url)
+        hosts = tuple(host for host, _ in address.hosts)
+        return Endpoint(scheme, hosts, None, address.username, address.password)
+    parts = _parse(url)
+    user, password = parts.get("username"), parts.get("password") or None
+    if scheme == "unix":
+        return Endpoint(scheme, (), parts.get("path", ""), user, password)
+    checks = (parts.get("ssl_cert_reqs", "required"), parts.get("ssl_check_hostname", True))
+    verified = scheme == "rediss" and checks == ("required", True)
+    return Endpoint(scheme, (parts.get("host", "localhost"),), None, user, password, verified)
+
+
 def connect(url: str) -> Redis:
     """Connect (lazily, with a thread-safe pool); commands are tried again for about a second when a connection breaks.
 
@@ -70,7 +105,7 @@ def connect(url: str) -> Redis:
     try:
         return redis.Redis.from_url(url, **options)
     except ValueError as error:
-        raise SettingsError(f"MODERATOR_REDIS_URL: {error}") from error
+        raise _unreadable(url, error) from error
 
 
 def celery_broker(url: str) -> Broker:
@@ -85,10 +120,7 @@ def celery_broker(url: str) -> Broker:
         login = _login(address.username, address.password)
         hosts = ";".join(f"sentinel://{login}{host}:{port}/{address.db}" for host, port in address.hosts)
         return Broker(hosts, {"master_name": address.service})
-    try:
-        parts: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
-    except ValueError as error:
-        raise SettingsError(f"MODERATOR_REDIS_URL: {error}") from error
+    parts = _parse(url)
     login = _login(parts.get("username"), parts.get("password"))
     db = parts.get("db", 0)
     if scheme == "unix":
@@ -107,6 +139,27 @@ def _scheme(url: str) -> str:
         return urlsplit(url).scheme
     except ValueError as error:
         raise SettingsError(f"MODERATOR_REDIS_URL: {error}") from error
+
+
+def _parse(url: str) -> dict[str, Any]:
+    try:
+        parts: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+        return parts
+    except ValueError as error:
+        raise _unreadable(url, error) from error
+
+
+def _unreadable(url: str, error: ValueError) -> SettingsError:
+    # A password with a slash in it is taken for a port, which the library's message would repeat.
+    reason = (
+        str(error)
+        if "@" not in url
+        else (
+            "cannot be read; it is redis://, rediss:// or unix://, and in a password each of : / ? # @ % is written as "
+            "%3A %2F %3F %23 %40 %25"
+        )
+    )
+    return SettingsError(f"MODERATOR_REDIS_URL: {reason}")
 
 
 def _login(username: str | None, password: str | None) -> str:

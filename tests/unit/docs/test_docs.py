@@ -4,8 +4,10 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+from moderator.doctor.server import RIGHTS
 from moderator.events import parse_message
 from moderator.policies.lint import Severity, lint
 from moderator.policies.loader import parse_policy
@@ -49,10 +51,40 @@ def test_the_verdict_in_the_readme_is_a_verdict() -> None:
     assert verdict.top_category == "live-animals"
 
 
+def test_the_rights_on_the_page_of_hardening_are_those_that_are_tested() -> None:
+    assert RIGHTS in (ROOT / "docs" / "hardening.md").read_text()
+
+
 def test_links_lead_somewhere() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_exceptions_from_the_security_rules_have_their_reasons() -> None:
+    """As docs/hardening.md says: on the very line, in parentheses."""
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
+    assert "S" in rules["select"]
+    assert [rule for rule in rules["ignore"] if re.fullmatch(r"S\d+", rule)] == ["S101"]
+    assert {folder for folder, rules in rules["per-file-ignores"].items() if "S" in rules} == {
+        "tests/**",
+        "benchmarks/**",
+    }
+    silenced = [
+        (path, line)
+        for folder in ("moderator", "workers", "docs")
+        for path in (ROOT / folder).rglob("*.py")
+        for line in path.read_text().splitlines()
+        if re.search(r"#\s*(noqa|ruff):", line) and re.search(r"\bS\d{3}\b|noqa(?!:)", line)
+    ]
+    assert len(silenced) >= 4
+    assert [item for item in silenced if not re.search(r"# noqa: [A-Z0-9, ]+ \(\w.{6,}\)$", item[1])] == []
+
+
+def test_known_vulnerabilities_are_excepted_with_a_reason() -> None:
+    lines = (ROOT / "audit-exceptions.txt").read_text().splitlines()
+    exceptions = [line for line in lines if line and not line.startswith("#")]
+    assert [line for line in exceptions if not re.match(r"[A-Z][A-Za-z0-9-]+  ?\S.{20,}", line)] == []
 
 
 def test_every_path_in_the_documents_exists() -> None:

@@ -273,3 +273,18 @@ def test_a_text_tower_that_was_unloaded_comes_back(small_clip: Path) -> None:
         assert np.array_equal(encoder.embed_images(pixels), image)
         assert np.array_equal(encoder.embed_texts(["a cat"]), texts)
         assert not any(name.startswith("vision_model") for name, _ in encoder._texts.named_parameters())
+
+
+def test_a_text_tower_that_cannot_be_loaded_again_is_told_and_may_come_back(
+    small_clip: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(small_clip, tmp_path / "clip")
+    encoder = ClipEncoder(str(folder), "cpu", "float32")
+    texts = encoder.embed_texts(["a cat"])
+    encoder.unload_texts()
+    folder.rename(tmp_path / "elsewhere")
+    for _ in range(2):
+        with pytest.raises(WeightsInvalid, match="MODERATOR_UNLOAD_TEXTS"):
+            encoder.embed_texts(["a cat"])
+    (tmp_path / "elsewhere").rename(folder)
+    assert np.array_equal(encoder.embed_texts(["a cat"]), texts)

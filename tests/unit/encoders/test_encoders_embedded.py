@@ -177,3 +177,13 @@ def test_a_text_tower_that_was_unloaded_comes_back() -> None:
     before = encoder.embed_texts(TEXTS)
     encoder.unload_texts()
     assert np.array_equal(encoder.embed_texts(TEXTS), before)
+
+
+def test_a_text_tower_that_cannot_be_loaded_again_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    encoder = EmbeddedEncoder("cpu", "float32")
+    encoder.unload_texts()
+    monkeypatch.setattr("moderator.encoders.minilm.files", lambda _: tmp_path)
+    with pytest.raises(WeightsInvalid, match="cannot be read"):
+        encoder.embed_texts(TEXTS)

@@ -44,6 +44,9 @@ def test_get(folder: Path) -> None:
     assert catalogue.get("market").version == 1
     assert catalogue.get("market", 4).version == 4, "a draft may be used by its version"
     assert catalogue.problems == ()
+    assert catalogue.released("market", 3).version == 3
+    with pytest.raises(PolicyUnreleased, match=r"market@4 is a draft.*moderator policy release market@4"):
+        catalogue.released("market", 4)
     with pytest.raises(PolicyNotFound, match="no version 9; there are: 1, 2, 3, 4"):
         catalogue.get("market", 9)
     with pytest.raises(PolicyNotFound, match="did you mean 'market'"):

@@ -61,3 +61,30 @@ def test_prompts_that_are_not_read_as_meant() -> None:
     assert "'without'" in findings[("unsafe", 0)][1]
     assert findings[("unsafe", 1)][0] is Severity.WARNING
     assert set(findings) == {("unsafe", 0), ("unsafe", 1)}
+
+
+@pytest.mark.parametrize(
+    ("options", "severity"),
+    [
+        ({}, Severity.ERROR),
+        ({"words": []}, Severity.ERROR),
+        ({"words": ["!?"]}, Severity.ERROR),
+        ({"words": ["free money"]}, None),
+        ({"file": "words.txt", "sha256": "0" * 64}, None),
+        ({"file": "words.txt", "sha256": "0" * 64, "words": ["!?"]}, Severity.ERROR),
+    ],
+)
+def test_a_text_signal_that_has_nothing_to_look_for(
+    options: dict[str, Any], severity: Severity | None
+) -> None:
+    policy = Policy.model_validate(
+        {
+            "name": "p",
+            "version": 1,
+            "signals": [{"name": "scam", "kind": "text", **options}],
+            "categories": {"c": {"signal": "scam"}},
+        }
+    )
+    findings = lint(policy)
+    assert [f.severity for f in findings] == ([severity] if severity else [])
+    assert [f.path for f in findings] == ([("signals", 0)] if severity else [])

@@ -14,8 +14,9 @@ from moderator import Decision, Moderator, Settings, Verdict
 from moderator.errors import DecoderCrashed, DecodeTimeout, FetchFailed, HostUnavailable, ModeratorError
 from moderator.events import Event, ImageReference, Priority
 from moderator.metrics import Metrics
+from moderator.policies.releases import release
 from moderator.queue.ledger import Answer, Claim, DeadLetterReason
-from moderator.steps import Prepared
+from moderator.steps import Prepared, Steps
 from workers.batcher import MicroBatcher
 from workers.pipeline import MAX_RETRY_DELAY, Pipeline
 from workers.traffic import Traffic
@@ -381,6 +382,31 @@ def test_signals_are_a_stage_of_their_own_and_their_failure_is_no_allow(
     assert (verdict.decision, verdict.is_safe, verdict.error.type) == (Decision.ERROR, False, "SignalFailed")
     assert (dead.type, ledger.retries) == ("SignalFailed", [])
     assert failures(metrics, "signals", "SignalFailed") == 1
+
+
+def test_a_draft_never_decides_for_an_event_and_may_be_tried_without_a_queue(
+    batcher: MicroBatcher, moderator: Moderator, ledger: MemoryLedger, metrics: Metrics, traffic: Traffic
+) -> None:
+    policies = moderator.settings.policies
+    draft = (policies / "colours" / "1.yaml").read_text().replace("version: 1", "version: 7")
+    (policies / "colours" / "7.yaml").write_text(draft)
+    steps = Steps(moderator.settings, encoder=moderator.encoder)
+    pipeline = Pipeline(steps, batcher, ledger, metrics, 2, traffic)
+    pipeline.process([event(policy="colours@7")])
+    ((verdict, dead),) = ledger.published
+    assert (verdict.decision, verdict.error.type) == (Decision.ERROR, "PolicyUnreleased")
+    assert dead is not None
+    assert "colours@7 is a draft" in dead.message
+    assert ledger.retries == []
+    release(policies, "colours", 7)
+    steps.catalogue.refresh()
+    pipeline.process([event(policy="colours@7")])
+    assert ledger.published[1][0].policy.version == 7
+
+    (policies / "colours" / "8.yaml").write_text(draft.replace("version: 7", "version: 8"))
+    moderator.catalogue.refresh()
+    (tried,) = moderator.check([picture("red")], policy="colours@8")
+    assert tried.policy.version == 8
 
 
 @pytest.mark.parametrize("interactive", [False, True])

@@ -1,0 +1,1 @@
+"""Examines an installation: is it safe, will it lose anything, will the worker start?"""

@@ -1,0 +1,146 @@
+"""Policies: do they load, can they decide, is what they need there?"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from moderator.doctor.findings import Finding, ok, problem, warning
+from moderator.encoders.registry import parse_name
+from moderator.errors import ModelMismatch, ModeratorError, PolicyChanged, PolicyError
+from moderator.policies.catalogue import Catalogue, parse_reference
+from moderator.policies.schema import Policy
+from moderator.policies.snapshot import Snapshot
+from moderator.settings import Settings
+from moderator.signals.base import EXAMPLE_ENCODER, Context
+from moderator.signals.files import SIGNAL_FILES, read_pinned
+from moderator.signals.reading import make
+
+_LINT = "run: moderator policy lint"
+
+
+def examine_policies(settings: Settings, with_model: bool) -> Iterator[Finding]:
+    """Everything about the folder of policies and the encoder.
+
+    Args:
+        settings: all of them.
+        with_model: load the encoder, compile the policies and read their signals; takes seconds to minutes.
+    """
+    try:
+        catalogue = Catalogue(settings.policies)
+    except PolicyError as error:
+        yield problem("policies.load", f"no policy can be used: {error}", "set MODERATOR_POLICIES; " + _LINT)
+        return
+    snapshot = catalogue.snapshot
+    yield from check_problems(snapshot)
+    yield check_default(catalogue, settings.default_policy)
+    yield check_encoder_name(settings.encoder)
+    if with_model:
+        yield from _check_with_model(settings)
+    else:
+        for policy in in_use(snapshot):
+            yield from check_signals(policy, settings)
+
+
+def in_use(snapshot: Snapshot) -> list[Policy]:
+    """The versions that decide: active ones and canaries."""
+    found = [(s.active, s.canary) for _, s in sorted(snapshot.standings.items())]
+    return [policy for pair in found for policy in pair if policy is not None]
+
+
+def check_problems(snapshot: Snapshot) -> Iterator[Finding]:
+    """What is wrong in the folder. A broken draft is a matter of its author; all else keeps a policy from deciding."""
+    drafts = {str(error) for key, error in snapshot.broken.items() if key not in snapshot.releases}
+    for error in snapshot.problems:
+        if isinstance(error, PolicyChanged):
+            remedy = "restore the file from git; a change is the next version"
+            yield problem("policies.released", str(error), remedy)
+        elif str(error) in drafts:
+            yield warning("policies.load", f"a draft cannot be used: {error}", _LINT)
+        else:
+            yield problem("policies.load", str(error), _LINT)
+    if not snapshot.problems:
+        count, released = len(snapshot.policies), len(snapshot.releases)
+        yield ok(
+            "policies.load", f"{count} versions load; {released} are released, and none of these was changed"
+        )
+
+
+def check_default(catalogue: Catalogue, reference: str) -> Finding:
+    """Whether events that name no policy get one."""
+    try:
+        name, version = parse_reference(reference)
+        decides = catalogue.get(name) if version is None else catalogue.released(name, version)
+    except PolicyError as error:
+        message = f"events that name no policy cannot be judged, and the worker does not start: {error}"
+        return problem("policies.default", message, "set MODERATOR_DEFAULT_POLICY, or activate a version")
+    return ok("policies.default", f"{decides.reference} decides where an event names no policy")
+
+
+def check_encoder_name(name: str) -> Finding:
+    """Whether there is such an encoder, as far as that can be told without loading it."""
+    remedy = "set MODERATOR_ENCODER; `moderator models list` shows what there is"
+    try:
+        _, model = parse_name(name)
+    except ModeratorError as error:
+        return problem("policies.encoder", str(error), remedy)
+    folder = Path(model)
+    if folder.is_absolute() and "/" not in name.partition(":")[0] and not folder.exists():
+        return problem("policies.encoder", f"MODERATOR_ENCODER={name}: there is no such folder", remedy)
+    if name == "embedded":
+        message = "the embedded encoder knows ImageNet's 1,000 kinds of things and no more"
+        return warning("policies.encoder", message, "in production, set MODERATOR_ENCODER to a CLIP model")
+    return ok("policies.encoder", f"{name} is an encoder; `--model` loads it")
+
+
+def check_signals(policy: Policy, settings: Settings) -> Iterator[Finding]:
+    """Whether the packages and files of a policy's signals are there; the model is not asked."""
+    folders = (settings.policies, settings.cache / SIGNAL_FILES)
+    for spec in policy.signals:
+        try:
+            content = None
+            if spec.file is not None and spec.sha256 is not None:
+                content = read_pinned(folders, spec.file, spec.sha256)
+            make(spec.kind, spec.options, Context(content, EXAMPLE_ENCODER, 4))
+        except ModelMismatch:  # made for a real encoder, which `with_model` compares
+            pass
+        except ModeratorError as error:
+            yield _broken_signal(policy, spec.name, error)
+            continue
+        yield ok("policies.signals", f"the signal {spec.name} of {policy.reference} has what it needs")
+
+
+def _broken_signal(policy: Policy, name: str, error: ModeratorError) -> Finding:
+    message = (
+        f"the signal {name} of {policy.reference} cannot be read, so each of its events is an error: {error}"
+    )
+    return problem(
+        "policies.signals", message, f"mend that, and run: moderator signals check {policy.reference}"
+    )
+
+
+def _check_with_model(settings: Settings) -> Iterator[Finding]:
+    from moderator.steps import Steps  # loads the model libraries
+
+    try:
+        steps = Steps(settings)
+    except ModeratorError as error:
+        yield _does_not_start(error)
+        return
+    try:
+        steps.warm_up()
+        model = f"{settings.encoder} on {steps.encoder.device} in {steps.encoder.dtype}"
+        yield ok("policies.model", f"{model} compiles all policies that are in use")
+        for policy in in_use(steps.catalogue.snapshot):
+            for name, fault in steps.signals.check(policy).items():
+                if fault is not None:
+                    yield _broken_signal(policy, name, fault)
+                else:
+                    yield ok("policies.signals", f"the signal {name} of {policy.reference} works")
+    except ModeratorError as error:
+        yield _does_not_start(error)
+    finally:
+        steps.close()
+
+
+def _does_not_start(error: ModeratorError) -> Finding:
+    message = f"the worker does not start: {type(error).__name__}: {error}"
+    return problem("policies.model", message, "mend that; `moderator models check` tries the encoder alone")

@@ -1,0 +1,320 @@
+"""Redis or Valkey: who gets in, what gets lost, which clock it goes by. `look` asks; the checks are pure."""
+
+import os
+import re
+import socket
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+import redis
+from redis.exceptions import AuthenticationError, RedisError
+
+from moderator.doctor.findings import Finding, ok, problem, warning
+from moderator.queue import names
+from moderator.queue.connection import Endpoint, Redis, connect, endpoint
+
+OLDEST = (6, 2)
+#: Passwords that examples and compose files ship, in lower case.
+USUAL_PASSWORDS = frozenset(
+    {
+        *("123456", "12345678", "admin", "changeit", "changeme", "default", "example", "foobared", "letmein"),
+        *("moderator", "passw0rd", "password", "redis", "redispassword", "root", "secret", "test", "valkey"),
+    }
+)
+SHORT_PASSWORD = 16
+#: Seconds between the clocks.
+CLOCK_WARNING, CLOCK_PROBLEM = 1.0, 60.0
+#: Part of `maxmemory` above which it is getting tight.
+FULL = 0.8
+#: What our user needs, for `ACL SETUSER`.
+RIGHTS = "+@all -@admin -@dangerous +info +config|get ~moderation* ~_kombu* ~unacked* &*"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a server says of itself."""
+
+    endpoint: Endpoint
+    near: bool
+    """Whether it is reached over loopback or a unix socket, so that no network is in between."""
+    open: bool
+    """Whether it also answers to who gives no password."""
+    info: Mapping[str, Any]
+    config: Mapping[str, str] | None
+    """Some of its settings; None where our user may not ask for them."""
+    user: str | None = None
+    unlimited: bool = False
+    """Whether our user is known to be allowed everything."""
+    ahead: float = 0.0
+    """Seconds that its clock is before ours."""
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Of Redis, or the one that Valkey is compatible with."""
+        return tuple(map(int, re.findall(r"\d+", str(self.info.get("redis_version", "0")))[:3]))
+
+
+def examine_server(url: str) -> Iterator[Finding]:
+    """Everything about the server behind a URL."""
+    try:
+        facts = look(url)
+    except AuthenticationError:
+        remedy = "put the user and the password into MODERATOR_REDIS_URL: redis://user:password@host:port/db"
+        yield problem("redis.reachable", "Redis refuses the login, or asks for one", remedy)
+        return
+    except RedisError as error:
+        remedy = "start it, or set MODERATOR_REDIS_URL to where it is"
+        yield problem("redis.reachable", f"Redis does not answer ({error}); nothing can be accepted", remedy)
+        return
+    yield check_version(facts)
+    yield check_login(facts)
+    yield check_password(facts)
+    yield check_tls(facts)
+    yield check_rights(facts)
+    yield check_eviction(facts)
+    yield check_durability(facts)
+    yield check_clock(facts)
+
+
+def look(url: str) -> Facts:
+    """Connect and ask.
+
+    Raises:
+        RedisError: it does not answer.
+        SettingsError: the URL cannot be read.
+    """
+    where = endpoint(url)
+    client = connect(url)
+    try:
+        before = time.time()
+        seconds, micros = client.time()
+        ahead = seconds + micros / 1e6 - (before + time.time()) / 2
+        user = _allowed(client.acl_whoami)
+        rights = _allowed(client.acl_getuser, user) if user is not None else None
+        return Facts(
+            endpoint=where,
+            near=is_near(where),
+            open=where.password is None or _opens_without_login(client),
+            info=client.info(),
+            config=_allowed(client.config_get, "bind", "protected-mode", "appendfsync"),
+            user=_text(user) if user is not None else None,
+            unlimited=rights is not None and rights["categories"] == ["+@all"] and not rights["commands"],
+            ahead=ahead,
+        )
+    finally:
+        client.close()
+
+
+def is_near(where: Endpoint) -> bool:
+    """Whether it is on this machine: all addresses of all its hosts are loopback."""
+    for host in where.hosts:
+        try:
+            found = {str(address[0]) for *_, address in socket.getaddrinfo(host, None)}
+        except OSError:
+            return False
+        if not all(is_loopback(address) for address in found):
+            return False
+    return True
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address, or a name in Redis' `bind`, means this machine alone."""
+    try:
+        return ip_address(address.removeprefix("-").partition("%")[0]).is_loopback
+    except ValueError:
+        return address.removeprefix("-") == "localhost"
+
+
+def takes_strangers(facts: Facts) -> bool:
+    """Whether a server without a password takes connections from other machines."""
+    assert facts.config is not None
+    bind = facts.config.get("bind", "").split()
+    # Before version 7, an address in `bind` switched protected mode off.
+    protected = facts.config.get("protected-mode") == "yes" and (facts.version >= (7,) or not bind)
+    return not protected and (not bind or not all(map(is_loopback, bind)))
+
+
+def check_version(facts: Facts) -> Finding:
+    """Reachable, not too old, not a replica."""
+    name = "Valkey" if "valkey_version" in facts.info else "Redis"
+    version = facts.info.get("valkey_version") or facts.info.get("redis_version")
+    if facts.version < OLDEST:
+        message = f"{name} {version} answers; it is older than 6.2, whose commands are needed"
+        return problem("redis.reachable", message, "install Redis 6.2 or newer, or Valkey")
+    if facts.info.get("role") == "slave":
+        message = f"{name} {version} answers; it is a replica, which takes no writes"
+        return problem(
+            "redis.reachable", message, "name the primary in MODERATOR_REDIS_URL, or use sentinel://"
+        )
+    return ok("redis.reachable", f"{name} {version} answers")
+
+
+def check_login(facts: Facts) -> Finding:
+    """Who gets in without a password."""
+    check, gain = "redis.access", "may read every image, forge verdicts and drop events"
+    remedy = (
+        "set a password (`requirepass`, or users in an ACL file) and put it into MODERATOR_REDIS_URL; let it listen "
+        "where only workers and producers are (`bind`)"
+    )
+    if not facts.open:
+        return ok(check, "nobody gets in without a password")
+    if facts.endpoint.socket is not None:
+        return _check_socket(facts.endpoint.socket)
+    if not facts.near:
+        return problem(
+            check, f"Redis asks for no password: who reaches its port over the network {gain}", remedy
+        )
+    if facts.config is None:
+        message = "Redis asks for no password, and does not say (CONFIG) whether other machines reach it"
+        return warning(check, message, remedy)
+    if takes_strangers(facts):
+        bind = facts.config.get("bind") or "all addresses"
+        message = f"Redis listens on {bind} and asks for no password: who reaches the port {gain}"
+        return problem(check, message, remedy)
+    return warning(check, f"Redis asks for no password: every program on this machine {gain}", remedy)
+
+
+def _check_socket(path: str) -> Finding:
+    with suppress(OSError):
+        if os.stat(path).st_mode & stat.S_IWOTH:
+            message = "Redis asks for no password, and its socket may be opened by every user of this machine"
+            return warning("redis.access", message, "set `unixsocketperm 770` and a group, or a password")
+    return ok("redis.access", "Redis is reached by a socket that its owner and group may open")
+
+
+def check_password(facts: Facts) -> Finding:
+    """How easily the password is guessed. It is never told."""
+    password = facts.endpoint.password
+    remedy = "make one: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+    if password is None:
+        return ok("redis.password", "there is none to guess")
+    if password.lower() in USUAL_PASSWORDS or password == facts.endpoint.username:
+        message = "the password of Redis is one that examples ship: it is the first that is tried"
+        return problem("redis.password", message, remedy)
+    if len(password) < SHORT_PASSWORD:
+        message = (
+            f"the password of Redis has fewer than {SHORT_PASSWORD} characters; Redis lets one guess quickly"
+        )
+        return warning("redis.password", message, remedy)
+    return ok("redis.password", f"the password has at least {SHORT_PASSWORD} characters and is no usual one")
+
+
+def check_tls(facts: Facts) -> Finding:
+    """What can be read or changed on the way."""
+    where = facts.endpoint
+    if where.verified:
+        return ok("redis.tls", "connections are encrypted, and the server proves its name")
+    if facts.near:
+        return ok("redis.tls", "connections do not leave this machine")
+    if where.scheme == "rediss":
+        message = "the server's certificate is not checked, so anybody in between can be the server"
+        remedy = "remove ssl_cert_reqs and ssl_check_hostname from the URL; name a private CA by ssl_ca_certs"
+        return problem("redis.tls", message, remedy)
+    message = "images, verdicts and the password go over the network unencrypted"
+    remedy = "use rediss://, unless the network between is yours alone (a container network, a VPN)"
+    return warning("redis.tls", message, remedy)
+
+
+def check_rights(facts: Facts) -> Finding:
+    """What an attacker can do with our login."""
+    if not facts.unlimited or facts.near:
+        return ok("redis.rights", f"the user is '{facts.user or 'default'}'")
+    message = f"the user '{facts.user}' may do everything: its password also reconfigures the server"
+    return warning(
+        "redis.rights", message, f"make a user of our own: ACL SETUSER moderator on >PASSWORD {RIGHTS}"
+    )
+
+
+def check_eviction(facts: Facts) -> Finding:
+    """Whether accepted events vanish, or are refused, when the memory is full."""
+    check = "redis.eviction"
+    policy, limit = str(facts.info.get("maxmemory_policy", "")), int(facts.info.get("maxmemory", 0))
+    used = int(facts.info.get("used_memory", 0))
+    remedy = "set `maxmemory-policy noeviction`: then new events are refused instead, and their senders know"
+    if policy.startswith("allkeys"):
+        message = f"maxmemory-policy is {policy}: accepted events are thrown away when the memory is full"
+        return (problem if limit else warning)(check, message, remedy)
+    if policy.startswith("volatile"):
+        message = f"maxmemory-policy is {policy}: verdicts are thrown away when the memory is full, before their time"
+        return warning(check, message, remedy)
+    if not limit:
+        message = "maxmemory is not set: the system may kill Redis when the machine's memory is full"
+        return warning(check, message, "set maxmemory to at most half of the memory that Redis may have")
+    if used > FULL * limit:
+        message = f"{used / limit:.0%} of maxmemory are used; beyond it, events are refused"
+        return warning(check, message, "raise maxmemory, or lower MODERATOR_QUEUE_BYTES")
+    return ok(check, f"nothing is evicted; {used / limit:.0%} of maxmemory are used")
+
+
+def check_durability(facts: Facts) -> Finding:
+    """What of the accepted events a crash takes along."""
+    check = "redis.durability"
+    if not facts.info.get("aof_enabled"):
+        message = (
+            "appendonly is off: when Redis restarts, the events accepted since its last snapshot are gone"
+        )
+        return problem(check, message, "set `appendonly yes`, on a disk that outlives the server")
+    if facts.info.get("aof_last_write_status", "ok") != "ok":
+        message = "Redis cannot write its append-only file, so accepted events are not on disk"
+        return problem(check, message, "look at Redis' log; is the disk full?")
+    fsync = (facts.config or {}).get("appendfsync")
+    if fsync == "no":
+        message = (
+            "appendfsync is 'no': a power failure takes along what was accepted in the last half minute or so"
+        )
+        return warning(check, message, "set `appendfsync everysec`, or `always`")
+    lost = {
+        "always": "even a power failure loses no accepted event",
+        "everysec": "a crash of Redis loses no accepted event, a power failure at most the last second's",
+    }
+    return ok(check, lost.get(str(fsync), "accepted events are written to disk"))
+
+
+def check_clock(facts: Facts) -> Finding:
+    """Whether both clocks say the same."""
+    apart = abs(facts.ahead)
+    message = f"this machine's clock and that of Redis are {apart:.1f} s apart"
+    remedy = "run a time service (chrony, systemd-timesyncd) on both machines"
+    if apart > CLOCK_PROBLEM:
+        why = "receivers refuse webhooks whose signature is minutes off"
+        return problem(
+            "redis.clock", f"{message}: {why}, and times in metrics and verdicts are wrong", remedy
+        )
+    if apart > CLOCK_WARNING:
+        return warning("redis.clock", f"{message}: times in metrics and verdicts are wrong", remedy)
+    return ok("redis.clock", message)
+
+
+def _allowed(ask: Any, *arguments: Any) -> Any:
+    """The answer, or None where the user may not ask or the server has no such command."""
+    try:
+        answer = ask(*arguments)
+    except redis.ResponseError:
+        return None
+    if isinstance(answer, dict):
+        return {_text(k): _text(v) if isinstance(v, bytes) else v for k, v in answer.items()}
+    return answer
+
+
+def _opens_without_login(client: Redis) -> bool:
+    """Whether events can be looked at on a connection that gives neither user nor password."""
+    connection = client.connection_pool.make_connection()
+    connection.username = connection.password = connection.credential_provider = None
+    try:
+        connection.connect()
+        connection.send_command("EXISTS", names.PENDING)
+        connection.read_response()
+        return True
+    except RedisError:
+        return False
+    finally:
+        connection.disconnect()
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
