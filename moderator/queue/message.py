@@ -17,7 +17,7 @@ from moderator.queue.names import TASK
 IMAGES = "images"
 
 
-def encode_message(body: Mapping[str, Any], queue: str) -> str:
+def encode_message(body: Any, queue: str) -> str:
     """The list element that a Celery worker on `queue` takes as a call of the task with `body` as its argument."""
     task_id = str(uuid4())
     call = [[body], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
@@ -38,7 +38,7 @@ def encode_message(body: Mapping[str, Any], queue: str) -> str:
                 "expires": None,
                 "timelimit": [None, None],
                 "ignore_result": True,
-                IMAGES: len(body["images"]) if "images" in body else 1,
+                IMAGES: _count_images(body),
                 # Celery prints these in logs: leave out what users sent.
                 "argsrepr": "(event,)",
                 "kwargsrepr": "{}",
@@ -72,3 +72,9 @@ def decode_message(message: bytes) -> Any:
         return args[0]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise EventInvalid(f"not a Celery message for {TASK}: {type(error).__name__}: {error}") from error
+
+
+def _count_images(body: Any) -> int:
+    """1 for what is no event, too: a worker has to take it to find out."""
+    images = body.get("images") if isinstance(body, Mapping) else None
+    return len(images) if isinstance(images, list) else 1

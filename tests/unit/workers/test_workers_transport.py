@@ -24,7 +24,7 @@ def qos() -> ImagesQoS:
     return ImagesQoS(channel=None, prefetch_count=4)
 
 
-def take(qos: ImagesQoS, tag: str, body: dict[str, Any]) -> None:
+def take(qos: ImagesQoS, tag: str, body: Any) -> None:
     qos.append(Message(headers=json.loads(encode_message(body, "moderation.bulk"))["headers"]), tag)
 
 
@@ -51,6 +51,14 @@ def test_a_message_that_does_not_say_counts_as_one(qos: ImagesQoS, headers: dict
     for n in range(4):
         assert qos.can_consume()
         qos.append(Message(headers=headers), f"{n}")
+    assert not qos.can_consume()
+
+
+@pytest.mark.parametrize("body", [None, [], "images", {"images": 7}, {"images": None}])
+def test_what_is_no_event_counts_as_one(qos: ImagesQoS, body: Any) -> None:
+    for n in range(4):
+        assert qos.can_consume()
+        take(qos, f"{n}", body)
     assert not qos.can_consume()
 
 
