@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from moderator.queue import names
 from tests.chaos.catalogue import FAULTS
 from tests.chaos.fault import Fault, play
+from tests.chaos.stage import Stage
 
 
 @pytest.fixture(scope="module")
@@ -22,3 +24,25 @@ def test_nothing_is_lost_and_nothing_is_doubled(fault: type[Fault], cache: Path)
         pytest.skip(row.skipped)
     assert row.good, row
     assert row.events >= 30
+
+
+class Forged(Fault):
+    """One verdict is in the stream twice, another is gone."""
+
+    name = "forged"
+    what = "what the count is there to see"
+
+    def strike(self, stage: Stage, trial: int) -> None:
+        redis = stage.client.redis
+        assert stage.until(lambda: redis.xlen(names.VERDICTS) > 2)
+        (gone, _), (_, twice) = redis.xrange(names.VERDICTS, count=2)
+        redis.xdel(names.VERDICTS, gone)
+        redis.xadd(names.VERDICTS, twice)
+
+
+@pytest.mark.slow
+def test_the_count_sees_what_is_lost_and_what_is_doubled(cache: Path) -> None:
+    row = play(Forged, quick=True, cache=cache, seed=1, events=5)
+
+    assert (row.lost, row.doubled, row.good) == (1, 1, False)
+    assert row.verdicts == row.events
