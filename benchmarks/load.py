@@ -2,10 +2,10 @@
 
   capacity     verdicts a second when a backlog of bulk events waits, measured first
   unloaded     interactive events at random times (Poisson), a few a second, alone
-  load         eight processes submit bulk events of one small image each, together at three times the capacity; told
-               that the queue is full, each waits as long as it is told and tries again. Interactive events go on
+  load         eight processes submit bulk messages of one small image each, together at three times the capacity;
+               told that the queue is full, each waits as long as it is told and tries again. Interactive events go on
 
-    python benchmarks/load.py [--events 50000] [--seconds 300]
+    python benchmarks/load.py [--events 50000] [--seconds 300] [--size 1]
 
 Ends after so many events or seconds, and when the backlog is done. The embedded encoder, images of 320 pixels. The
 last line is JSON: `events` were submitted (those not accepted were still told "later" when time was over), `refused`
@@ -151,7 +151,7 @@ def measure_capacity(client: Client, verdicts: Verdicts, files: list[Path], even
 
 
 def produce(
-    service: Service, images: Path, rate: float, events: int, seconds: float
+    service: Service, images: Path, rate: float, messages: int, size: int, seconds: float
 ) -> list[dict[str, object]]:
     """Run the producers to their end; what each said."""
     environment = {
@@ -161,12 +161,13 @@ def produce(
     }
     producers = []
     for number in range(PRODUCERS):
-        share = events // PRODUCERS + (number < events % PRODUCERS)
+        share = messages // PRODUCERS + (number < messages % PRODUCERS)
         command = [sys.executable, str(Path(__file__).with_name("producer.py")), f"--name=bulk-{number}"]
         command += [
             f"--images={images}",
+            f"--size={size}",
             f"--rate={rate / PRODUCERS}",
-            f"--events={share}",
+            f"--messages={share}",
             f"--seconds={seconds}",
         ]
         producers.append(
@@ -185,7 +186,7 @@ def produce(
     return [json.loads(producer.communicate()[0]) for producer in producers]
 
 
-def run(events: int, seconds: float, folder: Path) -> dict[str, object]:
+def run(events: int, seconds: float, size: int, folder: Path) -> dict[str, object]:
     """All of it."""
     images = folder / "images"
     images.mkdir()
@@ -205,12 +206,15 @@ def run(events: int, seconds: float, folder: Path) -> dict[str, object]:
         before = len(verdicts.came)
         start = time.perf_counter()
         loaded = Interactive(client, files, "loaded")
-        told = produce(service, images, OVERLOAD * capacity, events, seconds)
+        told = produce(service, images, OVERLOAD * capacity / size, events // size, size, seconds)
         produced = time.perf_counter() - start
         loaded.stop()
         rate = (len(verdicts.came) - before) / produced
         accepted = [
-            f"bulk-{producer}-{n}" for producer, said in enumerate(told) for n in range(said["accepted"])
+            f"bulk-{producer}-{n}/{image}"
+            for producer, said in enumerate(told)
+            for n in range(said["accepted"])
+            for image in range(size)
         ]
         verdicts.wait_for(before + len(accepted) + len(loaded.submitted))
         time.sleep(1.0)  # for what comes twice
@@ -221,7 +225,7 @@ def run(events: int, seconds: float, folder: Path) -> dict[str, object]:
     sent = [*accepted, *loaded.submitted]
     p99 = [1000 * float(np.quantile(values, 0.99)) for values in (calls, idle, busy)]
     result = {
-        "events": sum(said["tried"] for said in told) + len(loaded.submitted),
+        "events": size * sum(said["tried"] for said in told) + len(loaded.submitted),
         "accepted": len(sent),
         "refused": sum(said["refused"] for said in told),
         "verdicts": sum(verdicts.counts[key] for key in sent),
@@ -254,9 +258,10 @@ def main() -> None:
     )
     parser.add_argument("--events", type=int, default=50_000, help="bulk events at most")
     parser.add_argument("--seconds", type=float, default=300.0, help="how long the load lasts at most")
+    parser.add_argument("--size", type=int, default=1, help="images of a bulk message")
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
-        print_result(run(options.events, options.seconds, Path(folder)))
+        print_result(run(options.events, options.seconds, options.size, Path(folder)))
 
 
 if __name__ == "__main__":

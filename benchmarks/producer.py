@@ -1,5 +1,5 @@
-"""One producer of `load.py`, in a process of its own: submits bulk events at a steady rate, and does as it is told
-where the queue is full: it waits, and tries the same event again.
+"""One producer of `load.py`, in a process of its own: submits bulk messages at a steady rate, and does as it is told
+where the queue is full: it waits, and tries the same message again.
 
 Says "ready", starts when a line comes, and ends with a line of JSON.
 """
@@ -20,13 +20,14 @@ from moderator.errors import QueueFull
 def main() -> None:
     """Produce."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True, help="before the number of each event, in its id")
+    parser.add_argument("--name", required=True, help="before the number of each message, in its id")
     parser.add_argument("--images", type=Path, required=True, help="folder of JPEG files")
-    parser.add_argument("--rate", type=float, required=True, help="events a second")
-    parser.add_argument("--events", type=int, required=True)
+    parser.add_argument("--size", type=int, required=True, help="images of a message")
+    parser.add_argument("--rate", type=float, required=True, help="messages a second")
+    parser.add_argument("--messages", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     options = parser.parse_args()
-    client, files = Client(), sorted(options.images.glob("*.jpg"))
+    client, files = Client(), itertools.cycle(sorted(options.images.glob("*.jpg")))
     client.redis.ping()
     print("ready", flush=True)
     sys.stdin.readline()
@@ -34,15 +35,14 @@ def main() -> None:
     start = time.monotonic()
     end, due = start + options.seconds, start
     tried, accepted, calls, refused = 0, 0, [], 0
-    for number, file in zip(range(options.events), itertools.cycle(files), strict=False):
+    for number in range(options.messages):
+        images = [{"path": str(next(files))} for _ in range(options.size)]
         time.sleep(max(0.0, due - time.monotonic()))
         tried += time.monotonic() < end
         while time.monotonic() < end:
             asked = time.perf_counter()
             try:
-                client.submit(
-                    path=file, policy="classic", id=f"{options.name}-{number}", source="load", priority="bulk"
-                )
+                client.submit_many(images, policy="classic", id=f"{options.name}-{number}", source="load")
             except QueueFull as full:
                 calls.append(time.perf_counter() - asked)
                 refused += 1
