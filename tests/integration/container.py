@@ -31,8 +31,11 @@ SHARED_MEMORY = {"/dev/shm": "size=4k,mode=1777"}
 #: All that can be written.
 WRITABLE = {*TMPFS, *VOLUMES, *SHARED_MEMORY}
 
-#: Where the project lies in the container.
+#: Where the project lies in the container, and our own environment; wherever they are here, it may be hidden there.
 SOURCE = "/opt/source"
+ENVIRONMENT = "/opt/environment"
+#: The interpreter in there.
+PYTHON = f"{ENVIRONMENT}/bin/{Path(sys.executable).name}"
 _SYSTEM = ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 
@@ -90,7 +93,7 @@ def command(folder: Path, words: list[str], binds: dict[Path, str], environment:
 def _mounts(root: Path, binds: dict[Path, str]) -> list[str]:
     """Lines of shell that put the root together and then lock it."""
     lines = [f"mount -t tmpfs -o mode=755 root {root}"]
-    shown = {Path(path): path for path in (sys.prefix, sys.base_prefix)} | {ROOT: SOURCE} | binds
+    shown = {Path(sys.base_prefix): sys.base_prefix} | {Path(sys.prefix): ENVIRONMENT, ROOT: SOURCE} | binds
     for path in map(Path, _SYSTEM):
         if path.is_symlink():
             lines.append(f"ln -s {shlex.quote(os.readlink(path))} {root}{path}")
@@ -141,7 +144,7 @@ print(json.dumps({
 
 def probe(folder: Path) -> dict[str, Any]:
     """What a process in the container is and may write."""
-    words = [sys.executable, "-c", PROBE]
+    words = [PYTHON, "-c", PROBE]
     done = subprocess.run(command(folder, words, {}, {}), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     facts: dict[str, Any] = json.loads(done.stdout)

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +31,7 @@ class ContainedWorker(WorkerProcess):
         ours = {name: v for name, v in environment(**self.settings).items() if name.startswith("MODERATOR_")}
         words = container.command(
             self.folder / "root",
-            [sys.executable, "-m", "moderator", "worker"],
+            [container.PYTHON, "-m", "moderator", "worker"],
             {container.ROOT / "policies": "/srv/policies", DEMO: "/uploads"},
             {**ours, "OMP_NUM_THREADS": "1"},
         )
