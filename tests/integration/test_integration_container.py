@@ -46,6 +46,12 @@ class ContainedWorker(WorkerProcess):
         """Process id of the worker itself, outside of the container: the child of what made its namespaces."""
         return int(Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()[0])
 
+    def kill(self) -> None:
+        """With the first process in its namespace all in there end; what made the namespaces ends with it."""
+        os.kill(self.inside, signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait()
+
     def written(self) -> set[str]:
         """Files in the places that can be written."""
         root = Path(f"/proc/{self.inside}/root")
