@@ -7,13 +7,13 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event, Thread
 from typing import ClassVar
 
 from tests.chaos.fault import Fault
-from tests.chaos.stage import Setting, Stage
+from tests.chaos.stage import LOOK, Setting, Stage
 from tests.integration.hostile_images import slow_png
 from tests.integration.service import small_jpeg
+from workers.periodic import Periodic
 
 #: Bytes that a decoder holds when it is at the poison; a small image takes a fifth of that.
 POISONED = 200_000_000
@@ -40,22 +40,17 @@ class PoisonImage(Fault):
 
     @contextmanager
     def around(self, stage: Stage) -> Iterator[None]:
-        stopped = Event()
+        def poison() -> None:
+            for pid in _children(stage.worker.pid):
+                if _resident(pid) > POISONED:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGSEGV)
 
-        def watch() -> None:
-            while not stopped.wait(0.02):
-                for pid in _children(stage.worker.pid):
-                    if _resident(pid) > POISONED:
-                        with suppress(ProcessLookupError):
-                            os.kill(pid, signal.SIGSEGV)
-
-        thread = Thread(target=watch)
-        thread.start()
+        watch = Periodic("poison", LOOK, poison)
         try:
             yield
         finally:
-            stopped.set()
-            thread.join()
+            watch.stop()
 
 
 class HangingDecoder(PoisonImage):

@@ -4,12 +4,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Thread
 from typing import ClassVar
 
 from moderator.queue.server import EmbeddedServer
 from tests.chaos.fault import Fault
-from tests.chaos.stage import Setting, Stage
+from tests.chaos.stage import LOOK, Setting, Stage
+from workers.periodic import Periodic
 
 #: Seconds that `everysec` may hold back: it syncs once a second, and waits for a slow disk up to twice that.
 EVERYSEC = 2.0
@@ -69,20 +69,15 @@ class RedisPowerLoss(OneServer):
 
     @contextmanager
     def around(self, stage: Stage) -> Iterator[None]:
-        stopped = Event()
+        def look() -> None:
+            files = (self.folder / "server").rglob("*.aof")
+            self._sizes.append((time.monotonic(), {file: file.stat().st_size for file in files}))
 
-        def watch() -> None:
-            while not stopped.wait(0.02):
-                files = (self.folder / "server").rglob("*.aof")
-                self._sizes.append((time.monotonic(), {file: file.stat().st_size for file in files}))
-
-        thread = Thread(target=watch)
-        thread.start()
+        watch = Periodic("sizes", LOOK, look)
         try:
             yield
         finally:
-            stopped.set()
-            thread.join()
+            watch.stop()
 
     def strike(self, stage: Stage, trial: int) -> None:
         stage.until(lambda: self._sizes and time.monotonic() - self._sizes[0][0] > CUT)
