@@ -21,7 +21,7 @@ from moderator.errors import ModeratorError
 from moderator.events import Event, ImageReference
 from moderator.images.fetch import Fetcher
 from moderator.lookahead import ahead
-from moderator.policies.catalogue import Selection, parse_reference
+from moderator.policies.schema import Policy
 from moderator.steps import Prepared, Steps
 from moderator.stopwatch import Stopwatch
 from moderator.verdicts import Verdict
@@ -46,16 +46,8 @@ class Moderator(Steps):
         super().close()
         self._local.close()
 
-    def select(self, reference: str, event_key: str) -> Selection:
-        """As in `Steps`; a draft is taken, too.
-
-        Raises:
-            PolicyNotFound: there is no such policy.
-        """
-        name, version = parse_reference(reference)
-        if version is not None:
-            return Selection(self.catalogue.get(name, version))
-        return super().select(reference, event_key)
+    def _version(self, name: str, version: int) -> Policy:
+        return self.catalogue.get(name, version)
 
     def check(self, images: Iterable[str | Path | bytes], policy: str | None = None) -> list[Verdict]:
         """Judge images by a policy.

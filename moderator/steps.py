@@ -187,8 +187,12 @@ class Steps:
         """
         name, version = parse_reference(reference)
         if version is not None:
-            return Selection(self.catalogue.released(name, version))
+            return Selection(self._version(name, version))
         return self.catalogue.select(name, event_key)
+
+    def _version(self, name: str, version: int) -> Policy:
+        """The version that an event names."""
+        return self.catalogue.released(name, version)
 
     def compile_policies(self) -> None:
         """Compile every version that a pointer names, so that no event waits for it."""
