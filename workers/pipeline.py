@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from threading import Semaphore
 
+from moderator.backoff import exponential, jittered
 from moderator.encoders.base import Embeddings
 from moderator.errors import AttemptsExhausted, HostUnavailable, ModeratorError, Unexpected, WorkerStopping
 from moderator.events import Event
@@ -29,9 +30,10 @@ MAX_RETRY_DELAY = 300.0
 
 
 def delay_for_host(error: HostUnavailable, waited: float) -> float:
-    """Seconds until what waits for a host asks again: as long again as it has waited, so that many do not ask all
-    the time, but not before the host may be asked."""
-    return max(error.retry_after, min(waited, MAX_RETRY_DELAY))
+    """Seconds until what waits for a host asks again: as long again as it has waited for it, so that many do not ask
+    all the time, but not before the host may be asked."""
+    # Jitter takes a quarter at most.
+    return jittered(max(error.retry_after / 0.75, min(waited, MAX_RETRY_DELAY)))
 
 
 @dataclass(eq=False)
@@ -108,7 +110,7 @@ class Pipeline:
                 # A second delivery: the verdict is there, or another worker is at it and the ledger watches over it.
                 self._metrics.redeliveries.inc()
             elif time.monotonic() > until:
-                self._ledger.retry(event, 0.0, counts=False)
+                self._ledger.give_back(event, claim)
             else:
                 self._metrics.redeliveries.inc(claim.attempt > 1)
                 yield event, claim
@@ -142,7 +144,7 @@ class Pipeline:
         try:
             return Answer(event, self._judge(one))
         except WorkerStopping:
-            self._ledger.retry(event, 0.0)
+            self._ledger.give_back(event, one.claim)
             return None
         except ModeratorError as error:
             return self._fail(one, error)
@@ -181,17 +183,19 @@ class Pipeline:
         event, claim = one.event, one.claim
         name = type(error).__name__
         self._metrics.count_failure(error)
-        if isinstance(error, HostUnavailable) and claim.waited < self._settings.host_patience:
-            self._ledger.retry(event, delay_for_host(error, claim.waited), counts=False)
+        if isinstance(error, HostUnavailable) and claim.held_off < self._settings.host_patience:
+            delay = delay_for_host(error, claim.held_off)
+            self._ledger.retry(event, claim, delay, counts=False, held_off=True)
             return None
         if (
             error.transient
             and claim.attempt < self._settings.max_attempts
             and not (error.harmful and claim.harmed)
         ):
-            delay = min(self._settings.retry_delay * 2.0 ** (claim.attempt - 1), MAX_RETRY_DELAY)
+            delay = exponential(claim.attempt, self._settings.retry_delay, MAX_RETRY_DELAY)
             log.info("event %s: %s; try %d follows in %g s", event.key, name, claim.attempt + 1, delay)
-            self._ledger.retry(event, delay, harmed=error.harmful)
+            away = isinstance(error, HostUnavailable)  # its patience is over, and does not begin again
+            self._ledger.retry(event, claim, delay, harmed=error.harmful, held_off=away)
             return None
         log.warning("event %s: dead letter: %s: %s", event.key, name, error)
         verdict = self._moderator.failed(event, error, one.watch)

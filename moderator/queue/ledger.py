@@ -43,12 +43,14 @@ class Acceptance(StrEnum):
 class Claim:
     """An event that is ours to process.
 
-    Which try this is, how many seconds it waited since it was accepted, and whether an earlier try harmed a worker.
+    Which try this is, how many seconds it waited since it was accepted, whether an earlier try harmed a worker, and
+    for how many seconds it has been held off: since its tries began to end in `retry(held_off=True)`.
     """
 
     attempt: int
     waited: float
     harmed: bool = False
+    held_off: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -208,14 +210,33 @@ class Ledger:
                 script(keys=keys, args=args, client=pipe)
             return list(pipe.execute())
 
-    def retry(self, event: Event, delay: float, *, harmed: bool = False, counts: bool = True) -> None:
-        """Give the event back; it is put on the queue again after `delay` seconds.
+    def retry(
+        self,
+        event: Event,
+        claim: Claim,
+        delay: float,
+        *,
+        harmed: bool = False,
+        counts: bool = True,
+        held_off: bool = False,
+    ) -> None:
+        """End a try without an answer; the event is put on the queue again after `delay` seconds.
 
-        `harmed`: this try harmed a worker; later claims tell. Where a try was none of the event's doing, it does not
-        count.
+        Args:
+            event: the event.
+            claim: the try that ends.
+            delay: seconds.
+            harmed: this try harmed a worker; later claims tell.
+            counts: whether it uses up a try: False where it was none of the event's doing.
+            held_off: the event waits for something that is away; `Claim.held_off` says from then on for how long, until
+                a try fails for another reason.
         """
         keys = [names.PENDING, names.RECORD_PREFIX + event.key]
-        self._retry(keys=keys, args=[event.key, delay, int(harmed), int(counts)])
+        self._retry(keys=keys, args=[event.key, delay, int(harmed), int(counts), int(held_off)])
+
+    def give_back(self, event: Event, claim: Claim) -> None:
+        """Let another have an event that was not tried: at once, and as if it had not been claimed."""
+        self.retry(event, claim, 0.0, counts=False)
 
     def sweep(self) -> int:
         """Put overdue events that are not on the queue back on it; returns how many. Safe from many workers."""
@@ -273,8 +294,14 @@ class Ledger:
 
 def _read_claim(answer: list[Any]) -> Claim | Literal["answered", "busy"]:
     if answer[0] == b"claimed":
-        waited = max(0.0, float(answer[3]) - float(answer[2]))
-        return Claim(attempt=int(answer[1]), waited=waited, harmed=answer[4] == b"1")
+        accepted, now = float(answer[2]), float(answer[3])
+        held_off_since = float(answer[5] or now)
+        return Claim(
+            attempt=int(answer[1]),
+            waited=max(0.0, now - accepted),
+            harmed=answer[4] == b"1",
+            held_off=max(0.0, now - held_off_since),
+        )
     return "answered" if answer[0] == b"answered" else "busy"
 
 
