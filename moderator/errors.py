@@ -85,6 +85,19 @@ class WorkerStopping(ModeratorError):
     stage = "worker"
 
 
+class RecordUnreadable(ModeratorError):
+    """What stands in Redis of an event cannot be read: another version wrote it, or something else."""
+
+    stage = "worker"
+
+
+class RedisMisused(ModeratorError):
+    """A key of ours in Redis holds something else than it should, so a step was not done."""
+
+    transient = True
+    stage = "worker"
+
+
 class Unexpected(ModeratorError):
     """Something raised an error that nobody foresaw; the worker's log has the traceback."""
 

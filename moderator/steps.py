@@ -255,6 +255,7 @@ class Steps:
             shadow=shadows,
             timings_ms=dict(watch.timings_ms),
             metadata=event.metadata,
+            bulk=event.bulk,
         )
 
     def _selection(self, event: Event) -> Selection:
@@ -296,6 +297,7 @@ class Steps:
             model=self._model,
             timings_ms=dict(watch.timings_ms),
             metadata=event.metadata,
+            bulk=event.bulk,
         )
 
 

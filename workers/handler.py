@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from threading import Event as Flag
 from typing import Any
 
@@ -27,6 +28,7 @@ class Handler:
         dead_letters: where messages go that are no events.
         metrics: counts them.
         width: images of bulk messages in hand at once, over all messages.
+        hold: within what it returns, the events of a message are here, claimed or not; see `Leases.hold`.
     """
 
     def __init__(
@@ -35,8 +37,10 @@ class Handler:
         dead_letters: DeadLetters,
         metrics: Metrics,
         width: int,
+        hold: Callable[[Sequence[Event]], AbstractContextManager[None]] = lambda events: nullcontext(),
     ) -> None:
         self._process = process
+        self._hold = hold
         self._dead_letters = dead_letters
         self._metrics = metrics
         self._stopping = Flag()
@@ -57,6 +61,10 @@ class Handler:
         except EventInvalid as error:
             self._bury(body, error)
             return
+        with self._hold(events):
+            self._handle(events)
+
+    def _handle(self, events: list[Event]) -> None:
         if len(events) == 1:
             self._process(events)
             return

@@ -3,15 +3,23 @@
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from threading import Semaphore
 
+from moderator.backoff import exponential, jittered
 from moderator.encoders.base import Embeddings
-from moderator.errors import AttemptsExhausted, HostUnavailable, ModeratorError, Unexpected, WorkerStopping
+from moderator.errors import (
+    AttemptsExhausted,
+    HostUnavailable,
+    ModeratorError,
+    RedisMisused,
+    Unexpected,
+    WorkerStopping,
+)
 from moderator.events import Event
 from moderator.metrics import Metrics
 from moderator.queue.embedding_cache import EmbeddingCache
@@ -20,6 +28,7 @@ from moderator.steps import Prepared, Steps
 from moderator.stopwatch import Stopwatch
 from moderator.verdicts import Verdict
 from workers.batcher import Embedded, MicroBatcher, small_batch
+from workers.leases import Leases
 from workers.traffic import Places, Traffic
 
 log = logging.getLogger(__name__)
@@ -29,9 +38,10 @@ MAX_RETRY_DELAY = 300.0
 
 
 def delay_for_host(error: HostUnavailable, waited: float) -> float:
-    """Seconds until what waits for a host asks again: as long again as it has waited, so that many do not ask all
-    the time, but not before the host may be asked."""
-    return max(error.retry_after, min(waited, MAX_RETRY_DELAY))
+    """Seconds until what waits for a host asks again: as long again as it has waited for it, so that many do not ask
+    all the time, but not before the host may be asked."""
+    # Jitter takes a quarter at most.
+    return jittered(max(error.retry_after / 0.75, min(waited, MAX_RETRY_DELAY)))
 
 
 @dataclass(eq=False)
@@ -58,6 +68,7 @@ class Pipeline:
         decoders: how many images are decoded at once: more than there are cores only cost memory and cache.
         traffic: told of each event; while interactive ones come, bulk gets less.
         cache: embeddings of images that were seen before.
+        leases: told of what is claimed here and of its end.
     """
 
     def __init__(
@@ -69,6 +80,7 @@ class Pipeline:
         decoders: int,
         traffic: Traffic,
         cache: EmbeddingCache | None = None,
+        leases: Leases | None = None,
     ) -> None:
         self._moderator = moderator
         self._settings = moderator.settings
@@ -77,6 +89,7 @@ class Pipeline:
         self._metrics = metrics
         self._traffic = traffic
         self._cache = cache
+        self._leases = leases or Leases()
         # Two small batches of bulk are enough to keep the model busy with one; each further thread would only want
         # the interpreter when an interactive event does.
         few = 2 * small_batch(moderator.max_batch)
@@ -93,25 +106,30 @@ class Pipeline:
         """
         priority = events[0].priority
         self._traffic.note(priority)
-        with self._in_hand.take(priority, len(events)):
-            # A group is decoded as a whole before the next one: else all of them would be ready at the same time,
-            # and the decoders idle until the model is done with them.
-            with self._turns if len(events) > 1 else nullcontext(), self._batcher.coming(priority):
-                tries = [self._begin(event, claim) for event, claim in self._claim(events)]
-            self._publish([answer for one in tries if (answer := self._end(one)) is not None])
+        try:
+            with self._in_hand.take(priority, len(events)):
+                # A group is decoded as a whole before the next one: else all of them would be ready at the same time,
+                # and the decoders idle until the model is done with them.
+                with self._turns if len(events) > 1 else nullcontext(), self._batcher.coming(priority):
+                    tries = [self._begin(event, claim) for event, claim in self._claim(events)]
+                self._publish([answer for one in tries if (answer := self._end(one)) is not None])
+        finally:
+            self._leases.done(events)
 
-    def _claim(self, events: Sequence[Event]) -> Iterator[tuple[Event, Claim]]:
-        """Those that are ours, for as long as they are: slow images may hold up those behind them."""
-        until = time.monotonic() + self._settings.redeliver_after / 2
+    def _claim(self, events: Sequence[Event]) -> list[tuple[Event, Claim]]:
+        """Those that are ours."""
+        ours = []
         for event, claim in zip(events, self._ledger.claim(events), strict=True):
-            if not isinstance(claim, Claim):
+            if isinstance(claim, Claim):
+                self._metrics.redeliveries.inc(claim.attempt > 1)
+                named = event.before_bulk() if claim.before_bulk else event
+                self._leases.claimed(event, named.key, claim.token)
+                ours.append((named, claim))
+            else:
                 # A second delivery: the verdict is there, or another worker is at it and the ledger watches over it.
                 self._metrics.redeliveries.inc()
-            elif time.monotonic() > until:
-                self._ledger.retry(event, 0.0, counts=False)
-            else:
-                self._metrics.redeliveries.inc(claim.attempt > 1)
-                yield event, claim
+                self._leases.done([event])
+        return ours
 
     def _begin(self, event: Event, claim: Claim) -> _Try:
         """Fetch, decode, and hand it to the model; what goes wrong is kept for `_end`."""
@@ -140,9 +158,9 @@ class Pipeline:
         """Wait for the model and judge; None where the event gets another try."""
         event = one.event
         try:
-            return Answer(event, self._judge(one))
+            return Answer(event, self._judge(one), claim=one.claim)
         except WorkerStopping:
-            self._ledger.retry(event, 0.0)
+            self._note_loss(self._ledger.give_back(event, one.claim))
             return None
         except ModeratorError as error:
             return self._fail(one, error)
@@ -181,31 +199,47 @@ class Pipeline:
         event, claim = one.event, one.claim
         name = type(error).__name__
         self._metrics.count_failure(error)
-        if isinstance(error, HostUnavailable) and claim.waited < self._settings.host_patience:
-            self._ledger.retry(event, delay_for_host(error, claim.waited), counts=False)
+        if isinstance(error, HostUnavailable) and claim.held_off < self._settings.host_patience:
+            delay = delay_for_host(error, claim.held_off)
+            self._note_loss(self._ledger.retry(event, claim, delay, counts=False, held_off=True))
             return None
         if (
             error.transient
             and claim.attempt < self._settings.max_attempts
             and not (error.harmful and claim.harmed)
         ):
-            delay = min(self._settings.retry_delay * 2.0 ** (claim.attempt - 1), MAX_RETRY_DELAY)
+            delay = exponential(claim.attempt, self._settings.retry_delay, MAX_RETRY_DELAY)
             log.info("event %s: %s; try %d follows in %g s", event.key, name, claim.attempt + 1, delay)
-            self._ledger.retry(event, delay, harmed=error.harmful)
+            away = isinstance(error, HostUnavailable)  # its patience is over, and does not begin again
+            self._note_loss(self._ledger.retry(event, claim, delay, harmed=error.harmful, held_off=away))
             return None
         log.warning("event %s: dead letter: %s: %s", event.key, name, error)
         verdict = self._moderator.failed(event, error, one.watch)
-        return Answer(event, verdict, DeadLetterReason(name, str(error)))
+        return Answer(event, verdict, DeadLetterReason(name, str(error)), claim)
 
     def _publish(self, answers: Sequence[Answer]) -> None:
         start = time.perf_counter()
-        durations = self._ledger.publish(
+        outcomes = self._ledger.publish(
             answers, ttl=self._settings.verdict_ttl, stream_length=self._settings.stream_length
         )
         seconds = time.perf_counter() - start
-        for answer, duration in zip(answers, durations, strict=True):
+        for answer, outcome in zip(answers, outcomes, strict=True):
             self._metrics.stage_duration.labels("publish").observe(seconds)
-            if duration is None:
+            if isinstance(outcome, RedisMisused):
+                self._keep(answer, outcome)
+            elif outcome is None:
                 self._metrics.redeliveries.inc()
             else:
-                self._metrics.count_verdict(answer.verdict, duration)
+                self._metrics.count_verdict(answer.verdict, outcome)
+
+    def _keep(self, answer: Answer, error: RedisMisused) -> None:
+        """Try again later what could not be published, at longer and longer intervals: nobody knows for how long."""
+        self._metrics.count_failure(error)
+        log.error("event %s: its verdict is not published: %s", answer.event.key, error)
+        if (claim := answer.claim) is not None:
+            delay = exponential(claim.attempt, self._settings.retry_delay, MAX_RETRY_DELAY)
+            self._note_loss(self._ledger.retry(answer.event, claim, delay))
+
+    def _note_loss(self, held: bool) -> None:
+        """Count a try that came to its end after another worker was given the event."""
+        self._metrics.redeliveries.inc(not held)

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from moderator.encoders.base import Embeddings, Pixels
 from moderator.encoders.parallel import cores_shared
-from moderator.errors import QueueUnavailable
+from moderator.errors import ModeratorError, QueueUnavailable
 from moderator.images.breaker import Breakers
 from moderator.metrics import LoadedPolicy, Metrics, QueueCollector
 from moderator.queue.connection import connect
@@ -23,11 +23,13 @@ from moderator.queue.ledger import Ledger
 from moderator.queue.webhooks import WebhookOutbox
 from moderator.settings import Settings
 from moderator.steps import Steps
+from moderator.verdicts import Verdict
 from workers.app import make_app
 from workers.backlog import Backlog
 from workers.batcher import MicroBatcher
 from workers.handler import Handler
 from workers.health import HealthServer
+from workers.leases import Leases
 from workers.periodic import Periodic
 from workers.pipeline import Pipeline
 from workers.traffic import Traffic
@@ -42,6 +44,8 @@ SWEEP_EVERY = 1.0
 REFRESH_EVERY = 2.0
 WEBHOOKS_EVERY = 0.5
 WATCH_EVERY = 1.0
+#: How often within a lease what is here is said to be here still: one beat may fail.
+BEATS = 3
 #: Seconds to wait for Redis at the start, and before Celery is started again when it died.
 REDIS_PATIENCE = 60.0
 RESTART_DELAY = 1.0
@@ -101,10 +105,20 @@ class Worker:
             if settings.embedding_cache
             else None
         )
+        self._leases = Leases(self._ledger.extend, settings.redeliver_after)
         pipeline = Pipeline(
-            self._moderator, self._batcher, self._ledger, self._metrics, decoders, traffic, cache
+            self._moderator,
+            self._batcher,
+            self._ledger,
+            self._metrics,
+            decoders,
+            traffic,
+            cache,
+            self._leases,
         )
-        self._handler = Handler(pipeline.process, dead_letters, self._metrics, width=self._slots)
+        self._handler = Handler(
+            pipeline.process, dead_letters, self._metrics, width=self._slots, hold=self._leases.hold
+        )
         self._watchdog = Watchdog(self._redis.ping)
         self._consuming = False
         self._stopping = False
@@ -214,6 +228,7 @@ class Worker:
             Periodic("webhooks", WEBHOOKS_EVERY, self._webhooks.send_due),
             Periodic("watchdog", WATCH_EVERY, self._watch),
         ]
+        leases = Periodic("leases", self._settings.redeliver_after / BEATS, self._leases.beat)
         try:
             yield
         finally:
@@ -221,6 +236,7 @@ class Worker:
                 thread.stop()
             self._webhooks.close()
             self._handler.close()
+            leases.stop()
             self._batcher.stop()
             self._moderator.close()
             log.info("stopped")
@@ -243,9 +259,17 @@ class Worker:
         self._metrics.batch_size.observe(size)
 
     def _sweep(self) -> None:
-        count = self._ledger.sweep()
+        count = self._ledger.sweep(
+            self._note_death,
+            ttl=self._settings.verdict_ttl,
+            stream_length=self._settings.stream_length,
+        )
         if count:
             log.info("gave out %d overdue events again", count)
+
+    def _note_death(self, verdict: Verdict, seconds: float, error: ModeratorError) -> None:
+        self._metrics.count_failure(error)
+        self._metrics.count_verdict(verdict, seconds)
 
     def _watch(self) -> None:
         if self._watchdog.stuck() and not self._stopping:

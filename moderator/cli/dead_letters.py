@@ -9,6 +9,7 @@ from moderator.cli.output import console, plain, print_json
 from moderator.client import Client
 from moderator.errors import DeadLetterNotFound, ModeratorError
 from moderator.queue.dead_letters import DeadLetter
+from moderator.queue.ledger import Acceptance
 
 app = typer.Typer(
     help="See what could not be dealt with, and try it again.", no_args_is_help=True, rich_markup_mode=None
@@ -76,11 +77,14 @@ def replay(
         if error and letter.error != error:
             continue
         try:
-            client.dead_letters.replay(letter)
+            acceptance = client.dead_letters.replay(letter)
         except ModeratorError as problem:
-            console.print(f"{letter.key}: {problem}", style="yellow", highlight=False, markup=False)
+            _tell(letter, str(problem))
         else:
-            done += 1
+            if acceptance is Acceptance.ACCEPTED:
+                done += 1
+            else:
+                _tell(letter, f"not replayed, but forgotten: submitted again since, and {acceptance}")
     console.print(f"replayed {done}", highlight=False)
 
 
@@ -93,9 +97,18 @@ def drop(keys: Annotated[list[str], typer.Argument(help="As `list` prints them."
       moderator dead-letters drop moderator:6f1c0e9a
     """
     client = Client()
-    for key in keys:
-        client.dead_letters.drop(_find(client, key))
-    console.print(f"dropped {len(keys)}", highlight=False)
+    done = 0
+    for letter in [_find(client, key) for key in keys]:
+        try:
+            client.dead_letters.drop(letter)
+            done += 1
+        except DeadLetterNotFound as problem:
+            _tell(letter, str(problem))
+    console.print(f"dropped {done}", highlight=False)
+
+
+def _tell(letter: DeadLetter, what: str) -> None:
+    console.print(f"{letter.key}: {what}", style="yellow", highlight=False, markup=False)
 
 
 def _find(client: Client, key: str) -> DeadLetter:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from redis.exceptions import ResponseError
 
 from moderator.errors import VerdictTimeout
+from moderator.events import bulk_image_key
 from moderator.queue import names
 from moderator.queue.connection import Redis
 from moderator.verdicts import Verdict
@@ -23,8 +24,13 @@ class VerdictStore:
         self._redis = client
 
     def get(self, event_key: str) -> Verdict | None:
-        """The verdict of an event (`Event.key`), or None if there is none (yet, or any more)."""
-        data = self._redis.get(names.VERDICT_PREFIX + event_key)
+        """The verdict of an event (`Event.key`), or None if there is none (yet, or any more).
+
+        An image of a bulk event is also found by its id, where no single event of that id has a verdict.
+        """
+        keys = (event_key, bulk_image_key(event_key))
+        found = self._redis.mget([names.VERDICT_PREFIX + key for key in keys if key is not None])
+        data = next((value for value in found if value is not None), None)
         return None if data is None else Verdict.model_validate_json(data)
 
     def wait(self, event_key: str, timeout: float) -> Verdict:

@@ -4,7 +4,6 @@ A delivery taken here is leased: if whoever took it dies, it becomes due again. 
 least once; receivers tell repeats by the `webhook-id` header.
 """
 
-import time
 from dataclasses import dataclass
 
 from moderator.queue import names
@@ -62,12 +61,6 @@ class WebhookOutbox:
             return None
         key, url, body, attempt, age = answer
         return Delivery(key.decode(), url.decode(), body, int(attempt), max(0.0, float(age)))
-
-    def add(self, pipe: Redis, key: str, url: str, body: str) -> None:
-        """Deliver a verdict, from the first try on; part of a transaction."""
-        record = {"url": url, "body": body, "attempts": 0, "since": time.time()}
-        pipe.hset(names.WEBHOOK_PREFIX + key, mapping=record)
-        pipe.zadd(names.WEBHOOKS, {key: 0})
 
     def done(self, delivery: Delivery) -> None:
         """The delivery was made, or given up: forget it."""

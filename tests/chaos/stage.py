@@ -13,6 +13,7 @@ from typing import Protocol
 from redis.exceptions import RedisError
 
 from moderator.client import Client
+from moderator.events import bulk_image_key, event_key
 from moderator.queue import names
 from moderator.settings import Settings
 from moderator.verdicts import Verdict
@@ -226,4 +227,5 @@ class Stage:
 
 
 def _key(verdict: Verdict) -> str:
-    return f"{verdict.source}:{verdict.event_id}"
+    key = event_key(verdict.source, verdict.event_id)
+    return key if verdict.bulk is None else bulk_image_key(key) or key

@@ -1,5 +1,6 @@
 """The ledger on a real server, with the workers' part played by the test."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -162,9 +163,9 @@ def test_a_retried_event_behind_younger_ones_is_not_doubled(client: Client, ledg
     """It was accepted before the oldest message on the queue, and yet it is there."""
     ledger.accept(body("old"))
     client.redis.rpop(QUEUE)
-    claim_one(ledger, event("old"))
+    claim = claim_one(ledger, event("old"))
     ledger.accept(body("young"))
-    ledger.retry(event("old"), 0.0)
+    ledger.retry(event("old"), claim, 0.0)
     assert ledger.sweep() == 1
     until(lambda: overdue(client))
 
@@ -208,8 +209,7 @@ def test_what_a_dead_worker_had_in_hand_comes_back(client: Client, ledger: Ledge
 def test_a_retry_waits_its_time(client: Client, ledger: Ledger) -> None:
     ledger.accept(body("a"))
     client.redis.rpop(QUEUE)
-    claim_one(ledger, event("a"))
-    ledger.retry(event("a"), 0.5)
+    ledger.retry(event("a"), claim_one(ledger, event("a")), 0.5)
     assert ledger.sweep() == 0
 
     until(lambda: ledger.sweep() == 1, timeout=5)
@@ -223,7 +223,7 @@ def test_harm_is_remembered_until_the_verdict(client: Client, ledger: Ledger) ->
         claim = claim_one(ledger, event("a"))
         assert isinstance(claim, Claim)
         assert claim.harmed is known
-        ledger.retry(event("a"), 0.0, harmed=harmed)
+        ledger.retry(event("a"), claim, 0.0, harmed=harmed)
     claim = claim_one(ledger, event("a"))
     assert isinstance(claim, Claim)
     assert (claim.attempt, claim.harmed) == (4, True)
@@ -236,9 +236,28 @@ def test_harm_is_remembered_until_the_verdict(client: Client, ledger: Ledger) ->
     assert (claim.attempt, claim.harmed) == (1, False)
 
 
+def test_patience_counts_from_the_first_try_that_had_to_wait(client: Client, ledger: Ledger) -> None:
+    """Not from when the event was accepted: it may have stood in the queue for long."""
+    ledger.accept(body("a"))
+    time.sleep(0.2)
+    waits = []
+    for counts, held_off in ((False, True), (False, False), (True, True), (True, False), (True, False)):
+        claim = claim_one(ledger, event("a"))
+        assert claim.waited >= 0.2
+        waits.append((claim.attempt, claim.held_off))
+        ledger.retry(event("a"), claim, 0.0, counts=counts, held_off=held_off)
+        time.sleep(0.1)
+
+    attempts, held = zip(*waits, strict=True)
+    assert attempts == (1, 1, 1, 2, 3)
+    assert held[0] == held[4] == 0.0
+    assert 0.1 <= held[1] < held[2] < held[3] < 2
+
+
 def test_a_retry_of_what_is_answered_changes_nothing(client: Client, ledger: Ledger) -> None:
+    claim = claim_one(ledger, event("a"))
     publish(ledger, event("a"))
-    ledger.retry(event("a"), 0.0)
+    ledger.retry(event("a"), claim, 0.0)
     assert (ledger.pending(), ledger.sweep()) == (0, 0)
 
 

@@ -31,6 +31,8 @@ class MemoryLedger:
         self.retries: list[float] = []
         self.harmed: list[bool] = []
         self.counted: list[bool] = []
+        self.held_off: list[bool] = []
+        self.given_back: list[str] = []
         self.duration: float | None = 1.5
         self.arguments: dict[str, Any] = {}
 
@@ -44,10 +46,23 @@ class MemoryLedger:
         self.arguments = arguments
         return [self.duration] * len(answers)
 
-    def retry(self, event: Event, delay: float, *, harmed: bool = False, counts: bool = True) -> None:
+    def retry(
+        self,
+        event: Event,
+        claim: Claim,
+        delay: float,
+        *,
+        harmed: bool = False,
+        counts: bool = True,
+        held_off: bool = False,
+    ) -> None:
         self.retries.append(delay)
         self.harmed.append(harmed)
         self.counted.append(counts)
+        self.held_off.append(held_off)
+
+    def give_back(self, event: Event, claim: Claim) -> None:
+        self.given_back.append(event.key)
 
 
 @pytest.fixture
@@ -173,6 +188,11 @@ def test_what_cannot_pass_becomes_a_dead_letter(
     assert ledger.retries == []
 
 
+def waits(longest: float) -> Any:
+    """Equal to a wait with jitter: between three quarters of `longest` and all of it."""
+    return pytest.approx(longest * 0.875, rel=1 / 7)
+
+
 def failing(error: Exception) -> Any:
     def fetch(reference: ImageReference) -> bytes:
         raise error
@@ -193,33 +213,36 @@ def test_what_may_pass_is_tried_again_later(
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
     ledger.answer = Claim(attempt=attempt, waited=0)
     pipeline.process([event()])
-    assert (ledger.retries, ledger.counted, ledger.published) == ([delay], [True], [])
+    assert ledger.retries == [waits(delay)]
+    assert (ledger.counted, ledger.held_off, ledger.published) == ([True], [False], [])
     assert failures(metrics, "fetch", "FetchFailed") == 1
 
 
-@pytest.mark.parametrize(("waited", "delay"), [(0.0, 20.0), (100.0, 100.0), (1000.0, MAX_RETRY_DELAY)])
+@pytest.mark.parametrize(("held_off", "delay"), [(0.0, 20 / 0.75), (100.0, 100.0), (1000.0, MAX_RETRY_DELAY)])
 def test_a_host_that_is_left_alone_costs_no_try(
     pipeline: Pipeline,
     moderator: Moderator,
     ledger: MemoryLedger,
     monkeypatch: pytest.MonkeyPatch,
-    waited: float,
+    held_off: float,
     delay: float,
 ) -> None:
+    """However long it waited for a worker before."""
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(HostUnavailable("down", 20.0)))
-    ledger.answer = Claim(attempt=3, waited=waited)
+    ledger.answer = Claim(attempt=3, waited=1e6, held_off=held_off)
     pipeline.process([event()])
-    assert (ledger.retries, ledger.counted, ledger.published) == ([delay], [False], [])
+    assert ledger.retries == [waits(delay)]
+    assert (ledger.counted, ledger.held_off, ledger.published) == ([False], [True], [])
 
 
 def test_patience_with_a_host_has_an_end(
     pipeline: Pipeline, moderator: Moderator, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(HostUnavailable("down", 20.0)))
-    ledger.answer = Claim(attempt=2, waited=moderator.settings.host_patience)
+    ledger.answer = Claim(attempt=2, waited=1e6, held_off=moderator.settings.host_patience)
     pipeline.process([event()])
-    assert ledger.counted == [True]
-    ledger.answer = Claim(attempt=3, waited=moderator.settings.host_patience)
+    assert (ledger.counted, ledger.held_off) == ([True], [True]), "and does not begin again"
+    ledger.answer = Claim(attempt=3, waited=1e6, held_off=moderator.settings.host_patience)
     pipeline.process([event()])
     ((_, dead),) = ledger.published
     assert dead == DeadLetterReason("HostUnavailable", "down")
@@ -281,7 +304,7 @@ def test_delays_have_an_end(
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
     ledger.answer = Claim(attempt=900, waited=0)
     Pipeline(moderator, batcher, ledger, metrics, 1, Traffic()).process([event()])
-    assert ledger.retries == [MAX_RETRY_DELAY]
+    assert ledger.retries == [waits(MAX_RETRY_DELAY)]
 
 
 def test_an_event_that_killed_its_workers_is_not_tried_again(
@@ -303,7 +326,7 @@ def test_the_unforeseen_is_tried_again_and_named(
 ) -> None:
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(ZeroDivisionError("oops")))
     pipeline.process([event()])
-    assert ledger.retries == [2.0]
+    assert ledger.retries == [waits(2.0)]
     assert failures(metrics, "worker", "Unexpected") == 1
     ledger.answer = Claim(attempt=3, waited=0)
     pipeline.process([event()])
@@ -316,7 +339,7 @@ def test_a_stopping_worker_gives_the_event_back_at_once(
 ) -> None:
     batcher.stop()
     pipeline.process([event()])
-    assert (ledger.retries, ledger.published) == ([0.0], [])
+    assert (ledger.given_back, ledger.retries, ledger.published) == (["shop:e"], [], [])
     assert failures(metrics, "worker", "WorkerStopping") == 0
 
 
@@ -484,4 +507,4 @@ def test_what_slow_images_hold_up_for_too_long_is_given_back(
     monkeypatch.setattr(moderator.fetcher, "fetch", slow)
     Pipeline(moderator, batcher, ledger, metrics, 1, Traffic()).process([event(id=name) for name in "abc"])
     assert [verdict.event_id for verdict, _ in ledger.published] == ["a"]
-    assert (ledger.retries, ledger.counted) == ([0.0, 0.0], [False, False])
+    assert (ledger.given_back, ledger.retries) == (["shop:b", "shop:c"], [])
