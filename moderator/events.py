@@ -26,6 +26,14 @@ def event_key(source: str, id: str) -> str:
     return f"{source}:{id.replace('%', '%25').replace(':', '%3A')}"
 
 
+def nested_deeper(levels: int, value: JsonValue) -> bool:
+    """Whether lists and objects are nested more than so many levels deep."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(nested_deeper(levels - 1, item) for item in inner)
+
+
 class Priority(StrEnum):
     """`interactive`: somebody waits for the verdict. `bulk`: nobody does."""
 
@@ -77,7 +85,7 @@ class Event(BaseModel):
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
-        if _deeper_than(MAX_DEPTH, self.metadata):
+        if nested_deeper(MAX_DEPTH, self.metadata):
             raise ValueError(f"metadata is nested more than {MAX_DEPTH} levels deep")
         text = json.dumps(self.metadata, ensure_ascii=False)
         if len(text) > MAX_METADATA:
@@ -131,11 +139,3 @@ def _problems(error: ValidationError) -> str:
     told = ["".join(c if c.isprintable() else "?" for c in text[:MAX_PROBLEM]) for text in told]
     more = len(found) - len(told)
     return "; ".join(told) + (f"; and {more} more" if more else "")
-
-
-def _deeper_than(levels: int, value: JsonValue) -> bool:
-    """Whether lists and objects are nested more than so many levels deep."""
-    if not isinstance(value, dict | list):
-        return False
-    inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_deeper_than(levels - 1, item) for item in inner)
