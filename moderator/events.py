@@ -48,6 +48,14 @@ def split_key(key: str) -> tuple[str, str, str | None]:
 _IMAGE_OF_BULK = re.compile(r"(.+)/(0|[1-9][0-9]*)", re.DOTALL)
 
 
+def nested_deeper(levels: int, value: JsonValue) -> bool:
+    """Whether lists and objects are nested more than so many levels deep."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(nested_deeper(levels - 1, item) for item in inner)
+
+
 class Priority(StrEnum):
     """`interactive`: somebody waits for the verdict. `bulk`: nobody does."""
 
@@ -113,7 +121,7 @@ class Event(BaseModel):
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
-        if _deeper_than(MAX_DEPTH, self.metadata):
+        if nested_deeper(MAX_DEPTH, self.metadata):
             raise ValueError(f"metadata is nested more than {MAX_DEPTH} levels deep")
         text = json.dumps(self.metadata, ensure_ascii=False)
         if len(text) > MAX_METADATA:
@@ -174,11 +182,3 @@ def _problems(error: ValidationError) -> str:
     told = ["".join(c if c.isprintable() else "?" for c in text[:MAX_PROBLEM]) for text in told]
     more = len(found) - len(told)
     return "; ".join(told) + (f"; and {more} more" if more else "")
-
-
-def _deeper_than(levels: int, value: JsonValue) -> bool:
-    """Whether lists and objects are nested more than so many levels deep."""
-    if not isinstance(value, dict | list):
-        return False
-    inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_deeper_than(levels - 1, item) for item in inner)

@@ -11,7 +11,6 @@ from moderator.errors import EventInvalid, WorkerStopping
 from moderator.events import Event, parse_message
 from moderator.metrics import Metrics
 from moderator.queue.dead_letters import DeadLetters
-from moderator.queue.names import TASK
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +28,7 @@ class Handler:
         metrics: counts them.
         width: images of bulk messages in hand at once, over all messages.
         hold: within what it returns, the events of a message are here, claimed or not; see `Leases.hold`.
+        finished: called when a piece of work is done, whatever became of it.
     """
 
     def __init__(
@@ -38,9 +38,11 @@ class Handler:
         metrics: Metrics,
         width: int,
         hold: Callable[[Sequence[Event]], AbstractContextManager[None]] = lambda events: nullcontext(),
+        finished: Callable[[], None] = lambda: None,
     ) -> None:
-        self._process = process
+        self._run = process
         self._hold = hold
+        self._finished = finished
         self._dead_letters = dead_letters
         self._metrics = metrics
         self._stopping = Flag()
@@ -79,9 +81,9 @@ class Handler:
         for future in futures:
             future.result()
 
-    def refuse(self, raw: Any) -> None:
-        """Bury what is on the queue and is no Celery message."""
-        self._bury(raw, EventInvalid(f"not a Celery message; call the task {TASK}, or use the client"))
+    def refuse(self, raw: str, reason: str) -> None:
+        """Bury what is on the queue and cannot be read."""
+        self._bury(raw, EventInvalid(reason))
 
     def stop(self) -> None:
         """Start no more images of bulk messages; those in hand are finished."""
@@ -93,9 +95,16 @@ class Handler:
             pool.shutdown(wait=True)
 
     def _bury(self, body: Any, error: EventInvalid) -> None:
+        self._finished()
         self._metrics.count_failure(error)
         key = self._dead_letters.bury_message(body, error)
         log.warning("a message is no event; dead letter %s: %s", key, error)
+
+    def _process(self, events: Sequence[Event]) -> None:
+        try:
+            self._run(events)
+        finally:
+            self._finished()
 
     def _process_unless_stopping(self, events: Sequence[Event]) -> None:
         if self._stopping.is_set():

@@ -20,11 +20,12 @@ from moderator.queue.connection import connect
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.embedding_cache import EmbeddingCache
 from moderator.queue.ledger import Ledger
+from moderator.queue.unacked import adopt_unacked
 from moderator.queue.webhooks import WebhookOutbox
 from moderator.settings import Settings
 from moderator.steps import Steps
 from moderator.verdicts import Verdict
-from workers.app import make_app
+from workers.app import VISIBILITY_TIMEOUT, make_app
 from workers.backlog import Backlog
 from workers.batcher import MicroBatcher
 from workers.handler import Handler
@@ -33,19 +34,20 @@ from workers.leases import Leases
 from workers.periodic import Periodic
 from workers.pipeline import Pipeline
 from workers.traffic import Traffic
-from workers.watchdog import PATIENCE, Watchdog
+from workers.watchdog import Watchdog
 from workers.webhooks import WebhookSender
 
 log = logging.getLogger(__name__)
 
-#: Seconds between looks at the ledger for overdue events, at the policy folder, at the webhook outbox, and at the
-#: consumer.
+#: Seconds between looks at the ledger for overdue events, at the policy folder, at the webhook outbox, at the
+#: consumer, and for what workers of an earlier version left.
 SWEEP_EVERY = 1.0
 REFRESH_EVERY = 2.0
 WEBHOOKS_EVERY = 0.5
 WATCH_EVERY = 1.0
 #: How often within a lease what is here is said to be here still: one beat may fail.
 BEATS = 3
+ADOPT_EVERY = 15.0
 #: Seconds to wait for Redis at the start, and before Celery is started again when it died.
 REDIS_PATIENCE = 60.0
 RESTART_DELAY = 1.0
@@ -116,10 +118,15 @@ class Worker:
             cache,
             self._leases,
         )
+        self._watchdog = Watchdog(self._redis.ping, image=settings.fetch_timeout + settings.decode_timeout)
         self._handler = Handler(
-            pipeline.process, dead_letters, self._metrics, width=self._slots, hold=self._leases.hold
+            pipeline.process,
+            dead_letters,
+            self._metrics,
+            width=self._slots,
+            hold=self._leases.hold,
+            finished=self._watchdog.finish,
         )
-        self._watchdog = Watchdog(self._redis.ping)
         self._consuming = False
         self._stopping = False
         signals.worker_shutting_down.connect(self._on_stop)
@@ -201,7 +208,12 @@ class Worker:
         self._handler.stop()
 
     def _ready(self) -> bool:
-        return self._consuming and self._batcher.alive and bool(self._redis.ping())
+        return (
+            self._consuming
+            and self._batcher.alive
+            and not self._watchdog.jammed()
+            and bool(self._redis.ping())
+        )
 
     @contextmanager
     def _health(self) -> Iterator[int]:
@@ -227,6 +239,7 @@ class Worker:
             Periodic("policies", REFRESH_EVERY, self._refresh_policies),
             Periodic("webhooks", WEBHOOKS_EVERY, self._webhooks.send_due),
             Periodic("watchdog", WATCH_EVERY, self._watch),
+            Periodic("adoption", ADOPT_EVERY, self._adopt),
         ]
         leases = Periodic("leases", self._settings.redeliver_after / BEATS, self._leases.beat)
         try:
@@ -271,10 +284,15 @@ class Worker:
         self._metrics.count_failure(error)
         self._metrics.count_verdict(verdict, seconds)
 
+    def _adopt(self) -> None:
+        count = adopt_unacked(self._redis, VISIBILITY_TIMEOUT)
+        if count:
+            log.info("took over %d messages of a worker of an earlier version", count)
+
     def _watch(self) -> None:
-        if self._watchdog.stuck() and not self._stopping:
+        if (problem := self._watchdog.stuck()) and not self._stopping:
             # Not an orderly end: that would wait for what stands still. The ledger has what is in hand.
-            log.critical("the consumer stands still for %g s; the worker ends, to be started again", PATIENCE)
+            log.critical("%s; the worker ends, to be started again", problem)
             os._exit(1)
 
     def _refresh_policies(self) -> None:

@@ -13,12 +13,10 @@ from moderator.errors import DeadLetterNotFound, EventInvalid, ModeratorError, R
 from moderator.events import Event
 from moderator.queue import names
 from moderator.queue.connection import Redis
+from moderator.queue.element import MAX_RAW
 from moderator.queue.ledger import Acceptance, Ledger
 from moderator.queue.scripts import Script
 from moderator.queue.webhooks import Delivery, WebhookOutbox
-
-#: Characters kept of a message that is no event: enough to see what it was.
-MAX_RAW = 4096
 
 #: Before the event key, in the key of a dead letter that is a webhook's.
 WEBHOOK_KEY_PREFIX = "webhook:"

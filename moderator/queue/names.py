@@ -19,6 +19,15 @@ REFUSALS = "moderation:refusals"
 #: Sorted set of dead letters, by the time of death.
 DEAD_LETTERS = "moderation:dead-letters"
 
+#: What Celery's consumer has taken and not acknowledged. Names of our own: under Celery's (`unacked`, ...), each Celery
+#: worker on a database gives out again what any other has held for longer than its own time limit.
+UNACKED = "moderation:unacked"
+UNACKED_INDEX = "moderation:unacked-index"
+UNACKED_MUTEX = "moderation:unacked-mutex"
+
+#: Celery's own names for these, under which earlier versions kept them.
+SHARED_UNACKED, SHARED_UNACKED_INDEX = "unacked", "unacked_index"
+
 #: Sorted set of webhook deliveries, by the time at which they are due.
 WEBHOOKS = "moderation:webhooks"
 
