@@ -81,6 +81,7 @@ def make_app(
     slots: int,
     tell: Callable[[bool], None] = lambda consuming: None,
     turn: Callable[[], None] = lambda: None,
+    takes: Callable[[], bool] = lambda: True,
 ) -> Celery:
     """Make the Celery app of a worker.
 
@@ -91,11 +92,12 @@ def make_app(
         slots: interactive messages in hand at once, and as many images of bulk messages, or one message with more.
         tell: called with True when it consumes, and with False when it lost its connection or ends.
         turn: called every second from the event loop that takes messages: without that, it stands still.
+        takes: whether messages are to be taken now.
     """
     # Celery tells of each message that goes back with a traceback; `check` says in a line what matters.
     logging.getLogger("celery.app.trace").setLevel(logging.ERROR)
     broker = celery_broker(settings.redis_url)
-    app = Celery("moderator", broker=broker.url, set_as_current=False, amqp=tolerant_amqp(refuse))
+    app = Celery("moderator", broker=broker.url, set_as_current=False, amqp=tolerant_amqp(refuse, takes))
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",

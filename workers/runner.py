@@ -28,6 +28,7 @@ from workers.backlog import Backlog
 from workers.batcher import MicroBatcher
 from workers.handler import Handler
 from workers.health import HealthServer
+from workers.model_watch import ModelWatch
 from workers.periodic import Periodic
 from workers.pipeline import Pipeline
 from workers.traffic import Traffic
@@ -36,12 +37,13 @@ from workers.webhooks import WebhookSender
 
 log = logging.getLogger(__name__)
 
-#: Seconds between looks at the ledger for overdue events, at the policy folder, at the webhook outbox, and at the
-#: consumer.
+#: Seconds between looks at the ledger for overdue events, at the policy folder, at the webhook outbox, at the
+#: consumer, and at a model that is broken.
 SWEEP_EVERY = 1.0
 REFRESH_EVERY = 2.0
 WEBHOOKS_EVERY = 0.5
 WATCH_EVERY = 1.0
+MODEL_EVERY = 1.0
 #: Seconds to wait for Redis at the start, and before Celery is started again when it died.
 REDIS_PATIENCE = 60.0
 RESTART_DELAY = 1.0
@@ -93,7 +95,11 @@ class Worker:
             with cores_shared(traffic.bulk()):
                 return encoder.embed_images(pixels)
 
-        self._batcher = MicroBatcher(embed, max_batch, self._count_batch, interactive=traffic.interactive)
+        self._model = ModelWatch(embed, encoder.image_size)
+        self._metrics.model_broken.set_function(lambda: float(self._model.broken is not None))
+        self._batcher = MicroBatcher(
+            embed, max_batch, self._count_batch, interactive=traffic.interactive, watch=self._model
+        )
         cache = (
             EmbeddingCache(
                 self._redis, self._moderator.embedding_space, encoder.dimension, settings.embedding_cache
@@ -101,10 +107,10 @@ class Worker:
             if settings.embedding_cache
             else None
         )
-        pipeline = Pipeline(
+        self._pipeline = Pipeline(
             self._moderator, self._batcher, self._ledger, self._metrics, decoders, traffic, cache
         )
-        self._handler = Handler(pipeline.process, dead_letters, self._metrics, width=self._slots)
+        self._handler = Handler(self._pipeline.process, dead_letters, self._metrics, width=self._slots)
         self._watchdog = Watchdog(self._redis.ping)
         self._consuming = False
         self._stopping = False
@@ -117,6 +123,7 @@ class Worker:
             for problem in self._moderator.catalogue.problems:
                 log.error("%s", problem)
             self._moderator.warm_up()
+            self._model.learn()
             self._show_policies()
             model = self._moderator.encoder
             identity = model.identity
@@ -154,6 +161,7 @@ class Worker:
                     self._slots,
                     self._note_consuming,
                     self._watchdog.turn,
+                    takes=lambda: self._model.broken is None,
                 )
             )
             # Celery logs what kills it and returns as if it had been told to stop.
@@ -187,6 +195,8 @@ class Worker:
         self._handler.stop()
 
     def _ready(self) -> bool:
+        if fault := self._model.broken:
+            raise fault
         return self._consuming and self._batcher.alive and bool(self._redis.ping())
 
     @contextmanager
@@ -213,6 +223,7 @@ class Worker:
             Periodic("policies", REFRESH_EVERY, self._refresh_policies),
             Periodic("webhooks", WEBHOOKS_EVERY, self._webhooks.send_due),
             Periodic("watchdog", WATCH_EVERY, self._watch),
+            Periodic("model", MODEL_EVERY, self._watch_model),
         ]
         try:
             yield
@@ -221,6 +232,7 @@ class Worker:
                 thread.stop()
             self._webhooks.close()
             self._handler.close()
+            self._pipeline.close()
             self._batcher.stop()
             self._moderator.close()
             log.info("stopped")
@@ -251,6 +263,13 @@ class Worker:
         if self._watchdog.stuck() and not self._stopping:
             # Not an orderly end: that would wait for what stands still. The ledger has what is in hand.
             log.critical("the consumer stands still for %g s; the worker ends, to be started again", PATIENCE)
+            os._exit(1)
+
+    def _watch_model(self) -> None:
+        self._model.test_again()
+        if self._model.hopeless and not self._stopping:
+            # What it had went back to the ledger when the model broke.
+            log.critical("the model stays broken; the worker ends, to be started again")
             os._exit(1)
 
     def _refresh_policies(self) -> None:

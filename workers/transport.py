@@ -24,18 +24,21 @@ RECONNECT_START, RECONNECT_STEP, RECONNECT_MAX = 0.2, 0.3, 2.0
 Refuse = Callable[[Any], None]
 
 
-def tolerant_amqp(refuse: Refuse) -> type:
+def tolerant_amqp(refuse: Refuse, takes: Callable[[], bool] = lambda: True) -> type:
     """What a Celery app makes its connections with; for its argument `amqp`.
 
     Args:
         refuse: takes an element that is no Celery message; called in the consumer's thread.
+        takes: whether messages are to be taken now; asked each time that Redis is about to be asked for one.
     """
 
     class TolerantConnection(Connection):  # type: ignore[misc]
         def get_transport_cls(self) -> type:
             transport = super().get_transport_cls()
             qos = type("ImagesQoS", (_CountsImages, transport.Channel.QoS), {})
-            channel = type("ThriftyChannel", (_Thrifty, transport.Channel), {"QoS": qos})
+            channel = type(
+                "ThriftyChannel", (_Thrifty, transport.Channel), {"QoS": qos, "takes": staticmethod(takes)}
+            )
             return type(
                 "TolerantTransport",
                 (_Tolerant, transport),
@@ -76,13 +79,20 @@ class _Tolerant:
 
 
 class _Thrifty:
-    """Over one of kombu's Redis channels: keeps its client.
+    """Over one of kombu's Redis channels: keeps its client, and takes nothing while it is not to.
 
     kombu makes a new one for every message taken and acknowledged, which costs more than all else that its
     event loop does. A client is no connection: those are in the pool, and threads share both.
     """
 
     _kept: Any = None
+    takes: Callable[[], bool]
+
+    def _brpop_start(self, *args: Any, **kwargs: Any) -> None:
+        # Not `can_consume`, with which a reply that is on its way would wait, with a message in it that nobody else
+        # can see.
+        if self.takes():
+            super()._brpop_start(*args, **kwargs)  # type: ignore[misc]
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         if asynchronous:
