@@ -229,6 +229,14 @@ class SignalFailed(ModeratorError):
     stage = "signals"
 
 
+class SignalTimeout(SignalFailed):
+    """Reading a signal takes longer than it may; what was not read may hold anything."""
+
+
+class SignalBusy(SignalFailed):
+    """So many images are being looked at by slow signals that the one of a shadow was left out."""
+
+
 # --- models ------------------------------------------------------------------------------------------
 
 
@@ -252,6 +260,12 @@ class WeightsInvalid(ModelError):
 
 class EmbeddingInvalid(ModelError):
     """The model returned something that is no embedding (NaN, infinite or zero)."""
+
+
+class ModelBroken(ModelError):
+    """The model fails on an input that it could answer before: the fault is no image's, and nothing is judged."""
+
+    transient = True
 
 
 # --- other uses of the encoder -----------------------------------------------------------------------

@@ -120,6 +120,11 @@ class Metrics:
             "Verdicts on which a shadow version would have decided otherwise.",
             ["policy", "version"],
         )
+        self.shadow_failures = self._counter(
+            "moderation_shadow_failures_total",
+            "Verdicts beside which a shadow version could not judge, by type of error; the verdicts stand.",
+            ["policy", "version", "error"],
+        )
         self.policy_info = self._gauge(
             "moderation_policy_info",
             "1 for each policy version that is loaded; role is active, shadow or canary.",
@@ -133,6 +138,10 @@ class Metrics:
         self.ready = self._gauge(
             "moderation_ready",
             "1 while the worker takes events: Redis answers, model and policies are loaded.",
+        )
+        self.model_broken = self._gauge(
+            "moderation_model_broken",
+            "1 while the model fails on what it could answer before; the worker then takes no events.",
         )
         self.breaker_open = self._gauge(
             "moderation_breaker_open",
@@ -159,7 +168,9 @@ class Metrics:
         for name, category in verdict.categories.items():
             self.category_score.labels(policy, name).observe(category.score)
         for shadow in verdict.shadow:
-            if shadow.decision != verdict.decision:
+            if shadow.error is not None:
+                self.shadow_failures.labels(policy, str(shadow.version), shadow.error.type).inc()
+            elif shadow.decision != verdict.decision:
                 self.shadow_disagreements.labels(policy, str(shadow.version)).inc()
 
     def count_decoder_loss(self, reason: Reason) -> None:
@@ -199,6 +210,8 @@ class Metrics:
         def value() -> float:
             try:
                 return float(check())
+            except ModeratorError:  # it says why not, where it is asked
+                return 0.0
             except Exception:
                 logger.exception("the readiness check failed")
                 return 0.0

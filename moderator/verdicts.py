@@ -43,11 +43,11 @@ class CategoryVerdict:
 
 
 class PolicyFacts(_Record):
-    """The policy that decided."""
+    """The policy that decided. An event that could not be judged has no version where none of that name may decide."""
 
     name: str
-    version: int
-    digest: str
+    version: int | None = None
+    digest: str | None = None
 
 
 class ModelFacts(_Record):
@@ -70,21 +70,22 @@ class ImageFacts(_Record):
     frames: int = 1
 
 
-class ShadowVerdict(_Record):
-    """What another version of the policy would have said; `error` where one of its signals failed."""
-
-    version: int
-    digest: str
-    decision: Decision
-    unsafe_score: float
-    categories: dict[str, CategoryVerdict]
-
-
 class ErrorFacts(_Record):
     """Why there is no judgement. `type` is a class of `moderator.errors`."""
 
     type: str
     message: str
+
+
+class ShadowVerdict(_Record):
+    """What another version of the policy would have said: a score, or the decision `error`, no score and the cause."""
+
+    version: int
+    digest: str
+    decision: Decision
+    unsafe_score: float | None = None
+    categories: dict[str, CategoryVerdict] = Field(default_factory=dict)
+    error: ErrorFacts | None = None
 
 
 class Verdict(_Record):

@@ -19,7 +19,7 @@ from moderator.events import Priority
 from moderator.queue.connection import celery_broker
 from moderator.queue.names import QUEUES, TASK, UNACKED, UNACKED_INDEX, UNACKED_MUTEX
 from moderator.settings import Settings
-from workers.transport import TolerantAMQP
+from workers.transport import our_amqp
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +114,7 @@ def make_app(
     slots: int,
     tell: Callable[[bool], None] = lambda consuming: None,
     turn: Callable[[bool], None] = lambda full: None,
+    takes: Callable[[], bool] = lambda: True,
 ) -> Celery:
     """Make the Celery app of a worker.
 
@@ -125,11 +126,12 @@ def make_app(
         tell: called with True when it consumes, and with False when it lost its connection or ends.
         turn: called every second from the event loop that takes messages, with whether all places of a queue are
             taken: without that, it stands still.
+        takes: whether messages are to be taken now.
     """
     # Celery tells of each message that goes back with a traceback; `check` says in a line what matters.
     logging.getLogger("celery.app.trace").setLevel(logging.ERROR)
     broker = celery_broker(settings.redis_url)
-    app = _App("moderator", broker=broker.url, amqp=TolerantAMQP)
+    app = _App("moderator", broker=broker.url, amqp=our_amqp(takes))
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",

@@ -3,10 +3,11 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError, Future
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from threading import Semaphore
 
@@ -15,26 +16,35 @@ from moderator.encoders.base import Embeddings
 from moderator.errors import (
     AttemptsExhausted,
     HostUnavailable,
+    ModelBroken,
     ModeratorError,
     RedisMisused,
+    SignalBusy,
+    SignalTimeout,
     Unexpected,
     WorkerStopping,
 )
-from moderator.events import Event
+from moderator.events import Event, Priority
 from moderator.metrics import Metrics
 from moderator.queue.embedding_cache import EmbeddingCache
 from moderator.queue.ledger import Answer, Claim, DeadLetterReason, Ledger
+from moderator.signals.reading import Moment, Outcome, Readings, Specification
 from moderator.steps import Prepared, Steps
 from moderator.stopwatch import Stopwatch
 from moderator.verdicts import Verdict
 from workers.batcher import Embedded, MicroBatcher, small_batch
 from workers.leases import Leases
+from workers.slow import SlowLane
 from workers.traffic import Places, Traffic
 
 log = logging.getLogger(__name__)
 
 #: Longest time between two tries of an event, in seconds.
 MAX_RETRY_DELAY = 300.0
+#: Seconds until an event for which there is no slow place comes again: as long as it has waited, within these.
+SLOW_DELAY = 1.0, 10.0
+#: Longest time, in seconds, that a verdict waits for the slow signals of its shadows.
+SHADOW_PATIENCE = 2.0
 
 
 def delay_for_host(error: HostUnavailable, waited: float) -> float:
@@ -54,7 +64,34 @@ class _Try:
     seen: tuple[Prepared, Embeddings] | None = None
     prepared: Prepared | None = None
     embedded: "Future[Embedded] | None" = None
+    beside: Readings = field(default_factory=dict)
+    shadows: "_Shadows | None" = None
     error: Exception | None = None
+
+
+@dataclass(eq=False)
+class _Shadows:
+    """Slow signals of shadows that are being read beside an event; without a future, there was no place for that."""
+
+    specs: list[Specification]
+    future: "Future[Readings] | None"
+    until: float
+    """Monotonic time at which the verdict goes without them."""
+
+    def readings(self) -> Mapping[str, Outcome]:
+        """What they say by now, or soon."""
+        error: ModeratorError = SignalBusy(
+            "the slow signals of shadows have no place free; more cores give more"
+        )
+        if self.future is not None:
+            try:
+                return self.future.result(max(0.0, self.until - time.monotonic()))
+            except TimeoutError:
+                self.future.cancel()
+                error = SignalTimeout(f"a verdict waits for its shadows {SHADOW_PATIENCE:g} s at most")
+            except CancelledError:
+                error = WorkerStopping("the worker is stopping")
+        return dict.fromkeys((spec.key for spec in self.specs), error)
 
 
 class Pipeline:
@@ -96,25 +133,73 @@ class Pipeline:
         self._turns = Semaphore(decoders)
         self._in_hand = Places(math.inf, lambda: few if traffic.interactive() else math.inf)
         self._decoders = Places(decoders, lambda: max(1, decoders - traffic.interactive()))
+        # With those that wait, a quarter of what the worker has in hand of a queue, at most.
+        places = max(1, min(decoders, moderator.max_batch // 2))
+        self._slow = SlowLane(places, "slow")
+        # Apart, so that shadows take no place from what decides.
+        self._shadows = SlowLane(places, "shadows")
+
+    def close(self) -> None:
+        """End the threads."""
+        self._slow.close()
+        self._shadows.close()
 
     def process(self, events: Sequence[Event]) -> None:
         """Take events to their verdict, their dead letter, or their next try: one, or some of a bulk message.
 
         Those of a group share the way to Redis and a thread. They are of one priority.
 
-        Raises only what Redis raises: then the message is not acknowledged and the ledger still has the events.
+        Raises only what Redis raises, and `ModelBroken` before any of them is claimed: then the message is not
+        acknowledged.
         """
+        if fault := self._batcher.broken:
+            raise fault
         priority = events[0].priority
         self._traffic.note(priority)
         try:
-            with self._in_hand.take(priority, len(events)):
-                # A group is decoded as a whole before the next one: else all of them would be ready at the same time,
-                # and the decoders idle until the model is done with them.
-                with self._turns if len(events) > 1 else nullcontext(), self._batcher.coming(priority):
-                    tries = [self._begin(event, claim) for event, claim in self._claim(events)]
-                self._publish([answer for one in tries if (answer := self._end(one)) is not None])
+            quick: list[Event] = []
+            slow: list[Event] = []
+            for event in events:
+                (slow if self._moderator.reads_slowly(event) else quick).append(event)
+            if slow:
+                self._process_slowly(slow, alone=len(events) == 1)
+            if quick:
+                self._process_quickly(priority, quick)
         finally:
             self._leases.done(events)
+
+    def _process_quickly(self, priority: Priority, events: Sequence[Event]) -> None:
+        with self._in_hand.take(priority, len(events)):
+            # A group is decoded as a whole before the next one: else all of them would be ready at the same time,
+            # and the decoders idle until the model is done with them.
+            with self._turns if len(events) > 1 else nullcontext(), self._batcher.coming(priority):
+                tries = [self._begin(event, claim) for event, claim in self._claim(events)]
+            self._publish([answer for one in tries if (answer := self._end(one)) is not None])
+
+    def _process_slowly(self, events: Sequence[Event], *, alone: bool) -> None:
+        """Events whose policy has slow signals: each waits for its place before it is claimed, fetched and decoded.
+
+        Where there is no place, an event is given back: waiting here, it would keep a thread from events that need no
+        such place. Of a bulk message all are, to come one by one.
+        """
+        priority = events[0].priority
+        if not alone or not self._slow.enter(priority):
+            for event, claim in self._claim(events):
+                least, most = SLOW_DELAY
+                delay = jittered(min(max(least, claim.waited), most)) if alone else 0.0
+                self._note_loss(self._ledger.retry(event, claim, delay, counts=False))
+            return
+        try:
+            with self._slow.turn(priority):
+                self._publish(
+                    [
+                        answer
+                        for event, claim in self._claim(events)
+                        if (answer := self._end(self._begin(event, claim))) is not None
+                    ]
+                )
+        finally:
+            self._slow.leave()
 
     def _claim(self, events: Sequence[Event]) -> list[tuple[Event, Claim]]:
         """Those that are ours."""
@@ -148,11 +233,25 @@ class Pipeline:
             if one.seen is None:
                 with self._decoders.take(event.priority):
                     one.prepared = self._moderator.prepare(data, event)
+                if self._moderator.needs_slow_reading(one.prepared):
+                    one.prepared = self._slow.run(partial(self._moderator.read_slowly, data, one.prepared))
                 watch.note("decode", watch.lap("decode") - one.prepared.signal_seconds)
                 one.embedded = self._batcher.submit(one.prepared.pixels, event.priority)
+            prepared = one.prepared if one.seen is None else one.seen[0]
+            assert prepared is not None
+            self._look_on(one, data, prepared)
         except Exception as error:
             one.error = error
         return one
+
+    def _look_on(self, one: _Try, data: bytes, prepared: Prepared) -> None:
+        """Have the shadows' signals read while the model is at the image."""
+        if quick := self._moderator.shadow_signals(prepared, Moment.PIXELS):
+            with self._decoders.take(one.event.priority):
+                one.beside = self._moderator.look_on(data, quick)
+        if slow := self._moderator.shadow_signals(prepared, Moment.SLOWLY):
+            future = self._shadows.offer(partial(self._moderator.look_on, data, slow))
+            one.shadows = _Shadows(slow, future, time.monotonic() + SHADOW_PATIENCE)
 
     def _end(self, one: _Try) -> Answer | None:
         """Wait for the model and judge; None where the event gets another try."""
@@ -160,6 +259,10 @@ class Pipeline:
         try:
             return Answer(event, self._judge(one), claim=one.claim)
         except WorkerStopping:
+            self._note_loss(self._ledger.give_back(event, one.claim))
+            return None
+        except ModelBroken:
+            # Another worker may do better, and this one takes nothing until its model does.
             self._note_loss(self._ledger.give_back(event, one.claim))
             return None
         except ModeratorError as error:
@@ -172,7 +275,7 @@ class Pipeline:
         if one.error is not None:
             raise one.error
         if one.seen is not None:
-            return self._moderator.judge(one.event, *one.seen, one.watch)
+            return self._moderator.judge(one.event, *one.seen, one.watch, self._beside(one))
         assert one.prepared is not None
         assert one.embedded is not None
         embedded = one.embedded.result()
@@ -181,7 +284,12 @@ class Pipeline:
         one.watch.note("embed", embedded.embed)
         if self._cache is not None:
             self._cache.put(one.prepared.facts, embedded.embeddings)
-        return self._moderator.judge(one.event, one.prepared, embedded.embeddings, one.watch)
+        return self._moderator.judge(
+            one.event, one.prepared, embedded.embeddings, one.watch, self._beside(one)
+        )
+
+    def _beside(self, one: _Try) -> Readings:
+        return one.beside if one.shadows is None else {**one.beside, **one.shadows.readings()}
 
     def _recall(self, event: Event, data: bytes) -> tuple[Prepared, Embeddings] | None:
         """What is known of an image from an earlier event."""

@@ -31,6 +31,7 @@ from workers.batcher import MicroBatcher
 from workers.handler import Handler
 from workers.health import HealthServer
 from workers.leases import Leases
+from workers.model_watch import ModelWatch
 from workers.periodic import Periodic
 from workers.pipeline import Pipeline
 from workers.traffic import Traffic
@@ -40,7 +41,7 @@ from workers.webhooks import WebhookSender
 log = logging.getLogger(__name__)
 
 #: Seconds between looks at the ledger for overdue events, at the policy folder, at the webhook outbox, at the
-#: consumer, and for what workers of an earlier version left.
+#: consumer, for what workers of an earlier version left, and at a model that is broken.
 SWEEP_EVERY = 1.0
 REFRESH_EVERY = 2.0
 WEBHOOKS_EVERY = 0.5
@@ -48,6 +49,7 @@ WATCH_EVERY = 1.0
 #: How often within a lease what is here is said to be here still: one beat may fail.
 BEATS = 3
 ADOPT_EVERY = 15.0
+MODEL_EVERY = 1.0
 #: Seconds to wait for Redis at the start, and before Celery is started again when it died.
 REDIS_PATIENCE = 60.0
 RESTART_DELAY = 1.0
@@ -99,7 +101,11 @@ class Worker:
             with cores_shared(traffic.bulk()):
                 return encoder.embed_images(pixels)
 
-        self._batcher = MicroBatcher(embed, max_batch, self._count_batch, interactive=traffic.interactive)
+        self._model = ModelWatch(embed, encoder.image_size)
+        self._metrics.model_broken.set_function(lambda: float(self._model.broken is not None))
+        self._batcher = MicroBatcher(
+            embed, max_batch, self._count_batch, interactive=traffic.interactive, watch=self._model
+        )
         cache = (
             EmbeddingCache(
                 self._redis, self._moderator.embedding_space, encoder.dimension, settings.embedding_cache
@@ -108,7 +114,7 @@ class Worker:
             else None
         )
         self._leases = Leases(self._ledger.extend, settings.redeliver_after)
-        pipeline = Pipeline(
+        self._pipeline = Pipeline(
             self._moderator,
             self._batcher,
             self._ledger,
@@ -120,7 +126,7 @@ class Worker:
         )
         self._watchdog = Watchdog(self._redis.ping, image=settings.fetch_timeout + settings.decode_timeout)
         self._handler = Handler(
-            pipeline.process,
+            self._pipeline.process,
             dead_letters,
             self._metrics,
             width=self._slots,
@@ -138,6 +144,7 @@ class Worker:
             for problem in self._moderator.catalogue.problems:
                 log.error("%s", problem)
             self._moderator.warm_up()
+            self._model.learn()
             self._show_policies()
             model = self._moderator.encoder
             identity = model.identity
@@ -175,6 +182,7 @@ class Worker:
                     self._slots,
                     self._note_consuming,
                     self._watchdog.turn,
+                    takes=lambda: self._model.broken is None,
                 )
             )
             # Celery logs what kills it and returns as if it had been told to stop.
@@ -208,6 +216,8 @@ class Worker:
         self._handler.stop()
 
     def _ready(self) -> bool:
+        if fault := self._model.broken:
+            raise fault
         return (
             self._consuming
             and self._batcher.alive
@@ -240,6 +250,7 @@ class Worker:
             Periodic("webhooks", WEBHOOKS_EVERY, self._webhooks.send_due),
             Periodic("watchdog", WATCH_EVERY, self._watch),
             Periodic("adoption", ADOPT_EVERY, self._adopt),
+            Periodic("model", MODEL_EVERY, self._watch_model),
         ]
         leases = Periodic("leases", self._settings.redeliver_after / BEATS, self._leases.beat)
         try:
@@ -250,6 +261,7 @@ class Worker:
             self._webhooks.close()
             self._handler.close()
             leases.stop()
+            self._pipeline.close()
             self._batcher.stop()
             self._moderator.close()
             log.info("stopped")
@@ -293,6 +305,13 @@ class Worker:
         if (problem := self._watchdog.stuck()) and not self._stopping:
             # Not an orderly end: that would wait for what stands still. The ledger has what is in hand.
             log.critical("%s; the worker ends, to be started again", problem)
+            os._exit(1)
+
+    def _watch_model(self) -> None:
+        self._model.test_again()
+        if self._model.hopeless and not self._stopping:
+            # What it had went back to the ledger when the model broke.
+            log.critical("the model stays broken; the worker ends, to be started again")
             os._exit(1)
 
     def _refresh_policies(self) -> None:

@@ -76,6 +76,10 @@ class Catalogue:
         """What is wrong in the folder now. Policies it concerns are as they last worked, if they ever did."""
         return self._snapshot.problems
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a version of a policy, usable or not."""
+        return bool(_versions(self._snapshot, name))
+
     def get(self, name: str, version: int | None = None) -> Policy:
         """A version of a policy, released or not; None is the active one.
 

@@ -3,6 +3,8 @@
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -25,6 +27,17 @@ WHOLE = 2**31 - 1
 Outcome = Reading | ModeratorError
 #: By `key` of the specification.
 Readings = Mapping[str, Outcome]
+
+
+class Moment(StrEnum):
+    """When a signal is read."""
+
+    PIXELS = "pixels"
+    """Where the image is decoded."""
+    SLOWLY = "slowly"
+    """It wants pixels, too, and takes long."""
+    EMBEDDING = "embedding"
+    """When the model has seen the image."""
 
 
 class Specification(Protocol):
@@ -79,35 +92,20 @@ class Signals:
         self._made: dict[str, Signal] = {}
         self._lock = Lock()
 
-    def enough_pixels(self, policies: Iterable[HasSignals]) -> int:
-        """Shorter side that is enough for all signals that look at pixels; 0 without such."""
-        sides = [
-            signal_class(spec.kind).enough_pixels
-            for spec in _specifications(policies, uses_pixels=True).values()
-        ]
-        return max((WHOLE if side is None else side for side in sides), default=0)
+    def read(self, specs: Iterable[Specification], frames: Sequence[Frame]) -> dict[str, Outcome]:
+        """Read signals, each once, in all frames of an image; the reading with the highest score is kept.
 
-    def read(
-        self, policies: Iterable[HasSignals], frames: Sequence[Frame], uses_pixels: bool
-    ) -> dict[str, Outcome]:
-        """Read the signals of policies, each once, in all frames; the reading with the highest score is kept.
-
-        Args:
-            policies: those that look at the image.
-            frames: of the image, with pixels or embeddings.
-            uses_pixels: which of the two, and so which of the signals.
-
-        A signal that fails does not keep the others from being read: its policy may be a shadow.
+        A signal that fails does not keep the others from being read: it may be a shadow's.
         """
         outcomes: dict[str, Outcome] = {}
-        for key, spec in _specifications(policies, uses_pixels).items():
+        for spec in specs:
             try:
                 signal = self.make(spec)
-                outcomes[key] = max(
-                    (read(signal, frame) for frame in frames), key=lambda reading: reading.score
-                )
+                readings = [read(signal, frame) for frame in frames]
+                best = max(readings, key=lambda reading: reading.score)
+                outcomes[spec.key] = replace(best, unsure=any(reading.unsure for reading in readings))
             except ModeratorError as error:
-                outcomes[key] = error
+                outcomes[spec.key] = error
         return outcomes
 
     def warm_up(self, policy: HasSignals) -> None:
@@ -165,7 +163,7 @@ def make(kind: str, options: Mapping[str, Any], context: Context) -> Signal:
     except ModeratorError:
         raise
     except Exception as error:  # whatever a model library or a package of somebody else raises
-        raise SignalFailed(f"the signal {kind} cannot be made: {_brief(error)}") from error
+        raise SignalFailed(f"the signal {kind} cannot be made: {brief(error)}") from error
 
 
 def check_examples(kind: str) -> None:
@@ -196,7 +194,7 @@ def read(signal: Signal, frame: Frame) -> Reading:
     except ModeratorError:
         raise
     except Exception as error:  # whatever a model library or a package of somebody else raises
-        raise SignalFailed(f"the signal {name} cannot be read: {_brief(error)}") from error
+        raise SignalFailed(f"the signal {name} cannot be read: {brief(error)}") from error
     if not (math.isfinite(reading.score) and 0 <= reading.score <= 1):
         raise SignalFailed(f"the signal {name} gave the score {reading.score}, which is not in [0, 1]")
     return reading
@@ -241,16 +239,37 @@ def _reading(spec: Specification, readings: Readings) -> Reading:
     return outcome
 
 
-def _specifications(policies: Iterable[HasSignals], uses_pixels: bool) -> dict[str, Specification]:
-    """The signals of policies that look at pixels, or at the embedding, by key."""
-    return {
-        spec.key: spec
-        for policy in policies
-        for spec in policy.signals
-        if signal_class(spec.kind).uses_pixels == uses_pixels
-    }
+def unsure(policy: HasSignals, readings: Readings) -> frozenset[str]:
+    """The signals of a policy that leave it to people, by their names there."""
+    return frozenset(spec.name for spec in policy.signals if _reading(spec, readings).unsure)
 
 
-def _brief(error: Exception) -> str:
+def due(policies: Iterable[HasSignals], moment: Moment) -> list[Specification]:
+    """The signals of policies that are read at a moment, each once."""
+    found = {spec.key: spec for policy in policies for spec in policy.signals}
+    return [spec for spec in found.values() if _moment(spec.kind) is moment]
+
+
+def by_side(specs: Iterable[Specification]) -> dict[int, list[Specification]]:
+    """Signals that look at pixels by the shorter side that is enough for them."""
+    sides: dict[int, list[Specification]] = {}
+    for spec in specs:
+        side = getattr(signal_class(spec.kind), "enough_pixels", None)
+        sides.setdefault(WHOLE if side is None else side, []).append(spec)
+    return sides
+
+
+def _moment(kind: str) -> Moment:
+    try:
+        found = signal_class(kind)
+    except SignalFailed:
+        return Moment.EMBEDDING  # there is none; reading it says why, and needs no pixels for that
+    if not getattr(found, "uses_pixels", True):
+        return Moment.EMBEDDING
+    return Moment.SLOWLY if getattr(found, "slow", True) else Moment.PIXELS
+
+
+def brief(error: Exception) -> str:
+    """An error of somebody else's code: its type and message, printable and bounded."""
     text = "".join(c if c.isprintable() else " " for c in f"{type(error).__name__}: {error}")
     return text[:300]
