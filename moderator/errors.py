@@ -208,6 +208,10 @@ class PolicyInvalid(PolicyError):
         return "\n".join(map(str, self.args))
 
 
+class PolicyUnreadable(PolicyInvalid):
+    """A file of the folder of policies cannot be read now; it is read again at the next look at the folder."""
+
+
 class PolicyNotFound(PolicyError):
     """No policy of that name or version."""
 
@@ -218,6 +222,14 @@ class PolicyUnreleased(PolicyError):
 
 class PolicyChanged(PolicyError):
     """A released version was edited: its digest is not the one in `releases.lock`."""
+
+
+class PolicyUnusable(PolicyError):
+    """A valid version cannot be used here: its prompts do not compile, or a signal lacks its file or its package."""
+
+
+class PolicyNotWritten(PolicyError):
+    """The folder of policies cannot be changed: it is read-only, or another command is at it."""
 
 
 # --- signals -----------------------------------------------------------------------------------------

@@ -141,8 +141,6 @@ class Worker:
         """Serve until SIGTERM or SIGINT. What is in hand is finished, the rest stays on the queue."""
         with self._health() as port:
             started = time.perf_counter()
-            for problem in self._moderator.catalogue.problems:
-                log.error("%s", problem)
             self._moderator.warm_up()
             self._model.learn()
             self._show_policies()
@@ -315,19 +313,25 @@ class Worker:
             os._exit(1)
 
     def _refresh_policies(self) -> None:
-        if self._moderator.catalogue.refresh():
-            for problem in self._moderator.catalogue.problems:
-                log.error("%s", problem)
-                self._metrics.count_failure(problem)
-            self._moderator.compile_policies()
+        if self._moderator.refresh_policies():
             self._show_policies()
             log.info("policies reloaded")
 
     def _show_policies(self) -> None:
-        loaded = []
-        for name, standing in self._moderator.catalogue.snapshot.standings.items():
+        """Report what is wrong in the folder of policies, and which versions are in use."""
+        catalogue = self._moderator.catalogue
+        for problem in catalogue.problems:
+            log.error("%s", problem)
+            self._metrics.count_failure(problem)
+        snapshot = catalogue.snapshot
+        loaded: list[LoadedPolicy] = []
+        for name, standing in snapshot.standings.items():
             loaded.append(LoadedPolicy(name, standing.active.version, standing.active.digest, "active"))
             if standing.canary is not None:
                 loaded.append(LoadedPolicy(name, standing.canary.version, standing.canary.digest, "canary"))
-            loaded += [LoadedPolicy(name, p.version, p.digest, "shadow") for p in standing.shadows]
+            loaded += [
+                LoadedPolicy(name, shadow.version, shadow.digest, "shadow")
+                for shadow in standing.shadows
+                if (name, shadow.version) not in snapshot.unusable
+            ]
         self._metrics.show_policies(loaded)
