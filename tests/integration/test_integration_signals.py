@@ -1,4 +1,4 @@
-"""What signals do to a worker: once is a clean stop, twice a quick one, whatever it is at."""
+"""Signals to a worker that starts, and to one that is process 1. Under load: `python -m tests.chaos --only signals`."""
 
 import os
 import shutil
@@ -13,56 +13,12 @@ import pytest
 
 from moderator.client import Client
 from moderator.queue.server import EmbeddedServer, free_port
-from moderator.verdicts import Decision
 from tests.integration.conftest import StartWorker
 from tests.integration.service import WorkerProcess, environment, make_client, until
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 def published(client: Client) -> Counter[str]:
     return Counter(v.event_id for _, v in client.verdicts.tail("0", follow=False))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="decoders are looked for in /proc")
-def test_each_signal_stops_a_worker_under_load_and_two_do_so_at_once(
-    server: EmbeddedServer, start_worker: StartWorker, images: Path
-) -> None:
-    """One worker after another, as an init system starts them; the signals go to the group, as a terminal's do."""
-    client = make_client(server.url)
-    events = []
-
-    def submit() -> None:
-        events.extend(client.submit(path=images / "red-panda.jpg", id=str(len(events))) for _ in range(60))
-
-    for numbers, code in [
-        ((signal.SIGQUIT,), 0),
-        ((signal.SIGHUP,), 0),
-        ((signal.SIGINT, signal.SIGINT), 130),
-        ((signal.SIGTERM, signal.SIGQUIT), 131),
-    ]:
-        submit()
-        before = len(published(client))
-        worker = start_worker(server.url, redeliver_after="2")
-        until(lambda before=before: len(published(client)) >= before + 5)
-        decoders = children(worker.pid)
-        for number in numbers:
-            os.kill(worker.pid, number)
-            last = time.monotonic()
-            time.sleep(0.1)
-        assert worker.wait() == code, worker.log
-        if len(numbers) == 2:
-            assert time.monotonic() - last < 3
-        assert len(published(client)) < len(events), "nothing was left to do; the test shows nothing"
-        assert "Traceback" not in worker.log
-        assert decoders
-        until(lambda decoders=decoders: not any(Path(f"/proc/{pid}").exists() for pid in decoders))
-    start_worker(server.url, redeliver_after="2")
-    for event in events:
-        assert client.wait(event.id, timeout=60).decision is not Decision.ERROR
-    assert published(client) == Counter(event.id for event in events)
-    assert client.ledger.pending() == 0
 
 
 def children(pid: int) -> list[int]:
@@ -73,7 +29,7 @@ def children(pid: int) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_worker_that_waits_for_its_server_ends_at_the_first_signal(
     start_worker: StartWorker, number: signal.Signals
 ) -> None:
