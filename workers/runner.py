@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from celery import Celery, signals
+from celery import Celery
+from celery.worker import state
 from kombu.asynchronous import set_event_loop
 from prometheus_client import CollectorRegistry
 
@@ -34,6 +35,7 @@ from workers.leases import Leases
 from workers.model_watch import ModelWatch
 from workers.periodic import Periodic
 from workers.pipeline import Pipeline
+from workers.shutdown import Shutdown
 from workers.traffic import Traffic
 from workers.watchdog import Watchdog
 from workers.webhooks import WebhookSender
@@ -135,10 +137,9 @@ class Worker:
         )
         self._consuming = False
         self._stopping = False
-        signals.worker_shutting_down.connect(self._on_stop)
 
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. What is in hand is finished, the rest stays on the queue."""
+    def run(self, shutdown: Shutdown) -> None:
+        """Serve until a signal comes. What is in hand is finished, the rest stays on the queue."""
         with self._health() as port:
             started = time.perf_counter()
             self._moderator.warm_up()
@@ -166,6 +167,7 @@ class Worker:
                     "in production set MODERATOR_ENCODER to a CLIP model"
                 )
             with self._housekeeping():
+                shutdown.serve(self._stop)
                 self._consume()
 
     def _consume(self) -> None:
@@ -191,7 +193,9 @@ class Worker:
 
     def _run_celery(self, app: Celery) -> None:
         set_event_loop(None)  # not the one of a consumer that died, with its timers
-        worker = app.Worker(
+        # Without Celery's signal handlers; see `workers.shutdown`.
+        kind = type("Worker", (app.Worker,), {"install_platform_tweaks": lambda self, worker: None})
+        worker = kind(
             pool="threads",
             concurrency=2 * self._slots,
             without_gossip=True,
@@ -208,10 +212,12 @@ class Worker:
     def _note_consuming(self, consuming: bool) -> None:
         self._consuming = consuming and not self._stopping
 
-    def _on_stop(self, **_: object) -> None:
+    def _stop(self) -> None:
+        """Called from another thread, at any time once `run` is about to consume."""
         self._consuming = False
         self._stopping = True
         self._handler.stop()
+        state.should_stop = 0  # Celery's loop looks at it at each turn, at least every second
 
     def _ready(self) -> bool:
         if fault := self._model.broken:

@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -55,7 +55,8 @@ def demo(
     if not images.is_dir() or not files:
         raise ImageNotFound(f"no images in {images}; name a folder with --images")
     policy = policy or load_settings().default_policy
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that it, too, leaves nothing running
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):  # so that they, too, leave nothing running
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     table = verdict_table()
     with (
         TemporaryDirectory(prefix="moderator-demo-") as folder,
@@ -106,8 +107,9 @@ def _worker(redis_url: str, images: Path, folder: Path) -> Iterator[int]:
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_TIMEOUT)
+        finally:  # also where a second signal interrupts the wait
             process.kill()
             process.wait()
 

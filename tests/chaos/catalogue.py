@@ -14,13 +14,14 @@ from tests.chaos.redis_faults import (
 )
 from tests.chaos.replica_faults import Failover, FailoverBehind
 from tests.chaos.webhook_faults import WebhookDown
-from tests.chaos.worker_faults import WorkerKill, WorkerMemory, WorkerStop
+from tests.chaos.worker_faults import Signals, WorkerKill, WorkerMemory, WorkerStop
 
 FAULTS: dict[str, type[Fault]] = {
     fault.name: fault
     for fault in (
         WorkerKill,
         WorkerStop,
+        Signals,
         WorkerMemory,
         RedisCrash,
         RedisCrashEverysec,
