@@ -85,6 +85,12 @@ class Settings(BaseSettings):
         7 * 86400, gt=0, description="Seconds that a verdict can be looked up by event id."
     )
     stream_length: int = Field(100_000, gt=0, description="About how many verdicts the stream keeps.")
+    stream_limit: int = Field(
+        0,
+        ge=0,
+        description="Most verdicts that the stream keeps for groups of readers that are behind; 0: three times "
+        "`MODERATOR_STREAM_LENGTH`. A verdict takes 1 to 6 kB there, more with many categories.",
+    )
     redeliver_after: float = Field(
         30.0, gt=0, description="Seconds without a verdict after which a started event is given out again."
     )
@@ -197,6 +203,11 @@ class Settings(BaseSettings):
     webhook_attempts: int = Field(
         8, ge=1, description="Tries before a webhook delivery becomes a dead letter."
     )
+
+    @property
+    def most_in_stream(self) -> int:
+        """Most verdicts that the stream keeps, whoever is behind."""
+        return max(self.stream_length, self.stream_limit or 3 * self.stream_length)
 
     @field_validator("fetch_roots", "fetch_networks", "fetch_hosts", "webhook_hosts", mode="before")
     @classmethod

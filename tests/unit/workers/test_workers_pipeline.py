@@ -120,7 +120,7 @@ def test_an_event_gets_its_verdict(pipeline: Pipeline, ledger: MemoryLedger, met
     assert (verdict.decision, verdict.policy.name, len(verdict.shadow)) == (Decision.BLOCK, "colours", 1)
     assert list(verdict.timings_ms) == ["queue", "fetch", "decode", "embed", "batch_wait", "score"]
     assert verdict.timings_ms["queue"] == 250
-    assert ledger.arguments == {"ttl": 7 * 86400, "stream_length": 100_000}
+    assert ledger.arguments == {"ttl": 7 * 86400, "stream_length": 300_000}
     assert ledger.retries == []
     assert value(metrics, "moderation_events_total", policy="colours", decision="block") == 1
     assert value(metrics, "moderation_duration_seconds_sum") == 1.5
