@@ -141,9 +141,16 @@ class WebhookDisabled(ModeratorError):
 
 
 class DeliveryUnreadable(ModeratorError):
-    """What is kept of a webhook delivery cannot be read."""
+    """What is kept of a webhook delivery cannot be read; `key`, `url` and `body` are what there is of it."""
 
     stage = "webhook"
+
+    def __init__(self, key: bytes, url: bytes = b"", body: bytes = b"") -> None:
+        super().__init__(
+            f"the record of the delivery {key.decode('utf-8', 'replace')} cannot be read: another version or another "
+            "program wrote it; the verdict itself is in the stream"
+        )
+        self.key, self.url, self.body = key, url, body
 
 
 # --- images: getting the bytes -----------------------------------------------------------------------

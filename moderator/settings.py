@@ -195,7 +195,9 @@ class Settings(BaseSettings):
 
     # --- webhooks
     webhook_secret: SecretStr | None = Field(
-        None, description="Standard Webhooks secret (`whsec_...`); verdicts go to webhooks only if it is set."
+        None,
+        description="Standard Webhooks secret (`whsec_...`); verdicts go to webhooks only if it is set. Several, "
+        "separated by spaces, sign each verdict: for the time in which receivers change to a new one.",
     )
     webhook_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="The only hosts that webhooks may name, as in `MODERATOR_FETCH_HOSTS`. None: all."

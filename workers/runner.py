@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from celery import Celery, signals
@@ -24,13 +25,14 @@ from moderator.queue.webhooks import WebhookOutbox
 from moderator.settings import Settings
 from moderator.steps import Steps
 from workers.app import make_app
-from workers.backlog import Backlog
+from workers.backlog import Backlog, read_outgoing
 from workers.batcher import MicroBatcher
 from workers.handler import Handler
 from workers.health import HealthServer
 from workers.periodic import Periodic
 from workers.pipeline import Pipeline
 from workers.traffic import Traffic
+from workers.trimmer import StreamTrimmer
 from workers.watchdog import PATIENCE, Watchdog
 from workers.webhooks import WebhookSender
 
@@ -42,6 +44,8 @@ SWEEP_EVERY = 1.0
 REFRESH_EVERY = 2.0
 WEBHOOKS_EVERY = 0.5
 WATCH_EVERY = 1.0
+#: Seconds between trims of the stream.
+TRIM_EVERY = 5.0
 #: Seconds to wait for Redis at the start, and before Celery is started again when it died.
 REDIS_PATIENCE = 60.0
 RESTART_DELAY = 1.0
@@ -81,7 +85,11 @@ class Worker:
         outbox = WebhookOutbox(self._redis)
         dead_letters = DeadLetters(self._redis, self._ledger, outbox)
         self._webhooks = WebhookSender(settings, outbox, dead_letters, self._metrics, webhook_hosts)
-        self._metrics.registry.register(QueueCollector(Backlog(self._redis, self._ledger, dead_letters).read))
+        outgoing = partial(read_outgoing, self._redis, outbox)
+        backlog = Backlog(self._redis, self._ledger, dead_letters, outgoing)
+        self._metrics.registry.register(QueueCollector(backlog.read))
+        self._metrics.stream_limit.set(settings.most_in_stream)
+        self._trimmer = StreamTrimmer(self._redis, settings.stream_length)
 
         max_batch = self._moderator.max_batch
         # Enough images in hand to fill the next batch while one is in the model and others are on their way.
@@ -212,6 +220,7 @@ class Worker:
             Periodic("sweeper", SWEEP_EVERY, self._sweep),
             Periodic("policies", REFRESH_EVERY, self._refresh_policies),
             Periodic("webhooks", WEBHOOKS_EVERY, self._webhooks.send_due),
+            Periodic("stream", TRIM_EVERY, self._trimmer.trim),
             Periodic("watchdog", WATCH_EVERY, self._watch),
         ]
         try:

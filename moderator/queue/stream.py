@@ -132,12 +132,13 @@ def read_stream(client: Redis) -> StreamState:
         pipe.time()
         pipe.xinfo_stream(names.VERDICTS)
         pipe.xinfo_groups(names.VERDICTS)
-        (seconds, micros), info, groups = pipe.execute(raise_on_error=False)
-    for answer in (info, groups):
-        if isinstance(answer, ResponseError):
+        answers = pipe.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, Exception):
             if "no such key" in str(answer):
                 return StreamState(0)
             raise answer
+    (seconds, micros), info, groups = answers
     with client.pipeline(transaction=False) as pipe:
         for group in groups:
             pipe.xpending(names.VERDICTS, group["name"])
