@@ -1,6 +1,5 @@
 """The client against a real server on loopback, which only `networks` makes reachable."""
 
-import shutil
 import socket
 import ssl
 import subprocess
@@ -19,6 +18,7 @@ import pytest
 
 from moderator.errors import FetchFailed, FetchRefused, ImageNotFound, ImageTooLarge, ModeratorError
 from moderator.images.http import GuardedClient, PostAnswer
+from tests.tools import needs
 
 LOOPBACK = [ip_network("127.0.0.0/8")]
 SECRET = "hunter2"
@@ -353,8 +353,8 @@ def test_a_peer_that_reads_nothing_meets_the_deadline() -> None:
 # --- TLS
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command to make a certificate")
 def test_tls_verifies_the_host_name_though_the_connection_goes_to_an_address(tmp_path: Path) -> None:
+    needs("openssl", package="openssl")
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
