@@ -1,7 +1,7 @@
 """What tests need and a machine may lack: programs, extras, rights.
 
-Elsewhere such a test is skipped, with the reason. Where CI runs (`CI=true`) it fails: nobody sees a test that is skipped
-there, and CI installs all of this (`.ci/run`, `make test`).
+Elsewhere such a test is skipped, with the reason. Where CI runs (`CI=true`) it fails: nobody sees a test that is
+skipped there, and CI installs all of this (`.ci/run`, `make test`).
 """
 
 import importlib

@@ -55,7 +55,7 @@ def test_a_whole_module_fails_in_ci_too(tmp_path: Path, monkeypatch: pytest.Monk
     file.write_text(
         "from tests.tools import needs_extra\nneeds_extra('no_such_module', 'x')\ndef test(): pass\n"
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]
+    command = [sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", str(file)]
     for ci, code in (("true", 2), ("", 5)):
         monkeypatch.setenv("CI", ci)
         done = subprocess.run(command, capture_output=True, text=True, cwd=TESTS.parent, timeout=60)
@@ -70,13 +70,12 @@ def test_what_is_there_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_skip_asks_there() -> None:
+    skips = re.compile(r"(?:pytest\.skip|importorskip|mark\.skip(?:if)?)\(.*?(?:\n\)|\)$)", re.M | re.S)
     own = [
         f"{path.relative_to(TESTS)}: {call}"
         for path in sorted(TESTS.rglob("test_*.py"))
         if path != Path(__file__)
-        for call in re.findall(
-            r"(?:pytest\.skip|importorskip|mark\.skip(?:if)?)\(.*?(?:\n\)|\)$)", path.read_text(), re.M | re.S
-        )
+        for call in skips.findall(path.read_text())
         if not any(reason in call for reason in ALLOWED)
     ]
     assert own == []
