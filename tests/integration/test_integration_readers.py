@@ -14,8 +14,11 @@ from moderator.errors import VerdictsMissed, VerdictUnreadable
 from moderator.queue import consumer, names
 from moderator.queue.server import EmbeddedServer
 from moderator.queue.stream import read_stream, trim_stream
+from moderator.queue.webhooks import WebhookOutbox
 from moderator.verdicts import Decision, Verdict
 from tests.integration.service import make_client
+from workers import backlog
+from workers.trimmer import StreamTrimmer
 
 IDLE = 0.4
 
@@ -316,6 +319,34 @@ def state_is(client: Client, verdicts: Iterator[Verdict], count: int) -> bool:
     assert read(verdicts, count) == list(range(count))
     found = state(client)
     return (found.lag, found.pending, found.missed) == (0, 20 - count + 1, 0)
+
+
+def test_the_trimmer_says_once_which_group_is_left_behind(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(client, *range(50))
+    assert read(client.consume("g", "one"), 5) == list(range(5))
+    client.redis.xreadgroup("g", "one", {names.VERDICTS: ">"})
+    acknowledge(client)
+    publish(client, *range(50, 100))
+    keep(client, 20)
+    trimmer = StreamTrimmer(client.redis, 100)
+    with caplog.at_level(logging.WARNING):
+        trimmer.trim()
+        trimmer.trim()
+    (record,) = caplog.records
+    assert "group g " in record.getMessage()
+    assert "30 verdicts" in record.getMessage()
+
+
+def test_metrics_show_the_groups_most_behind(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(client, *range(3))
+    for name in ("a", "b", "c"):
+        client.redis.xgroup_create(names.VERDICTS, name, id="0" if name == "b" else "$")
+    monkeypatch.setattr(backlog, "SHOWN_GROUPS", 1)
+    shown = backlog.read_outgoing(client.redis, WebhookOutbox(client.redis))
+    assert [(group.name, group.lag) for group in shown.stream.groups] == [("b", 3)]
+    assert shown.stream.length == 3
 
 
 # --- entries that are no verdicts
