@@ -11,16 +11,17 @@ delivered later, in order. `event.acceptance` says where an event is.
 """
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from moderator.errors import EventInvalid, ImageNotFound, ImageTooLarge
+from moderator.errors import EventInvalid, ImageNotFound, ImageTooLarge, VerdictsMissed
 from moderator.events import Event, event_key
 from moderator.queue.bounds import QueueBounds
 from moderator.queue.connection import connect
+from moderator.queue.consumer import TAKE_OVER_AFTER
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.intake import Intake
 from moderator.queue.ledger import Acceptance, Ledger
@@ -188,9 +189,16 @@ class Client:
         """The verdict of an event, or None if there is none."""
         return self.verdicts.get(event_key(source, event_id))
 
-    def consume(self, group: str, consumer: str) -> Iterator[Verdict]:
+    def consume(
+        self,
+        group: str,
+        consumer: str,
+        *,
+        idle: float = TAKE_OVER_AFTER,
+        on_gap: Callable[[VerdictsMissed], object] | None = None,
+    ) -> Iterator[Verdict]:
         """Verdicts as one of a group of consumers; see `VerdictStore.consume`."""
-        return self.verdicts.consume(group, consumer)
+        return self.verdicts.consume(group, consumer, idle=idle, on_gap=on_gap)
 
     def close(self) -> None:
         """End the delivery of spooled events in the background, and the connections."""

@@ -66,6 +66,27 @@ class VerdictTimeout(ModeratorError):
     stage = "intake"
 
 
+class VerdictUnreadable(ModeratorError):
+    """A verdict is kept in a form that this version cannot read."""
+
+    stage = "intake"
+
+
+class VerdictsMissed(ModeratorError):
+    """Verdicts left the stream before a reader read them.
+
+    They are those from the entry id `start` to `end`, `count` of them (None: unknown).
+    """
+
+    stage = "intake"
+
+    def __init__(self, message: str, *, start: str, end: str, count: int | None) -> None:
+        super().__init__(message)
+        self.start = start
+        self.end = end
+        self.count = count
+
+
 class AttemptsExhausted(ModeratorError):
     """An event was tried as often as allowed and never got a verdict: its worker died or its tries failed."""
 
@@ -110,10 +131,39 @@ class DeadLetterNotFound(ModeratorError):
 
 
 class WebhookFailed(ModeratorError):
-    """A webhook did not accept a verdict."""
+    """A webhook did not accept a verdict; `retry_after` are the seconds for which it wants to be left alone."""
 
     transient = True
     stage = "webhook"
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class WebhookRedirected(ModeratorError):
+    """A webhook answered with a redirect, which is not followed: the body would go where nobody said."""
+
+    stage = "webhook"
+
+
+class WebhookDisabled(ModeratorError):
+    """A webhook said that it is gone for good, so its address gets no more deliveries."""
+
+    stage = "webhook"
+
+
+class DeliveryUnreadable(ModeratorError):
+    """What is kept of a webhook delivery cannot be read; `key`, `url` and `body` are what there is of it."""
+
+    stage = "webhook"
+
+    def __init__(self, key: bytes, url: bytes = b"", body: bytes = b"") -> None:
+        super().__init__(
+            f"the record of the delivery {key.decode('utf-8', 'replace')} cannot be read: another version or another "
+            "program wrote it; the verdict itself is in the stream"
+        )
+        self.key, self.url, self.body = key, url, body
 
 
 # --- images: getting the bytes -----------------------------------------------------------------------

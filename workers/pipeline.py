@@ -328,7 +328,7 @@ class Pipeline:
     def _publish(self, answers: Sequence[Answer]) -> None:
         start = time.perf_counter()
         outcomes = self._ledger.publish(
-            answers, ttl=self._settings.verdict_ttl, stream_length=self._settings.stream_length
+            answers, ttl=self._settings.verdict_ttl, stream_length=self._settings.most_in_stream
         )
         seconds = time.perf_counter() - start
         for answer, outcome in zip(answers, outcomes, strict=True):

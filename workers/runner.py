@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from celery import Celery
@@ -27,7 +28,7 @@ from moderator.settings import Settings
 from moderator.steps import Steps
 from moderator.verdicts import Verdict
 from workers.app import VISIBILITY_TIMEOUT, make_app
-from workers.backlog import Backlog
+from workers.backlog import Backlog, read_outgoing
 from workers.batcher import MicroBatcher
 from workers.handler import Handler
 from workers.health import HealthServer
@@ -37,6 +38,7 @@ from workers.periodic import Periodic
 from workers.pipeline import Pipeline
 from workers.shutdown import Shutdown
 from workers.traffic import Traffic
+from workers.trimmer import StreamTrimmer
 from workers.watchdog import Watchdog
 from workers.webhooks import WebhookSender
 
@@ -52,6 +54,8 @@ WATCH_EVERY = 1.0
 BEATS = 3
 ADOPT_EVERY = 15.0
 MODEL_EVERY = 1.0
+#: Seconds between trims of the stream.
+TRIM_EVERY = 5.0
 #: Seconds to wait for Redis at the start, and before Celery is started again when it died.
 REDIS_PATIENCE = 60.0
 RESTART_DELAY = 1.0
@@ -91,7 +95,11 @@ class Worker:
         outbox = WebhookOutbox(self._redis)
         dead_letters = DeadLetters(self._redis, self._ledger, outbox)
         self._webhooks = WebhookSender(settings, outbox, dead_letters, self._metrics, webhook_hosts)
-        self._metrics.registry.register(QueueCollector(Backlog(self._redis, self._ledger, dead_letters).read))
+        outgoing = partial(read_outgoing, self._redis, outbox)
+        backlog = Backlog(self._redis, self._ledger, dead_letters, outgoing)
+        self._metrics.registry.register(QueueCollector(backlog.read))
+        self._metrics.stream_limit.set(settings.most_in_stream)
+        self._trimmer = StreamTrimmer(self._redis, settings.stream_length)
 
         max_batch = self._moderator.max_batch
         # Enough images in hand to fill the next batch while one is in the model and others are on their way.
@@ -252,6 +260,7 @@ class Worker:
             Periodic("sweeper", SWEEP_EVERY, self._sweep),
             Periodic("policies", REFRESH_EVERY, self._refresh_policies),
             Periodic("webhooks", WEBHOOKS_EVERY, self._webhooks.send_due),
+            Periodic("stream", TRIM_EVERY, self._trimmer.trim),
             Periodic("watchdog", WATCH_EVERY, self._watch),
             Periodic("adoption", ADOPT_EVERY, self._adopt),
             Periodic("model", MODEL_EVERY, self._watch_model),
@@ -291,7 +300,7 @@ class Worker:
         count = self._ledger.sweep(
             self._note_death,
             ttl=self._settings.verdict_ttl,
-            stream_length=self._settings.stream_length,
+            stream_length=self._settings.most_in_stream,
         )
         if count:
             log.info("gave out %d overdue events again", count)

@@ -22,6 +22,7 @@ from moderator.cli import (
     spool,
     submit,
     verdicts,
+    webhooks,
     worker,
 )
 from moderator.cli.output import errors
@@ -56,6 +57,7 @@ app.add_typer(probe.app, name="probe")
 app.add_typer(bench.app, name="bench")
 app.add_typer(verdicts.app, name="verdicts")
 app.add_typer(spool.app, name="spool")
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(policy.app, name="policy")
 app.add_typer(models.app, name="models")

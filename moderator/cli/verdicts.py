@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from moderator.cli.output import COLOURS, console, plain, print_json
+from moderator.cli.output import COLOURS, console, errors, plain, print_json
 from moderator.client import DEFAULT_SOURCE, Client
-from moderator.errors import VerdictTimeout
+from moderator.errors import VerdictsMissed, VerdictTimeout
 from moderator.verdicts import Verdict
 
 app = typer.Typer(help="Read published verdicts.", no_args_is_help=True, rich_markup_mode=None)
@@ -30,7 +30,7 @@ def tail(
     for verdict in store.newest(lines) if lines else []:
         _show(verdict, json)
     if follow:
-        for _, verdict in store.tail(position):
+        for _, verdict in store.tail(position, on_gap=_show_gap):
             _show(verdict, json)
 
 
@@ -53,6 +53,10 @@ def show(
     if verdict is None:
         raise VerdictTimeout(f"no verdict for {event_id} from source {source} (yet, or any more)")
     console.print_json(verdict.model_dump_json())
+
+
+def _show_gap(gap: VerdictsMissed) -> None:
+    errors.print(str(gap), style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _show(verdict: Verdict, json: bool) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from moderator.doctor.environment import examine_environment
 from moderator.doctor.findings import Finding, ok, problem
 from moderator.doctor.policies import examine_policies
+from moderator.doctor.readers import examine_readers
 from moderator.doctor.secrets import examine_secrets, secrets_of
 from moderator.doctor.server import examine_server
 from moderator.errors import ModeratorError, SettingsError
@@ -34,6 +35,7 @@ def plan(with_model: bool) -> list[Part]:
     return [
         Part("settings", lambda: [ok("settings", "the settings can be read")]),
         _part("redis", settings, lambda: examine_server(settings.redis_url)),
+        _part("readers", settings, lambda: examine_readers(settings)),
         _part("secrets", settings, lambda: examine_secrets(settings)),
         _part("policies", settings, lambda: examine_policies(settings, with_model)),
         _part("environment", settings, lambda: examine_environment(settings)),

@@ -89,7 +89,7 @@ class DeadLetters:
 
     def bury_delivery(self, delivery: Delivery, error: ModeratorError) -> None:
         """Keep a verdict that its webhook did not take."""
-        fields = {"webhook": delivery.url, "raw": delivery.body.decode()}
+        fields = {"webhook": delivery.url, "raw": delivery.body.decode("utf-8", "replace")}
         self._bury(WEBHOOK_KEY_PREFIX + delivery.key, error, delivery.attempt, fields)
 
     def _bury(self, key: str, error: ModeratorError, attempts: int, fields: dict[str, str]) -> None:

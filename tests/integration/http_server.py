@@ -11,6 +11,7 @@ from types import TracebackType
 class Answer:
     status: int
     body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class HttpServer:
                     answer = queue.pop(0) if len(queue) > 1 else queue[0]
                 self.send_response(answer.status)
                 self.send_header("content-length", str(len(answer.body)))
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(answer.body)
 

@@ -28,6 +28,7 @@ DEMO = Path(__file__).parents[2] / "moderator" / "data" / "demo"
 START_TIMEOUT = 90.0
 
 SECRET = "whsec_" + base64.b64encode(b"integration tests sign with this").decode()
+OLD_SECRET = "whsec_" + base64.b64encode(b"what they signed with before").decode()
 POLICIES = Path(os.environ.get("MODERATOR_POLICIES") or Path(__file__).parents[2] / "policies")
 
 #: What the shared worker and `client` run with; short times, so that tests wait little.

@@ -1,7 +1,6 @@
 """The ways to reach Redis: unix socket, TLS, Sentinel; for the client and for the worker, which has two."""
 
 import select
-import shutil
 import socket
 import ssl
 import subprocess
@@ -19,6 +18,7 @@ from moderator.verdicts import Decision
 from tests.integration.conftest import StartWorker
 from tests.integration.sentinel import ReplicatedServer
 from tests.integration.service import make_client, until
+from tests.tools import needs
 
 
 def assert_serves(url: str, start_worker: StartWorker, image: Path) -> None:
@@ -125,8 +125,7 @@ class TlsProxy:
 
 @pytest.fixture
 def tls(server: EmbeddedServer, tmp_path: Path) -> Iterator[TlsProxy]:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is needed to make a certificate")
+    needs("openssl", package="openssl")
     proxy = TlsProxy(tmp_path, int(server.url.rpartition(":")[2].partition("/")[0]))
     yield proxy
     proxy.close()

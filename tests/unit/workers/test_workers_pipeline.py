@@ -17,6 +17,7 @@ from moderator.metrics import Metrics
 from moderator.policies.releases import release
 from moderator.queue.ledger import Answer, Claim, DeadLetterReason
 from moderator.steps import Prepared, Steps
+from tests.tools import needs_extra
 from workers.batcher import MicroBatcher
 from workers.pipeline import MAX_RETRY_DELAY, Pipeline
 from workers.traffic import Traffic
@@ -135,7 +136,7 @@ def test_an_event_gets_its_verdict(pipeline: Pipeline, ledger: MemoryLedger, met
     assert (verdict.decision, verdict.policy.name, len(verdict.shadow)) == (Decision.BLOCK, "colours", 1)
     assert list(verdict.timings_ms) == ["queue", "fetch", "decode", "embed", "batch_wait", "score"]
     assert verdict.timings_ms["queue"] == 250
-    assert ledger.arguments == {"ttl": 7 * 86400, "stream_length": 100_000}
+    assert ledger.arguments == {"ttl": 7 * 86400, "stream_length": 300_000}
     assert ledger.retries == []
     assert value(metrics, "moderation_events_total", policy="colours", decision="block") == 1
     assert value(metrics, "moderation_duration_seconds_sum") == 1.5
@@ -379,7 +380,7 @@ def test_so_many_images_are_decoded_at_once(
 def test_signals_are_a_stage_of_their_own_and_their_failure_is_no_allow(
     pipeline: Pipeline, moderator: Moderator, ledger: MemoryLedger, metrics: Metrics
 ) -> None:
-    pytest.importorskip("pdqhash", reason="pip install 'moderator[hash]'")
+    needs_extra("pdqhash", "hash")
     policies = moderator.settings.policies
     (policies / "bad.pdq").write_text("0f" * 32 + "\n")
     digest = sha256((policies / "bad.pdq").read_bytes()).hexdigest()
