@@ -16,6 +16,7 @@ from importlib.resources import files
 from typing import Any, Literal
 
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from moderator.errors import EventInvalid, QueueFull, QueueUnavailable
 from moderator.events import Event, parse_message
@@ -119,8 +120,14 @@ class Ledger:
         try:
             answers = self._run_accept(body, events, bounds)
         except RedisError as error:
+            # Without an answer it may have arrived: whoever submits it again must give the same id.
+            fate = (
+                f"{events[0].id} may be on the queue all the same"
+                if isinstance(error, RedisTimeoutError)
+                else "nothing is on the queue"
+            )
             raise QueueUnavailable(
-                f"Redis did not accept the event ({error}); nothing is on the queue. Check MODERATOR_REDIS_URL "
+                f"Redis did not accept the event ({error}); {fate}. Check MODERATOR_REDIS_URL "
                 "and that the server runs, then submit again: the same id is accepted once"
             ) from error
         if answers[0] == b"full":
