@@ -11,25 +11,28 @@ from celery import Celery, signals
 from kombu.asynchronous import set_event_loop
 from prometheus_client import CollectorRegistry
 
+from moderator.backoff import jittered
 from moderator.encoders.base import Embeddings, Pixels
 from moderator.encoders.parallel import cores_shared
-from moderator.errors import QueueUnavailable
+from moderator.errors import QueueUnavailable, SettingsError
 from moderator.images.breaker import Breakers
 from moderator.metrics import LoadedPolicy, Metrics, QueueCollector
-from moderator.queue.connection import connect
+from moderator.queue.connection import WORKER_CALL, SentinelLogin, connect
 from moderator.queue.dead_letters import DeadLetters
+from moderator.queue.deadline import within
 from moderator.queue.embedding_cache import EmbeddingCache
 from moderator.queue.ledger import Ledger
 from moderator.queue.webhooks import WebhookOutbox
 from moderator.settings import Settings
 from moderator.steps import Steps
 from workers.app import make_app
-from workers.backlog import Backlog
+from workers.backlog import READING_SECONDS, Backlog
 from workers.batcher import MicroBatcher
 from workers.handler import Handler
 from workers.health import HealthServer
 from workers.periodic import Periodic
 from workers.pipeline import Pipeline
+from workers.reading import SharedReading
 from workers.traffic import Traffic
 from workers.watchdog import PATIENCE, Watchdog
 from workers.webhooks import WebhookSender
@@ -42,6 +45,8 @@ SWEEP_EVERY = 1.0
 REFRESH_EVERY = 2.0
 WEBHOOKS_EVERY = 0.5
 WATCH_EVERY = 1.0
+#: Seconds that a request for health or metrics waits for what Redis knows, of which it asks two things.
+HEALTH_PATIENCE = 0.8
 #: Seconds to wait for Redis at the start, and before Celery is started again when it died.
 REDIS_PATIENCE = 60.0
 RESTART_DELAY = 1.0
@@ -62,7 +67,8 @@ class Worker:
         self._settings = settings
         if settings.model_threads:
             torch.set_num_threads(settings.model_threads)
-        self._redis = connect(settings.redis_url)
+        sentinels = SentinelLogin.of(settings)
+        self._redis = connect(settings.redis_url, call=WORKER_CALL, sentinels=sentinels)
         self._wait_for_redis()
         image_hosts, webhook_hosts = (
             Breakers(settings.breaker_failures, settings.breaker_cooldown) for _ in range(2)
@@ -81,7 +87,11 @@ class Worker:
         outbox = WebhookOutbox(self._redis)
         dead_letters = DeadLetters(self._redis, self._ledger, outbox)
         self._webhooks = WebhookSender(settings, outbox, dead_letters, self._metrics, webhook_hosts)
-        self._metrics.registry.register(QueueCollector(Backlog(self._redis, self._ledger, dead_letters).read))
+        backlog = SharedReading(
+            "backlog", Backlog(self._redis, self._ledger, dead_letters).read, HEALTH_PATIENCE
+        )
+        self._metrics.registry.register(QueueCollector(backlog.get))
+        self._reachable = SharedReading("reachable", self._ping, HEALTH_PATIENCE)
 
         max_batch = self._moderator.max_batch
         # Enough images in hand to fill the next batch while one is in the model and others are on their way.
@@ -187,7 +197,11 @@ class Worker:
         self._handler.stop()
 
     def _ready(self) -> bool:
-        return self._consuming and self._batcher.alive and bool(self._redis.ping())
+        return self._consuming and self._batcher.alive and self._reachable.get()
+
+    def _ping(self) -> bool:
+        with within(READING_SECONDS):
+            return bool(self._redis.ping())
 
     @contextmanager
     def _health(self) -> Iterator[int]:
@@ -231,13 +245,15 @@ class Worker:
             try:
                 self._redis.ping()
                 return
+            except SettingsError:  # waiting does not change what it is
+                raise
             except Exception as error:
                 if time.monotonic() > deadline:
                     raise QueueUnavailable(
                         f"Redis does not answer ({error}); start it, or set MODERATOR_REDIS_URL"
                     ) from error
                 log.warning("waiting for Redis: %s", error)
-                time.sleep(1.0)
+                time.sleep(jittered(1.0))
 
     def _count_batch(self, size: int, seconds: float) -> None:
         self._metrics.batch_size.observe(size)

@@ -37,8 +37,9 @@ def tail(
         _show(verdict, json)
     while follow:
         try:
-            for position, verdict in store.tail(position):
+            for entry, verdict in store.tail(position):
                 _show(verdict, json)
+                position = entry
         except RedisError as error:
             errors.print(f"Redis does not answer ({error}); waiting for it", markup=False, highlight=False)
             time.sleep(jittered(RETRY_SECONDS))
