@@ -33,7 +33,7 @@ def check_submission(events: Sequence[Event], max_bytes: int) -> None:
     common = events[0]
     if common.policy:
         _check_policy(common.policy)
-    if common.reply.webhook is not None:
+    if common.reply.webhook:
         _check_url(common.reply.webhook, "reply.webhook")
     size = sum(len(event.image.inline or "") for event in events)
     if size > MAX_MESSAGE:

@@ -6,6 +6,7 @@ image over a slow line is no hang.
 """
 
 import math
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -32,6 +33,8 @@ RETRIES, PAUSE_FIRST, PAUSE_MOST = 4, 0.05, 0.5
 SLOWEST = 100_000
 #: Bytes handed to the system at once, so that progress is seen.
 CHUNK = 1 << 18
+#: Bytes that may be on their way unseen, so that what was sent is soon there, and an answer can be expected.
+SEND_BUFFER = 1 << 19
 #: Seconds of the shortest wait: what is there already is read even when the time is up.
 INSTANT = 0.001
 
@@ -128,6 +131,7 @@ class _TimedSocket:
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._default = self._timeout = sock.gettimeout()
 
     def __getattr__(self, name: str) -> Any:
