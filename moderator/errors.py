@@ -40,7 +40,7 @@ class QueueUnavailable(ModeratorError):
 
 
 class SpoolFull(QueueUnavailable):
-    """Redis cannot be reached and the spool has no room, so the event is kept nowhere."""
+    """Redis cannot be reached, or earlier events wait in the spool, and the spool has no room: nothing was kept."""
 
 
 class SpoolUnavailable(QueueUnavailable):

@@ -65,6 +65,13 @@ class Settings(BaseSettings):
         description="Redis or Valkey: `redis://`, `rediss://` (TLS), `unix://`, or "
         "`sentinel://host:port,host:port/service/db`.",
     )
+    redis_sentinel_username: str | None = Field(
+        None, description="User of the Sentinels themselves, where they have users."
+    )
+    redis_sentinel_password: SecretStr | None = Field(
+        None,
+        description="Password of the Sentinels themselves. That of the servers which they watch is in the URL.",
+    )
     queue_limit: int = Field(
         100_000,
         ge=0,

@@ -16,7 +16,7 @@ from kombu import Consumer, Queue
 
 from moderator.errors import WorkerStopping
 from moderator.events import Priority
-from moderator.queue.connection import celery_broker
+from moderator.queue.connection import SentinelLogin, celery_broker
 from moderator.queue.names import QUEUES, TASK, UNACKED, UNACKED_INDEX, UNACKED_MUTEX
 from moderator.settings import Settings
 from workers.transport import our_amqp
@@ -26,6 +26,11 @@ log = logging.getLogger(__name__)
 #: Seconds after which Celery gives an unacknowledged message out again. The ledger is quicker for events that it
 #: knows; this is for raw messages that no worker has claimed yet.
 VISIBILITY_TIMEOUT = 120
+
+#: Seconds without an answer, or without one to a health check, after which the consumer gives its connection up and
+#: makes another: a server that hangs, or a network that drops what is sent, does not close it. Longer than the second
+#: for which the consumer blocks.
+SOCKET_TIMEOUT = 5
 
 #: Seconds before a message goes back that Redis did not let us deal with; it may be the next to be taken.
 GIVE_BACK_DELAY = 1.0
@@ -130,7 +135,7 @@ def make_app(
     """
     # Celery tells of each message that goes back with a traceback; `check` says in a line what matters.
     logging.getLogger("celery.app.trace").setLevel(logging.ERROR)
-    broker = celery_broker(settings.redis_url)
+    broker = celery_broker(settings.redis_url, SentinelLogin.of(settings))
     app = _App("moderator", broker=broker.url, amqp=our_amqp(takes))
     app.conf.update(
         accept_content=["json"],
@@ -156,6 +161,9 @@ def make_app(
             "unacked_mutex_key": UNACKED_MUTEX,
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
+            "socket_timeout": SOCKET_TIMEOUT,
+            "socket_connect_timeout": SOCKET_TIMEOUT,
+            "health_check_interval": SOCKET_TIMEOUT,
             "socket_keepalive": not broker.url.startswith("redis+socket"),
             **broker.transport_options,
         },

@@ -6,6 +6,7 @@ from dataclasses import replace
 from moderator.metrics import OutgoingState, QueueState
 from moderator.queue.connection import Redis
 from moderator.queue.dead_letters import DeadLetters
+from moderator.queue.deadline import within
 from moderator.queue.ledger import Ledger
 from moderator.queue.names import QUEUES
 from moderator.queue.stream import read_stream
@@ -13,6 +14,9 @@ from moderator.queue.webhooks import WebhookOutbox
 
 #: Groups of readers that metrics show, those most behind.
 SHOWN_GROUPS = 50
+
+#: Seconds for all questions of a reading: a scrape waits for it.
+READING_SECONDS = 0.6
 
 
 class Backlog:
@@ -42,7 +46,15 @@ class Backlog:
         self._seen: dict[str, tuple[bytes, float]] = {}
 
     def read(self) -> QueueState:
-        """The state now."""
+        """The state now.
+
+        Raises:
+            RedisError: Redis does not answer in time.
+        """
+        with within(READING_SECONDS):
+            return self._read()
+
+    def _read(self) -> QueueState:
         seconds, micros = self._redis.time()
         now = seconds + micros / 1e6
         depth, age, refusals = {}, {}, {}

@@ -13,13 +13,15 @@ from celery.worker import state
 from kombu.asynchronous import set_event_loop
 from prometheus_client import CollectorRegistry
 
+from moderator.backoff import jittered
 from moderator.encoders.base import Embeddings, Pixels
 from moderator.encoders.parallel import cores_shared
-from moderator.errors import ModeratorError, QueueUnavailable
+from moderator.errors import ModeratorError, QueueUnavailable, SettingsError
 from moderator.images.breaker import Breakers
 from moderator.metrics import LoadedPolicy, Metrics, QueueCollector
-from moderator.queue.connection import connect
+from moderator.queue.connection import WORKER_CALL, SentinelLogin, connect
 from moderator.queue.dead_letters import DeadLetters
+from moderator.queue.deadline import within
 from moderator.queue.embedding_cache import EmbeddingCache
 from moderator.queue.ledger import Ledger
 from moderator.queue.unacked import adopt_unacked
@@ -28,7 +30,7 @@ from moderator.settings import Settings
 from moderator.steps import Steps
 from moderator.verdicts import Verdict
 from workers.app import VISIBILITY_TIMEOUT, make_app
-from workers.backlog import Backlog, read_outgoing
+from workers.backlog import READING_SECONDS, Backlog, read_outgoing
 from workers.batcher import MicroBatcher
 from workers.handler import Handler
 from workers.health import HealthServer
@@ -36,6 +38,7 @@ from workers.leases import Leases
 from workers.model_watch import ModelWatch
 from workers.periodic import Periodic
 from workers.pipeline import Pipeline
+from workers.reading import SharedReading
 from workers.shutdown import Shutdown
 from workers.traffic import Traffic
 from workers.trimmer import StreamTrimmer
@@ -56,6 +59,8 @@ ADOPT_EVERY = 15.0
 MODEL_EVERY = 1.0
 #: Seconds between trims of the stream.
 TRIM_EVERY = 5.0
+#: Seconds that a request for health or metrics waits for what Redis knows, of which it asks two things.
+HEALTH_PATIENCE = 0.8
 #: Seconds to wait for Redis at the start, and before Celery is started again when it died.
 REDIS_PATIENCE = 60.0
 RESTART_DELAY = 1.0
@@ -76,7 +81,8 @@ class Worker:
         self._settings = settings
         if settings.model_threads:
             torch.set_num_threads(settings.model_threads)
-        self._redis = connect(settings.redis_url)
+        sentinels = SentinelLogin.of(settings)
+        self._redis = connect(settings.redis_url, call=WORKER_CALL, sentinels=sentinels)
         self._wait_for_redis()
         image_hosts, webhook_hosts = (
             Breakers(settings.breaker_failures, settings.breaker_cooldown) for _ in range(2)
@@ -96,10 +102,13 @@ class Worker:
         dead_letters = DeadLetters(self._redis, self._ledger, outbox)
         self._webhooks = WebhookSender(settings, outbox, dead_letters, self._metrics, webhook_hosts)
         outgoing = partial(read_outgoing, self._redis, outbox)
-        backlog = Backlog(self._redis, self._ledger, dead_letters, outgoing)
-        self._metrics.registry.register(QueueCollector(backlog.read))
+        backlog = SharedReading(
+            "backlog", Backlog(self._redis, self._ledger, dead_letters, outgoing).read, HEALTH_PATIENCE
+        )
+        self._metrics.registry.register(QueueCollector(backlog.get))
         self._metrics.stream_limit.set(settings.most_in_stream)
         self._trimmer = StreamTrimmer(self._redis, settings.stream_length)
+        self._reachable = SharedReading("reachable", self._ping, HEALTH_PATIENCE)
 
         max_batch = self._moderator.max_batch
         # Enough images in hand to fill the next batch while one is in the model and others are on their way.
@@ -231,11 +240,12 @@ class Worker:
         if fault := self._model.broken:
             raise fault
         return (
-            self._consuming
-            and self._batcher.alive
-            and not self._watchdog.jammed()
-            and bool(self._redis.ping())
+            self._consuming and self._batcher.alive and not self._watchdog.jammed() and self._reachable.get()
         )
+
+    def _ping(self) -> bool:
+        with within(READING_SECONDS):
+            return bool(self._redis.ping())
 
     @contextmanager
     def _health(self) -> Iterator[int]:
@@ -285,13 +295,15 @@ class Worker:
             try:
                 self._redis.ping()
                 return
+            except SettingsError:  # waiting does not change what it is
+                raise
             except Exception as error:
                 if time.monotonic() > deadline:
                     raise QueueUnavailable(
                         f"Redis does not answer ({error}); start it, or set MODERATOR_REDIS_URL"
                     ) from error
                 log.warning("waiting for Redis: %s", error)
-                time.sleep(1.0)
+                time.sleep(jittered(1.0))
 
     def _count_batch(self, size: int, seconds: float) -> None:
         self._metrics.batch_size.observe(size)

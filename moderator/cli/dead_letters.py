@@ -7,7 +7,7 @@ from rich.table import Table
 
 from moderator.cli.output import console, plain, print_json
 from moderator.client import Client
-from moderator.errors import DeadLetterNotFound, ModeratorError
+from moderator.errors import DeadLetterNotFound, ModeratorError, QueueUnavailable
 from moderator.queue.dead_letters import DeadLetter
 from moderator.queue.ledger import Acceptance
 
@@ -78,6 +78,8 @@ def replay(
             continue
         try:
             acceptance = client.dead_letters.replay(letter)
+        except QueueUnavailable:  # the next ones would wait for it, too
+            raise
         except ModeratorError as problem:
             _tell(letter, str(problem))
         else:

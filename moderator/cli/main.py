@@ -73,7 +73,8 @@ def main() -> None:
         sys.exit(2 if isinstance(error, USAGE_ERRORS) else 1)
     except RedisError as error:
         errors.print(
-            f"error: Redis does not answer ({error}); start it, or set MODERATOR_REDIS_URL",
+            f"error: Redis does not answer ({error}); start it, or set MODERATOR_REDIS_URL. If it runs, it may hang, "
+            "or the network on the way may drop what is sent",
             style="red",
             highlight=False,
             markup=False,

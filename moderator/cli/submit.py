@@ -44,16 +44,13 @@ def submit(
       moderator submit https://example.com/upload.jpg --webhook https://example.com/hook
     """
     client = Client()
+    files = expand_images(images)
+    common = {"source": source, "policy": policy, "priority": priority, "reply": {"webhook": webhook}}
+    for image in files:  # all of them before the first is sent
+        client.check({**common, "image": _reference(client, image, read=False)})
     sent: list[tuple[str, Event]] = []
-    for image in expand_images(images):
-        body = {
-            "source": source,
-            "policy": policy,
-            "image": _reference(client, image),
-            "priority": priority,
-            "metadata": {"file": Path(image).name[:256]},
-            "reply": {"webhook": webhook},
-        }
+    for image in files:
+        body = {**common, "image": _reference(client, image), "metadata": {"file": Path(image).name[:256]}}
         event, acceptance = _submit(client, body, patient=not no_retry)
         sent.append((image, event))
         if not wait:
@@ -63,7 +60,7 @@ def submit(
     table = verdict_table()
     with errors.status(f"waiting for {len(sent)} verdicts") as status:
         for number, (image, event) in enumerate(sent, start=1):
-            verdict = client.wait(event.id, source=source, timeout=timeout)
+            verdict = client.wait(event, timeout=timeout)
             status.update(f"{number} of {len(sent)} verdicts")
             if json:
                 print_json(verdict)
@@ -94,7 +91,10 @@ def _show(image: str, event: Event, acceptance: Acceptance, json: bool) -> None:
         console.print(plain(f"{event.id}  {image}{mark}"), soft_wrap=True)
 
 
-def _reference(client: Client, image: str) -> dict[str, Any]:
+def _reference(client: Client, image: str, read: bool = True) -> dict[str, Any]:
+    """The image reference; unless `read`, as if workers could read each file."""
     if image.startswith(("http://", "https://")):
         return {"url": image}
-    return client.local_image(Path(image))
+    if read:
+        return client.local_image(Path(image))
+    return {"path": str(client.check_local_image(Path(image))[0])}

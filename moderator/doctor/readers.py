@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from redis.exceptions import RedisError
 
 from moderator.doctor.findings import Finding, ok, problem, warning
-from moderator.queue.connection import connect
+from moderator.queue.connection import SentinelLogin, connect
 from moderator.queue.stream import GroupState, read_stream
 from moderator.queue.webhooks import WebhookOutbox
 from moderator.settings import Settings
@@ -21,7 +21,7 @@ SHOWN = 5
 
 def examine_readers(settings: Settings) -> Iterator[Finding]:
     """Everything about those who wait for verdicts; nothing where Redis does not answer, which its own part says."""
-    client = connect(settings.redis_url)
+    client = connect(settings.redis_url, sentinels=SentinelLogin.of(settings))
     try:
         groups = read_stream(client).groups
         disabled = list(WebhookOutbox(client).disabled())

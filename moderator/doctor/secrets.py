@@ -4,7 +4,7 @@ import stat
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 from moderator.doctor.findings import Finding, ok, problem, warning
 from moderator.errors import SettingsError
@@ -30,9 +30,13 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
         for secret in settings.webhook_secret.get_secret_value().split():
             found += [secret, secret.removeprefix("whsec_")]
     try:
-        found += [urlsplit(settings.redis_url).password, endpoint(settings.redis_url).password]
-    except (SettingsError, ValueError):
+        password = endpoint(settings.redis_url).password
+        found += [password, password and quote(password, safe="")]
+        found.append(settings.redis_url.partition("://")[2].rpartition("@")[0].partition(":")[2])
+    except SettingsError:
         found.append(settings.redis_url)  # which part of it is the password cannot be told
+    if settings.redis_sentinel_password is not None:
+        found.append(settings.redis_sentinel_password.get_secret_value())
     return tuple({secret: None for secret in found if secret})
 
 

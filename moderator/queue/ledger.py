@@ -13,6 +13,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from moderator.errors import (
     DeadLetterNotFound,
@@ -109,8 +110,14 @@ class Ledger:
                 ],
             )
         except (RedisError, RedisMisused) as error:
+            # Without an answer it may have arrived: whoever submits it again must give the same id.
+            fate = (
+                f"{events[0].id} may be on the queue all the same"
+                if isinstance(error, RedisTimeoutError)
+                else "nothing is on the queue"
+            )
             raise QueueUnavailable(
-                f"Redis did not accept the event ({error}); nothing is on the queue. Check MODERATOR_REDIS_URL "
+                f"Redis did not accept the event ({error}); {fate}. Check MODERATOR_REDIS_URL "
                 "and that the server runs, then submit again: the same id is accepted once"
             ) from error
         if answers[0] == b"full":
