@@ -1,5 +1,6 @@
 """`moderator models`: which there are, whether one works here, and fetching one for use without the network."""
 
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -163,6 +164,9 @@ def pull(
 
       moderator models pull clip:openai/clip-vit-large-patch14
     """
+    if errors.is_terminal:
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "0"  # here, what the hub's library shows is our progress
+        os.environ["TQDM_DISABLE"] = "0"
     from moderator.encoders.hub import pull as fetch
 
     pulled = fetch(name)
