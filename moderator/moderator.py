@@ -75,6 +75,10 @@ class Moderator(Steps):
         opened = ahead(threads, (lambda image: self._open(image, reference)), images, 4 * self.max_batch)
         with closing(opened):
             for item in opened:
+                if item is None:  # a host takes its time; what is there is answered now
+                    yield from self._finish(batch)
+                    batch, frames = [], 0
+                    continue
                 batch.append(item)
                 # A failure counts, too: otherwise a run of them would wait, and grow, until an image follows.
                 frames += 1 if item.prepared is None else len(item.prepared.pixels)

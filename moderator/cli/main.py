@@ -145,7 +145,10 @@ def options(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Show the versions that run here, and exit."
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Show the versions that run here, and exit.",
         ),
     ] = False,
 ) -> None:

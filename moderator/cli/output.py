@@ -12,9 +12,16 @@ from rich.text import Text
 
 from moderator.verdicts import Decision, Verdict
 
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the entry point: rich would end with 1, as after a failure."""
+        raise BrokenPipeError
+
+
 #: Results go to standard output, everything else to standard error.
-console = Console()
-errors = Console(stderr=True)
+console = _Console()
+errors = _Console(stderr=True)
 
 COLOURS = {
     Decision.ALLOW: "green",

@@ -103,7 +103,9 @@ def _wait(
                 code = UNANSWERED
                 if json:
                     facts = {"type": type(error).__name__, "message": str(error)}
-                    print_json({"event_id": event.id, "source": event.source, "decision": None, "error": facts})
+                    print_json(
+                        {"event_id": event.id, "source": event.source, "decision": None, "error": facts}
+                    )
                 else:
                     rows.add_wide(plain(name), "none", plain(f"{type(error).__name__}: {error}"))
                 continue
@@ -114,7 +116,11 @@ def _wait(
                 rows.add_verdict(name, verdict)
             if verdict.decision is Decision.ERROR:
                 code = UNANSWERED
-            elif not code and fail_on is not None and SEVERITY.index(verdict.decision) >= SEVERITY.index(fail_on):
+            elif (
+                not code
+                and fail_on is not None
+                and SEVERITY.index(verdict.decision) >= SEVERITY.index(fail_on)
+            ):
                 code = 1
     return code
 

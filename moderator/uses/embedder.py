@@ -74,6 +74,10 @@ class Embedder:
         opened = ahead(self.settings.threads or 4, self._open, map(str, images), 4 * self._batch)
         with closing(opened):
             for item in opened:
+                if item is None:  # a host takes its time; what is there is embedded now
+                    yield from self._embed(batch)
+                    batch = []
+                    continue
                 batch.append(item)
                 if len(batch) >= self._batch:
                     yield from self._embed(batch)

@@ -43,7 +43,9 @@ class Lettering:
         """Pixels that a text takes."""
         return sum(font.getlength(run) for font, run in self._runs(text))
 
-    def draw(self, draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, fill: str = "black") -> None:
+    def draw(
+        self, draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, fill: str = "black"
+    ) -> None:
         """Draw a text; `at` is its left end, and the height of the line's top."""
         x, y = at
         # Fonts differ in height; letters stand on one line all the same.

@@ -54,7 +54,9 @@ def heat_map(
             draw.rectangle((x, y, x + _THUMBNAIL - 1, y + _THUMBNAIL - 1), fill=_colour(share))
             text = f"{value:.3f}"
             left = x + (_THUMBNAIL - lettering.length(text)) / 2
-            lettering.draw(draw, (left, y + (_THUMBNAIL - _LINE) / 2), text, "black" if share > 0.6 else "white")
+            lettering.draw(
+                draw, (left, y + (_THUMBNAIL - _LINE) / 2), text, "black" if share > 0.6 else "white"
+            )
     return picture
 
 

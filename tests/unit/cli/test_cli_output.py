@@ -61,7 +61,9 @@ def test_rows_are_single_lines_that_fit(width: int) -> None:
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
 def test_the_message_of_an_error_is_there_to_its_end(width: int) -> None:
-    message = "the picture has 400000000 pixels, more than MAX_PIXELS=100; make it smaller, or raise the setting"
+    message = (
+        "the picture has 400000000 pixels, more than MAX_PIXELS=100; make it smaller, or raise the setting"
+    )
     heading, *lines = render(("x" * 300, failed(message)), ("b.jpg", verdict()), width=width)
     assert max(map(len, lines)) <= width
     assert heading.split()[:2] == ["image", "decision"]
@@ -147,4 +149,6 @@ def test_what_names_no_image_is_an_error(tmp_path: Path, monkeypatch: pytest.Mon
     assert expand_images(["[a].jpg"]) == ["[a].jpg"]
     assert expand_images(["empty", "texts"]) == ["texts/[a].jpg"]
     assert expand_images(["https://example.com/a?b=*"]) == ["https://example.com/a?b=*"]
-    assert expand_images(["a.jpg", "*.png"]) == ["a.jpg", "*.png"], "the one has an answer, and the other an error"
+    assert expand_images(["a.jpg", "*.png"]) == ["a.jpg", "*.png"], (
+        "the one has an answer, and the other an error"
+    )
