@@ -1,3 +1,4 @@
+import json
 import os
 import platform
 import re
@@ -12,6 +13,7 @@ import click
 import pytest
 import typer
 from click.testing import Result
+from clip_models import PHOTOGRAPHS
 from typer.testing import CliRunner
 
 from moderator.cli import main as cli
@@ -218,7 +220,22 @@ def test_names_that_the_terminal_does_not_know() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
+def test_libraries_leave_standard_error_alone(small_clip: Path) -> None:
+    photograph = str(PHOTOGRAPHS / "cat.jpg")
+    done = run(
+        *("-m", "moderator", "classify", photograph, "--labels", "a cat,a dog", "--json"),
+        MODERATOR_ENCODER=f"clip:{small_clip}",
+        MODERATOR_CACHE="cache",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(json.loads(done.stdout)["labels"]) == 2
+
+
 def test_libraries_show_no_progress_unless_told_to() -> None:
-    code = "import moderator.cli.main, os; print(os.environ['HF_HUB_DISABLE_PROGRESS_BARS'], os.environ['TQDM_DISABLE'])"
+    code = (
+        "import moderator.cli.main, os; "
+        "print(os.environ['HF_HUB_DISABLE_PROGRESS_BARS'], os.environ['TQDM_DISABLE'])"
+    )
     assert run("-c", code).stdout == "1 1\n"
     assert run("-c", code, TQDM_DISABLE="0").stdout == "1 0\n"
