@@ -198,6 +198,10 @@ class ImageNotFound(ImageError):
     """Nothing is there: no such file, or a 4xx answer."""
 
 
+class NoImages(ImageNotFound):
+    """What a command was given names no image at all: an empty folder, a pattern that nothing matches."""
+
+
 class ImageTooLarge(ImageError):
     """More bytes, pixels or metadata than allowed."""
 

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.padding import Padding
 
 from moderator.cli.output import console, plain, print_json
 from moderator.client import Client
@@ -29,18 +29,16 @@ def list_(
     """
     letters = Client().dead_letters
     newest = letters.newest(limit)
-    if json:
-        for letter in newest:
-            print_json(_record(letter))
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("died", "key", "error", "message"):
-        table.add_column(column, overflow="ellipsis", no_wrap=True)
     for letter in newest:
-        died = f"{letter.died_at:%Y-%m-%d %H:%M:%S}"
-        table.add_row(died, plain(letter.key), letter.error, plain(letter.message))
-    console.print(table)
-    console.print(f"{len(newest)} of {len(letters)}", highlight=False)
+        if json:
+            print_json(_record(letter))
+            continue
+        # Keys and messages as a whole: `replay` takes the one, and the end of the other says what to do.
+        line = f"{letter.died_at:%Y-%m-%d %H:%M:%S}  {letter.key}  {letter.error}"
+        console.print(plain(line), soft_wrap=True)
+        console.print(Padding(plain(letter.message), (0, 0, 0, 4)))
+    if not json:
+        console.print(f"{len(newest)} of {len(letters)}", highlight=False)
 
 
 @app.command()
