@@ -23,6 +23,7 @@ def list_images(source: Path) -> Iterator[str]:
 
     Raises:
         ImageNotFound: there is no such folder or file.
+        NoImages: it is a file of another kind, such as an image.
     """
     if source.is_dir():
         yield from _walk(str(source))
@@ -31,6 +32,10 @@ def list_images(source: Path) -> Iterator[str]:
         # Names that are not UTF-8 come through, as from the file system.
         with source.open(encoding="utf-8", errors="surrogateescape") as lines:
             for line in lines:
+                if "\0" in line:
+                    raise NoImages(
+                        f"{source} is no list of names; give a folder, or a text file with a name a line"
+                    )
                 name = line.rstrip("\r\n")
                 if is_url(name):
                     yield name

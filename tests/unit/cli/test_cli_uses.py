@@ -150,6 +150,7 @@ def test_words_are_a_text(query: str) -> None:
         ["similarity", "-i", "empty", "-t", "a"],
         ["similarity", "-i", "*.gif", "-t", "a"],
         ["embed", "empty", "-o", "f.parquet"],
+        ["embed", "photos/red.png", "-o", "f.parquet"],
     ],
 )
 def test_nothing_to_look_at_is_wrong_usage(arguments: list[str]) -> None:
