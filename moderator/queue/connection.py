@@ -27,7 +27,7 @@ Redis: TypeAlias = Any
 
 #: Seconds of a whole call, retries included (a blocking command may block for its time on top): of clients and
 #: commands, and of the worker, which has nowhere else to go. `deadline.within` sets shorter ones.
-CLIENT_CALL, WORKER_CALL = 6.0, 15.0
+CLIENT_CALL, WORKER_CALL = 5.0, 15.0
 _HOST_PORT = re.compile(r"(?:\[(?P<address>[^\[\]]+)\]|(?P<name>[^\[\]:]+))(?::(?P<port>\d*))?")
 
 #: Part of a call that one Sentinel may take: there are several, and some may be dead.

@@ -55,10 +55,11 @@ class VerdictStore:
             channel.subscribe(names.VERDICT_PREFIX + event_key)
             while True:
                 # Looked up after each wake-up, the first of which is our own subscription taking effect: an
-                # answer from before it is found here, one from after it wakes us.
+                # answer from before it is found here, one from after it wakes us. Also without one: a server that
+                # hangs wakes nobody, and does not answer the question either.
                 left = deadline - time.monotonic()
-                woken = channel.get_message(timeout=max(0.0, min(left, BLOCK)))
-                if (woken is not None or left <= BLOCK) and (verdict := self.get(event_key)) is not None:
+                channel.get_message(timeout=max(0.0, min(left, BLOCK)))
+                if (verdict := self.get(event_key)) is not None:
                     return verdict
                 if left <= 0:
                     raise VerdictTimeout(

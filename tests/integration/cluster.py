@@ -28,7 +28,7 @@ def cluster_server(folder: Path) -> Iterator[str]:
         with redis.Redis(port=port) as client:
             until(lambda: _answers(client))
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER INFO"))
+            until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
         yield f"redis://127.0.0.1:{port}/0"
     finally:
         process.kill()

@@ -113,7 +113,9 @@ def test_the_verdict_after_a_replay_is_a_message_of_its_own(
 def test_an_address_that_is_refused_is_a_dead_letter_at_once(
     client: Client, small_images: list[Path], http: HttpServer, path: str, url: str
 ) -> None:
-    event = client.submit(path=small_images[0], webhook=url)
+    """Past the client, which refuses most of them at once."""
+    body = {"id": uuid4().hex, "image": {"path": str(small_images[0])}, "reply": {"webhook": url}}
+    ((event, _),) = client.ledger.accept(body)
 
     letter = until(lambda: dead_delivery(client, event.key))
 
