@@ -57,26 +57,25 @@ categories:
 """
 NSFW = "labels: [sfw, nsfw], unsafe: [nsfw], resize: 256, layout: nhwc, channels: bgr, mean: [104, 117, 123]"
 TINY = "labels: [red, blue], unsafe: [red], size: 8, std: [25, 25, 25], softmax: true"
-WORDS = [
-    "free",
-    "money",
-    "now",
-    "at",
-    "once",
-    "only",
-    "today",
-    "best",
-    "price",
-    "call",
-    "me",
-    "nothing",
-    "to",
-    "pay",
-    "99",
-    "euros",
-    "гарантия",
-    "加微信",
-]
+WORDS = (
+    *(
+        "free",
+        "money",
+        "now",
+        "at",
+        "once",
+        "only",
+        "today",
+        "best",
+        "price",
+        "call",
+        "me",
+        "nothing",
+        "to",
+        "pay",
+    ),
+    *("99", "euros", "гарантия", "加微信"),
+)
 #: MB: the model, torch and the other libraries; a decoding process; an image that is read for text.
 BASE, DECODER, READER = 1200, 250, 250
 
