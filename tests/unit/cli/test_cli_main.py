@@ -202,7 +202,7 @@ def test_a_reader_that_has_seen_enough() -> None:
     assert (done.stdout.strip(), done.stderr) == ("141", "")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux alone has it")
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["models", "list"], ["models", "list", "--json"], ["policy", "list"]]
 )
