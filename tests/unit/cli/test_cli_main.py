@@ -31,8 +31,7 @@ from moderator.settings import load_settings
 COMMANDS = {
     *("check", "classify", "similarity", "embed", "search", "probe", "bench"),  # no queue
     *("demo", "worker", "submit", "spool", "verdicts", "dead-letters", "policy", "models", "signals"),
-    "webhooks",
-    "doctor",
+    *("doctor", "webhooks"),
 }
 
 
