@@ -1,4 +1,5 @@
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from typer.testing import CliRunner
 
 from moderator.cli.policy import app
 from moderator.errors import PolicyChanged, PolicyInvalid, PolicyNotFound, PolicyUnreleased
+from tests.tools import needs_extra
 
 TEXT = """\
 name: market
@@ -173,3 +175,75 @@ def test_unknown_policies(folder: Path, command: str) -> None:
 def test_broken_versions_say_why(folder: Path) -> None:
     write(folder, 4, "x: y")
     assert isinstance(run(folder, "show", "market@4").exception, PolicyInvalid)
+
+
+SIGNAL = """\
+name: market
+version: {version}
+signals: [{{name: bad, kind: hash-list, file: lists/bad.pdq, sha256: {digest}}}]
+categories: {{known: {{signal: bad, review: 0.87, block: never}}}}
+"""
+
+
+def test_a_version_whose_signal_lacks_its_file_neither_lints_nor_goes_live(folder: Path) -> None:
+    needs_extra("pdqhash", "hash")
+    content = b"0f" * 32 + b"\n"
+    write(folder, 4, SIGNAL.format(version=4, digest=sha256(content).hexdigest()))
+    result = run(folder, "lint", "market@4")
+    assert result.exit_code == 1
+    assert "4.yaml:3: error: signals, item 1: 'bad' cannot be used here" in result.stdout
+    assert "there is no file lists/bad.pdq" in result.stdout
+    assert run(folder, "release", "market@4").exit_code == 1
+    assert "market@4" not in (folder / "releases.lock").read_text()
+    file = folder / "lists" / "bad.pdq"
+    file.parent.mkdir()
+    file.write_bytes(content)
+    assert run(folder, "lint", "market@4").exit_code == 0
+    assert run(folder, "release", "market@4").exit_code == 0
+    file.unlink()
+    result = run(folder, "activate", "market@4")
+    assert result.exit_code == 1
+    assert "market@4 is not activated" in result.stderr
+    assert (folder / "active.yaml").read_text() == "market: {active: 1}\n"
+
+
+def test_a_released_version_whose_file_is_gone(folder: Path) -> None:
+    (folder / "market" / "2.yaml").unlink()
+    result = run(folder, "lint")
+    assert result.exit_code == 1
+    assert f"{folder}/releases.lock:3: error: market@2: is released, and its file" in result.stdout
+    assert "restore it (git restore)" in result.stdout
+    assert run(folder, "lint", "market@1").exit_code == 0
+
+
+def test_files_that_nothing_reads(folder: Path) -> None:
+    (folder / "market" / "4.YAML").write_text("x")
+    (folder / "market" / "3.yaml~").write_text("x")
+    (folder / "market" / "4.yaml.bak").write_text("x")
+    (folder / "shop.yaml").write_text("x")
+    (folder / "notes").mkdir()
+    (folder / "README.md").write_text("x")
+    (folder / ".gitignore").write_text("x")
+    found = {Path(r["file"]).name: (r["severity"], r["message"]) for r in rows(run(folder, "lint", "--json"))}
+    assert {name: severity for name, (severity, _) in found.items()} == {
+        "4.YAML": "error",
+        "3.yaml~": "warning",
+        "4.yaml.bak": "warning",
+        "shop.yaml": "warning",
+        "notes": "warning",
+    }
+    assert "rename it to 4.yaml" in found["4.YAML"][1]
+    assert "NAME/VERSION.yaml" in found["shop.yaml"][1]
+    assert "the folder holds no version" in found["notes"][1]
+    assert "1 problem, 4 unread files" in run(folder, "list").stderr
+
+
+def test_never_is_shown_as_it_is_written(folder: Path) -> None:
+    write(folder, 4, TEXT.format(version=4).replace("block: 0.8", "block: never"))
+    assert run(folder, "release", "market@4").exit_code == 0
+    (shown,) = rows(run(folder, "show", "market@4", "--json"))
+    assert (shown["categories"]["weapons"]["review"], shown["categories"]["weapons"]["block"]) == (
+        0.45,
+        "never",
+    )
+    assert "never" in run(folder, "show", "market@4").stdout

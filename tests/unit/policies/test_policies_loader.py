@@ -218,3 +218,29 @@ def test_comments_layout_and_description_do_not_matter() -> None:
     for flow in (True, False):
         assert parse_policy("# new\n" + yaml.safe_dump(data, default_flow_style=flow)).digest == policy.digest
     assert parse_policy(yaml.safe_dump(policy.model_dump(mode="json"))) == policy
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("block: 0.8", "block: .nan", ":12: categories.weapons.block: .nan means 'not a number'"),
+        ("block: 0.8", "block: .NaN", "no score can be compared with that; write a number in plain decimals"),
+        ("block: 0.8", "block: .inf", ".inf means infinity"),
+        ("block: 0.8", "block: .inf", "or 'never'"),
+        (
+            "block:",
+            "block\u200b:",
+            ":12: categories.weapons.block<U+200B>: contains the invisible character U+200B ZERO WIDTH SPACE at column 10",
+        ),
+        ("block: 0.8", "block: 0.8\u200b", "U+200B ZERO WIDTH SPACE at column 15"),
+        ("block: 0.8", "block:\u00a00.8", "U+00A0 NO-BREAK SPACE at column 11"),
+        (
+            "name: market",
+            "name: mar\u00adket",
+            ":2: name: contains the invisible character U+00AD SOFT HYPHEN at column 10",
+        ),
+        ("    review", "\u00a0   review", "U+00A0 NO-BREAK SPACE"),
+    ],
+)
+def test_what_is_not_seen_is_named_with_its_place(old: str, new: str, said: str) -> None:
+    assert said in complaint(GOOD.replace(old, new, 1))

@@ -52,6 +52,30 @@ def test_review_and_block_bands(score: float, decision: Decision) -> None:
     assert SEVERITY[severities(layout, scores([score], [1 - score]))[0, 0]] is decision
 
 
+@pytest.mark.parametrize(
+    ("rule", "unsafe", "safe", "review", "decision"),
+    [
+        ("sigmoid", 1.0, 0.0, 0.25, Decision.REVIEW),
+        ("sigmoid", 0.24, 0.0, 0.25, Decision.ALLOW),
+        ("sigmoid", 1.0, 0.0, "never", Decision.ALLOW),
+        (
+            "softmax-mean",
+            0.3,
+            0.1,
+            0.4,
+            Decision.REVIEW,
+        ),  # the classic recipe: the safe score is not the greater
+        ("softmax-mean", 0.3, 0.4, 0.4, Decision.ALLOW),
+    ],
+)
+def test_what_never_blocks_goes_to_people(
+    rule: str, unsafe: float, safe: float, review: float | str, decision: Decision
+) -> None:
+    category = {"unsafe": ["thing 0"], "rule": rule, "review": review, "block": "never"}
+    layout = lay_out(policy({"a": category}, ("thing 1",)))
+    assert SEVERITY[severities(layout, scores([unsafe], [safe]))[0, 0]] is decision
+
+
 def test_without_a_review_band_nothing_goes_to_people() -> None:
     layout = lay_out(policy({"c": {"unsafe": ["thing 0"], "block": 0.75}}, ("thing 1",)))
     levels = [severities(layout, scores([x], [1 - x]))[0, 0] for x in (0.0, 0.74, 0.75)]

@@ -27,7 +27,7 @@ from moderator.steps import Prepared, Steps
 from tests.tools import needs_extra
 from workers.batcher import MicroBatcher
 from workers.leases import Leases
-from workers.pipeline import MAX_RETRY_DELAY, Pipeline
+from workers.pipeline import DEPLOYMENT, MAX_RETRY_DELAY, Pipeline
 from workers.traffic import Traffic
 
 
@@ -263,6 +263,52 @@ def test_patience_with_a_host_has_an_end(
 
 
 @pytest.mark.parametrize("error", [DecoderCrashed("SIGSEGV"), DecodeTimeout("slow")])
+@pytest.fixture
+def deployed(
+    moderator: Moderator, batcher: MicroBatcher, ledger: MemoryLedger, metrics: Metrics, traffic: Traffic
+) -> Pipeline:
+    """While another worker knows the policy `new` and its first version."""
+    known = {"new", "new@1", "colours@4"}
+    return Pipeline(moderator, batcher, ledger, metrics, 2, traffic, known=known.__contains__)
+
+
+@pytest.mark.parametrize("reference", ["new", "new@1", "colours@4"])
+def test_an_event_whose_policy_another_worker_knows_goes_back_and_costs_no_try(
+    deployed: Pipeline, ledger: MemoryLedger, reference: str
+) -> None:
+    ledger.answer = Claim(attempt=3, waited=100.0, held_off=0.0)  # the last try
+    deployed.process([event(policy=reference)])
+    ledger.answer = Claim(attempt=3, waited=700.0, held_off=DEPLOYMENT - 1)
+    deployed.process([event(policy=reference)])
+    assert (ledger.counted, ledger.held_off) == ([False, False], [True, True])
+    assert ledger.retries == [waits(0.5), waits(10)]
+    assert ledger.published == []
+
+
+@pytest.mark.parametrize(
+    ("reference", "held_off"),
+    [("new", DEPLOYMENT), ("new@1", DEPLOYMENT + 1e6), ("other", 0.0), ("colours@9", 0.0)],
+)
+def test_it_is_an_error_after_a_deployment_or_where_nobody_knows_it(
+    deployed: Pipeline, ledger: MemoryLedger, reference: str, held_off: float
+) -> None:
+    ledger.answer = Claim(attempt=1, waited=1.0, held_off=held_off)
+    deployed.process([event(policy=reference)])
+    ((verdict, reason),) = ledger.published
+    assert (verdict.decision, ledger.retries) == (Decision.ERROR, [])
+    assert reason is not None
+    assert reason.error == "PolicyNotFound"
+
+
+def test_a_file_that_is_broken_here_may_be_whole_with_another_worker(
+    deployed: Pipeline, ledger: MemoryLedger, moderator: Moderator
+) -> None:
+    (moderator.settings.policies / "colours" / "4.yaml").write_text("name: colours\nversi")  # half of a copy
+    moderator.refresh_policies()
+    deployed.process([event(policy="colours@4")])
+    assert (ledger.counted, ledger.published) == ([False], [])
+
+
 def test_an_image_that_harms_a_decoder_is_tried_a_second_time_and_no_more(
     pipeline: Pipeline,
     moderator: Moderator,
