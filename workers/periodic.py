@@ -8,11 +8,17 @@ log = logging.getLogger(__name__)
 
 
 class Periodic:
-    """Calls `work` every `seconds`, from a thread of its own; an error is logged and the next call tries again."""
+    """Calls `work` every `seconds`, from a thread of its own; an error is logged and the next call tries again.
 
-    def __init__(self, name: str, seconds: float, work: Callable[[], object]) -> None:
+    The first call is after `seconds`, or `at_once`.
+    """
+
+    def __init__(
+        self, name: str, seconds: float, work: Callable[[], object], *, at_once: bool = False
+    ) -> None:
         self._seconds = seconds
         self._work = work
+        self._first = 0.0 if at_once else seconds
         self._stopped = Event()
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -23,7 +29,9 @@ class Periodic:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._seconds):
+        wait = self._first
+        while not self._stopped.wait(wait):
+            wait = self._seconds
             try:
                 self._work()
             except Exception as error:

@@ -278,7 +278,8 @@ class Worker:
             Periodic("stream", TRIM_EVERY, self._trimmer.trim),
             Periodic("watchdog", WATCH_EVERY, self._watch),
             Periodic("adoption", ADOPT_EVERY, self._adopt),
-            Periodic("announcements", ANNOUNCE_EVERY, self._announce),
+            # At once, before others meet events whose policy this one alone knows.
+            Periodic("announcements", ANNOUNCE_EVERY, self._announce, at_once=True),
             Periodic("model", MODEL_EVERY, self._watch_model),
         ]
         leases = Periodic("leases", self._settings.redeliver_after / BEATS, self._leases.beat)
@@ -351,6 +352,7 @@ class Worker:
     def _refresh_policies(self) -> None:
         if self._moderator.refresh_policies():
             self._show_policies()
+            self._announce()
             log.info("policies reloaded")
 
     def _show_policies(self) -> None:
