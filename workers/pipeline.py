@@ -51,7 +51,7 @@ UNKNOWN_HERE = PolicyError
 #: Seconds that an event waits for such a worker to take it: as long as a deployment may last.
 DEPLOYMENT = 600.0
 #: Seconds until it comes again: as long as it has waited for that, within these.
-SOONEST_ELSEWHERE, LATEST_ELSEWHERE = 0.5, 10.0
+SOONEST_ELSEWHERE, LATEST_ELSEWHERE = 0.5, 2.0
 
 
 def delay_for_host(error: HostUnavailable, waited: float) -> float:

@@ -230,7 +230,7 @@ def test_comments_layout_and_description_do_not_matter() -> None:
         (
             "block:",
             "block\u200b:",
-            ":12: categories.weapons.block<U+200B>: contains the invisible character U+200B ZERO WIDTH SPACE at column 10",
+            ":12: categories.weapons.block<U+200B>: contains the invisible character U+200B",
         ),
         ("block: 0.8", "block: 0.8\u200b", "U+200B ZERO WIDTH SPACE at column 15"),
         ("block: 0.8", "block:\u00a00.8", "U+00A0 NO-BREAK SPACE at column 11"),

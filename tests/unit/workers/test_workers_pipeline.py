@@ -280,7 +280,7 @@ def test_an_event_whose_policy_another_worker_knows_goes_back_and_costs_no_try(
     ledger.answer = Claim(attempt=3, waited=700.0, held_off=DEPLOYMENT - 1)
     deployed.process([event(policy=reference)])
     assert (ledger.counted, ledger.held_off) == ([False, False], [True, True])
-    assert ledger.retries == [waits(0.5), waits(10)]
+    assert ledger.retries == [waits(0.5), waits(2)]
     assert ledger.published == []
 
 
