@@ -8,23 +8,28 @@
 The worker calls the same steps (`prepare`, `embed`, `judge`), with its own scheduling in between.
 """
 
+import logging
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from moderator.encoders.base import Embeddings
 from moderator.errors import ModeratorError
 from moderator.events import Event, ImageReference
 from moderator.images.fetch import Fetcher
 from moderator.lookahead import ahead
 from moderator.policies.schema import Policy
-from moderator.steps import Prepared, Steps
+from moderator.signals.reading import Moment, Readings
+from moderator.steps import Prepared, Steps, ours
 from moderator.stopwatch import Stopwatch
 from moderator.verdicts import Verdict
+
+log = logging.getLogger(__name__)
 
 #: Source named in the verdicts of `check`.
 CHECK_SOURCE = "check"
@@ -72,8 +77,13 @@ class Moderator(Steps):
         threads = self.settings.threads or 4
         batch: list[_Checked] = []
         frames = 0
-        with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-            for item in ahead(pool, (lambda image: self._open(image, reference)), images, 4 * self.max_batch):
+        opened = ahead(threads, (lambda image: self._open(image, reference)), images, 4 * self.max_batch)
+        with closing(opened):
+            for item in opened:
+                if item is None:  # a host takes its time; what is there is answered now
+                    yield from self._finish(batch)
+                    batch, frames = [], 0
+                    continue
                 batch.append(item)
                 # A failure counts, too: otherwise a run of them would wait, and grow, until an image follows.
                 frames += 1 if item.prepared is None else len(item.prepared.pixels)
@@ -92,35 +102,60 @@ class Moderator(Steps):
             else:
                 data = self._local.fetch(ImageReference.model_construct(path=str(Path(image).absolute())))
             checked.watch.lap("fetch")
-            checked.prepared = self.prepare(data, checked.event)
-            checked.watch.note("decode", checked.watch.lap("decode") - checked.prepared.signal_seconds)
-        except ModeratorError as error:
-            checked.error = error
+            prepared = self.prepare(data, checked.event)
+            if self.needs_slow_reading(prepared):
+                prepared = self.read_slowly(data, prepared)
+            checked.watch.note("decode", checked.watch.lap("decode") - prepared.signal_seconds)
+            shadows = [
+                spec for m in (Moment.PIXELS, Moment.SLOWLY) for spec in self.shadow_signals(prepared, m)
+            ]
+            checked.beside = self.look_on(data, shadows)
+            checked.prepared = prepared
+        except Exception as error:
+            checked.error = ours(error)
         return checked
 
     def _finish(self, batch: "list[_Checked]") -> Iterator[Verdict]:
-        ready = [item.prepared.pixels for item in batch if item.prepared is not None]
+        ready = [item for item in batch if item.prepared is not None]
+        for item in ready:
+            item.watch.lap("batch_wait")
+        self._embed_all(ready)
         for item in batch:
-            if item.prepared is not None:
-                item.watch.lap("batch_wait")
+            yield self._verdict(item)
+
+    def _embed_all(self, items: "list[_Checked]") -> None:
+        """Embed images together; one by one where that fails, so that a failure is of one image alone."""
+        if not items:
+            return
         start = time.perf_counter()
-        embeddings = self.embed(np.concatenate(ready)) if ready else None
+        pixels = [item.prepared.pixels for item in items if item.prepared is not None]
+        try:
+            embeddings = self.embed(np.concatenate(pixels))
+        except Exception as error:  # whatever a model library raises
+            if len(items) == 1:
+                items[0].error = ours(error)
+            else:
+                log.warning("a batch of %d failed (%s): running its images one by one", len(items), error)
+                for item in items:
+                    self._embed_all([item])
+            return
         seconds = time.perf_counter() - start
-        at = 0
-        for item in batch:
-            if item.prepared is None or embeddings is None:
-                assert item.error is not None
-                yield self.failed(item.event, item.error, item.watch)
-                continue
-            count = len(item.prepared.pixels)
+        ends = np.cumsum([len(frames) for frames in pixels])
+        for item, rows in zip(items, np.split(embeddings, ends[:-1]), strict=True):
+            item.embeddings, item.seconds = rows, seconds
+
+    def _verdict(self, item: "_Checked") -> Verdict:
+        if item.error is None:
+            assert item.prepared is not None
+            assert item.embeddings is not None
             # The lap also held the images before this one in the batch, and whoever reads the verdicts.
             item.watch.lap("embed")
-            item.watch.note("embed", seconds)
+            item.watch.note("embed", item.seconds)
             try:
-                yield self.judge(item.event, item.prepared, embeddings[at : at + count], item.watch)
-            except ModeratorError as error:
-                yield self.failed(item.event, error, item.watch)
-            at += count
+                return self.judge(item.event, item.prepared, item.embeddings, item.watch, item.beside)
+            except Exception as error:
+                item.error = ours(error)
+        return self.failed(item.event, item.error, item.watch)
 
 
 @dataclass
@@ -130,6 +165,11 @@ class _Checked:
     event: Event
     watch: Stopwatch = field(default_factory=Stopwatch)
     prepared: Prepared | None = None
+    beside: Readings = field(default_factory=dict)
+    """What the shadows' signals say."""
+    embeddings: Embeddings | None = None
+    seconds: float = 0.0
+    """That the model took for its batch."""
     error: ModeratorError | None = None
 
 

@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 import numpy as np
@@ -11,21 +11,33 @@ import numpy as np
 from moderator.compiler import Compiler
 from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import encoder_of
-from moderator.errors import ModelMismatch, ModeratorError, SignalFailed
+from moderator.errors import ModeratorError, PolicyError, PolicyUnusable, Unexpected
 from moderator.events import Event
 from moderator.images.breaker import Breakers
 from moderator.images.decode import DecodeLimits
 from moderator.images.fetch import Fetcher
 from moderator.images.pool import DecoderPool
-from moderator.images.prepare import Recipe, prepare
+from moderator.images.prepare import Picture, Recipe, prepare
 from moderator.images.process import Reason
 from moderator.policies.catalogue import Catalogue, Selection, parse_reference
 from moderator.policies.schema import Policy
-from moderator.scoring.judge import judge
+from moderator.scoring.judge import Judgement, judge
 from moderator.settings import Settings, load_settings
-from moderator.signals.base import Frame
+from moderator.signals.base import Frame, Reading
 from moderator.signals.files import SIGNAL_FILES
-from moderator.signals.reading import Readings, Signals, facts, refuse_failed, scores
+from moderator.signals.reading import (
+    Moment,
+    Readings,
+    Signals,
+    Specification,
+    brief,
+    by_side,
+    due,
+    facts,
+    refuse_failed,
+    scores,
+    unsure,
+)
 from moderator.stopwatch import Stopwatch
 from moderator.verdicts import (
     Decision,
@@ -39,6 +51,10 @@ from moderator.verdicts import (
 
 log = logging.getLogger(__name__)
 
+_NOTHING: Readings = {}
+#: Changes with the way from a file to the model's input, so that embeddings that were kept before are not used.
+_WAY = "2"
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -48,10 +64,11 @@ class Prepared:
     pixels: Pixels
     """uint8 [frames, image_size, image_size, 3]"""
     selection: Selection | None = None
-    """The policies that judge, if they were known: signals that look at pixels were read for them."""
+    """The policies that judge, if they were known."""
     readings: Readings = field(default_factory=dict)
+    """Of the signals of the policy that decides which look at pixels."""
     signal_seconds: float = 0.0
-    """Spent on these signals, a part of the time that `prepare` took."""
+    """Spent on these signals, a part of the time that `prepare` and `read_slowly` took."""
 
 
 class Steps:
@@ -81,7 +98,7 @@ class Steps:
         breakers: Breakers | None = None,
     ) -> None:
         self.settings = settings or load_settings()
-        self.catalogue = Catalogue(self.settings.policies)
+        self.catalogue = Catalogue(self.settings.policies, (self.settings.cache / SIGNAL_FILES,))
         self.encoder = encoder or encoder_of(self.settings)
         self.fetcher = Fetcher(self.settings, breakers)
         self._compiler = Compiler(self.encoder, self.settings.cache)
@@ -120,7 +137,8 @@ class Steps:
     def prepare(self, data: bytes, event: Event | None = None) -> Prepared:
         """Decode an image file and bring its frames to the model's input size.
 
-        Signals that look at pixels are read here, so that no decoded image waits for the model.
+        Signals of the policy that decides which look at pixels are read here, so that no decoded image waits for the
+        model; but those that take long are left to `read_slowly`.
 
         Args:
             data: the file.
@@ -132,12 +150,8 @@ class Steps:
             SignalFailed: a signal cannot be read.
         """
         selection = self._selection(event) if event is not None else None
-        policies = _policies(selection) if selection is not None else ()
-        enough = self.signals.enough_pixels(policies)
-        if self._decoders is None:
-            picture = prepare(data, self._recipe, enough)
-        else:
-            picture = self._decoders.prepare(data, enough)
+        sides = by_side(due([selection.decides], Moment.PIXELS)) if selection is not None else {}
+        picture = self._decode(data, next(iter(sides), 0))
         facts = ImageFacts(
             sha256=sha256(data).hexdigest(),
             width=picture.width,
@@ -145,13 +159,85 @@ class Steps:
             format=picture.format,
             frames=len(picture.pixels),
         )
+        prepared = Prepared(facts, picture.pixels, selection)
+        if selection is None or not sides:
+            return prepared
         start = time.perf_counter()
-        frames = [Frame(image=view) for view in picture.views]
-        readings = self.signals.read(policies, frames, uses_pixels=True)
-        if selection is not None:
-            refuse_failed(selection.decides, readings)  # the model need not look at it
-        seconds = time.perf_counter() - start if readings else 0.0
-        return Prepared(facts, picture.pixels, selection, readings, seconds)
+        readings = self._read_pixels(data, sides, picture)
+        refuse_failed(selection.decides, readings)  # the model need not look at it
+        return replace(prepared, readings=readings, signal_seconds=time.perf_counter() - start)
+
+    def reads_slowly(self, event: Event) -> bool:
+        """Whether the policy that decides has signals for `read_slowly`; not where there is no such policy."""
+        try:
+            return bool(due([self._selection(event).decides], Moment.SLOWLY))
+        except PolicyError:
+            return False
+
+    def needs_slow_reading(self, prepared: Prepared) -> bool:
+        """Whether `read_slowly` has something to read for an image."""
+        return prepared.selection is not None and bool(due([prepared.selection.decides], Moment.SLOWLY))
+
+    def read_slowly(self, data: bytes, prepared: Prepared) -> Prepared:
+        """Read the signals of the policy that decides which take long.
+
+        Args:
+            data: the file, which is decoded once more: what many of them wait for is small.
+            prepared: what `prepare` made of it.
+
+        Raises:
+            ImageError: as `prepare`.
+            SignalFailed: a signal cannot be read.
+        """
+        assert prepared.selection is not None
+        decides = prepared.selection.decides
+        start = time.perf_counter()
+        readings = self._read_pixels(data, by_side(due([decides], Moment.SLOWLY)))
+        refuse_failed(decides, readings)
+        return replace(
+            prepared,
+            readings={**prepared.readings, **readings},
+            signal_seconds=prepared.signal_seconds + time.perf_counter() - start,
+        )
+
+    def shadow_signals(self, prepared: Prepared, moment: Moment) -> list[Specification]:
+        """The signals which the shadows have beyond those of the policy that decides, and which look at pixels."""
+        selection = prepared.selection
+        if selection is None or not selection.shadows:
+            return []
+        decided = {spec.key for spec in selection.decides.signals}
+        return [spec for spec in due(selection.shadows, moment) if spec.key not in decided]
+
+    def look_on(self, data: bytes, specs: Iterable[Specification]) -> Readings:
+        """Read signals of shadows, for `judge`. Never raises: what fails here is the shadows' own."""
+        readings: dict[str, Reading | ModeratorError] = {}
+        for side, some in by_side(specs).items():
+            try:
+                readings.update(self._read_pixels(data, {side: some}))
+            except Exception as error:
+                readings.update(dict.fromkeys((spec.key for spec in some), ours(error)))
+        return readings
+
+    def _decode(self, data: bytes, enough: int = 0) -> Picture:
+        if self._decoders is None:
+            return prepare(data, self._recipe, enough)
+        return self._decoders.prepare(data, enough)
+
+    def _read_pixels(
+        self, data: bytes, sides: Mapping[int, Iterable[Specification]], first: Picture | None = None
+    ) -> dict[str, Reading | ModeratorError]:
+        """Read signals in views of the size that is enough for each, so that none depends on which others there are.
+
+        Args:
+            data: the file.
+            sides: signals by the shorter side that is enough for them.
+            first: the picture with the views for the first side, if it is there already.
+        """
+        readings: dict[str, Reading | ModeratorError] = {}
+        for side, specs in sides.items():
+            picture, first = first or self._decode(data, side), None
+            readings.update(self.signals.read(specs, [Frame(image=view) for view in picture.views]))
+        return readings
 
     def recall(self, event: Event, facts: ImageFacts) -> Prepared:
         """An image whose embeddings are known: what `judge` needs beside them, without its pixels."""
@@ -159,17 +245,18 @@ class Steps:
         return Prepared(facts, np.empty((0, size, size, 3), dtype=np.uint8), self._selection(event))
 
     def needs_pixels(self, event: Event) -> bool:
-        """Whether a signal of the event's policies looks at the picture itself.
+        """Whether a signal of the policy that decides looks at the picture itself.
 
         Raises:
             PolicyNotFound, PolicyUnreleased: the event's policy does not exist, or may not decide.
         """
-        return self.signals.enough_pixels(_policies(self._selection(event))) > 0
+        policies = [self._selection(event).decides]
+        return bool(due(policies, Moment.PIXELS) or due(policies, Moment.SLOWLY))
 
     @property
     def embedding_space(self) -> str:
         """Names all that an embedding depends on besides the file: model, precision, limits, reduced decoding."""
-        recipe = sha256(repr(self._recipe).encode()).hexdigest()[:16]
+        recipe = sha256(f"{_WAY} {self._recipe!r}".encode()).hexdigest()[:16]
         return f"{self.encoder.identity.key}-{self.encoder.dtype}-{recipe}"
 
     def embed(self, pixels: Pixels) -> Embeddings:
@@ -195,28 +282,62 @@ class Steps:
         return self.catalogue.released(name, version)
 
     def compile_policies(self) -> None:
-        """Compile every version that a pointer names, so that no event waits for it."""
-        for standing in self.catalogue.snapshot.standings.values():
-            for policy in (standing.active, standing.canary, *standing.shadows):
-                if policy is not None:
-                    self._compiler.compile(policy)
-                    self.signals.warm_up(policy)
+        """Compile every version that a pointer names, so that no event waits for it.
+
+        From now on, a version goes live only once it compiled: until then the one before it stays in force.
+        """
+        self.catalogue.require(self._compile)
+        self._unload_texts()
+
+    def refresh_policies(self) -> bool:
+        """Take in what changed in the folder of policies; False where that makes no difference."""
+        changed = self.catalogue.refresh()
+        if changed or self.catalogue.snapshot.unusable:  # what did not compile was tried again
+            self._unload_texts()
+        return changed
+
+    def _unload_texts(self) -> None:
         if self.settings.unload_texts:
             self._compiler.unload_texts()
+
+    def _compile(self, policy: Policy) -> None:
+        """Compile a version and make its signals.
+
+        Raises:
+            PolicyUnusable: that does not work here.
+        """
+        part = "its prompts"
+        try:
+            self._compiler.compile(policy)
+            for spec in policy.signals:
+                part = f"the signal {spec.name}"
+                self.signals.make(spec)
+        except Exception as error:  # whatever a model library raises: the version before goes on
+            reason = str(error) if isinstance(error, ModeratorError) else f"{type(error).__name__}: {error}"
+            log.warning("%s: %s cannot be used: %s", policy.reference, part, reason)
+            raise PolicyUnusable(f"{policy.reference}: {part} cannot be used: {reason}") from error
 
     def warm_up(self) -> None:
         """Compile the policies, and run the model once at batch sizes 1 and `max_batch`.
 
         Raises:
-            PolicyNotFound, PolicyUnreleased: the default policy cannot be used.
+            PolicyNotFound, PolicyUnreleased, PolicyUnusable: the default policy cannot be used.
         """
-        self.select(self.settings.default_policy, "")
+        self.select(self.settings.default_policy, "")  # before what takes long
         self.compile_policies()
+        self.select(self.settings.default_policy, "")
         size = self.encoder.image_size
         for count in (1, self.max_batch):
             self.encoder.embed_images(np.zeros((count, size, size, 3), dtype=np.uint8))
 
-    def judge(self, event: Event, prepared: Prepared, embeddings: Embeddings, watch: Stopwatch) -> Verdict:
+    def judge(
+        self,
+        event: Event,
+        prepared: Prepared,
+        embeddings: Embeddings,
+        watch: Stopwatch,
+        beside: Readings = _NOTHING,
+    ) -> Verdict:
         """Score an image and decide.
 
         Args:
@@ -224,6 +345,7 @@ class Steps:
             prepared: the image.
             embeddings: float32 [frames, dimension].
             watch: goes into the verdict's timings; the stages `score` and, where there are any, `signals` are added.
+            beside: what `look_on` read for the shadows.
 
         Raises:
             PolicyNotFound: the event's policy does not exist.
@@ -231,15 +353,15 @@ class Steps:
             SignalFailed: a signal cannot be read, or `prepare` was not told the event.
         """
         selection = prepared.selection or self._selection(event)
-        readings = self._readings(selection, prepared, embeddings)
+        decided = selection.decides
+        readings = self._with_embedding(decided, embeddings, prepared.readings)
         if readings:
             watch.note("signals", prepared.signal_seconds + watch.lap("signals"))
-        result = judge(
-            self._compiler.compile(selection.decides), embeddings, scores(selection.decides, readings)
+        result = self._judge(decided, embeddings, readings)
+        shadows = tuple(
+            self._shadow(policy, embeddings, {**beside, **readings}) for policy in selection.shadows
         )
-        shadows = tuple(self._look_on(policy, embeddings, readings) for policy in selection.shadows)
         watch.lap("score")
-        decided = selection.decides
         return Verdict(
             event_id=event.id,
             source=event.source,
@@ -255,27 +377,32 @@ class Steps:
             shadow=shadows,
             timings_ms=dict(watch.timings_ms),
             metadata=event.metadata,
+            bulk=event.bulk,
         )
 
     def _selection(self, event: Event) -> Selection:
         return self.select(event.policy or self.settings.default_policy, event.key)
 
-    def _readings(self, selection: Selection, prepared: Prepared, embeddings: Embeddings) -> Readings:
-        frames = [Frame(embedding=row) for row in embeddings]
-        return {**prepared.readings, **self.signals.read(_policies(selection), frames, uses_pixels=False)}
+    def _with_embedding(self, policy: Policy, embeddings: Embeddings, readings: Readings) -> Readings:
+        """Readings, and those of the policy's signals of the embedding that are not among them."""
+        specs = [spec for spec in due([policy], Moment.EMBEDDING) if spec.key not in readings]
+        if not specs:
+            return readings
+        return {**readings, **self.signals.read(specs, [Frame(embedding=row) for row in embeddings])}
 
-    def _look_on(self, policy: Policy, embeddings: Embeddings, readings: Readings) -> ShadowVerdict:
-        """What a shadow says. Its failure is its own: the verdict stands."""
+    def _judge(self, policy: Policy, embeddings: Embeddings, readings: Readings) -> Judgement:
+        compiled = self._compiler.compile(policy)
+        return judge(compiled, embeddings, scores(policy, readings), unsure(policy, readings))
+
+    def _shadow(self, policy: Policy, embeddings: Embeddings, readings: Readings) -> ShadowVerdict:
+        """What a shadow says. Its failure, whatever it is, is its own: the verdict stands."""
         try:
-            judged = judge(self._compiler.compile(policy), embeddings, scores(policy, readings))
-        except (SignalFailed, ModelMismatch) as error:
-            log.info("the shadow %s cannot judge: %s", policy.reference, error)
+            judged = self._judge(policy, embeddings, self._with_embedding(policy, embeddings, readings))
+        except Exception as error:
+            told = _told(ours(error))
+            log.info("the shadow %s cannot judge: %s", policy.reference, told.message)
             return ShadowVerdict(
-                version=policy.version,
-                digest=policy.digest,
-                decision=Decision.ERROR,
-                unsafe_score=0.0,
-                categories={},
+                version=policy.version, digest=policy.digest, decision=Decision.ERROR, error=told
             )
         return ShadowVerdict(
             version=policy.version,
@@ -292,12 +419,32 @@ class Steps:
             source=event.source,
             decision=Decision.ERROR,
             is_safe=False,
-            error=ErrorFacts(type=type(error).__name__, message=str(error)),
+            error=_told(error),
+            policy=self._policy_asked_for(event),
             model=self._model,
             timings_ms=dict(watch.timings_ms),
             metadata=event.metadata,
+            bulk=event.bulk,
         )
 
+    def _policy_asked_for(self, event: Event) -> PolicyFacts | None:
+        """The policy that would have decided; by name alone where none of that name may. None: no such name."""
+        try:
+            decides = self._selection(event).decides
+            return PolicyFacts(name=decides.name, version=decides.version, digest=decides.digest)
+        except PolicyError:
+            pass
+        try:
+            name, _ = parse_reference(event.policy or self.settings.default_policy)
+        except PolicyError:
+            return None
+        return PolicyFacts(name=name) if self.catalogue.knows(name) else None
 
-def _policies(selection: Selection) -> tuple[Policy, ...]:
-    return (selection.decides, *selection.shadows)
+
+def ours(error: Exception) -> ModeratorError:
+    """An error of this project for whatever was raised."""
+    return error if isinstance(error, ModeratorError) else Unexpected(brief(error))
+
+
+def _told(error: ModeratorError) -> ErrorFacts:
+    return ErrorFacts(type=type(error).__name__, message=str(error))

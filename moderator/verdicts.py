@@ -43,11 +43,11 @@ class CategoryVerdict:
 
 
 class PolicyFacts(_Record):
-    """The policy that decided."""
+    """The policy that decided. An event that could not be judged has no version where none of that name may decide."""
 
     name: str
-    version: int
-    digest: str
+    version: int | None = None
+    digest: str | None = None
 
 
 class ModelFacts(_Record):
@@ -70,16 +70,6 @@ class ImageFacts(_Record):
     frames: int = 1
 
 
-class ShadowVerdict(_Record):
-    """What another version of the policy would have said; `error` where one of its signals failed."""
-
-    version: int
-    digest: str
-    decision: Decision
-    unsafe_score: float
-    categories: dict[str, CategoryVerdict]
-
-
 class ErrorFacts(_Record):
     """Why there is no judgement. `type` is a class of `moderator.errors`."""
 
@@ -87,8 +77,19 @@ class ErrorFacts(_Record):
     message: str
 
 
+class ShadowVerdict(_Record):
+    """What another version of the policy would have said: a score, or the decision `error`, no score and the cause."""
+
+    version: int
+    digest: str
+    decision: Decision
+    unsafe_score: float | None = None
+    categories: dict[str, CategoryVerdict] = Field(default_factory=dict)
+    error: ErrorFacts | None = None
+
+
 class Verdict(_Record):
-    """The answer for one event."""
+    """The answer for one event. `bulk`: the id of the bulk event that it is an image of, if it is one."""
 
     event_id: str
     source: str
@@ -106,6 +107,7 @@ class Verdict(_Record):
     timings_ms: dict[str, float] = Field(default_factory=dict)
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    bulk: str | None = None
 
     @property
     def top_category(self) -> str | None:

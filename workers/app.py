@@ -16,16 +16,21 @@ from kombu import Consumer, Queue
 
 from moderator.errors import WorkerStopping
 from moderator.events import Priority
-from moderator.queue.connection import celery_broker
+from moderator.queue.connection import SentinelLogin, celery_broker
 from moderator.queue.names import QUEUES, TASK, UNACKED, UNACKED_INDEX, UNACKED_MUTEX
 from moderator.settings import Settings
-from workers.transport import TolerantAMQP
+from workers.transport import our_amqp
 
 log = logging.getLogger(__name__)
 
 #: Seconds after which Celery gives an unacknowledged message out again. The ledger is quicker for events that it
 #: knows; this is for raw messages that no worker has claimed yet.
 VISIBILITY_TIMEOUT = 120
+
+#: Seconds without an answer, or without one to a health check, after which the consumer gives its connection up and
+#: makes another: a server that hangs, or a network that drops what is sent, does not close it. Longer than the second
+#: for which the consumer blocks.
+SOCKET_TIMEOUT = 5
 
 #: Seconds before a message goes back that Redis did not let us deal with; it may be the next to be taken.
 GIVE_BACK_DELAY = 1.0
@@ -114,6 +119,7 @@ def make_app(
     slots: int,
     tell: Callable[[bool], None] = lambda consuming: None,
     turn: Callable[[bool], None] = lambda full: None,
+    takes: Callable[[], bool] = lambda: True,
 ) -> Celery:
     """Make the Celery app of a worker.
 
@@ -125,11 +131,12 @@ def make_app(
         tell: called with True when it consumes, and with False when it lost its connection or ends.
         turn: called every second from the event loop that takes messages, with whether all places of a queue are
             taken: without that, it stands still.
+        takes: whether messages are to be taken now.
     """
     # Celery tells of each message that goes back with a traceback; `check` says in a line what matters.
     logging.getLogger("celery.app.trace").setLevel(logging.ERROR)
-    broker = celery_broker(settings.redis_url)
-    app = _App("moderator", broker=broker.url, amqp=TolerantAMQP)
+    broker = celery_broker(settings.redis_url, SentinelLogin.of(settings))
+    app = _App("moderator", broker=broker.url, amqp=our_amqp(takes))
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
@@ -154,6 +161,9 @@ def make_app(
             "unacked_mutex_key": UNACKED_MUTEX,
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
+            "socket_timeout": SOCKET_TIMEOUT,
+            "socket_connect_timeout": SOCKET_TIMEOUT,
+            "health_check_interval": SOCKET_TIMEOUT,
             "socket_keepalive": not broker.url.startswith("redis+socket"),
             **broker.transport_options,
         },

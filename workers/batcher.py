@@ -22,8 +22,9 @@ from threading import Condition, Thread
 import numpy as np
 
 from moderator.encoders.base import Embeddings, Pixels
-from moderator.errors import WorkerStopping
+from moderator.errors import ModelBroken, WorkerStopping
 from moderator.events import Priority
+from workers.model_watch import ModelWatch, sound
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class MicroBatcher:
         on_batch: called after each batch with its number of frames and its seconds.
         lanes: batches in the model and at its door.
         interactive: whether interactive images come these seconds.
+        watch: knows whether the model works; without one, each failure is its image's.
     """
 
     def __init__(
@@ -108,11 +110,13 @@ class MicroBatcher:
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
         lanes: int = 2,
         interactive: Callable[[], bool] = lambda: False,
+        watch: ModelWatch | None = None,
     ) -> None:
         self._embed = embed
         self._max_batch = max_batch
         self._on_batch = on_batch
         self._interactive = interactive
+        self._watch = watch
         self._running = dict.fromkeys(Priority, 0)
         # Interactive images go first; what room they leave is bulk's.
         self._waiting: dict[Priority, deque[_Item]] = {priority: deque() for priority in Priority}
@@ -128,15 +132,23 @@ class MicroBatcher:
         """Whether the threads run."""
         return all(thread.is_alive() for thread in self._threads)
 
+    @property
+    def broken(self) -> ModelBroken | None:
+        """Why the model judges nothing; None while it works."""
+        return self._watch.broken if self._watch is not None else None
+
     def submit(self, pixels: Pixels, priority: Priority) -> "Future[Embedded]":
         """Queue the frames of one image, uint8 [frames, size, size, 3].
 
-        The future fails with what the model raised, or `WorkerStopping`.
+        The future fails with what the model raised, `ModelBroken` if that is no fault of the image, or
+        `WorkerStopping`. Where the model returns no embedding, but NaN, for this image alone, that is the answer.
         """
         item = _Item(pixels, priority)
         with self._wake:
             if self._stopping:
                 item.future.set_exception(WorkerStopping("the worker is stopping"))
+            elif fault := self.broken:
+                item.future.set_exception(fault)
             else:
                 self._waiting[priority].append(item)
                 self._wake.notify()
@@ -201,23 +213,52 @@ class MicroBatcher:
         return self._coming > 0 and bool(bulk) and time.perf_counter() - bulk[0].since < GATHER
 
     def _process(self, batch: list[_Item]) -> None:
+        if fault := self.broken:
+            for item in batch:
+                item.future.set_exception(fault)
+            return
         start = time.perf_counter()
         try:
             embeddings = self._embed(
                 batch[0].pixels if len(batch) == 1 else np.concatenate([item.pixels for item in batch])
             )
         except Exception as error:
-            if len(batch) == 1:
-                batch[0].future.set_exception(error)
-            else:
-                log.warning("a batch of %d failed (%s): running its images one by one", len(batch), error)
-                for item in batch:
-                    self._process([item])
+            self._fail(batch, error)
             return
         seconds = time.perf_counter() - start
         self._on_batch(len(embeddings), seconds)
         at = 0
+        suspects = []
         for item in batch:
             count = len(item.pixels)
-            item.future.set_result(Embedded(embeddings[at : at + count], start - item.since, seconds))
+            answer = Embedded(embeddings[at : at + count], start - item.since, seconds)
             at += count
+            if self._watch is None or sound(answer.embeddings):
+                item.future.set_result(answer)
+            elif len(batch) > 1:
+                suspects.append(item)
+            elif fault := self._blame():
+                item.future.set_exception(fault)
+            else:
+                item.future.set_result(answer)
+        for item in suspects:
+            self._process_alone(item)
+
+    def _fail(self, batch: list[_Item], error: Exception) -> None:
+        """Find out whose fault it is that a batch failed."""
+        if len(batch) == 1:
+            batch[0].future.set_exception(self._blame() or error)
+            return
+        log.warning("a batch of %d failed (%s): running its images one by one", len(batch), error)
+        for item in batch:
+            self._process_alone(item)
+
+    def _process_alone(self, item: _Item) -> None:
+        # Once the model is known to be broken, the others of a batch need not be tried.
+        if fault := self.broken:
+            item.future.set_exception(fault)
+        else:
+            self._process([item])
+
+    def _blame(self) -> ModelBroken | None:
+        return self._watch.blame() if self._watch is not None else None

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from threading import Event as Flag
 from typing import Any
 
@@ -26,6 +27,7 @@ class Handler:
         dead_letters: where messages go that are no events.
         metrics: counts them.
         width: images of bulk messages in hand at once, over all messages.
+        hold: within what it returns, the events of a message are here, claimed or not; see `Leases.hold`.
         finished: called when a piece of work is done, whatever became of it.
     """
 
@@ -35,9 +37,11 @@ class Handler:
         dead_letters: DeadLetters,
         metrics: Metrics,
         width: int,
+        hold: Callable[[Sequence[Event]], AbstractContextManager[None]] = lambda events: nullcontext(),
         finished: Callable[[], None] = lambda: None,
     ) -> None:
         self._run = process
+        self._hold = hold
         self._finished = finished
         self._dead_letters = dead_letters
         self._metrics = metrics
@@ -59,6 +63,10 @@ class Handler:
         except EventInvalid as error:
             self._bury(body, error)
             return
+        with self._hold(events):
+            self._handle(events)
+
+    def _handle(self, events: list[Event]) -> None:
         if len(events) == 1:
             self._process(events)
             return

@@ -9,13 +9,14 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from moderator.errors import SettingsError
+from moderator.errors import ModeratorError, SettingsError
 
 log = logging.getLogger(__name__)
 
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    request_queue_size = 128  # scrapes that come at once; those beyond wait a second for their next try
 
 
 class _Quiet(WSGIRequestHandler):
@@ -32,7 +33,7 @@ class HealthServer:
         host: address to bind.
         port: 0 takes a free one; `port` then tells which.
         registry: what `/metrics` shows.
-        ready: whether the worker takes events.
+        ready: whether the worker takes events; may raise an error of ours that says why not.
         live: whether it works at all.
 
     Raises:
@@ -58,13 +59,16 @@ class HealthServer:
             if path not in checks:
                 respond("404 Not Found", [("Content-Type", "text/plain")])
                 return [b"try /metrics, /ready or /live\n"]
+            why = ""
             try:
                 good = checks[path]()
+            except ModeratorError as error:
+                good, why = False, f": {error}"
             except Exception as error:  # whatever it is that does not answer
                 log.warning("%s: %s: %s", path, type(error).__name__, error)
                 good = False
             respond("200 OK" if good else "503 Service Unavailable", [("Content-Type", "text/plain")])
-            return [b"yes\n" if good else b"no\n"]
+            return [b"yes\n" if good else f"no{why}\n".encode()]
 
         try:
             self._server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)

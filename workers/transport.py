@@ -8,6 +8,7 @@ A server that is away: Celery waits longer after each try, up to half a minute. 
 minute after Redis is back is a backlog, so it tries often.
 """
 
+from collections.abc import Callable
 from queue import Empty
 from typing import Any
 from uuid import uuid4
@@ -21,28 +22,32 @@ from moderator.queue.message import IMAGES, make_canonical
 RECONNECT_START, RECONNECT_STEP, RECONNECT_MAX = 0.2, 0.3, 2.0
 
 
-class _TolerantConnection(Connection):  # type: ignore[misc]
-    def get_transport_cls(self) -> type:
-        transport = super().get_transport_cls()
-        qos = type("ImagesQoS", (_CountsImages, transport.Channel.QoS), {})
-        channel = type("OurChannel", (_Canonical, _Thrifty, transport.Channel), {"QoS": qos})
-        return type("OurTransport", (transport,), {"Channel": channel})
+def our_amqp(takes: Callable[[], bool] = lambda: True) -> type:
+    """What a Celery app makes its connections with; for its argument `amqp`.
 
-    def ensure_connection(
-        self, errback: Any = None, max_retries: int | None = None, **options: Any
-    ) -> Connection:
-        pauses = {
-            "interval_start": RECONNECT_START,
-            "interval_step": RECONNECT_STEP,
-            "interval_max": RECONNECT_MAX,
-        }
-        return super().ensure_connection(errback, max_retries, **{**pauses, **options})
+    Args:
+        takes: whether messages are to be taken now; asked each time that Redis is about to be asked for one.
+    """
 
+    class OurConnection(Connection):  # type: ignore[misc]
+        def get_transport_cls(self) -> type:
+            transport = super().get_transport_cls()
+            qos = type("ImagesQoS", (_CountsImages, transport.Channel.QoS), {})
+            parts = {"QoS": qos, "takes": staticmethod(takes)}
+            channel = type("OurChannel", (_Canonical, _Thrifty, transport.Channel), parts)
+            return type("OurTransport", (transport,), {"Channel": channel})
 
-class TolerantAMQP(AMQP):  # type: ignore[misc]
-    """What a Celery app makes its connections with; for its argument `amqp`."""
+        def ensure_connection(
+            self, errback: Any = None, max_retries: int | None = None, **options: Any
+        ) -> Connection:
+            pauses = {
+                "interval_start": RECONNECT_START,
+                "interval_step": RECONNECT_STEP,
+                "interval_max": RECONNECT_MAX,
+            }
+            return super().ensure_connection(errback, max_retries, **{**pauses, **options})
 
-    Connection = _TolerantConnection
+    return type("OurAMQP", (AMQP,), {"Connection": OurConnection})
 
 
 class _Canonical:
@@ -72,13 +77,20 @@ class _Canonical:
 
 
 class _Thrifty:
-    """Over one of kombu's Redis channels: keeps its client.
+    """Over one of kombu's Redis channels: keeps its client, and takes nothing while it is not to.
 
     kombu makes a new one for every message taken and acknowledged, which costs more than all else that its
     event loop does. A client is no connection: those are in the pool, and threads share both.
     """
 
     _kept: Any = None
+    takes: Callable[[], bool]
+
+    def _brpop_start(self, *args: Any, **kwargs: Any) -> None:
+        # Not `can_consume`, with which a reply that is on its way would wait, with a message in it that nobody else
+        # can see.
+        if self.takes():
+            super()._brpop_start(*args, **kwargs)  # type: ignore[misc]
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         if asynchronous:

@@ -112,6 +112,12 @@ def decode(data: bytes, limits: DecodeLimits, draft_to: int | None = None) -> De
     return DecodedImage(size[0], size[1], name.lower(), frames)
 
 
+def draft_scale(size: tuple[int, int], draft_to: int) -> int:
+    """By what a JPEG of a size (width, height) is reduced when it is decoded for a side: 1, 2, 4 or 8."""
+    fits = min(size) // (2 * draft_to)
+    return next(scale for scale in (8, 4, 2, 1) if scale <= max(fits, 1))
+
+
 def check_length(data: bytes, limits: DecodeLimits) -> None:
     """Refuse a file of more bytes than allowed.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from moderator.images.decode import DecodeLimits, decode
+from moderator.images.decode import DecodeLimits, decode, draft_scale
 from moderator.images.resize import Pixels, Resize
 
 
@@ -45,13 +45,22 @@ def prepare(data: bytes, recipe: Recipe, enough: int = 0) -> Picture:
         recipe: what is made of it.
         enough: views are wanted, whose shorter side need not have more pixels than this; 0: none are.
 
+    The model's input is the same whatever is enough for the views: a JPEG that they want larger is decoded twice.
+
     Raises:
         ImageError: it is no image, broken, or beyond a limit.
     """
-    image = decode(data, recipe.limits, max(recipe.resize.crop, enough // 2) if recipe.draft else None)
+    side = recipe.resize.crop
+    image = decode(data, recipe.limits, side if recipe.draft else None)
     pixels = np.stack([recipe.resize(frame) for frame in image.frames])
-    views = _bounded(image.frames) if enough else ()
-    return Picture(image.width, image.height, image.format, pixels, views)
+    size, name, frames = (image.width, image.height), image.format, image.frames
+    if not enough:
+        return Picture(*size, name, pixels)
+    wider = max(side, enough // 2)
+    if frames[0].size != size and draft_scale(size, wider) != draft_scale(size, side):
+        del image, frames  # not both sizes at once
+        frames = decode(data, recipe.limits, wider).frames
+    return Picture(*size, name, pixels, _bounded(frames))
 
 
 def _bounded(frames: Sequence[Image.Image]) -> tuple[Image.Image, ...]:

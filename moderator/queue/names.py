@@ -31,6 +31,9 @@ SHARED_UNACKED, SHARED_UNACKED_INDEX = "unacked", "unacked_index"
 #: Sorted set of webhook deliveries, by the time at which they are due.
 WEBHOOKS = "moderation:webhooks"
 
+#: Sorted set of the webhooks' URLs that get no more deliveries, by the time at which they said so.
+DISABLED_WEBHOOKS = "moderation:webhooks-disabled"
+
 #: Sorted set of images whose embeddings are kept, by the time at which they were last asked for.
 EMBEDDINGS = "moderation:embeddings"
 

@@ -1,6 +1,6 @@
 """From scores to a judgement: thresholds, the worst frame, and the prompts that explain it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -49,17 +49,23 @@ def severities(layout: Layout, scores: Scores) -> NDArray[np.int64]:
     """What the thresholds say: int [n, C], an index into `SEVERITY`.
 
     In `softmax-mean` categories the classic recipe also asks that the safe score be the greater one:
-    is_safe = safe > unsafe and unsafe < block.
+    is_safe = safe > unsafe and unsafe < block. Where such a category never blocks, people look instead.
     """
     blocked = scores.unsafe >= layout.block
+    review = scores.unsafe >= layout.review
     classic = layout.rules.get(Rule.SOFTMAX_MEAN)
     if classic is not None:
-        blocked[:, classic] |= scores.unsafe[:, classic] >= scores.safe[:, classic]
-    return np.where(blocked, 2, np.where(scores.unsafe >= layout.review, 1, 0))
+        unsafe = scores.unsafe[:, classic] >= scores.safe[:, classic]
+        blocked[:, classic] |= unsafe & np.isfinite(layout.block[classic])
+        review[:, classic] |= unsafe & np.isfinite(layout.review[classic])
+    return np.where(blocked, 2, np.where(review, 1, 0))
 
 
 def judge(
-    compiled: CompiledPolicy, embeddings: Floats, signals: Mapping[str, float] = _NO_SIGNALS
+    compiled: CompiledPolicy,
+    embeddings: Floats,
+    signals: Mapping[str, float] = _NO_SIGNALS,
+    unsure: Set[str] = frozenset(),
 ) -> Judgement:
     """Judge one image by the embeddings of its frames: in each category the worst frame decides.
 
@@ -67,9 +73,10 @@ def judge(
         compiled: the policy, ready for scoring.
         embeddings: float32 [frames, dimension], rows of length 1.
         signals: score of each signal of the policy, in its worst frame.
+        unsure: the signals whose categories people have to look at, if they do not block.
 
     Raises:
-        EmbeddingInvalid: an embedding is not finite, or zero.
+        EmbeddingInvalid: an embedding is not finite, or zero, or what the policy makes of it is not.
     """
     if not np.isfinite(embeddings).all() or not embeddings.any(axis=1).all():
         raise EmbeddingInvalid(
@@ -79,10 +86,12 @@ def judge(
     if not compiled.policy.signals:
         return _judge_prompts(compiled, embeddings)
     judged = _judge_prompts(compiled, embeddings) if compiled.layout.categories else None
-    return _with_signals(compiled.policy, judged, signals)
+    return _with_signals(compiled.policy, judged, signals, unsure)
 
 
-def _with_signals(policy: Policy, judged: Judgement | None, signals: Mapping[str, float]) -> Judgement:
+def _with_signals(
+    policy: Policy, judged: Judgement | None, signals: Mapping[str, float], unsure: Set[str]
+) -> Judgement:
     """Join the categories that are scored by prompts and those scored by signals; the severest decides."""
     categories: dict[str, CategoryVerdict] = {}
     for name, spec in policy.categories.items():
@@ -91,7 +100,8 @@ def _with_signals(policy: Policy, judged: Judgement | None, signals: Mapping[str
             categories[name] = judged.categories[name]
             continue
         value = signals[spec.signal]
-        level = 2 if value >= spec.block else 1 if spec.review is not None and value >= spec.review else 0
+        looked_at = spec.signal in unsure or (spec.review is not None and value >= spec.review)
+        level = 2 if value >= spec.block else 1 if looked_at else 0
         categories[name] = CategoryVerdict(score=value, decision=SEVERITY[level])
     name, top = max(categories.items(), key=lambda c: SEVERITY.index(c[1].decision) + c[1].score * 0.5)
     by_prompts = judged is not None and policy.categories[name].signal is None
@@ -106,6 +116,11 @@ def _with_signals(policy: Policy, judged: Judgement | None, signals: Mapping[str
 def _judge_prompts(compiled: CompiledPolicy, embeddings: Floats) -> Judgement:
     layout = compiled.layout
     scores = score(layout, embeddings @ compiled.matrix.T, compiled.scale, compiled.bias)
+    if not np.isfinite(scores.unsafe).all():  # it would pass below every threshold
+        raise EmbeddingInvalid(
+            f"the scores of {compiled.policy.reference} are not finite; remove the compiled policies in the cache, and "
+            "check the weights"
+        )
     levels = severities(layout, scores)
     worst = np.argmax(levels + scores.unsafe * 0.5, axis=0)  # the severest frame, then the highest score
     numbers = np.arange(len(layout.categories))

@@ -47,6 +47,8 @@ class Reading:
     """In [0, 1]: how sure it is."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Why, in a few bounded JSON values: they stand in the verdict."""
+    unsure: bool = False
+    """Whether people should look whatever the score is: a part of the frame was not read."""
 
 
 #: Whose embeddings the examples have.
@@ -78,6 +80,9 @@ class Signal(Protocol):
     #: Shorter side in pixels that is enough; larger JPEGs may be decoded at a reduced size. None: nothing is
     #: enough, the image is wanted whole.
     enough_pixels: ClassVar[int | None]
+    #: Whether a frame may take longer than a tenth of a second or so. Such signals are read apart from the decoding of
+    #: other images, a few at a time. Where a kind does not say it, it is taken for slow.
+    slow: ClassVar[bool]
 
     def __init__(self, options: Any, context: Context) -> None:
         """Make ready to read.

@@ -40,6 +40,7 @@ class HashList:
     needs_file: ClassVar[bool | None] = True
     uses_pixels: ClassVar[bool] = True
     enough_pixels: ClassVar[int | None] = SIDE
+    slow: ClassVar[bool] = False
 
     def __init__(self, options: HashListOptions, context: Context) -> None:
         _pdqhash()

@@ -128,6 +128,7 @@ class LinearProbe:
     needs_file: ClassVar[bool | None] = True
     uses_pixels: ClassVar[bool] = False
     enough_pixels: ClassVar[int | None] = 1
+    slow: ClassVar[bool] = False
 
     def __init__(self, options: ProbeOptions, context: Context) -> None:
         try:

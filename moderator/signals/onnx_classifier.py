@@ -10,6 +10,7 @@ from pydantic import Field
 
 from moderator.errors import SignalFailed
 from moderator.signals.base import Context, Example, Frame, Options, Reading
+from moderator.signals.onnx import onnx_session
 
 Three = tuple[float, float, float]
 
@@ -44,22 +45,17 @@ class OnnxClassifier:
     needs_file: ClassVar[bool | None] = True
     uses_pixels: ClassVar[bool] = True
     enough_pixels: ClassVar[int | None] = 512
+    slow: ClassVar[bool] = False
 
     def __init__(self, options: OnnxClassifierOptions, context: Context) -> None:
+        if missing := sorted(set(options.unsafe) - set(options.labels)):
+            raise SignalFailed(f"'{missing[0]}' in 'unsafe' is none of the labels; correct it")
         try:
-            import onnxruntime
+            self._session = onnx_session(context.content or b"")
         except ImportError as error:
             raise SignalFailed(
                 "onnx-classifier needs onnxruntime; run: pip install 'moderator[onnx]'"
             ) from error
-        if missing := sorted(set(options.unsafe) - set(options.labels)):
-            raise SignalFailed(f"'{missing[0]}' in 'unsafe' is none of the labels; correct it")
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = 1  # images are read side by side already
-        settings.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            context.content or b"", settings, providers=["CPUExecutionProvider"]
-        )
         self._input = self._session.get_inputs()[0].name
         self._options = options
 

@@ -1,8 +1,9 @@
 """Makes signals once per process and reads each once per image, however many policies use them."""
 
-import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -16,8 +17,6 @@ from moderator.signals.base import Context, Frame, Reading, Signal
 from moderator.signals.files import read_pinned
 from moderator.signals.registry import signal_class
 
-log = logging.getLogger(__name__)
-
 #: A shorter side that no image has: it is wanted whole.
 WHOLE = 2**31 - 1
 
@@ -25,6 +24,17 @@ WHOLE = 2**31 - 1
 Outcome = Reading | ModeratorError
 #: By `key` of the specification.
 Readings = Mapping[str, Outcome]
+
+
+class Moment(StrEnum):
+    """When a signal is read."""
+
+    PIXELS = "pixels"
+    """Where the image is decoded."""
+    SLOWLY = "slowly"
+    """It wants pixels, too, and takes long."""
+    EMBEDDING = "embedding"
+    """When the model has seen the image."""
 
 
 class Specification(Protocol):
@@ -79,44 +89,21 @@ class Signals:
         self._made: dict[str, Signal] = {}
         self._lock = Lock()
 
-    def enough_pixels(self, policies: Iterable[HasSignals]) -> int:
-        """Shorter side that is enough for all signals that look at pixels; 0 without such."""
-        sides = [
-            signal_class(spec.kind).enough_pixels
-            for spec in _specifications(policies, uses_pixels=True).values()
-        ]
-        return max((WHOLE if side is None else side for side in sides), default=0)
+    def read(self, specs: Iterable[Specification], frames: Sequence[Frame]) -> dict[str, Outcome]:
+        """Read signals, each once, in all frames of an image; the reading with the highest score is kept.
 
-    def read(
-        self, policies: Iterable[HasSignals], frames: Sequence[Frame], uses_pixels: bool
-    ) -> dict[str, Outcome]:
-        """Read the signals of policies, each once, in all frames; the reading with the highest score is kept.
-
-        Args:
-            policies: those that look at the image.
-            frames: of the image, with pixels or embeddings.
-            uses_pixels: which of the two, and so which of the signals.
-
-        A signal that fails does not keep the others from being read: its policy may be a shadow.
+        A signal that fails does not keep the others from being read: it may be a shadow's.
         """
         outcomes: dict[str, Outcome] = {}
-        for key, spec in _specifications(policies, uses_pixels).items():
+        for spec in specs:
             try:
                 signal = self.make(spec)
-                outcomes[key] = max(
-                    (read(signal, frame) for frame in frames), key=lambda reading: reading.score
-                )
+                readings = [read(signal, frame) for frame in frames]
+                best = max(readings, key=lambda reading: reading.score)
+                outcomes[spec.key] = replace(best, unsure=any(reading.unsure for reading in readings))
             except ModeratorError as error:
-                outcomes[key] = error
+                outcomes[spec.key] = error
         return outcomes
-
-    def warm_up(self, policy: HasSignals) -> None:
-        """Make the signals of a policy that can be made. The others are logged, and fail when an image needs them."""
-        for spec in policy.signals:
-            try:
-                self.make(spec)
-            except ModeratorError as error:
-                log.warning("the signal %s cannot be used: %s", spec.name, error)
 
     def check(self, policy: HasSignals) -> dict[str, ModeratorError | None]:
         """By name, why each signal of a policy cannot be used, or None: all are made, and read an empty frame."""
@@ -165,7 +152,7 @@ def make(kind: str, options: Mapping[str, Any], context: Context) -> Signal:
     except ModeratorError:
         raise
     except Exception as error:  # whatever a model library or a package of somebody else raises
-        raise SignalFailed(f"the signal {kind} cannot be made: {_brief(error)}") from error
+        raise SignalFailed(f"the signal {kind} cannot be made: {brief(error)}") from error
 
 
 def check_examples(kind: str) -> None:
@@ -196,7 +183,7 @@ def read(signal: Signal, frame: Frame) -> Reading:
     except ModeratorError:
         raise
     except Exception as error:  # whatever a model library or a package of somebody else raises
-        raise SignalFailed(f"the signal {name} cannot be read: {_brief(error)}") from error
+        raise SignalFailed(f"the signal {name} cannot be read: {brief(error)}") from error
     if not (math.isfinite(reading.score) and 0 <= reading.score <= 1):
         raise SignalFailed(f"the signal {name} gave the score {reading.score}, which is not in [0, 1]")
     return reading
@@ -241,16 +228,37 @@ def _reading(spec: Specification, readings: Readings) -> Reading:
     return outcome
 
 
-def _specifications(policies: Iterable[HasSignals], uses_pixels: bool) -> dict[str, Specification]:
-    """The signals of policies that look at pixels, or at the embedding, by key."""
-    return {
-        spec.key: spec
-        for policy in policies
-        for spec in policy.signals
-        if signal_class(spec.kind).uses_pixels == uses_pixels
-    }
+def unsure(policy: HasSignals, readings: Readings) -> frozenset[str]:
+    """The signals of a policy that leave it to people, by their names there."""
+    return frozenset(spec.name for spec in policy.signals if _reading(spec, readings).unsure)
 
 
-def _brief(error: Exception) -> str:
+def due(policies: Iterable[HasSignals], moment: Moment) -> list[Specification]:
+    """The signals of policies that are read at a moment, each once."""
+    found = {spec.key: spec for policy in policies for spec in policy.signals}
+    return [spec for spec in found.values() if _moment(spec.kind) is moment]
+
+
+def by_side(specs: Iterable[Specification]) -> dict[int, list[Specification]]:
+    """Signals that look at pixels by the shorter side that is enough for them."""
+    sides: dict[int, list[Specification]] = {}
+    for spec in specs:
+        side = getattr(signal_class(spec.kind), "enough_pixels", None)
+        sides.setdefault(WHOLE if side is None else side, []).append(spec)
+    return sides
+
+
+def _moment(kind: str) -> Moment:
+    try:
+        found = signal_class(kind)
+    except SignalFailed:
+        return Moment.EMBEDDING  # there is none; reading it says why, and needs no pixels for that
+    if not getattr(found, "uses_pixels", True):
+        return Moment.EMBEDDING
+    return Moment.SLOWLY if getattr(found, "slow", True) else Moment.PIXELS
+
+
+def brief(error: Exception) -> str:
+    """An error of somebody else's code: its type and message, printable and bounded."""
     text = "".join(c if c.isprintable() else " " for c in f"{type(error).__name__}: {error}")
     return text[:300]

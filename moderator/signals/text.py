@@ -7,23 +7,27 @@ from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field
 
-from moderator.errors import SignalFailed
+from moderator.errors import SignalFailed, SignalTimeout
 from moderator.signals.base import Context, Example, Frame, Options, Reading
+from moderator.signals.onnx import onnx_session
 from moderator.signals.words import WordList, parse_words
 
 #: Sides in pixels. Larger images are reduced; smaller ones get a margin, as the detector needs some room.
 MAX_SIDE, MIN_SIDE = 2000, 64
 #: Longer side that the detector of lines looks at.
 DETECT_SIDE = 960
-#: Lines that are read between two looks at the clock.
-BATCH = 6
+#: Lines that are read between two looks at the clock, and the most of their ratios, width to height, all together.
+#: Reading takes a megabyte or so for each unit of it: the reader weighs 18,710 characters at every few pixels.
+BATCH, RATIO = 6, 100.0
+#: What parts of a longer line share with the next one, as a ratio: as long as most words.
+OVERLAP = 10.0
 #: Matched words that the verdict tells.
 SHOWN = 5
 
@@ -34,7 +38,10 @@ class TextOptions(Options):
     words: Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=1000)] = ()
     """Words and phrases to look for."""
     seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
-    """Longest time for one frame. Beyond it the signal fails: what was not read may hold anything."""
+    """Longest time for one frame."""
+    on_timeout: Literal["error", "review"] = "error"
+    """What becomes of a frame that takes longer, as what was not read may hold anything: the signal fails, or people
+    look at it unless what was read blocks it."""
 
 
 class Text:
@@ -44,11 +51,13 @@ class Text:
     needs_file: ClassVar[bool | None] = None
     uses_pixels: ClassVar[bool] = True
     enough_pixels: ClassVar[int | None] = MAX_SIDE
+    slow: ClassVar[bool] = True
 
     def __init__(self, options: TextOptions, context: Context) -> None:
         listed = [*options.words, *(parse_words(context.content) if context.content is not None else ())]
         self._words = WordList(listed)
         self._seconds = options.seconds
+        self._on_timeout = options.on_timeout
         try:
             self._reader, self._nothing_found = _load_reader()
             self._name = f"rapidocr {version('rapidocr')}"
@@ -59,10 +68,17 @@ class Text:
         """Read the lines of a frame and look for the words.
 
         Raises:
-            SignalFailed: it took too long.
+            SignalTimeout: it took too long, and that is to be an error.
         """
         assert frame.image is not None
-        lines = list(self._lines(np.asarray(_bounded(frame.image))[:, :, ::-1]))
+        lines: list[tuple[str, float]] = []
+        timed_out: dict[str, Any] = {}
+        try:
+            lines.extend(self._lines(np.asarray(_bounded(frame.image))[:, :, ::-1]))
+        except SignalTimeout as error:
+            if self._on_timeout == "error":
+                raise
+            timed_out = {"timed_out": str(error)}
         # A phrase may go on in the next line.
         pairs = [(f"{a} {b}", min(p, q)) for (a, p), (b, q) in pairwise(lines)]
         found: dict[str, float] = {}
@@ -71,7 +87,8 @@ class Text:
                 found[word] = max(found.get(word, 0.0), confidence)
         best = sorted(found, key=lambda word: -found[word])[:SHOWN]
         facts = {"words": [word[:64] for word in best], "lines": len(lines), "reader": self._name}
-        return Reading(max(found.values(), default=0.0), facts)
+        score = max(found.values(), default=0.0)
+        return Reading(score, {**facts, **timed_out}, unsure=bool(timed_out))
 
     def _lines(self, pixels: NDArray[np.uint8]) -> Iterator[tuple[str, float]]:
         """Text and confidence of each line, from top to bottom. Pixels: uint8 [h, w, 3], BGR."""
@@ -80,13 +97,15 @@ class Text:
             crops, _ = self._reader.detect_and_crop(pixels, {})
         except self._nothing_found:
             return
-        for at in range(0, len(crops), BATCH):
+        at, lines_in_all = 0, [part for crop in crops for part in _parts(crop)]
+        for portion in _portions(lines_in_all):
             if time.monotonic() > end:
-                raise SignalFailed(
-                    f"reading text took more than {self._seconds:g} s ({at} of {len(crops)} lines were read); "
-                    "raise 'seconds' of the signal, or have people look at such images"
+                raise SignalTimeout(
+                    f"reading text took more than {self._seconds:g} s ({at} of {len(lines_in_all)} lines were read); "
+                    "raise 'seconds' of the signal, or have people look at such images: 'on_timeout: review'"
                 )
-            upright, _ = self._reader.cls_and_rotate(crops[at : at + BATCH])
+            at += len(portion)
+            upright, _ = self._reader.cls_and_rotate(portion)
             lines = self._reader.recognize_txt(upright)
             yield from (
                 (text, float(score)) for text, score in zip(lines.txts, lines.scores, strict=True) if text
@@ -111,7 +130,7 @@ def _load_reader() -> tuple[Any, type[Exception]]:
     from rapidocr.main import RapidOCRError
 
     models = Path(rapidocr.__file__).parent / "models"
-    settings = {
+    settings: dict[str, Any] = {
         "Global.log_level": "critical",
         # Images are read side by side already.
         "EngineConfig.onnxruntime.intra_op_num_threads": 1,
@@ -131,7 +150,34 @@ def _load_reader() -> tuple[Any, type[Exception]]:
         reader.detect_and_crop(nothing, {})
     reader.cls_and_rotate([nothing])
     reader.recognize_txt([nothing])
+    for name, part in (("Det", reader.text_det), ("Cls", reader.text_cls), ("Rec", reader.text_rec)):
+        part.session.session = onnx_session(settings[f"{name}.model_path"])
     return reader, RapidOCRError
+
+
+def _parts(crop: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """A line, uint8 [h, w, 3], whole, or in parts that overlap if it is a very long one."""
+    height, width = crop.shape[:2]
+    if width <= RATIO * height:
+        yield crop
+        return
+    for left in range(0, width - round(OVERLAP * height), round((RATIO - OVERLAP) * height)):
+        yield crop[:, left : left + round(RATIO * height)]
+
+
+def _portions(crops: Sequence[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.uint8]]]:
+    """Lines in order, as many at once as the bounds allow. The reader makes all of them as wide as the widest."""
+    portion: list[NDArray[np.uint8]] = []
+    widest = 0.0
+    for crop in crops:
+        ratio = crop.shape[1] / crop.shape[0]
+        if portion and (len(portion) == BATCH or (len(portion) + 1) * max(widest, ratio) > RATIO):
+            yield portion
+            portion, widest = [], 0.0
+        portion.append(crop)
+        widest = max(widest, ratio)
+    if portion:
+        yield portion
 
 
 def _bounded(image: Image.Image) -> Image.Image:

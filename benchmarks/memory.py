@@ -1,0 +1,224 @@
+"""A worker with every kind of signal on, under load for as long as you like: does its memory stay bounded?
+
+One policy has a hash list, words in pictures, a classifier in an ONNX file (open_nsfw where the cache has it, else a
+tiny one) and a probe, beside prompts. Pictures of all sizes and shapes, half of them with text, which the reader cuts
+into lines of all lengths: what makes a runtime's memory grow is shapes that it did not see before.
+
+    python benchmarks/memory.py [--minutes 30] [--early 5]
+
+The table shows memory (resident, of the worker and its decoding processes together, in MB) through the run. The last
+line is JSON: `rss_early_mb` and `rss_end_mb` are medians of the minute before that time, `growth` is how much more the
+latter is, `bound_mb` is what one worker may take as a whole: for the model and the libraries, for each decoding
+process, and for each image that is read for text.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections import Counter
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event, Thread
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from benchmarks.setup import print_result, start_service
+from moderator.cli.demo import PHOTOGRAPHS
+from moderator.client import Client
+from moderator.encoders.registry import encoder_of
+from moderator.errors import QueueFull
+from moderator.policies.releases import release
+from moderator.settings import Settings
+from moderator.signals.files import SIGNAL_FILES
+from moderator.signals.linear_probe import Probe
+from moderator.signals.registry import signal_class
+
+POLICY = """\
+name: everything
+version: 1
+safe: [a landscape, a plate of food]
+signals:
+  - {{name: seen, kind: hash-list, file: seen.pdq, sha256: {hashes}, turned: true}}
+  - {{name: scam, kind: text, words: [free money], seconds: 60, on_timeout: review}}
+  - {{name: nudity, kind: onnx-classifier, file: classifier.onnx, sha256: {classifier}, {options}}}
+  - {{name: odd, kind: probe, file: odd.safetensors, sha256: {probe}, unsafe: [odd]}}
+categories:
+  weapons: {{unsafe: [a gun, a knife]}}
+  known: {{signal: seen}}
+  scam: {{signal: scam}}
+  nudity: {{signal: nudity}}
+  odd: {{rule: probe, signal: odd}}
+"""
+NSFW = "labels: [sfw, nsfw], unsafe: [nsfw], resize: 256, layout: nhwc, channels: bgr, mean: [104, 117, 123]"
+TINY = "labels: [red, blue], unsafe: [red], size: 8, std: [25, 25, 25], softmax: true"
+WORDS = [
+    "free",
+    "money",
+    "now",
+    "at",
+    "once",
+    "only",
+    "today",
+    "best",
+    "price",
+    "call",
+    "me",
+    "nothing",
+    "to",
+    "pay",
+    "99",
+    "euros",
+    "гарантия",
+    "加微信",
+]
+#: MB: the model, torch and the other libraries; a decoding process; an image that is read for text.
+BASE, DECODER, READER = 1200, 250, 250
+
+
+def write_policy(folder: Path, cache: Path) -> None:
+    """Release a policy with all kinds of signals, and make it the active one."""
+    (folder / "everything").mkdir(parents=True)
+    settings = Settings(cache=cache)
+    encoder = encoder_of(settings)
+    weight = np.random.default_rng(0).normal(size=(2, encoder.dimension)).astype(np.float32)
+    probe = Probe(("odd", "usual"), weight, np.zeros(2, dtype=np.float32), encoder.identity, 1.0)
+    nsfw = Settings().cache / SIGNAL_FILES / "open-nsfw.onnx"
+    files = {
+        "seen.pdq": signal_class("hash-list").examples()[0].content or b"",
+        "classifier.onnx": nsfw.read_bytes()
+        if nsfw.exists()
+        else signal_class("onnx-classifier").examples()[0].content or b"",
+        "odd.safetensors": probe.serialized(),
+    }
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    hashes, classifier, odd = (sha256(content).hexdigest() for content in files.values())
+    (folder / "everything" / "1.yaml").write_text(
+        POLICY.format(
+            hashes=hashes, classifier=classifier, probe=odd, options=NSFW if nsfw.exists() else TINY
+        )
+    )
+    release(folder, "everything", 1)
+    (folder / "active.yaml").write_text("everything: {active: 1}\n")
+
+
+def draw(random: np.random.Generator, sources: list[Image.Image]) -> Image.Image:
+    """A picture of any size and shape, every second one with lines of text in it."""
+    width, height = (int(side) for side in np.exp(random.uniform(np.log(80), np.log(3000), size=2)))
+    image = sources[random.integers(len(sources))].resize((width, height))
+    if random.random() < 0.5:
+        pen = ImageDraw.Draw(image)
+        size = int(random.integers(10, 60))
+        font = ImageFont.load_default(size)
+        for row in range(int(random.integers(1, 12))):
+            text = " ".join(random.choice(WORDS, size=int(random.integers(1, 12))))
+            at = (float(random.uniform(0, width / 2)), 1.3 * size * row)
+            pen.text(at, text, fill="white" if row % 2 else "black", font=font)
+    return image
+
+
+class Load:
+    """Submits pictures without end, as many as the service judges."""
+
+    def __init__(self, client: Client, folder: Path) -> None:
+        self._client, self._folder = client, folder
+        self._stopped = Event()
+        self.submitted = 0
+        self._thread = Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        random = np.random.default_rng(0)
+        sources = [Image.open(path).convert("RGB") for path in sorted(PHOTOGRAPHS.glob("*.jpg"))]
+        while not self._stopped.is_set():
+            # A few hundred files in turn, rewritten: each event has a picture of its own.
+            file = self._folder / f"{self.submitted % 300}.{random.choice(['jpg', 'png', 'webp'])}"
+            draw(random, sources).save(file)
+            while not self._stopped.is_set():
+                try:
+                    self._client.submit(path=file, id=f"picture-{self.submitted}", policy="everything")
+                    self.submitted += 1
+                    break
+                except QueueFull as error:
+                    self._stopped.wait(error.retry_after)
+
+
+def resident(pid: int) -> float:
+    """MB that a process and its children hold in memory; what they share is counted once for each."""
+    total = 0.0
+    try:
+        total = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
+        for file in Path(f"/proc/{pid}/task").glob("*/children"):
+            total += sum(resident(int(child)) for child in file.read_text().split())
+    except OSError:
+        pass
+    return total
+
+
+def run(minutes: float, early: float) -> dict[str, object]:
+    """Measure; prints the table."""
+    with TemporaryDirectory(prefix="moderator-memory-") as name:
+        folder = Path(name)
+        write_policy(folder / "policies", folder / "cache")
+        images = folder / "images"
+        images.mkdir()
+        settings = {"policies": str(folder / "policies"), "fetch_roots": str(images), "queue_limit": "40"}
+        with start_service(folder, **{**settings, "default_policy": "everything"}) as service:
+            client = Client(service.url, Settings(redis_url=service.url, queue_limit=40))
+            position = client.verdicts.position()
+            load, start = Load(client, images), time.monotonic()
+            samples: list[tuple[float, float]] = []
+            print(f"{'minute':>7} {'worker MB':>10} {'all MB':>8} {'images':>8}", flush=True)
+            shown = 0.0
+            while (now := (time.monotonic() - start) / 60) < minutes:
+                samples.append((now, resident(service.pid)))
+                if now >= shown:
+                    alone = int(Path(f"/proc/{service.pid}/statm").read_text().split()[1])
+                    alone_mb = alone * os.sysconf("SC_PAGESIZE") / 1e6
+                    print(f"{now:7.1f} {alone_mb:10.0f} {samples[-1][1]:8.0f} {load.submitted:8}", flush=True)
+                    shown += 1.0
+                time.sleep(1.0)
+            load.stop()
+            decisions = Counter(
+                verdict.decision.value for _, verdict in client.verdicts.tail(position, follow=False)
+            )
+    before, after = (
+        statistics.median(mb for at, mb in samples if end - 1 <= at <= end)
+        for end in (min(early, minutes), minutes)
+    )
+    cores = os.cpu_count() or 1
+    return {
+        "benchmark": "memory",
+        "minutes": minutes,
+        "images": sum(decisions.values()),
+        "errors": decisions["error"],
+        "rss_early_mb": round(before),
+        "rss_end_mb": round(after),
+        "rss_peak_mb": round(max(mb for _, mb in samples)),
+        "growth": round(after / before - 1, 3),
+        "bound_mb": BASE + cores * (DECODER + READER),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--early", type=float, default=5.0, help="minutes until the first figure")
+    arguments = parser.parse_args()
+    print_result(run(arguments.minutes, arguments.early))
+
+
+if __name__ == "__main__":
+    main()
