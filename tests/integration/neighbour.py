@@ -1,4 +1,4 @@
-"""Another Celery app on the same database, and a worker of ours that is quick to give out again what is held for long."""
+"""Another Celery app on the same database, and a worker of ours that soon gives out again what is held for long."""
 
 import subprocess
 import sys
