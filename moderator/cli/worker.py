@@ -47,6 +47,9 @@ def worker(
     # The model's threads ask for the interpreter a few hundred times per batch; by default each may wait 5 ms for
     # a thread that decodes. Seconds.
     sys.setswitchinterval(0.0005)
+    from workers.memory import bound_arenas
+
+    bound_arenas()
     from workers.runner import Worker  # loads the model libraries
 
     Worker(load_settings()).run()

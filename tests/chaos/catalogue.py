@@ -3,6 +3,7 @@
 from tests.chaos.disk_faults import RedisFullDisk, SpoolFullDisk
 from tests.chaos.fault import Fault
 from tests.chaos.image_faults import HangingDecoder, NanModel, PoisonImage
+from tests.chaos.model_faults import ModelBroken
 from tests.chaos.redis_faults import (
     RedisCrash,
     RedisCrashEverysec,
@@ -36,6 +37,7 @@ FAULTS: dict[str, type[Fault]] = {
         PoisonImage,
         HangingDecoder,
         NanModel,
+        ModelBroken,
         WebhookDown,
     )
 }
