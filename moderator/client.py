@@ -4,33 +4,54 @@ from moderator.client import Client
 
 client = Client("redis://localhost:6379/0")
 event = client.submit(path="/srv/uploads/cat.jpg", policy="marketplace")
-verdict = client.wait(event.id)
+verdict = client.wait(event)
 
 Where the service can be away (a restart of Redis), `MODERATOR_SPOOL` names a folder: events are kept there and
 delivered later, in order. `event.acceptance` says where an event is.
 """
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from uuid import uuid4
 
-from moderator.errors import EventInvalid, ImageNotFound, ImageTooLarge
-from moderator.events import Event, event_key
+from redis.exceptions import RedisError
+
+from moderator.errors import (
+    EventInvalid,
+    ImageNotFound,
+    ImageTooLarge,
+    NotAnImage,
+    QueueUnavailable,
+    VerdictsMissed,
+    VerdictTimeout,
+)
+from moderator.events import Event, event_key, parse_message
 from moderator.queue.bounds import QueueBounds
-from moderator.queue.connection import connect
+from moderator.queue.connection import SentinelLogin, connect
+from moderator.queue.consumer import TAKE_OVER_AFTER
 from moderator.queue.dead_letters import DeadLetters
+from moderator.queue.deadline import within
 from moderator.queue.intake import Intake
 from moderator.queue.ledger import Acceptance, Ledger
 from moderator.queue.spool import Spool
 from moderator.queue.verdict_store import VerdictStore
 from moderator.queue.webhooks import WebhookOutbox
 from moderator.settings import Settings, load_settings
+from moderator.submission import check_submission
 from moderator.verdicts import Verdict
 
 DEFAULT_SOURCE = "moderator"
+#: Events whose source a client remembers, so that their id alone finds them.
+REMEMBERED = 10_000
+#: Seconds after the end of a wait in which Redis may still answer.
+GRACE = 2.0
 
 
 @dataclass(frozen=True)
@@ -66,13 +87,19 @@ class Client:
 
     def __init__(self, redis_url: str | None = None, settings: Settings | None = None) -> None:
         self._settings = settings or load_settings()
-        self.redis = connect(redis_url or self._settings.redis_url)
+        self.redis = connect(
+            redis_url or self._settings.redis_url, sentinels=SentinelLogin.of(self._settings)
+        )
         bounds = QueueBounds(self._settings.queue_limit, self._settings.queue_bytes)
         self.ledger = Ledger(self.redis, self._settings.redeliver_after, bounds)
         self.spool: Spool | None = None
         if self._settings.spool is not None:
             self.spool = Spool(self._settings.spool, self._settings.spool_events, self._settings.spool_bytes)
-        self.intake = Intake(self.ledger, self.spool)
+        self._check = partial(check_submission, max_bytes=self._settings.max_bytes)
+        self.intake = Intake(self.ledger, self.spool, self._check)
+        # Sources other than the default, by id; the oldest are forgotten first.
+        self._sources: OrderedDict[str, str] = OrderedDict()
+        self._lock = Lock()
         self.verdicts = VerdictStore(self.redis)
         self.dead_letters = DeadLetters(self.redis, self.ledger, WebhookOutbox(self.redis))
 
@@ -96,7 +123,7 @@ class Client:
         again does nothing, so after a failure it is safe to submit once more.
 
         Raises:
-            EventInvalid: an argument does not fit.
+            EventInvalid: an argument does not fit, or no worker could judge it.
             QueueFull: the queue has no room; nothing was accepted. Submit again after its `retry_after` seconds.
             QueueUnavailable: Redis cannot be reached, and there is no spool or it did not take the event;
                 nothing was accepted.
@@ -121,14 +148,14 @@ class Client:
         """Submit an event as in the contract; tells whether its id was known, and where it is kept.
 
         Raises:
-            EventInvalid: it is no event, or a bulk event (see `submit_many`).
+            EventInvalid: it is no event that a worker could judge, or a bulk event (see `submit_many`).
             QueueFull: the queue has no room; nothing was accepted. Submit again after its `retry_after` seconds.
             QueueUnavailable: Redis cannot be reached, and there is no spool or it did not take the event;
                 nothing was accepted.
         """
         if "images" in event:
             raise EventInvalid("images: this is a bulk event; use submit_many")
-        return self.intake.accept(event)[0]
+        return self._accept(event)[0]
 
     def submit_many(
         self,
@@ -143,7 +170,7 @@ class Client:
         """Submit many image references in one message; each gets an event (`<id>/<n>`) and a verdict of its own.
 
         Raises:
-            EventInvalid: an argument does not fit.
+            EventInvalid: an argument does not fit, or no worker could judge it.
             QueueFull: the queue has no room; nothing was accepted. Submit again after its `retry_after` seconds.
             QueueUnavailable: Redis cannot be reached, and there is no spool or it did not take the event;
                 nothing was accepted.
@@ -156,7 +183,15 @@ class Client:
             "priority": priority,
             "metadata": metadata or {},
         }
-        return [Submitted(*answer) for answer in self.intake.accept(body)]
+        return [Submitted(*answer) for answer in self._accept(body)]
+
+    def check(self, event: dict[str, Any]) -> None:
+        """Check an event, or a bulk event, as if it were submitted; nothing is sent.
+
+        Raises:
+            EventInvalid: it is no event, or no worker could judge it.
+        """
+        self._check(parse_message(event))
 
     def local_image(self, path: Path) -> dict[str, Any]:
         """Reference a local file: by path where workers may read it (`MODERATOR_FETCH_ROOTS`), else inline.
@@ -164,35 +199,103 @@ class Client:
         Raises:
             ImageNotFound: there is no such file.
             ImageTooLarge: it is larger than `MODERATOR_MAX_BYTES`.
+            NotAnImage: it is empty.
         """
+        full, by_path = self.check_local_image(path)
+        return {"path": str(full)} if by_path else {"inline": base64.b64encode(full.read_bytes()).decode()}
+
+    def check_local_image(self, path: Path) -> tuple[Path, bool]:
+        """Check a file as `local_image` does, without reading it: its whole path, and whether it goes by path."""
         full = path.resolve()
         if not full.is_file():
             raise ImageNotFound(f"{path}: no such file")
-        if any(full.is_relative_to(root.resolve()) for root in self._settings.fetch_roots):
-            return {"path": str(full)}
-        if (size := full.stat().st_size) > self._settings.max_bytes:
+        size = full.stat().st_size
+        if not size:
+            raise NotAnImage(f"{path}: the file is empty")
+        by_path = any(full.is_relative_to(root.resolve()) for root in self._settings.fetch_roots)
+        if not by_path and size > self._settings.max_bytes:
             raise ImageTooLarge(
                 f"{path}: {size} bytes, more than MODERATOR_MAX_BYTES={self._settings.max_bytes}"
             )
-        return {"inline": base64.b64encode(full.read_bytes()).decode()}
+        return full, by_path
 
-    def wait(self, event_id: str, *, source: str = DEFAULT_SOURCE, timeout: float = 60.0) -> Verdict:
+    def wait(
+        self, event_id: "str | Submitted | Event", *, source: str | None = None, timeout: float = 60.0
+    ) -> Verdict:
         """Wait for a verdict.
+
+        Args:
+            event_id: an event's id, or what `submit` returned.
+            source: the event's source, where there is only an id. Default: the one with which this client submitted
+                the id, else the default of `submit`.
+            timeout: seconds.
 
         Raises:
             VerdictTimeout: none arrived within `timeout` seconds.
+            QueueUnavailable: Redis does not answer.
         """
-        return self.verdicts.wait(event_key(source, event_id), timeout)
+        key, name = self._find(event_id, source)
+        with _reading(), within(timeout + GRACE):
+            try:
+                return self.verdicts.wait(key, timeout)
+            except VerdictTimeout as error:
+                raise VerdictTimeout(
+                    f"no verdict for {name} after {timeout:g} s; is a worker running on this Redis? If it was "
+                    "submitted with another source, say source=...; `moderator verdicts show` finds it later"
+                ) from error
 
-    def verdict(self, event_id: str, *, source: str = DEFAULT_SOURCE) -> Verdict | None:
-        """The verdict of an event, or None if there is none."""
-        return self.verdicts.get(event_key(source, event_id))
+    def verdict(self, event_id: "str | Submitted | Event", *, source: str | None = None) -> Verdict | None:
+        """The verdict of an event, or None if there is none; arguments as for `wait`.
 
-    def consume(self, group: str, consumer: str) -> Iterator[Verdict]:
+        Raises:
+            QueueUnavailable: Redis does not answer.
+        """
+        with _reading():
+            return self.verdicts.get(self._find(event_id, source)[0])
+
+    def _accept(self, body: dict[str, Any]) -> list[tuple[Event, Acceptance]]:
+        answers = self.intake.accept(body)
+        with self._lock:
+            for event, _ in answers:
+                if event.source == DEFAULT_SOURCE:
+                    self._sources.pop(event.id, None)
+                else:
+                    self._sources[event.id] = event.source
+            while len(self._sources) > REMEMBERED:
+                self._sources.popitem(last=False)
+        return answers
+
+    def _find(self, event_id: "str | Submitted | Event", source: str | None) -> tuple[str, str]:
+        """The key of an event, and how messages call it."""
+        if not isinstance(event_id, str):
+            return event_id.key, f"event {event_id.id} of source {event_id.source}"
+        source = source or self._sources.get(event_id, DEFAULT_SOURCE)
+        return event_key(source, event_id), f"event {event_id} of source {source}"
+
+    def consume(
+        self,
+        group: str,
+        consumer: str,
+        *,
+        idle: float = TAKE_OVER_AFTER,
+        on_gap: Callable[[VerdictsMissed], object] | None = None,
+    ) -> Iterator[Verdict]:
         """Verdicts as one of a group of consumers; see `VerdictStore.consume`."""
-        return self.verdicts.consume(group, consumer)
+        return self.verdicts.consume(group, consumer, idle=idle, on_gap=on_gap)
 
     def close(self) -> None:
         """End the delivery of spooled events in the background, and the connections."""
         self.intake.close()
         self.redis.close()
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Say what a failure of Redis means for whoever asks for a verdict."""
+    try:
+        yield
+    except RedisError as error:
+        raise QueueUnavailable(
+            f"Redis does not answer ({error}), so the verdict is not known; check MODERATOR_REDIS_URL and that the "
+            "server runs, then ask again"
+        ) from error

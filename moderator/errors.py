@@ -40,7 +40,7 @@ class QueueUnavailable(ModeratorError):
 
 
 class SpoolFull(QueueUnavailable):
-    """Redis cannot be reached and the spool has no room, so the event is kept nowhere."""
+    """Redis cannot be reached, or earlier events wait in the spool, and the spool has no room: nothing was kept."""
 
 
 class SpoolUnavailable(QueueUnavailable):
@@ -66,6 +66,27 @@ class VerdictTimeout(ModeratorError):
     stage = "intake"
 
 
+class VerdictUnreadable(ModeratorError):
+    """A verdict is kept in a form that this version cannot read."""
+
+    stage = "intake"
+
+
+class VerdictsMissed(ModeratorError):
+    """Verdicts left the stream before a reader read them.
+
+    They are those from the entry id `start` to `end`, `count` of them (None: unknown).
+    """
+
+    stage = "intake"
+
+    def __init__(self, message: str, *, start: str, end: str, count: int | None) -> None:
+        super().__init__(message)
+        self.start = start
+        self.end = end
+        self.count = count
+
+
 class AttemptsExhausted(ModeratorError):
     """An event was tried as often as allowed and never got a verdict: its worker died or its tries failed."""
 
@@ -85,6 +106,19 @@ class WorkerStopping(ModeratorError):
     stage = "worker"
 
 
+class RecordUnreadable(ModeratorError):
+    """What stands in Redis of an event cannot be read: another version wrote it, or something else."""
+
+    stage = "worker"
+
+
+class RedisMisused(ModeratorError):
+    """A key of ours in Redis holds something else than it should, so a step was not done."""
+
+    transient = True
+    stage = "worker"
+
+
 class Unexpected(ModeratorError):
     """Something raised an error that nobody foresaw; the worker's log has the traceback."""
 
@@ -97,10 +131,39 @@ class DeadLetterNotFound(ModeratorError):
 
 
 class WebhookFailed(ModeratorError):
-    """A webhook did not accept a verdict."""
+    """A webhook did not accept a verdict; `retry_after` are the seconds for which it wants to be left alone."""
 
     transient = True
     stage = "webhook"
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class WebhookRedirected(ModeratorError):
+    """A webhook answered with a redirect, which is not followed: the body would go where nobody said."""
+
+    stage = "webhook"
+
+
+class WebhookDisabled(ModeratorError):
+    """A webhook said that it is gone for good, so its address gets no more deliveries."""
+
+    stage = "webhook"
+
+
+class DeliveryUnreadable(ModeratorError):
+    """What is kept of a webhook delivery cannot be read; `key`, `url` and `body` are what there is of it."""
+
+    stage = "webhook"
+
+    def __init__(self, key: bytes, url: bytes = b"", body: bytes = b"") -> None:
+        super().__init__(
+            f"the record of the delivery {key.decode('utf-8', 'replace')} cannot be read: another version or another "
+            "program wrote it; the verdict itself is in the stream"
+        )
+        self.key, self.url, self.body = key, url, body
 
 
 # --- images: getting the bytes -----------------------------------------------------------------------
@@ -133,6 +196,10 @@ class HostUnavailable(FetchFailed):
 
 class ImageNotFound(ImageError):
     """Nothing is there: no such file, or a 4xx answer."""
+
+
+class NoImages(ImageNotFound):
+    """What a command was given names no image at all: an empty folder, a pattern that nothing matches."""
 
 
 class ImageTooLarge(ImageError):
@@ -195,6 +262,10 @@ class PolicyInvalid(PolicyError):
         return "\n".join(map(str, self.args))
 
 
+class PolicyUnreadable(PolicyInvalid):
+    """A file of the folder of policies cannot be read now; it is read again at the next look at the folder."""
+
+
 class PolicyNotFound(PolicyError):
     """No policy of that name or version."""
 
@@ -205,6 +276,14 @@ class PolicyUnreleased(PolicyError):
 
 class PolicyChanged(PolicyError):
     """A released version was edited: its digest is not the one in `releases.lock`."""
+
+
+class PolicyUnusable(PolicyError):
+    """A valid version cannot be used here: its prompts do not compile, or a signal lacks its file or its package."""
+
+
+class PolicyNotWritten(PolicyError):
+    """The folder of policies cannot be changed: it is read-only, or another command is at it."""
 
 
 # --- signals -----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """An event: one upload to be moderated, as it stands on the queue. Pure data, no I/O."""
 
 import json
+import re
 from enum import StrEnum
 from typing import Any, Self
 from uuid import uuid4
@@ -24,6 +25,35 @@ MAX_PROBLEM = 200
 def event_key(source: str, id: str) -> str:
     """`source:id` as one unambiguous string: colons in the id are escaped, so the last colon parts the two."""
     return f"{source}:{id.replace('%', '%25').replace(':', '%3A')}"
+
+
+def bulk_image_key(key: str) -> str | None:
+    """From the key of an event that is itself called `up/0` the key of image 0 of the bulk event `up`.
+
+    The slash between the two is escaped. None where no image of a bulk event has such an id.
+    """
+    source, _, id = key.rpartition(":")
+    match = _IMAGE_OF_BULK.fullmatch(id)
+    return f"{source}:{match[1]}%2F{match[2]}" if match else None
+
+
+def split_key(key: str) -> tuple[str, str, str | None]:
+    """Source and id of an event from its key, and the id of the bulk event that it is an image of, if it is one."""
+    source, _, escaped = key.rpartition(":")
+    id = escaped.replace("%2F", "/").replace("%3A", ":").replace("%25", "%")
+    return source, id, id.rpartition("/")[0] if "%2F" in escaped else None
+
+
+#: Bulk event (not empty) and number of an image, in its id and in the id of a key.
+_IMAGE_OF_BULK = re.compile(r"(.+)/(0|[1-9][0-9]*)", re.DOTALL)
+
+
+def nested_deeper(levels: int, value: JsonValue) -> bool:
+    """Whether lists and objects are nested more than so many levels deep."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(nested_deeper(levels - 1, item) for item in inner)
 
 
 class Priority(StrEnum):
@@ -63,7 +93,10 @@ class Reply(BaseModel):
 
 
 class Event(BaseModel):
-    """One upload. `source` and `id` together are unique; the verdict is found by them."""
+    """One upload. `source` and `id` together are unique; the verdict is found by them.
+
+    `bulk`: the id of the bulk event that it is an image of, if it is one; its own is then `<bulk>/<n>`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,10 +107,23 @@ class Event(BaseModel):
     priority: Priority = Priority.INTERACTIVE
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     reply: Reply = Reply()
+    # The last one: without it, an event is written as by versions that did not know it.
+    bulk: str | None = Field(None, min_length=1, max_length=MAX_ID)
+
+    @model_validator(mode="after")
+    def _image_of_bulk(self) -> Self:
+        if self.bulk is None:
+            return self
+        match = _IMAGE_OF_BULK.fullmatch(self.id)
+        if match is None or match[1] != self.bulk:
+            raise ValueError(
+                f"id: {self.id!r} names no image of the bulk event {self.bulk!r}; leave out bulk"
+            )
+        return self
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
-        if _deeper_than(MAX_DEPTH, self.metadata):
+        if nested_deeper(MAX_DEPTH, self.metadata):
             raise ValueError(f"metadata is nested more than {MAX_DEPTH} levels deep")
         text = json.dumps(self.metadata, ensure_ascii=False)
         if len(text) > MAX_METADATA:
@@ -87,8 +133,14 @@ class Event(BaseModel):
 
     @property
     def key(self) -> str:
-        """The event's name in Redis; see `event_key`."""
-        return event_key(self.source, self.id)
+        """The event's name in Redis; see `event_key` and `bulk_image_key`."""
+        if self.bulk is None:
+            return event_key(self.source, self.id)
+        return f"{event_key(self.source, self.bulk)}%2F{self.id[len(self.bulk) + 1 :]}"
+
+    def before_bulk(self) -> "Event":
+        """The event as versions named it that did not know `bulk`: as one that is itself called `<bulk>/<n>`."""
+        return self if self.bulk is None else self.model_copy(update={"bulk": None})
 
 
 def parse_message(body: Any) -> list[Event]:
@@ -114,10 +166,12 @@ def parse_message(body: Any) -> list[Event]:
             raise EventInvalid("image: this is a bulk event; give image or images, not both")
         if not isinstance(body.get("id"), str) or not body["id"]:
             raise EventInvalid("id: a bulk event needs one; the verdicts are named after it")
+        if "bulk" in body:
+            raise EventInvalid("bulk: only an image of a bulk event has this; leave it out")
         common = {key: value for key, value in body.items() if key != "images"}
         common.setdefault("priority", Priority.BULK)
         return [
-            Event.model_validate({**common, "id": f"{body['id']}/{n}", "image": image})
+            Event.model_validate({**common, "id": f"{body['id']}/{n}", "image": image, "bulk": body["id"]})
             for n, image in enumerate(images)
         ]
     except ValidationError as error:
@@ -131,11 +185,3 @@ def _problems(error: ValidationError) -> str:
     told = ["".join(c if c.isprintable() else "?" for c in text[:MAX_PROBLEM]) for text in told]
     more = len(found) - len(told)
     return "; ".join(told) + (f"; and {more} more" if more else "")
-
-
-def _deeper_than(levels: int, value: JsonValue) -> bool:
-    """Whether lists and objects are nested more than so many levels deep."""
-    if not isinstance(value, dict | list):
-        return False
-    inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_deeper_than(levels - 1, item) for item in inner)

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from moderator.errors import ModeratorError
 from moderator.images.process import REASONS, Reason
+from moderator.queue.stream import StreamState
 from moderator.verdicts import Decision, Verdict
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,18 @@ class QueueState:
     pending: int = 0
     pending_bytes: int = 0
     refusals: Mapping[str, int] = field(default_factory=dict)
+    outgoing: "OutgoingState | None" = None
+
+
+@dataclass(frozen=True)
+class OutgoingState:
+    """How verdicts get to those who wait for them, at one moment.
+
+    `stream` has the groups of readers that are shown: their names are labels, so whoever measures bounds their number.
+    """
+
+    stream: StreamState
+    disabled_webhooks: int
 
 
 class Metrics:
@@ -147,6 +160,10 @@ class Metrics:
             "moderation_breaker_open",
             "Hosts that are left alone for now because they failed several times in a row; kind is image or webhook.",
             ["kind"],
+        )
+        self.stream_limit = self._gauge(
+            "moderation_stream_limit",
+            "Verdicts that the stream keeps at most, whoever is behind (MODERATOR_STREAM_LIMIT).",
         )
         for stage in STAGES:
             self.stage_duration.labels(stage)
@@ -285,6 +302,39 @@ class QueueCollector(Collector):
             "Scrapes at which the backlog could not be read from Redis.",
         ),
     )
+    outgoing_rows = (
+        MetricRow("moderation_stream_length", "gauge", (), "Verdicts in the stream."),
+        MetricRow(
+            "moderation_stream_lag",
+            "gauge",
+            ("group",),
+            "Verdicts in the stream that a group of readers was not given yet; of the 50 groups most behind.",
+        ),
+        MetricRow(
+            "moderation_stream_pending",
+            "gauge",
+            ("group",),
+            "Verdicts that a reader of the group was given and has not finished.",
+        ),
+        MetricRow(
+            "moderation_stream_missed",
+            "gauge",
+            ("group",),
+            "Verdicts that left the stream before the group was given them; 0 once it reads on.",
+        ),
+        MetricRow(
+            "moderation_stream_oldest_age_seconds",
+            "gauge",
+            ("group",),
+            "Age of the oldest verdict that the group has not finished, given or not; 0 if there is none.",
+        ),
+        MetricRow(
+            "moderation_webhooks_disabled",
+            "gauge",
+            (),
+            "Webhooks that answered 410 Gone and get no more deliveries until somebody enables them.",
+        ),
+    )
 
     def __init__(self, read: Callable[[], QueueState]) -> None:
         self._read = read
@@ -292,11 +342,11 @@ class QueueCollector(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """Names alone, so that registering does not need Redis."""
-        yield from self._families()
+        yield from _families((*self.rows, *self.outgoing_rows))
 
     def collect(self) -> Iterator[Metric]:
         """Read the backlog once."""
-        *gauges, refusals, failures = self._families()
+        (*gauges, refusals, failures), outgoing = map(_families, (self.rows, self.outgoing_rows))
         try:
             state = self._read()
         except Exception:
@@ -314,18 +364,33 @@ class QueueCollector(Collector):
                 gauge.add_metric([], value)
             for queue, count in state.refusals.items():
                 refusals.add_metric([queue], count)
-            yield from (*gauges, refusals)
+            if state.outgoing is not None:
+                _add_outgoing(outgoing, state.outgoing)
+            yield from (*gauges, refusals, *outgoing)
         failures.add_metric([], self._failures)
         yield failures
 
-    def _families(self) -> list[GaugeMetricFamily | CounterMetricFamily]:
-        kinds = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily}
-        return [kinds[row.kind](row.name, row.help, labels=row.labels) for row in self.rows]
+
+def _families(rows: Iterable[MetricRow]) -> list[GaugeMetricFamily | CounterMetricFamily]:
+    kinds = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily}
+    return [kinds[row.kind](row.name, row.help, labels=row.labels) for row in rows]
+
+
+def _add_outgoing(families: Sequence[GaugeMetricFamily | CounterMetricFamily], state: OutgoingState) -> None:
+    length, lag, pending, missed, age, disabled = families
+    length.add_metric([], state.stream.length)
+    for group in state.stream.groups:
+        if group.lag is not None:
+            lag.add_metric([group.name], group.lag)
+        pending.add_metric([group.name], group.pending)
+        missed.add_metric([group.name], group.missed)
+        age.add_metric([group.name], group.oldest_age)
+    disabled.add_metric([], state.disabled_webhooks)
 
 
 def describe() -> list[MetricRow]:
     """All metrics, in the order in which they are declared."""
-    return [*Metrics(CollectorRegistry()).rows, *QueueCollector.rows]
+    return [*Metrics(CollectorRegistry()).rows, *QueueCollector.rows, *QueueCollector.outgoing_rows]
 
 
 def _policy_labels(policy: LoadedPolicy) -> tuple[str, str, str, str]:

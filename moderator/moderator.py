@@ -11,7 +11,7 @@ The worker calls the same steps (`prepare`, `embed`, `judge`), with its own sche
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -77,8 +77,13 @@ class Moderator(Steps):
         threads = self.settings.threads or 4
         batch: list[_Checked] = []
         frames = 0
-        with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-            for item in ahead(pool, (lambda image: self._open(image, reference)), images, 4 * self.max_batch):
+        opened = ahead(threads, (lambda image: self._open(image, reference)), images, 4 * self.max_batch)
+        with closing(opened):
+            for item in opened:
+                if item is None:  # a host takes its time; what is there is answered now
+                    yield from self._finish(batch)
+                    batch, frames = [], 0
+                    continue
                 batch.append(item)
                 # A failure counts, too: otherwise a run of them would wait, and grow, until an image follows.
                 frames += 1 if item.prepared is None else len(item.prepared.pixels)

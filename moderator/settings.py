@@ -65,6 +65,13 @@ class Settings(BaseSettings):
         description="Redis or Valkey: `redis://`, `rediss://` (TLS), `unix://`, or "
         "`sentinel://host:port,host:port/service/db`.",
     )
+    redis_sentinel_username: str | None = Field(
+        None, description="User of the Sentinels themselves, where they have users."
+    )
+    redis_sentinel_password: SecretStr | None = Field(
+        None,
+        description="Password of the Sentinels themselves. That of the servers which they watch is in the URL.",
+    )
     queue_limit: int = Field(
         100_000,
         ge=0,
@@ -85,6 +92,12 @@ class Settings(BaseSettings):
         7 * 86400, gt=0, description="Seconds that a verdict can be looked up by event id."
     )
     stream_length: int = Field(100_000, gt=0, description="About how many verdicts the stream keeps.")
+    stream_limit: int = Field(
+        0,
+        ge=0,
+        description="Most verdicts that the stream keeps for groups of readers that are behind; 0: three times "
+        "`MODERATOR_STREAM_LENGTH`. A verdict takes 1 to 6 kB there, more with many categories.",
+    )
     redeliver_after: float = Field(
         30.0, gt=0, description="Seconds without a verdict after which a started event is given out again."
     )
@@ -189,7 +202,9 @@ class Settings(BaseSettings):
 
     # --- webhooks
     webhook_secret: SecretStr | None = Field(
-        None, description="Standard Webhooks secret (`whsec_...`); verdicts go to webhooks only if it is set."
+        None,
+        description="Standard Webhooks secret (`whsec_...`); verdicts go to webhooks only if it is set. Several, "
+        "separated by spaces, sign each verdict: for the time in which receivers change to a new one.",
     )
     webhook_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="The only hosts that webhooks may name, as in `MODERATOR_FETCH_HOSTS`. None: all."
@@ -197,6 +212,11 @@ class Settings(BaseSettings):
     webhook_attempts: int = Field(
         8, ge=1, description="Tries before a webhook delivery becomes a dead letter."
     )
+
+    @property
+    def most_in_stream(self) -> int:
+        """Most verdicts that the stream keeps, whoever is behind."""
+        return max(self.stream_length, self.stream_limit or 3 * self.stream_length)
 
     @field_validator("fetch_roots", "fetch_networks", "fetch_hosts", "webhook_hosts", mode="before")
     @classmethod

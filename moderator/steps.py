@@ -11,7 +11,7 @@ import numpy as np
 from moderator.compiler import Compiler
 from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import encoder_of
-from moderator.errors import ModeratorError, PolicyError, Unexpected
+from moderator.errors import ModeratorError, PolicyError, PolicyUnusable, Unexpected
 from moderator.events import Event
 from moderator.images.breaker import Breakers
 from moderator.images.decode import DecodeLimits
@@ -98,7 +98,7 @@ class Steps:
         breakers: Breakers | None = None,
     ) -> None:
         self.settings = settings or load_settings()
-        self.catalogue = Catalogue(self.settings.policies)
+        self.catalogue = Catalogue(self.settings.policies, (self.settings.cache / SIGNAL_FILES,))
         self.encoder = encoder or encoder_of(self.settings)
         self.fetcher = Fetcher(self.settings, breakers)
         self._compiler = Compiler(self.encoder, self.settings.cache)
@@ -282,29 +282,50 @@ class Steps:
         return self.catalogue.released(name, version)
 
     def compile_policies(self) -> None:
-        """Compile every version that a pointer names, so that no event waits for it. A shadow's failure is logged."""
-        for standing in self.catalogue.snapshot.standings.values():
-            for policy in (standing.active, standing.canary):
-                if policy is not None:
-                    self._compiler.compile(policy)
-                    self.signals.warm_up(policy)
-            for policy in standing.shadows:
-                try:
-                    self._compiler.compile(policy)
-                    self.signals.warm_up(policy)
-                except Exception as error:
-                    log.warning("the shadow %s cannot judge: %s", policy.reference, ours(error))
+        """Compile every version that a pointer names, so that no event waits for it.
+
+        From now on, a version goes live only once it compiled: until then the one before it stays in force.
+        """
+        self.catalogue.require(self._compile)
+        self._unload_texts()
+
+    def refresh_policies(self) -> bool:
+        """Take in what changed in the folder of policies; False where that makes no difference."""
+        changed = self.catalogue.refresh()
+        if changed or self.catalogue.snapshot.unusable:  # what did not compile was tried again
+            self._unload_texts()
+        return changed
+
+    def _unload_texts(self) -> None:
         if self.settings.unload_texts:
             self._compiler.unload_texts()
+
+    def _compile(self, policy: Policy) -> None:
+        """Compile a version and make its signals.
+
+        Raises:
+            PolicyUnusable: that does not work here.
+        """
+        part = "its prompts"
+        try:
+            self._compiler.compile(policy)
+            for spec in policy.signals:
+                part = f"the signal {spec.name}"
+                self.signals.make(spec)
+        except Exception as error:  # whatever a model library raises: the version before goes on
+            reason = str(error) if isinstance(error, ModeratorError) else f"{type(error).__name__}: {error}"
+            log.warning("%s: %s cannot be used: %s", policy.reference, part, reason)
+            raise PolicyUnusable(f"{policy.reference}: {part} cannot be used: {reason}") from error
 
     def warm_up(self) -> None:
         """Compile the policies, and run the model once at batch sizes 1 and `max_batch`.
 
         Raises:
-            PolicyNotFound, PolicyUnreleased: the default policy cannot be used.
+            PolicyNotFound, PolicyUnreleased, PolicyUnusable: the default policy cannot be used.
         """
-        self.select(self.settings.default_policy, "")
+        self.select(self.settings.default_policy, "")  # before what takes long
         self.compile_policies()
+        self.select(self.settings.default_policy, "")
         size = self.encoder.image_size
         for count in (1, self.max_batch):
             self.encoder.embed_images(np.zeros((count, size, size, 3), dtype=np.uint8))
@@ -356,6 +377,7 @@ class Steps:
             shadow=shadows,
             timings_ms=dict(watch.timings_ms),
             metadata=event.metadata,
+            bulk=event.bulk,
         )
 
     def _selection(self, event: Event) -> Selection:
@@ -402,6 +424,7 @@ class Steps:
             model=self._model,
             timings_ms=dict(watch.timings_ms),
             metadata=event.metadata,
+            bulk=event.bulk,
         )
 
     def _policy_asked_for(self, event: Event) -> PolicyFacts | None:

@@ -89,7 +89,7 @@ class ShadowVerdict(_Record):
 
 
 class Verdict(_Record):
-    """The answer for one event."""
+    """The answer for one event. `bulk`: the id of the bulk event that it is an image of, if it is one."""
 
     event_id: str
     source: str
@@ -107,6 +107,7 @@ class Verdict(_Record):
     timings_ms: dict[str, float] = Field(default_factory=dict)
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    bulk: str | None = None
 
     @property
     def top_category(self) -> str | None:

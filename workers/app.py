@@ -4,6 +4,7 @@ Interactive events come through Celery's own consumer, bulk events through a sec
 prefetch limit of its own: however many bulk messages wait, they never take the places of interactive ones.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -15,10 +16,10 @@ from kombu import Consumer, Queue
 
 from moderator.errors import WorkerStopping
 from moderator.events import Priority
-from moderator.queue.connection import celery_broker
-from moderator.queue.names import QUEUES, TASK
+from moderator.queue.connection import SentinelLogin, celery_broker
+from moderator.queue.names import QUEUES, TASK, UNACKED, UNACKED_INDEX, UNACKED_MUTEX
 from moderator.settings import Settings
-from workers.transport import tolerant_amqp
+from workers.transport import our_amqp
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +27,40 @@ log = logging.getLogger(__name__)
 #: knows; this is for raw messages that no worker has claimed yet.
 VISIBILITY_TIMEOUT = 120
 
+#: Seconds without an answer, or without one to a health check, after which the consumer gives its connection up and
+#: makes another: a server that hangs, or a network that drops what is sent, does not close it. Longer than the second
+#: for which the consumer blocks.
+SOCKET_TIMEOUT = 5
+
 #: Seconds before a message goes back that Redis did not let us deal with; it may be the next to be taken.
 GIVE_BACK_DELAY = 1.0
+
+
+class _App(Celery):  # type: ignore[misc]
+    """A Celery app that goes by its arguments alone.
+
+    Celery takes the environment's word before the app's: `CELERY_BROKER_URL`, which another Celery app beside ours
+    has, would take the worker to that app's server.
+    """
+
+    backend_cls = "disabled"
+
+    def __init__(self, name: str, *, broker: str, **options: Any) -> None:
+        self._broker = broker
+        super().__init__(
+            name,
+            broker=broker,
+            set_as_current=False,
+            loader="celery.loaders.app:AppLoader",
+            fixups=[],
+            **options,
+        )
+
+    def connection_for_read(self, url: Any = None, **options: Any) -> Any:
+        return super().connection_for_read(self._broker, **options)
+
+    def connection_for_write(self, url: Any = None, **options: Any) -> Any:
+        return super().connection_for_write(self._broker, **options)
 
 
 class BulkConsumer(bootsteps.ConsumerStep):  # type: ignore[misc]
@@ -56,15 +89,20 @@ class BulkConsumer(bootsteps.ConsumerStep):  # type: ignore[misc]
         super().start(c)
 
 
-def _watched(tell: Callable[[bool], None], turn: Callable[[], None]) -> type:
+def _is_full(channel: Any) -> bool:
+    return bool(channel.active_queues) and not channel.qos.can_consume()
+
+
+def _watched(tell: Callable[[bool], None], turn: Callable[[bool], None]) -> type:
     class Watched(bootsteps.StartStopStep):  # type: ignore[misc]
-        """Tells of each beginning and end of consuming, and of the event loop's turns."""
+        """Reports each beginning and end of consuming, and the event loop's turns."""
 
         requires = (BulkConsumer,)
 
         def start(self, c: Any) -> None:
             tell(True)
-            self._timer = c.timer.call_repeatedly(1.0, turn)
+            channels = c.connection.transport.channels
+            self._timer = c.timer.call_repeatedly(1.0, lambda: turn(any(map(_is_full, channels))))
 
         def stop(self, c: Any) -> None:
             """Called when a connection is lost, and at the end."""
@@ -77,10 +115,10 @@ def _watched(tell: Callable[[bool], None], turn: Callable[[], None]) -> type:
 def make_app(
     settings: Settings,
     handle: Callable[[Any], None],
-    refuse: Callable[[Any], None],
+    refuse: Callable[[str, str], None],
     slots: int,
     tell: Callable[[bool], None] = lambda consuming: None,
-    turn: Callable[[], None] = lambda: None,
+    turn: Callable[[bool], None] = lambda full: None,
     takes: Callable[[], bool] = lambda: True,
 ) -> Celery:
     """Make the Celery app of a worker.
@@ -88,16 +126,17 @@ def make_app(
     Args:
         settings: where Redis is.
         handle: called with the argument of each message, from twice as many threads as there are slots at most.
-        refuse: called with what is on the queue and is no Celery message.
+        refuse: called in the same threads with what is on the queue and cannot be read, and why.
         slots: interactive messages in hand at once, and as many images of bulk messages, or one message with more.
         tell: called with True when it consumes, and with False when it lost its connection or ends.
-        turn: called every second from the event loop that takes messages: without that, it stands still.
+        turn: called every second from the event loop that takes messages, with whether all places of a queue are
+            taken: without that, it stands still.
         takes: whether messages are to be taken now.
     """
     # Celery tells of each message that goes back with a traceback; `check` says in a line what matters.
     logging.getLogger("celery.app.trace").setLevel(logging.ERROR)
-    broker = celery_broker(settings.redis_url)
-    app = Celery("moderator", broker=broker.url, set_as_current=False, amqp=tolerant_amqp(refuse, takes))
+    broker = celery_broker(settings.redis_url, SentinelLogin.of(settings))
+    app = _App("moderator", broker=broker.url, amqp=our_amqp(takes))
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
@@ -117,24 +156,29 @@ def make_app(
         broker_use_ssl=broker.use_ssl,
         broker_transport_options={
             "visibility_timeout": VISIBILITY_TIMEOUT,
+            "unacked_key": UNACKED,
+            "unacked_index_key": UNACKED_INDEX,
+            "unacked_mutex_key": UNACKED_MUTEX,
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
+            "socket_timeout": SOCKET_TIMEOUT,
+            "socket_connect_timeout": SOCKET_TIMEOUT,
+            "health_check_interval": SOCKET_TIMEOUT,
             "socket_keepalive": not broker.url.startswith("redis+socket"),
             **broker.transport_options,
         },
     )
     app.steps["consumer"].update((BulkConsumer, _watched(tell, turn)))
 
-    # Any arguments: a message with the wrong ones is to become a dead letter, not an error of Celery's.
     # Not shared: the app of a consumer that is started again would be given the task of the one that died.
-    @app.task(name=TASK, bind=True, shared=False)  # type: ignore[untyped-decorator]
-    def check(task: Any, *args: Any, **kwargs: Any) -> None:
+    @app.task(name=TASK, shared=False)  # type: ignore[untyped-decorator]
+    def check(event: Any = None, *, text: str | None = None, refused: Any = None) -> None:
+        """Its arguments are those of a canonical message; see `moderator.queue.message.make_canonical`."""
         try:
-            body = _argument(args, kwargs)
-            if isinstance(body, dict) and "images" not in body:
-                # An id that stays the same when the message comes again.
-                body = {"id": task.request.id, **body}
-            handle(body)
+            if refused is not None:
+                refuse(*refused)
+            else:
+                handle(event if text is None else json.loads(text))
         except WorkerStopping as error:
             raise Reject(str(error), requeue=True) from error
         except Exception as error:
@@ -144,12 +188,3 @@ def make_app(
             raise Reject(str(error), requeue=True) from error
 
     return app
-
-
-def _argument(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The task's one argument; anything else as a list, which is no event."""
-    if len(args) == 1 and not kwargs:
-        return args[0]
-    if not args and kwargs.keys() == {"event"}:
-        return kwargs["event"]
-    return [*args, kwargs]

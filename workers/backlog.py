@@ -1,10 +1,22 @@
 """Measures the backlog for the metrics: how many events wait, and how long the oldest has."""
 
-from moderator.metrics import QueueState
+from collections.abc import Callable
+from dataclasses import replace
+
+from moderator.metrics import OutgoingState, QueueState
 from moderator.queue.connection import Redis
 from moderator.queue.dead_letters import DeadLetters
+from moderator.queue.deadline import within
 from moderator.queue.ledger import Ledger
 from moderator.queue.names import QUEUES
+from moderator.queue.stream import read_stream
+from moderator.queue.webhooks import WebhookOutbox
+
+#: Groups of readers that metrics show, those most behind.
+SHOWN_GROUPS = 50
+
+#: Seconds for all questions of a reading: a scrape waits for it.
+READING_SECONDS = 0.6
 
 
 class Backlog:
@@ -12,16 +24,37 @@ class Backlog:
 
     A message that came past the ledger has no acceptance time; its age counts from when it was first seen as
     the oldest of its queue.
+
+    Args:
+        client: connection.
+        ledger: its times, counts and bytes.
+        dead_letters: counted.
+        outgoing: reads how verdicts get to those who wait for them; None leaves that out.
     """
 
-    def __init__(self, client: Redis, ledger: Ledger, dead_letters: DeadLetters) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        ledger: Ledger,
+        dead_letters: DeadLetters,
+        outgoing: Callable[[], OutgoingState] | None = None,
+    ) -> None:
         self._redis = client
         self._ledger = ledger
         self._dead_letters = dead_letters
+        self._outgoing = outgoing
         self._seen: dict[str, tuple[bytes, float]] = {}
 
     def read(self) -> QueueState:
-        """The state now."""
+        """The state now.
+
+        Raises:
+            RedisError: Redis does not answer in time.
+        """
+        with within(READING_SECONDS):
+            return self._read()
+
+    def _read(self) -> QueueState:
         seconds, micros = self._redis.time()
         now = seconds + micros / 1e6
         depth, age, refusals = {}, {}, {}
@@ -39,6 +72,7 @@ class Backlog:
             pending=self._ledger.pending(),
             pending_bytes=self._ledger.pending_bytes(),
             refusals=refusals,
+            outgoing=None if self._outgoing is None else self._outgoing(),
         )
 
     def _first_seen(self, queue: str, now: float) -> float:
@@ -46,3 +80,10 @@ class Backlog:
         if self._seen.get(queue, (None, 0.0))[0] != message:
             self._seen[queue] = (message, now)
         return self._seen[queue][1]
+
+
+def read_outgoing(client: Redis, outbox: WebhookOutbox) -> OutgoingState:
+    """How verdicts get to those who wait for them, now."""
+    stream = read_stream(client)
+    groups = sorted(stream.groups, key=lambda group: (group.missed, group.oldest_age), reverse=True)
+    return OutgoingState(replace(stream, groups=tuple(groups[:SHOWN_GROUPS])), outbox.count_disabled())

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from threading import Event as Flag
 from typing import Any
 
@@ -10,7 +11,6 @@ from moderator.errors import EventInvalid, WorkerStopping
 from moderator.events import Event, parse_message
 from moderator.metrics import Metrics
 from moderator.queue.dead_letters import DeadLetters
-from moderator.queue.names import TASK
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,8 @@ class Handler:
         dead_letters: where messages go that are no events.
         metrics: counts them.
         width: images of bulk messages in hand at once, over all messages.
+        hold: within what it returns, the events of a message are here, claimed or not; see `Leases.hold`.
+        finished: called when a piece of work is done, whatever became of it.
     """
 
     def __init__(
@@ -35,8 +37,12 @@ class Handler:
         dead_letters: DeadLetters,
         metrics: Metrics,
         width: int,
+        hold: Callable[[Sequence[Event]], AbstractContextManager[None]] = lambda events: nullcontext(),
+        finished: Callable[[], None] = lambda: None,
     ) -> None:
-        self._process = process
+        self._run = process
+        self._hold = hold
+        self._finished = finished
         self._dead_letters = dead_letters
         self._metrics = metrics
         self._stopping = Flag()
@@ -57,6 +63,10 @@ class Handler:
         except EventInvalid as error:
             self._bury(body, error)
             return
+        with self._hold(events):
+            self._handle(events)
+
+    def _handle(self, events: list[Event]) -> None:
         if len(events) == 1:
             self._process(events)
             return
@@ -71,9 +81,9 @@ class Handler:
         for future in futures:
             future.result()
 
-    def refuse(self, raw: Any) -> None:
-        """Bury what is on the queue and is no Celery message."""
-        self._bury(raw, EventInvalid(f"not a Celery message; call the task {TASK}, or use the client"))
+    def refuse(self, raw: str, reason: str) -> None:
+        """Bury what is on the queue and cannot be read."""
+        self._bury(raw, EventInvalid(reason))
 
     def stop(self) -> None:
         """Start no more images of bulk messages; those in hand are finished."""
@@ -85,9 +95,16 @@ class Handler:
             pool.shutdown(wait=True)
 
     def _bury(self, body: Any, error: EventInvalid) -> None:
+        self._finished()
         self._metrics.count_failure(error)
         key = self._dead_letters.bury_message(body, error)
         log.warning("a message is no event; dead letter %s: %s", key, error)
+
+    def _process(self, events: Sequence[Event]) -> None:
+        try:
+            self._run(events)
+        finally:
+            self._finished()
 
     def _process_unless_stopping(self, events: Sequence[Event]) -> None:
         if self._stopping.is_set():

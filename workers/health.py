@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    request_queue_size = 128  # scrapes that come at once; those beyond wait a second for their next try
 
 
 class _Quiet(WSGIRequestHandler):

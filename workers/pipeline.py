@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -11,13 +11,17 @@ from functools import partial
 from hashlib import sha256
 from threading import Semaphore
 
-from moderator.backoff import jittered
+from moderator.backoff import exponential, jittered
 from moderator.encoders.base import Embeddings
 from moderator.errors import (
     AttemptsExhausted,
     HostUnavailable,
     ModelBroken,
     ModeratorError,
+    PolicyNotFound,
+    PolicyUnreleased,
+    PolicyUnusable,
+    RedisMisused,
     SignalBusy,
     SignalTimeout,
     Unexpected,
@@ -32,6 +36,7 @@ from moderator.steps import Prepared, Steps
 from moderator.stopwatch import Stopwatch
 from moderator.verdicts import Verdict
 from workers.batcher import Embedded, MicroBatcher, small_batch
+from workers.leases import Leases
 from workers.slow import SlowLane
 from workers.traffic import Places, Traffic
 
@@ -43,12 +48,19 @@ MAX_RETRY_DELAY = 300.0
 SLOW_DELAY = 1.0, 10.0
 #: Longest time, in seconds, that a verdict waits for the slow signals of its shadows.
 SHADOW_PATIENCE = 2.0
+#: What is wrong with an event's policy here and may be right with another worker, which has newer or older files.
+UNKNOWN_HERE = (PolicyNotFound, PolicyUnreleased, PolicyUnusable)
+#: Seconds that an event waits for such a worker to take it: as long as a deployment may last.
+DEPLOYMENT = 600.0
+#: Seconds until it comes again: as long as it has waited for that, within these.
+SOONEST_ELSEWHERE, LATEST_ELSEWHERE = 0.5, 10.0
 
 
 def delay_for_host(error: HostUnavailable, waited: float) -> float:
-    """Seconds until what waits for a host asks again: as long again as it has waited, so that many do not ask all
-    the time, but not before the host may be asked."""
-    return max(error.retry_after, min(waited, MAX_RETRY_DELAY))
+    """Seconds until what waits for a host asks again: as long again as it has waited for it, so that many do not ask
+    all the time, but not before the host may be asked."""
+    # Jitter takes a quarter at most.
+    return jittered(max(error.retry_after / 0.75, min(waited, MAX_RETRY_DELAY)))
 
 
 @dataclass(eq=False)
@@ -102,6 +114,8 @@ class Pipeline:
         decoders: how many images are decoded at once: more than there are cores only cost memory and cache.
         traffic: told of each event; while interactive ones come, bulk gets less.
         cache: embeddings of images that were seen before.
+        leases: told of what is claimed here and of its end.
+        known: whether some worker judges by a policy, by its reference.
     """
 
     def __init__(
@@ -113,6 +127,8 @@ class Pipeline:
         decoders: int,
         traffic: Traffic,
         cache: EmbeddingCache | None = None,
+        leases: Leases | None = None,
+        known: Callable[[str], bool] = lambda reference: False,
     ) -> None:
         self._moderator = moderator
         self._settings = moderator.settings
@@ -121,6 +137,8 @@ class Pipeline:
         self._metrics = metrics
         self._traffic = traffic
         self._cache = cache
+        self._leases = leases or Leases()
+        self._is_known = known
         # Two small batches of bulk are enough to keep the model busy with one; each further thread would only want
         # the interpreter when an interactive event does.
         few = 2 * small_batch(moderator.max_batch)
@@ -150,14 +168,17 @@ class Pipeline:
             raise fault
         priority = events[0].priority
         self._traffic.note(priority)
-        quick: list[Event] = []
-        slow: list[Event] = []
-        for event in events:
-            (slow if self._moderator.reads_slowly(event) else quick).append(event)
-        if slow:
-            self._process_slowly(slow, alone=len(events) == 1)
-        if quick:
-            self._process_quickly(priority, quick)
+        try:
+            quick: list[Event] = []
+            slow: list[Event] = []
+            for event in events:
+                (slow if self._moderator.reads_slowly(event) else quick).append(event)
+            if slow:
+                self._process_slowly(slow, alone=len(events) == 1)
+            if quick:
+                self._process_quickly(priority, quick)
+        finally:
+            self._leases.done(events)
 
     def _process_quickly(self, priority: Priority, events: Sequence[Event]) -> None:
         with self._in_hand.take(priority, len(events)):
@@ -178,7 +199,7 @@ class Pipeline:
             for event, claim in self._claim(events):
                 least, most = SLOW_DELAY
                 delay = jittered(min(max(least, claim.waited), most)) if alone else 0.0
-                self._ledger.retry(event, delay, counts=False)
+                self._note_loss(self._ledger.retry(event, claim, delay, counts=False))
             return
         try:
             with self._slow.turn(priority):
@@ -192,18 +213,20 @@ class Pipeline:
         finally:
             self._slow.leave()
 
-    def _claim(self, events: Sequence[Event]) -> Iterator[tuple[Event, Claim]]:
-        """Those that are ours, for as long as they are: slow images may hold up those behind them."""
-        until = time.monotonic() + self._settings.redeliver_after / 2
+    def _claim(self, events: Sequence[Event]) -> list[tuple[Event, Claim]]:
+        """Those that are ours."""
+        ours = []
         for event, claim in zip(events, self._ledger.claim(events), strict=True):
-            if not isinstance(claim, Claim):
+            if isinstance(claim, Claim):
+                self._metrics.redeliveries.inc(claim.attempt > 1)
+                named = event.before_bulk() if claim.before_bulk else event
+                self._leases.claimed(event, named.key, claim.token)
+                ours.append((named, claim))
+            else:
                 # A second delivery: the verdict is there, or another worker is at it and the ledger watches over it.
                 self._metrics.redeliveries.inc()
-            elif time.monotonic() > until:
-                self._ledger.retry(event, 0.0, counts=False)
-            else:
-                self._metrics.redeliveries.inc(claim.attempt > 1)
-                yield event, claim
+                self._leases.done([event])
+        return ours
 
     def _begin(self, event: Event, claim: Claim) -> _Try:
         """Fetch, decode, and hand it to the model; what goes wrong is kept for `_end`."""
@@ -246,13 +269,13 @@ class Pipeline:
         """Wait for the model and judge; None where the event gets another try."""
         event = one.event
         try:
-            return Answer(event, self._judge(one))
+            return Answer(event, self._judge(one), claim=one.claim)
         except WorkerStopping:
-            self._ledger.retry(event, 0.0)
+            self._note_loss(self._ledger.give_back(event, one.claim))
             return None
         except ModelBroken:
             # Another worker may do better, and this one takes nothing until its model does.
-            self._ledger.retry(event, 0.0, counts=False)
+            self._note_loss(self._ledger.give_back(event, one.claim))
             return None
         except ModeratorError as error:
             return self._fail(one, error)
@@ -296,31 +319,55 @@ class Pipeline:
         event, claim = one.event, one.claim
         name = type(error).__name__
         self._metrics.count_failure(error)
-        if isinstance(error, HostUnavailable) and claim.waited < self._settings.host_patience:
-            self._ledger.retry(event, delay_for_host(error, claim.waited), counts=False)
+        if isinstance(error, HostUnavailable) and claim.held_off < self._settings.host_patience:
+            delay = delay_for_host(error, claim.held_off)
+            self._note_loss(self._ledger.retry(event, claim, delay, counts=False, held_off=True))
+            return None
+        if isinstance(error, UNKNOWN_HERE) and claim.held_off < DEPLOYMENT and self._known(event):
+            log.info("event %s: %s; another worker knows its policy", event.key, name)
+            delay = jittered(min(max(SOONEST_ELSEWHERE, claim.held_off), LATEST_ELSEWHERE))
+            self._note_loss(self._ledger.retry(event, claim, delay, counts=False, held_off=True))
             return None
         if (
             error.transient
             and claim.attempt < self._settings.max_attempts
             and not (error.harmful and claim.harmed)
         ):
-            delay = min(self._settings.retry_delay * 2.0 ** (claim.attempt - 1), MAX_RETRY_DELAY)
+            delay = exponential(claim.attempt, self._settings.retry_delay, MAX_RETRY_DELAY)
             log.info("event %s: %s; try %d follows in %g s", event.key, name, claim.attempt + 1, delay)
-            self._ledger.retry(event, delay, harmed=error.harmful)
+            away = isinstance(error, HostUnavailable)  # its patience is over, and does not begin again
+            self._note_loss(self._ledger.retry(event, claim, delay, harmed=error.harmful, held_off=away))
             return None
         log.warning("event %s: dead letter: %s: %s", event.key, name, error)
         verdict = self._moderator.failed(event, error, one.watch)
-        return Answer(event, verdict, DeadLetterReason(name, str(error)))
+        return Answer(event, verdict, DeadLetterReason(name, str(error)), claim)
+
+    def _known(self, event: Event) -> bool:
+        return event.policy is not None and self._is_known(event.policy)
 
     def _publish(self, answers: Sequence[Answer]) -> None:
         start = time.perf_counter()
-        durations = self._ledger.publish(
-            answers, ttl=self._settings.verdict_ttl, stream_length=self._settings.stream_length
+        outcomes = self._ledger.publish(
+            answers, ttl=self._settings.verdict_ttl, stream_length=self._settings.most_in_stream
         )
         seconds = time.perf_counter() - start
-        for answer, duration in zip(answers, durations, strict=True):
+        for answer, outcome in zip(answers, outcomes, strict=True):
             self._metrics.stage_duration.labels("publish").observe(seconds)
-            if duration is None:
+            if isinstance(outcome, RedisMisused):
+                self._keep(answer, outcome)
+            elif outcome is None:
                 self._metrics.redeliveries.inc()
             else:
-                self._metrics.count_verdict(answer.verdict, duration)
+                self._metrics.count_verdict(answer.verdict, outcome)
+
+    def _keep(self, answer: Answer, error: RedisMisused) -> None:
+        """Try again later what could not be published, at longer and longer intervals: nobody knows for how long."""
+        self._metrics.count_failure(error)
+        log.error("event %s: its verdict is not published: %s", answer.event.key, error)
+        if (claim := answer.claim) is not None:
+            delay = exponential(claim.attempt, self._settings.retry_delay, MAX_RETRY_DELAY)
+            self._note_loss(self._ledger.retry(answer.event, claim, delay))
+
+    def _note_loss(self, held: bool) -> None:
+        """Count a try that came to its end after another worker was given the event."""
+        self._metrics.redeliveries.inc(not held)

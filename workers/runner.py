@@ -5,45 +5,65 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
-from celery import Celery, signals
+from celery import Celery
+from celery.worker import state
 from kombu.asynchronous import set_event_loop
 from prometheus_client import CollectorRegistry
 
+from moderator.backoff import jittered
 from moderator.encoders.base import Embeddings, Pixels
 from moderator.encoders.parallel import cores_shared
-from moderator.errors import QueueUnavailable
+from moderator.errors import ModeratorError, QueueUnavailable, SettingsError
 from moderator.images.breaker import Breakers
 from moderator.metrics import LoadedPolicy, Metrics, QueueCollector
-from moderator.queue.connection import connect
+from moderator.queue.announcements import Announcements
+from moderator.queue.connection import WORKER_CALL, SentinelLogin, connect
 from moderator.queue.dead_letters import DeadLetters
+from moderator.queue.deadline import within
 from moderator.queue.embedding_cache import EmbeddingCache
 from moderator.queue.ledger import Ledger
+from moderator.queue.unacked import adopt_unacked
 from moderator.queue.webhooks import WebhookOutbox
 from moderator.settings import Settings
 from moderator.steps import Steps
-from workers.app import make_app
-from workers.backlog import Backlog
+from moderator.verdicts import Verdict
+from workers.app import VISIBILITY_TIMEOUT, make_app
+from workers.backlog import READING_SECONDS, Backlog, read_outgoing
 from workers.batcher import MicroBatcher
 from workers.handler import Handler
 from workers.health import HealthServer
+from workers.leases import Leases
 from workers.model_watch import ModelWatch
 from workers.periodic import Periodic
 from workers.pipeline import Pipeline
+from workers.reading import SharedReading
+from workers.shutdown import Shutdown
 from workers.traffic import Traffic
-from workers.watchdog import PATIENCE, Watchdog
+from workers.trimmer import StreamTrimmer
+from workers.watchdog import Watchdog
 from workers.webhooks import WebhookSender
 
 log = logging.getLogger(__name__)
 
 #: Seconds between looks at the ledger for overdue events, at the policy folder, at the webhook outbox, at the
-#: consumer, and at a model that is broken.
+#: consumer, for what workers of an earlier version left, and at a model that is broken.
 SWEEP_EVERY = 1.0
 REFRESH_EVERY = 2.0
 WEBHOOKS_EVERY = 0.5
 WATCH_EVERY = 1.0
+#: How often within a lease what is here is said to be here still: one beat may fail.
+BEATS = 3
+ADOPT_EVERY = 15.0
+#: Seconds between two announcements of the policies that this worker knows.
+ANNOUNCE_EVERY = 5.0
 MODEL_EVERY = 1.0
+#: Seconds between trims of the stream.
+TRIM_EVERY = 5.0
+#: Seconds that a request for health or metrics waits for what Redis knows, of which it asks two things.
+HEALTH_PATIENCE = 0.8
 #: Seconds to wait for Redis at the start, and before Celery is started again when it died.
 REDIS_PATIENCE = 60.0
 RESTART_DELAY = 1.0
@@ -64,7 +84,8 @@ class Worker:
         self._settings = settings
         if settings.model_threads:
             torch.set_num_threads(settings.model_threads)
-        self._redis = connect(settings.redis_url)
+        sentinels = SentinelLogin.of(settings)
+        self._redis = connect(settings.redis_url, call=WORKER_CALL, sentinels=sentinels)
         self._wait_for_redis()
         image_hosts, webhook_hosts = (
             Breakers(settings.breaker_failures, settings.breaker_cooldown) for _ in range(2)
@@ -83,7 +104,14 @@ class Worker:
         outbox = WebhookOutbox(self._redis)
         dead_letters = DeadLetters(self._redis, self._ledger, outbox)
         self._webhooks = WebhookSender(settings, outbox, dead_letters, self._metrics, webhook_hosts)
-        self._metrics.registry.register(QueueCollector(Backlog(self._redis, self._ledger, dead_letters).read))
+        outgoing = partial(read_outgoing, self._redis, outbox)
+        backlog = SharedReading(
+            "backlog", Backlog(self._redis, self._ledger, dead_letters, outgoing).read, HEALTH_PATIENCE
+        )
+        self._metrics.registry.register(QueueCollector(backlog.get))
+        self._metrics.stream_limit.set(settings.most_in_stream)
+        self._trimmer = StreamTrimmer(self._redis, settings.stream_length)
+        self._reachable = SharedReading("reachable", self._ping, HEALTH_PATIENCE)
 
         max_batch = self._moderator.max_batch
         # Enough images in hand to fill the next batch while one is in the model and others are on their way.
@@ -107,21 +135,35 @@ class Worker:
             if settings.embedding_cache
             else None
         )
+        self._announcements = Announcements(self._redis)
+        self._leases = Leases(self._ledger.extend, settings.redeliver_after)
         self._pipeline = Pipeline(
-            self._moderator, self._batcher, self._ledger, self._metrics, decoders, traffic, cache
+            self._moderator,
+            self._batcher,
+            self._ledger,
+            self._metrics,
+            decoders,
+            traffic,
+            cache,
+            self._leases,
+            self._announcements.knows,
         )
-        self._handler = Handler(self._pipeline.process, dead_letters, self._metrics, width=self._slots)
-        self._watchdog = Watchdog(self._redis.ping)
+        self._watchdog = Watchdog(self._redis.ping, image=settings.fetch_timeout + settings.decode_timeout)
+        self._handler = Handler(
+            self._pipeline.process,
+            dead_letters,
+            self._metrics,
+            width=self._slots,
+            hold=self._leases.hold,
+            finished=self._watchdog.finish,
+        )
         self._consuming = False
         self._stopping = False
-        signals.worker_shutting_down.connect(self._on_stop)
 
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. What is in hand is finished, the rest stays on the queue."""
+    def run(self, shutdown: Shutdown) -> None:
+        """Serve until a signal comes. What is in hand is finished, the rest stays on the queue."""
         with self._health() as port:
             started = time.perf_counter()
-            for problem in self._moderator.catalogue.problems:
-                log.error("%s", problem)
             self._moderator.warm_up()
             self._model.learn()
             self._show_policies()
@@ -147,6 +189,7 @@ class Worker:
                     "in production set MODERATOR_ENCODER to a CLIP model"
                 )
             with self._housekeeping():
+                shutdown.serve(self._stop)
                 self._consume()
 
     def _consume(self) -> None:
@@ -172,7 +215,9 @@ class Worker:
 
     def _run_celery(self, app: Celery) -> None:
         set_event_loop(None)  # not the one of a consumer that died, with its timers
-        worker = app.Worker(
+        # Without Celery's signal handlers; see `workers.shutdown`.
+        kind = type("Worker", (app.Worker,), {"install_platform_tweaks": lambda self, worker: None})
+        worker = kind(
             pool="threads",
             concurrency=2 * self._slots,
             without_gossip=True,
@@ -189,15 +234,23 @@ class Worker:
     def _note_consuming(self, consuming: bool) -> None:
         self._consuming = consuming and not self._stopping
 
-    def _on_stop(self, **_: object) -> None:
+    def _stop(self) -> None:
+        """Called from another thread, at any time once `run` is about to consume."""
         self._consuming = False
         self._stopping = True
         self._handler.stop()
+        state.should_stop = 0  # Celery's loop looks at it at each turn, at least every second
 
     def _ready(self) -> bool:
         if fault := self._model.broken:
             raise fault
-        return self._consuming and self._batcher.alive and bool(self._redis.ping())
+        return (
+            self._consuming and self._batcher.alive and not self._watchdog.jammed() and self._reachable.get()
+        )
+
+    def _ping(self) -> bool:
+        with within(READING_SECONDS):
+            return bool(self._redis.ping())
 
     @contextmanager
     def _health(self) -> Iterator[int]:
@@ -222,9 +275,13 @@ class Worker:
             Periodic("sweeper", SWEEP_EVERY, self._sweep),
             Periodic("policies", REFRESH_EVERY, self._refresh_policies),
             Periodic("webhooks", WEBHOOKS_EVERY, self._webhooks.send_due),
+            Periodic("stream", TRIM_EVERY, self._trimmer.trim),
             Periodic("watchdog", WATCH_EVERY, self._watch),
+            Periodic("adoption", ADOPT_EVERY, self._adopt),
+            Periodic("announcements", ANNOUNCE_EVERY, self._announce),
             Periodic("model", MODEL_EVERY, self._watch_model),
         ]
+        leases = Periodic("leases", self._settings.redeliver_after / BEATS, self._leases.beat)
         try:
             yield
         finally:
@@ -232,6 +289,7 @@ class Worker:
                 thread.stop()
             self._webhooks.close()
             self._handler.close()
+            leases.stop()
             self._pipeline.close()
             self._batcher.stop()
             self._moderator.close()
@@ -243,26 +301,44 @@ class Worker:
             try:
                 self._redis.ping()
                 return
+            except SettingsError:  # waiting does not change what it is
+                raise
             except Exception as error:
                 if time.monotonic() > deadline:
                     raise QueueUnavailable(
                         f"Redis does not answer ({error}); start it, or set MODERATOR_REDIS_URL"
                     ) from error
                 log.warning("waiting for Redis: %s", error)
-                time.sleep(1.0)
+                time.sleep(jittered(1.0))
 
     def _count_batch(self, size: int, seconds: float) -> None:
         self._metrics.batch_size.observe(size)
 
     def _sweep(self) -> None:
-        count = self._ledger.sweep()
+        count = self._ledger.sweep(
+            self._note_death,
+            ttl=self._settings.verdict_ttl,
+            stream_length=self._settings.most_in_stream,
+        )
         if count:
             log.info("gave out %d overdue events again", count)
 
+    def _note_death(self, verdict: Verdict, seconds: float, error: ModeratorError) -> None:
+        self._metrics.count_failure(error)
+        self._metrics.count_verdict(verdict, seconds)
+
+    def _adopt(self) -> None:
+        count = adopt_unacked(self._redis, VISIBILITY_TIMEOUT)
+        if count:
+            log.info("took over %d messages of a worker of an earlier version", count)
+
+    def _announce(self) -> None:
+        self._announcements.announce(self._moderator.catalogue.references())
+
     def _watch(self) -> None:
-        if self._watchdog.stuck() and not self._stopping:
+        if (problem := self._watchdog.stuck()) and not self._stopping:
             # Not an orderly end: that would wait for what stands still. The ledger has what is in hand.
-            log.critical("the consumer stands still for %g s; the worker ends, to be started again", PATIENCE)
+            log.critical("%s; the worker ends, to be started again", problem)
             os._exit(1)
 
     def _watch_model(self) -> None:
@@ -273,19 +349,25 @@ class Worker:
             os._exit(1)
 
     def _refresh_policies(self) -> None:
-        if self._moderator.catalogue.refresh():
-            for problem in self._moderator.catalogue.problems:
-                log.error("%s", problem)
-                self._metrics.count_failure(problem)
-            self._moderator.compile_policies()
+        if self._moderator.refresh_policies():
             self._show_policies()
             log.info("policies reloaded")
 
     def _show_policies(self) -> None:
-        loaded = []
-        for name, standing in self._moderator.catalogue.snapshot.standings.items():
+        """Report what is wrong in the folder of policies, and which versions are in use."""
+        catalogue = self._moderator.catalogue
+        for problem in catalogue.problems:
+            log.error("%s", problem)
+            self._metrics.count_failure(problem)
+        snapshot = catalogue.snapshot
+        loaded: list[LoadedPolicy] = []
+        for name, standing in snapshot.standings.items():
             loaded.append(LoadedPolicy(name, standing.active.version, standing.active.digest, "active"))
             if standing.canary is not None:
                 loaded.append(LoadedPolicy(name, standing.canary.version, standing.canary.digest, "canary"))
-            loaded += [LoadedPolicy(name, p.version, p.digest, "shadow") for p in standing.shadows]
+            loaded += [
+                LoadedPolicy(name, shadow.version, shadow.digest, "shadow")
+                for shadow in standing.shadows
+                if (name, shadow.version) not in snapshot.unusable
+            ]
         self._metrics.show_policies(loaded)

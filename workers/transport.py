@@ -1,49 +1,41 @@
 """Celery's connection to Redis, made to live through two things that would stop it for long or for good, quick, and
 to count images where Celery counts messages.
 
-A list element that is no Celery message: somebody pushes a bare JSON object onto the queue, or anything else. kombu
-raises in the middle of its event loop, and the whole consumer dies of it. Here such an element is handed to
-`refuse`, and the next one is taken.
+A list element of any kind: kombu and Celery raise in the middle of their event loop over many that they cannot read,
+and the whole consumer dies of it. They see a canonical message in its place, which they read without trouble.
 
 A server that is away: Celery waits longer after each try, up to half a minute. A worker that is idle for half a
 minute after Redis is back is a backlog, so it tries often.
 """
 
-import json
 from collections.abc import Callable
+from queue import Empty
 from typing import Any
+from uuid import uuid4
 
 from celery.app.amqp import AMQP
 from kombu import Connection
 
-from moderator.queue.message import IMAGES
+from moderator.queue.message import IMAGES, make_canonical
 
 #: Seconds between two tries to connect: what the first pause is, what each adds, and the longest.
 RECONNECT_START, RECONNECT_STEP, RECONNECT_MAX = 0.2, 0.3, 2.0
 
-Refuse = Callable[[Any], None]
 
-
-def tolerant_amqp(refuse: Refuse, takes: Callable[[], bool] = lambda: True) -> type:
+def our_amqp(takes: Callable[[], bool] = lambda: True) -> type:
     """What a Celery app makes its connections with; for its argument `amqp`.
 
     Args:
-        refuse: takes an element that is no Celery message; called in the consumer's thread.
         takes: whether messages are to be taken now; asked each time that Redis is about to be asked for one.
     """
 
-    class TolerantConnection(Connection):  # type: ignore[misc]
+    class OurConnection(Connection):  # type: ignore[misc]
         def get_transport_cls(self) -> type:
             transport = super().get_transport_cls()
             qos = type("ImagesQoS", (_CountsImages, transport.Channel.QoS), {})
-            channel = type(
-                "ThriftyChannel", (_Thrifty, transport.Channel), {"QoS": qos, "takes": staticmethod(takes)}
-            )
-            return type(
-                "TolerantTransport",
-                (_Tolerant, transport),
-                {"refuse": staticmethod(refuse), "Channel": channel},
-            )
+            parts = {"QoS": qos, "takes": staticmethod(takes)}
+            channel = type("OurChannel", (_Canonical, _Thrifty, transport.Channel), parts)
+            return type("OurTransport", (transport,), {"Channel": channel})
 
         def ensure_connection(
             self, errback: Any = None, max_retries: int | None = None, **options: Any
@@ -55,27 +47,33 @@ def tolerant_amqp(refuse: Refuse, takes: Callable[[], bool] = lambda: True) -> t
             }
             return super().ensure_connection(errback, max_retries, **{**pauses, **options})
 
-    return type("TolerantAMQP", (AMQP,), {"Connection": TolerantConnection})
+    return type("OurAMQP", (AMQP,), {"Connection": OurConnection})
 
 
-class _Tolerant:
-    """Over one of kombu's Redis transports."""
+class _Canonical:
+    """Over one of kombu's Redis channels: takes what is on a list, whatever it is, as a canonical message."""
 
-    refuse: Refuse
-
-    def on_readable(self, fileno: int) -> None:
+    def _brpop_read(self, **options: Any) -> bool:
+        """As kombu's, which reads the element with its own JSON reader."""
+        client: Any = self.client  # type: ignore[attr-defined]
         try:
-            super().on_readable(fileno)  # type: ignore[misc]
-        except json.JSONDecodeError as error:
-            self.refuse(error.doc)
-        except UnicodeDecodeError as error:
-            self.refuse(repr(error.object))
-
-    def _deliver(self, message: Any, queue: str) -> None:
-        if _is_message(message):
-            super()._deliver(message, queue)  # type: ignore[misc]
-        else:
-            self.refuse(message)
+            try:
+                taken = client.parse_response(client.connection, "BRPOP", **options)
+            except self.connection_errors:  # type: ignore[attr-defined]
+                client.connection.disconnect()  # so that the next turn connects again
+                raise
+            if not taken:
+                raise Empty
+            key, element = taken
+            queue = key.decode().rsplit(self.sep, 1)[0]  # type: ignore[attr-defined]
+            self._queue_cycle.rotate(queue)  # type: ignore[attr-defined]
+            self.connection._deliver(  # type: ignore[attr-defined]
+                make_canonical(element, queue, str(uuid4())), queue
+            )
+            return True
+        finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()  # type: ignore[attr-defined]
 
 
 class _Thrifty:
@@ -115,23 +113,7 @@ class _CountsImages:
     def can_consume(self) -> bool:
         """Whether another message may be taken."""
         in_hand = (message for tag, message in self._delivered.items() if tag not in self._dirty)
-        return not self.prefetch_count or sum(map(_images, in_hand)) < self.prefetch_count
-
-
-def _images(message: Any) -> int:
-    """How many images a message says that it has; 1 where others than our clients wrote it."""
-    count = message.headers.get(IMAGES)
-    return max(1, count) if isinstance(count, int) else 1
-
-
-def _is_message(message: Any) -> bool:
-    """Whether kombu can take it apart; what is inside is looked at later."""
-    if not isinstance(message, dict) or not isinstance(message.get("body"), str):
-        return False
-    properties = message.get("properties")
-    return (
-        isinstance(properties, dict)
-        and isinstance(properties.get("delivery_tag"), str)
-        and isinstance(properties.get("delivery_info"), dict)
-        and isinstance(message.get("headers", {}), dict)
-    )
+        return (
+            not self.prefetch_count
+            or sum(message.headers[IMAGES] for message in in_hand) < self.prefetch_count
+        )

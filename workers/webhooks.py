@@ -11,7 +11,17 @@ from threading import Lock
 
 from standardwebhooks import Webhook
 
-from moderator.errors import FetchRefused, HostUnavailable, ModeratorError, SettingsError, WebhookFailed
+from moderator.backoff import exponential
+from moderator.errors import (
+    DeliveryUnreadable,
+    FetchRefused,
+    HostUnavailable,
+    ModeratorError,
+    SettingsError,
+    WebhookDisabled,
+    WebhookFailed,
+    WebhookRedirected,
+)
 from moderator.images.breaker import Breakers
 from moderator.images.http import GuardedClient
 from moderator.images.urls import AllowedHosts, parse_url
@@ -23,8 +33,10 @@ from workers.pipeline import delay_for_host
 
 log = logging.getLogger(__name__)
 
-#: Longest time between two tries, in seconds.
+#: Longest time between two tries, in seconds, and the longest that a receiver may ask for.
 MAX_DELAY = 3600.0
+#: Answers that end all deliveries to a webhook, and those whose `Retry-After` counts.
+GONE, COME_LATER = 410, frozenset({429, 503})
 #: Seconds of deliveries in one go, before the thread looks whether it should stop.
 BURST = 1.0
 #: Deliveries made at once, and to one host: a slow one does not hold up the others.
@@ -68,15 +80,18 @@ class WebhookSender:
         self._pool = ThreadPoolExecutor(DELIVERIES, thread_name_prefix="webhook")
         self._lock = Lock()
         self._busy: Counter[str] = Counter()
-        self._signer: Webhook | None = None
-        if settings.webhook_secret is not None:
-            self._signer = Webhook(_key(settings.webhook_secret.get_secret_value()))
+        secrets = settings.webhook_secret.get_secret_value() if settings.webhook_secret is not None else None
+        self._signers = [] if secrets is None else [Webhook(key) for key in _keys(secrets)]
 
     def send_due(self) -> None:
         """Start the deliveries that are due, as many as may be made at once."""
         until = time.monotonic() + BURST
         while time.monotonic() < until and self._has_slot():
-            delivery = self._outbox.take()
+            try:
+                delivery = self._outbox.take()
+            except DeliveryUnreadable as error:
+                self._bury_unreadable(error)
+                continue
             if delivery is None:
                 return
             host = _host(delivery.url)
@@ -84,6 +99,13 @@ class WebhookSender:
                 self._pool.submit(self._deliver, delivery, host)
             else:
                 self._outbox.later(delivery, min(max(delivery.age / 2, SOONEST), LATEST), counts=False)
+
+    def _bury_unreadable(self, error: DeliveryUnreadable) -> None:
+        log.warning("%s", error)
+        self._metrics.count_failure(error)
+        key, url = (part.decode("utf-8", "replace") for part in (error.key, error.url))
+        self._dead_letters.bury_delivery(Delivery(key, url, error.body, 0, 0.0), error)
+        self._outbox.forget(error.key)
 
     def close(self) -> None:
         """Finish the deliveries in hand, and end the threads."""
@@ -118,21 +140,40 @@ class WebhookSender:
             return self._busy.total() < DELIVERIES
 
     def _send(self, delivery: Delivery) -> None:
-        if self._signer is None:
+        if not self._signers:
             raise FetchRefused("MODERATOR_WEBHOOK_SECRET is not set: verdicts are not sent unsigned")
+        if delivery.disabled:
+            raise WebhookDisabled(
+                "the webhook answered 410 Gone to an earlier delivery and gets no more; if it is back: "
+                "`moderator webhooks enable URL`, then replay this"
+            )
         # The same id at every try, so the receiver can tell a repeat; another for the verdict after a replay.
         message_id = "msg_" + sha256(delivery.key.encode()).hexdigest()[:32]
         now = datetime.now(UTC)
+        signatures = [signer.sign(message_id, now, delivery.body.decode()) for signer in self._signers]
         headers = {
             "content-type": "application/json",
             "user-agent": "moderator",
             "webhook-id": message_id,
             "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": self._signer.sign(message_id, now, delivery.body.decode()),
+            # One for each secret: receivers accept any, so they may still have the old one, or the new one already.
+            "webhook-signature": " ".join(signatures),
         }
-        status = self._client.post(delivery.url, delivery.body, headers)
-        if not 200 <= status < 300:
-            raise WebhookFailed(f"the webhook answered {status}")
+        answer = self._client.post(delivery.url, delivery.body, headers)
+        if 200 <= answer.status < 300:
+            return
+        if 300 <= answer.status < 400:
+            raise WebhookRedirected(
+                f"the webhook answered {answer.status}; redirects are not followed: name the address that it leads to"
+            )
+        if answer.status == GONE:
+            self._outbox.disable(delivery.url)
+            raise WebhookDisabled(
+                "the webhook answered 410 Gone, so it gets no more deliveries; if it is back: "
+                "`moderator webhooks enable URL`, then replay this"
+            )
+        asked = answer.retry_after if answer.status in COME_LATER else 0.0
+        raise WebhookFailed(f"the webhook answered {answer.status}", min(asked, MAX_DELAY))
 
     def _fail(self, delivery: Delivery, error: ModeratorError) -> None:
         name = type(error).__name__
@@ -140,8 +181,11 @@ class WebhookSender:
             self._outbox.later(delivery, delay_for_host(error, delivery.age), counts=False)
             return
         if error.transient and delivery.attempt < self._settings.webhook_attempts:
-            delay = min(self._settings.retry_delay * 2.0 ** (delivery.attempt - 1), MAX_DELAY)
-            log.info("webhook for %s: %s; try %d in %g s", delivery.key, name, delivery.attempt + 1, delay)
+            delay = exponential(delivery.attempt, self._settings.retry_delay, MAX_DELAY)
+            if isinstance(error, WebhookFailed):
+                # Not before what the receiver asked for, and spread after it.
+                delay += error.retry_after
+            log.info("webhook for %s: %s; try %d in %.1f s", delivery.key, name, delivery.attempt + 1, delay)
             self._outbox.later(delivery, delay)
         else:
             log.warning(
@@ -159,12 +203,21 @@ def _host(url: str) -> str:
         return ""
 
 
-def _key(secret: str) -> bytes:
-    """The key in a Standard Webhooks secret. The library would take the rest of a misspelt one for the key."""
-    try:
-        key = b64decode(secret.removeprefix("whsec_"), validate=True)
-    except ValueError as error:
-        raise SettingsError("MODERATOR_WEBHOOK_SECRET is not `whsec_` and base64") from error
-    if not key:
+def _keys(secrets: str) -> list[bytes]:
+    """The keys in Standard Webhooks secrets. The library would take the rest of a misspelt one for the key."""
+    keys = []
+    for number, secret in enumerate(secrets.split(), 1):
+        try:
+            key = b64decode(secret.removeprefix("whsec_"), validate=True)
+        except ValueError as error:
+            raise SettingsError(
+                f"MODERATOR_WEBHOOK_SECRET: secret {number} is not `whsec_` and base64"
+            ) from error
+        if not key:
+            raise SettingsError(
+                f"MODERATOR_WEBHOOK_SECRET: secret {number} is empty; give `whsec_` and 24 to 64 bytes in base64"
+            )
+        keys.append(key)
+    if not keys:
         raise SettingsError("MODERATOR_WEBHOOK_SECRET is empty; give `whsec_` and 24 to 64 bytes in base64")
-    return key
+    return keys

@@ -1,13 +1,13 @@
 """How the answers of a classifier look: the most probable labels of each image."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from rich.table import Table
+from rich.table import Column
 
 from moderator.cli.options import text_name
-from moderator.cli.output import console, plain, print_json
+from moderator.cli.output import Rows, console, plain, print_json, widest
 
 if TYPE_CHECKING:
     from moderator.encoders.base import Embeddings
@@ -27,12 +27,19 @@ class Classifier(Protocol):
         ...
 
 
-def print_answers(items: "Iterable[Embedded]", classifier: Classifier, top: int, json: bool) -> None:
-    """Print the best labels of each image as a table or as JSON Lines."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("image", "label"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
-    table.add_column("probability", justify="right")
+def print_answers(
+    items: "Iterable[Embedded]", names: Sequence[str], classifier: Classifier, top: int, json: bool
+) -> None:
+    """Print the best labels of each image as a table or as JSON Lines, each as soon as it is there.
+
+    Args:
+        items: what became of the images.
+        names: the images, in the same order: the table has to be as wide as the longest.
+        classifier: what gives the labels.
+        top: labels shown of each image.
+        json: JSON Lines.
+    """
+    rows = None if json else Rows(*_columns(names, classifier.labels))
     for item in items:
         if item.embedding is None:
             if json:
@@ -41,12 +48,22 @@ def print_answers(items: "Iterable[Embedded]", classifier: Classifier, top: int,
             continue
         probabilities = classifier.probabilities(item.embedding[None])[0]
         best = (-probabilities).argsort(kind="stable")[:top]
-        if json:
+        if rows is None:
             answers = [{"label": classifier.labels[n], "probability": float(probabilities[n])} for n in best]
             print_json({"image": text_name(item.image), "labels": answers})
             continue
         for rank, n in enumerate(best):
             image = plain(Path(item.image).name if rank == 0 else "")
-            table.add_row(image, plain(classifier.labels[n]), f"{probabilities[n]:.3f}")
-    if not json:
-        console.print(table)
+            rows.add(image, plain(classifier.labels[n]), f"{probabilities[n]:.3f}")
+
+
+def _columns(names: Sequence[str], labels: Sequence[str]) -> tuple[Column, ...]:
+    """Columns that all rows fit into, and that fit the terminal: the image's name gives way first."""
+    room = console.width - len("probability") - 3
+    label = min(widest("label", *labels), room * 2 // 3)
+    image = min(widest("image", *(Path(name).name for name in names)), room - label)
+    return (
+        Column("image", overflow="ellipsis", no_wrap=True, width=image),
+        Column("label", overflow="fold", width=label),
+        Column("probability", justify="right", width=len("probability")),
+    )

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import track
 
-from moderator.cli.output import console, errors, print_json, verdict_row, verdict_table
+from moderator.cli.options import loading, progress_bar
+from moderator.cli.output import VerdictRows, print_json
 from moderator.listing import expand_images
 from moderator.verdicts import Decision
 
@@ -23,7 +23,10 @@ def check(
 ) -> None:
     """Judge images by a policy, here and now, without a queue.
 
-    Ends with 0 when every image was answered; an answer may be `error`.
+    Each answer is printed when it is there, in the order of the arguments.
+
+    Ends with 0 when every image was answered (an answer may be `error`), with 1 by --fail-on, with 2 where there is
+    nothing to judge, such as an empty folder.
 
     Examples:
 
@@ -36,18 +39,18 @@ def check(
     from moderator import Moderator  # the model libraries take seconds to load: not for --help
 
     files = expand_images(images)
-    verdicts = Moderator().check_each(files, policy)
-    table = verdict_table()
+    with loading():
+        verdicts = Moderator().check_each(files, policy)
+    rows = VerdictRows()
     worst = Decision.ALLOW
-    progress = track(verdicts, "checking", len(files), console=errors, transient=True, disable=json)
-    for name, verdict in zip(files, progress, strict=True):
-        worst = max(worst, verdict.decision, key=SEVERITY.index)
-        if json:
-            print_json(verdict)
-        else:
-            table.add_row(*verdict_row(Path(name).name, verdict))
-    if not json:
-        console.print(table)
+    with progress_bar(json) as bar:
+        judged = bar.track(verdicts, len(files), description="checking")
+        for name, verdict in zip(files, judged, strict=True):
+            worst = max(worst, verdict.decision, key=SEVERITY.index)
+            if json:
+                print_json(verdict)
+            else:
+                rows.add_verdict(Path(name).name, verdict)
     if fail_on is not None and SEVERITY.index(worst) >= SEVERITY.index(fail_on):
         raise typer.Exit(1)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from moderator.cli.answers import print_answers
-from moderator.cli.options import ImagesArgument, JsonOption, embed_images, progress_bar
+from moderator.cli.options import ImagesArgument, JsonOption, embed_images, loading, progress_bar
 from moderator.errors import LabelsInvalid
 from moderator.listing import expand_images
 
@@ -59,7 +59,9 @@ def classify(
     if ensemble not in list(classes.Ensemble):
         raise typer.BadParameter(f"{ensemble!r} is neither `embeddings` nor `probabilities`")
     chosen = (*(template or ()), *(classes.read_templates(templates) if templates else ()))
-    embedder = Embedder()
+    files = expand_images(images)
+    with loading():
+        embedder = Embedder()
     with progress_bar(json) as bar:
         task = bar.add_task("labels", total=len(names))
         classifier = classes.build_classes(
@@ -69,4 +71,4 @@ def classify(
             classes.Ensemble(ensemble),
             lambda count: bar.advance(task, count),
         )
-    print_answers(embed_images(embedder, expand_images(images), json), classifier, top, json)
+    print_answers(embed_images(embedder, files, json), files, classifier, top, json)

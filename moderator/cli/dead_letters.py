@@ -3,12 +3,13 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.padding import Padding
 
 from moderator.cli.output import console, plain, print_json
 from moderator.client import Client
-from moderator.errors import DeadLetterNotFound, ModeratorError
+from moderator.errors import DeadLetterNotFound, ModeratorError, QueueUnavailable
 from moderator.queue.dead_letters import DeadLetter
+from moderator.queue.ledger import Acceptance
 
 app = typer.Typer(
     help="See what could not be dealt with, and try it again.", no_args_is_help=True, rich_markup_mode=None
@@ -28,18 +29,16 @@ def list_(
     """
     letters = Client().dead_letters
     newest = letters.newest(limit)
-    if json:
-        for letter in newest:
-            print_json(_record(letter))
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("died", "key", "error", "message"):
-        table.add_column(column, overflow="ellipsis", no_wrap=True)
     for letter in newest:
-        died = f"{letter.died_at:%Y-%m-%d %H:%M:%S}"
-        table.add_row(died, plain(letter.key), letter.error, plain(letter.message))
-    console.print(table)
-    console.print(f"{len(newest)} of {len(letters)}", highlight=False)
+        if json:
+            print_json(_record(letter))
+            continue
+        # Keys and messages as a whole: `replay` takes the one, and the end of the other says what to do.
+        line = f"{letter.died_at:%Y-%m-%d %H:%M:%S}  {letter.key}  {letter.error}"
+        console.print(plain(line), soft_wrap=True)
+        console.print(Padding(plain(letter.message), (0, 0, 0, 4)))
+    if not json:
+        console.print(f"{len(newest)} of {len(letters)}", highlight=False)
 
 
 @app.command()
@@ -76,11 +75,16 @@ def replay(
         if error and letter.error != error:
             continue
         try:
-            client.dead_letters.replay(letter)
+            acceptance = client.dead_letters.replay(letter)
+        except QueueUnavailable:  # the next ones would wait for it, too
+            raise
         except ModeratorError as problem:
-            console.print(f"{letter.key}: {problem}", style="yellow", highlight=False, markup=False)
+            _tell(letter, str(problem))
         else:
-            done += 1
+            if acceptance is Acceptance.ACCEPTED:
+                done += 1
+            else:
+                _tell(letter, f"not replayed, but forgotten: submitted again since, and {acceptance}")
     console.print(f"replayed {done}", highlight=False)
 
 
@@ -93,9 +97,18 @@ def drop(keys: Annotated[list[str], typer.Argument(help="As `list` prints them."
       moderator dead-letters drop moderator:6f1c0e9a
     """
     client = Client()
-    for key in keys:
-        client.dead_letters.drop(_find(client, key))
-    console.print(f"dropped {len(keys)}", highlight=False)
+    done = 0
+    for letter in [_find(client, key) for key in keys]:
+        try:
+            client.dead_letters.drop(letter)
+            done += 1
+        except DeadLetterNotFound as problem:
+            _tell(letter, str(problem))
+    console.print(f"dropped {done}", highlight=False)
+
+
+def _tell(letter: DeadLetter, what: str) -> None:
+    console.print(plain(f"{letter.key}: {what}"), style="yellow")
 
 
 def _find(client: Client, key: str) -> DeadLetter:

@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -16,7 +16,7 @@ import typer
 from prometheus_client.parser import text_string_to_metric_families
 from rich.table import Table
 
-from moderator.cli.output import console, errors, print_json, verdict_row, verdict_table
+from moderator.cli.output import VerdictRows, console, errors, print_json
 from moderator.client import Client
 from moderator.errors import ImageNotFound, WorkerFailed
 from moderator.listing import expand_images
@@ -51,12 +51,14 @@ def demo(
 
       moderator demo --images ~/Pictures --policy family-safe
     """
+    if not images.is_dir():
+        raise ImageNotFound(f"{images} is no folder; name one with images with --images")
     files = expand_images([str(images)])
-    if not images.is_dir() or not files:
-        raise ImageNotFound(f"no images in {images}; name a folder with --images")
     policy = policy or load_settings().default_policy
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that it, too, leaves nothing running
-    table = verdict_table()
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):  # so that they, too, leave nothing running
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
+    rows = VerdictRows()
     with (
         TemporaryDirectory(prefix="moderator-demo-") as folder,
         EmbeddedServer(Path(folder)) as server,
@@ -70,11 +72,10 @@ def demo(
             if json:
                 print_json(verdict)
             else:
-                table.add_row(*verdict_row(Path(file).name, verdict))
+                rows.add_verdict(Path(file).name, verdict)
         seconds = time.perf_counter() - started
         page = _get(f"http://127.0.0.1:{metrics_port}/metrics")
     if not json:
-        console.print(table)
         console.print()
         console.print(_figures(page, seconds))
 
@@ -106,8 +107,9 @@ def _worker(redis_url: str, images: Path, folder: Path) -> Iterator[int]:
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_TIMEOUT)
+        finally:  # also where a second signal interrupts the wait
             process.kill()
             process.wait()
 

@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
-from moderator.cli.options import JsonOption, progress_bar
-from moderator.cli.output import console, print_json
-from moderator.errors import ImageNotFound
-from moderator.listing import list_images
+from moderator.cli.options import JsonOption, loading, progress_bar
+from moderator.cli.output import console, errors, print_json
+from moderator.listing import list_images, no_images
 
 
 def embed(
@@ -39,17 +38,22 @@ def embed(
 
     count = sum(1 for _ in list_images(source))
     if not count:
-        raise ImageNotFound(f"no images in {source}")
-    embedder = Embedder()
-    with progress_bar(json) as bar:
-        task = bar.add_task("embedding", total=count)
-        summary = embed_files(
-            embedder,
-            list_images(source),
-            output,
-            "float16" if half else None,
-            lambda images: bar.advance(task, images),
-        )
+        raise no_images(source)
+    with loading():
+        embedder = Embedder()
+    try:
+        with progress_bar(json) as bar:
+            task = bar.add_task("embedding", total=count)
+            summary = embed_files(
+                embedder,
+                list_images(source),
+                output,
+                "float16" if half else None,
+                lambda images: bar.advance(task, images),
+            )
+    except KeyboardInterrupt:
+        errors.print("stopped; what is done is kept, and the same command goes on from there")
+        raise
     if numpy:
         write_numpy(output, numpy_path(output))
     if json:

@@ -1,37 +1,117 @@
 """`moderator`: the app that all commands hang on, and the one place where errors become messages."""
 
+import errno
+import os
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from importlib import import_module, metadata
+from platform import python_version
+from typing import Annotated, Any, cast
 
 import typer
-from redis.exceptions import RedisError
+from typer.core import TyperGroup
 
-from moderator.cli import (
-    bench,
-    check,
-    classify,
-    dead_letters,
-    demo,
-    doctor,
-    embed,
-    models,
-    policy,
-    probe,
-    search,
-    signals,
-    similarity,
-    spool,
-    submit,
-    verdicts,
-    worker,
+from moderator.errors import (
+    EncoderUnknown,
+    LabelsInvalid,
+    ModeratorError,
+    NoImages,
+    PolicyNotFound,
+    SettingsError,
 )
-from moderator.cli.output import errors
-from moderator.errors import EncoderUnknown, LabelsInvalid, ModeratorError, PolicyNotFound, SettingsError
+
+# What libraries tell of their progress is no output of ours: our own stays, on terminals alone. Set before they are
+# loaded, and left as it is where a user has set it.
+for _name, _value in {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TQDM_DISABLE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}.items():
+    os.environ.setdefault(_name, _value)
 
 #: Errors of usage: what was asked for does not exist or cannot be understood.
-USAGE_ERRORS = (SettingsError, PolicyNotFound, EncoderUnknown, LabelsInvalid)
+USAGE_ERRORS = (SettingsError, PolicyNotFound, EncoderUnknown, LabelsInvalid, NoImages)
+
+#: The commands, with the line that `moderator --help` has of each: a command is loaded when it is used.
+COMMANDS = {
+    "check": "Judge images by a policy, here and now, without a queue.",
+    "classify": "Zero-shot classification: the most probable of some labels for each image, best first.",
+    "similarity": "How much each image resembles each text: cosine, logit, and softmax over the texts.",
+    "embed": "Embed any number of images into a Parquet file, for search and analysis.",
+    "search": "Find the images that a text describes best, or that resemble an image.",
+    "demo": "Run the whole service on a folder of images, then stop it.",
+    "worker": "Serve the queue: take events from Redis, judge them, publish verdicts.",
+    "submit": "Put images on the queue; a worker judges them.",
+    "doctor": "Examine this installation: Redis, secrets, policies, and the machine.",
+    "probe": "Train a linear probe on labelled images, measure it, use it.",
+    "bench": "Measure the encoder on labelled images.",
+    "verdicts": "Read published verdicts.",
+    "spool": "See and deliver events that were spooled while Redis was away.",
+    "webhooks": "See which webhooks get no more deliveries, and enable them again.",
+    "dead-letters": "See what could not be dealt with, and try it again.",
+    "policy": "Look at policies, check, release and activate them.",
+    "models": "See which models there are, try one, fetch one.",
+    "signals": "Further scorers for policies: which there are, and the files that they read.",
+}
+
+
+class _Loaded(Mapping[str, Any]):
+    """The commands by name, each loaded when it is asked for."""
+
+    def __init__(self) -> None:
+        self._commands: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._commands:
+            self._commands[name] = _load(name)
+        return self._commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class _Group(TyperGroup):
+    """Lists all commands without loading one."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = cast(Any, _Loaded())
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # typer would end with 1, as after a failure
+            raise _ReaderGone from error
+
+
+class _ReaderGone(Exception):
+    """Whoever reads the output, such as `head`, has seen enough."""
+
+
+def _load(name: str) -> Any:
+    if name not in COMMANDS:
+        raise KeyError(name)
+    module_name = name.replace("-", "_")
+    module = import_module(f"moderator.cli.{module_name}")
+    parent = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, callback=lambda: None)
+    if hasattr(module, "app"):
+        parent.add_typer(module.app, name=name)
+    else:
+        parent.command(name)(getattr(module, module_name))
+    return cast(Any, typer.main.get_command(parent)).commands[name]
+
 
 app = typer.Typer(
     name="moderator",
+    cls=_Group,
     help="Image moderation that you run yourself: policies in words, a verdict for every upload.\n\n"
     "Try it on pictures of your own:\n\n"
     "  moderator check cat.jpg --policy marketplace\n\n"
@@ -43,43 +123,97 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("check")(check.check)
-app.command("classify")(classify.classify)
-app.command("similarity")(similarity.similarity)
-app.command("embed")(embed.embed)
-app.command("search")(search.search)
-app.command("demo")(demo.demo)
-app.command("worker")(worker.worker)
-app.command("submit")(submit.submit)
-app.command("doctor")(doctor.doctor)
-app.add_typer(probe.app, name="probe")
-app.add_typer(bench.app, name="bench")
-app.add_typer(verdicts.app, name="verdicts")
-app.add_typer(spool.app, name="spool")
-app.add_typer(dead_letters.app, name="dead-letters")
-app.add_typer(policy.app, name="policy")
-app.add_typer(models.app, name="models")
-app.add_typer(signals.app, name="signals")
+
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    typer.echo(f"moderator {_version('moderator')}")
+    typer.echo(f"Python {python_version()}")
+    typer.echo(f"torch {_version('torch')}")
+    raise typer.Exit
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Show the versions that run here, and exit.",
+        ),
+    ] = False,
+) -> None:
+    """What may stand before a command."""
 
 
 def main() -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files need not fit the terminal's encoding, nor be text at all.
+        cast(Any, stream).reconfigure(errors="replace")
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except ModeratorError as error:
-        errors.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(2 if isinstance(error, USAGE_ERRORS) else 1)
-    except RedisError as error:
-        errors.print(
-            f"error: Redis does not answer ({error}); start it, or set MODERATOR_REDIS_URL",
-            style="red",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
-        sys.exit(1)
+        _fail(str(error), 2 if isinstance(error, USAGE_ERRORS) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # the reader, e.g. `head`, has seen enough
-        sys.stderr.close()
+    except (_ReaderGone, BrokenPipeError):
+        _discard_output()
         sys.exit(141)
+    except SystemExit as end:
+        if end.code == 130:
+            # Interrupted: threads that wait for a host or a picture are not waited for.
+            os._exit(130)
+        raise
+    except OSError as error:
+        if error.filename is None:
+            _discard_output()
+        _fail(_explain(error), 1)
+    except Exception as error:
+        if not _is_of_redis(error):
+            raise
+        _fail(
+            f"Redis does not answer ({error}); start it, or set MODERATOR_REDIS_URL. If it runs, it may hang, "
+            "or the network on the way may drop what is sent",
+            1,
+        )
+
+
+def _fail(message: str, code: int) -> None:
+    from moderator.cli.output import errors
+
+    errors.print(f"error: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def _explain(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    if error.filename is not None:
+        return f"{error.filename}: {reason}; check that it is there, and that this user may use it"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{reason}: what was to be written is cut off; make room, or write elsewhere"
+    return f"the system refuses: {reason}"
+
+
+def _discard_output() -> None:
+    """Let nothing more be written to standard output: it would fail again at the end."""
+    with suppress(OSError, ValueError):  # it is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_of_redis(error: Exception) -> bool:
+    redis = sys.modules.get("redis.exceptions")
+    return redis is not None and isinstance(error, redis.RedisError)

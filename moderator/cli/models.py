@@ -1,5 +1,6 @@
 """`moderator models`: which there are, whether one works here, and fetching one for use without the network."""
 
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +26,7 @@ PICTURE, TEXTS = "cat.jpg", ("a photo of a cat", "a photo of a rocket")
 
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
-    """List known models: what MODERATOR_ENCODER takes, and what their publishers say of them.
+    """List known models: what MODERATOR_ENCODER takes, with figures and where they are from.
 
     Other checkpoints of the same families work, too. Models named openclip: need moderator[openclip], SigLIP's first
     generation moderator[siglip].
@@ -44,18 +45,24 @@ def list_(as_json: JsonOption = False) -> None:
         table.add_column(heading, justify="right", no_wrap=True, width=width)
     table.add_column("licence", no_wrap=True, width=8)
     family = ""
+    sources: list[str] = []
     for model in KNOWN:
+        if model.top1_source is not None and model.top1_source not in sources:
+            sources.append(model.top1_source)
         if model.family != family:
             family = model.family
-            table.add_row(Text(family, "dim"))
+            mark = "" if model.top1_source is None else f" [{sources.index(model.top1_source) + 1}]"
+            table.add_row(Text(f"{family}{mark}", "dim"))
         table.add_row(*_row(model))
     console.print(table)
     console.print(
         "px: side of the input; dim: length of an embedding; param: both towers; top-1: zero-shot on ImageNet-1k, "
-        "in %, as published. Licences in short: the model cards have the terms.",
+        "in %; in brackets: where that is from. Licences in short: the model cards have the terms.",
         style="dim",
         highlight=False,
     )
+    for number, source in enumerate(sources, start=1):
+        console.print(Text(f"[{number}] {source}", "dim"), highlight=False)
 
 
 @app.command()
@@ -163,6 +170,9 @@ def pull(
 
       moderator models pull clip:openai/clip-vit-large-patch14
     """
+    if errors.is_terminal:
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "0"  # here, what the hub's library shows is our progress
+        os.environ["TQDM_DISABLE"] = "0"
     from moderator.encoders.hub import pull as fetch
 
     pulled = fetch(name)

@@ -1,22 +1,28 @@
 """What several commands take and show in the same way."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from moderator.cli.output import errors, plain
+from moderator.cli.output import console, errors, plain, terminal
 
 if TYPE_CHECKING:
     from moderator.uses.embedder import Embedded, Embedder
+    from moderator.uses.lettering import Lettering
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per result, for programs.")]
 ImagesArgument = Annotated[list[str], typer.Argument(help="Image files, folders of them, or http(s) URLs.")]
 
 
 def progress_bar(hidden: bool = False) -> Progress:
-    """A bar on standard error, gone when it is done; shown on terminals alone."""
+    """A bar on standard error, gone when it is done; shown on terminals alone.
+
+    Hidden where rows are printed to another terminal, between which it would stand.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -24,19 +30,39 @@ def progress_bar(hidden: bool = False) -> Progress:
         TimeRemainingColumn(),
         console=errors,
         transient=True,
-        disable=hidden or not errors.is_terminal,
+        disable=hidden or not errors.is_terminal or (console.is_terminal and terminal() is not errors),
+        redirect_stdout=False,  # what is printed for programs goes where it belongs
     )
 
 
-def embed_images(embedder: "Embedder", images: list[str], hidden: bool) -> "list[Embedded]":
-    """Embed images behind a progress bar. What cannot be embedded is told on standard error."""
+def loading() -> AbstractContextManager[object]:
+    """A sign, on terminals, that the model is being loaded, which takes seconds, or is fetched, which takes longer."""
+    return errors.status("loading the model")
+
+
+def embed_images(embedder: "Embedder", images: list[str], hidden: bool) -> "Iterator[Embedded]":
+    """Embed images behind a progress bar, in order. What cannot be embedded is reported on standard error."""
     with progress_bar(hidden) as bar:
-        found = list(bar.track(embedder.embed_each(images), len(images), description="embedding"))
-    for item in found:
-        if item.error is not None:
-            line = plain(f"{item.image}: {type(item.error).__name__}: {item.error}")
-            errors.print(line, style="yellow", highlight=False, soft_wrap=True)
-    return found
+        for item in bar.track(embedder.embed_each(images), len(images), description="embedding"):
+            if item.error is not None:
+                line = plain(f"{item.image}: {type(item.error).__name__}: {item.error}")
+                errors.print(line, style="yellow", highlight=False, soft_wrap=True)
+            yield item
+
+
+def lettering_for(texts: list[str]) -> "Lettering":
+    """The fonts for some texts. Characters that no font of this machine has are named on standard error."""
+    from moderator.uses.lettering import Lettering
+
+    lettering = Lettering(texts)
+    if lettering.missing:
+        shown = lettering.missing[:20] + ("..." if len(lettering.missing) > 20 else "")
+        line = (
+            f"no font on this machine has {shown}: the picture shows ? instead. Install one: apt install "
+            "fonts-noto-cjk (Chinese, Japanese, Korean) or fonts-noto-core (most other scripts)"
+        )
+        errors.print(plain(line), style="yellow", soft_wrap=True)
+    return lettering
 
 
 def save_picture(picture: object, path: Path) -> None:

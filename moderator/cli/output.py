@@ -1,19 +1,27 @@
-"""How verdicts look: a table for people, JSON Lines for programs."""
+"""How results look: rows of a table for people, JSON Lines for programs. Each is printed as soon as it is there."""
 
 import json
+import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from moderator.verdicts import Decision, Verdict
 
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the entry point: rich would end with 1, as after a failure."""
+        raise BrokenPipeError
+
+
 #: Results go to standard output, everything else to standard error.
-console = Console()
-errors = Console(stderr=True)
+console = _Console()
+errors = _Console(stderr=True)
 
 COLOURS = {
     Decision.ALLOW: "green",
@@ -24,26 +32,12 @@ COLOURS = {
 
 
 def print_json(record: Mapping[str, Any] | Verdict) -> None:
-    """One line of JSON."""
-    if isinstance(record, Verdict):
-        sys.stdout.write(record.model_dump_json() + "\n")
-    else:
-        sys.stdout.write(json.dumps(record) + "\n")
+    """Print one line of JSON."""
+    line = record.model_dump_json() if isinstance(record, Verdict) else json.dumps(record)
+    if not line.isascii() and not (sys.stdout.encoding or "utf-8").lower().startswith("utf"):
+        line = json.dumps(json.loads(line))  # the terminal's encoding lacks characters that JSON can escape
+    sys.stdout.write(line + "\n")
     sys.stdout.flush()
-
-
-def verdict_table(width: int | None = None) -> Table:
-    """An empty table for `verdict_row`, as wide as the terminal (at least 76 columns)."""
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-    for name, size in (("image", 16), ("decision", 8), ("category", 12)):
-        table.add_column(name, overflow="ellipsis", no_wrap=True, width=size)
-    table.add_column("score", justify="right", width=5)
-    # What gives way on a narrow terminal: the other columns and all gaps take 65.
-    room = (width or console.width) - 65
-    table.add_column("top prompt", overflow="ellipsis", no_wrap=True, width=min(max(room, 12), 40))
-    table.add_column("policy", overflow="ellipsis", no_wrap=True, width=13)
-    table.add_column("ms", justify="right", width=4)
-    return table
 
 
 def plain(text: str) -> Text:
@@ -51,24 +45,106 @@ def plain(text: str) -> Text:
     return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
 
 
-def verdict_row(image: str, verdict: Verdict) -> Iterable[str | Text]:
-    """The cells of one verdict. `ms` is the time spent on it, without waiting in the queue."""
-    decision = Text(verdict.decision, COLOURS[verdict.decision])
-    milliseconds = sum(ms for stage, ms in verdict.timings_ms.items() if stage != "queue")
-    if verdict.error is not None:
-        reason = f"{verdict.error.type}: {verdict.error.message}"
-        return (plain(image), decision, "", "", plain(reason), "", f"{milliseconds:.0f}")
-    name = verdict.top_category
-    assert name is not None
-    assert verdict.policy is not None
-    category = verdict.categories[name]
-    prompt = category.top_prompts[0].prompt if category.top_prompts else ""
-    return (
-        plain(image),
-        decision,
-        name,
-        f"{category.score:.2f}",
-        plain(prompt),
-        f"{verdict.policy.name}@{verdict.policy.version}",
-        f"{milliseconds:.0f}",
-    )
+class Rows:
+    """A table that is printed row by row: what was printed stays when the command is interrupted.
+
+    Args:
+        columns: with their widths, which cannot depend on rows that are yet to come.
+        to: where to print; default: standard output.
+    """
+
+    def __init__(self, *columns: Column, to: Console | None = None) -> None:
+        self._columns = columns
+        self._console = to
+        self._headed = False
+
+    def add(self, *cells: str | Text) -> None:
+        """Print a row, below the heading if it is the first."""
+        table = self._table(self._columns, heading=not self._headed)
+        self._headed = True
+        table.add_row(*cells)
+        self._print(table)
+
+    def add_wide(self, *cells: str | Text) -> None:
+        """Print a row whose last cell takes the rest of the line, and as many lines as it needs."""
+        if not self._headed:
+            self._headed = True
+            self._print(self._table(self._columns, heading=True))
+        narrow = self._columns[: len(cells) - 1]
+        table = self._table((*narrow, Column(overflow="fold")), heading=False)
+        table.add_row(*cells)
+        self._print(table)
+
+    def _table(self, columns: tuple[Column, ...], heading: bool) -> Table:
+        copies = (column.copy() for column in columns)
+        return Table(*copies, box=None, padding=(0, 1, 0, 0), header_style="bold", show_header=heading)
+
+    def _print(self, table: Table) -> None:
+        (self._console or terminal()).print(table)
+
+
+def terminal() -> Console:
+    """Where rows are printed.
+
+    Where both streams are the same terminal, through the console that draws the progress bar: it keeps the bar below
+    the rows.
+    """
+    if console.is_terminal and errors.is_terminal:
+        try:
+            if os.path.samestat(os.fstat(sys.stdout.fileno()), os.fstat(sys.stderr.fileno())):
+                return errors
+        except (OSError, ValueError):  # no files
+            pass
+    return console
+
+
+class VerdictRows(Rows):
+    """The table of verdicts, as wide as the terminal.
+
+    Names are cut to one line. The message of an error is shown as a whole: its end says what to do.
+    """
+
+    def __init__(self, to: Console | None = None) -> None:
+        width = (to or console).width
+        image = min(16, max(width - 30, 6))
+        columns = [_cut("image", image), _cut("decision", 8), _cut("category", 12), _right("score", 5)]
+        if width >= 77:
+            # What gives way on a narrow terminal: the other columns and all gaps take 65.
+            columns += [_cut("top prompt", min(width - 65, 40)), _cut("policy", 13), _right("ms", 4)]
+        elif width >= 58:
+            columns += [_cut("top prompt", width - 46)]
+        super().__init__(*columns, to=to)
+
+    def add_verdict(self, image: str, verdict: Verdict) -> None:
+        """Print the row of a verdict. `ms` is the time spent on it, without waiting in the queue."""
+        decision = Text(verdict.decision, COLOURS[verdict.decision])
+        if verdict.error is not None:
+            self.add_wide(plain(image), decision, plain(f"{verdict.error.type}: {verdict.error.message}"))
+            return
+        name = verdict.top_category
+        assert name is not None
+        assert verdict.policy is not None
+        category = verdict.categories[name]
+        cells = (
+            plain(image),
+            decision,
+            plain(name),
+            f"{category.score:.2f}",
+            plain(category.top_prompts[0].prompt if category.top_prompts else ""),
+            plain(f"{verdict.policy.name}@{verdict.policy.version}"),
+            f"{sum(ms for stage, ms in verdict.timings_ms.items() if stage != 'queue'):.0f}",
+        )
+        self.add(*cells[: len(self._columns)])
+
+
+def widest(*texts: str) -> int:
+    """Columns of the terminal that the longest of some texts takes."""
+    return max(plain(text).cell_len for text in texts)
+
+
+def _cut(name: str, width: int) -> Column:
+    return Column(name, overflow="ellipsis", no_wrap=True, width=width)
+
+
+def _right(name: str, width: int) -> Column:
+    return Column(name, justify="right", width=width)

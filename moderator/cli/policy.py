@@ -1,7 +1,7 @@
 """`moderator policy`: look at policies, check, release and activate them."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,14 +12,20 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from moderator.errors import PolicyError, PolicyInvalid, PolicyNotFound
-from moderator.policies import pointers, releases
+from moderator.errors import ModeratorError, PolicyError, PolicyInvalid, PolicyNotFound
 from moderator.policies.catalogue import Catalogue, parse_reference
+from moderator.policies.characters import shown
+from moderator.policies.document import read_document
+from moderator.policies.fields import threshold_text
 from moderator.policies.lint import Severity, lint
-from moderator.policies.loader import Problem, key_text, line_of
+from moderator.policies.loader import POINTER_FILE, Problem, key_text, read_file
+from moderator.policies.releases import LOCK_FILE
+from moderator.policies.requirements import EncoderFacts, unmet
 from moderator.policies.schema import Policy
 from moderator.policies.snapshot import Snapshot
+from moderator.policies.store import PolicyStore
 from moderator.settings import load_settings
+from moderator.signals.files import SIGNAL_FILES
 
 app = typer.Typer(no_args_is_help=True, help="Look at policies, check, release and activate them.")
 
@@ -110,7 +116,7 @@ def show(
         if category.safe:
             prompts.append_text(Text.assemble("\n", ("safe: ", "green"), ", ".join(category.safe)))
         review = "-" if category.review is None else f"{category.review:g}"
-        table.add_row(title, rule, review, f"{category.block:g}", prompts)
+        table.add_row(title, rule, review, threshold_text(category.block), prompts)
     console.print(table)
 
 
@@ -135,8 +141,13 @@ def lint_(
     except PolicyInvalid as error:
         snapshot, problems = Snapshot(), (error,)
     rows = [row for problem in problems for row in _problem_rows(problem)]
+    rows += [_row(stray, Severity.WARNING) for stray in snapshot.strays]
     checked = [p for k, p in sorted(snapshot.policies.items()) if k not in snapshot.broken]
-    rows += [row for policy in checked for row in _finding_rows(folder, policy)]
+    for policy in checked:
+        rows += _finding_rows(folder, policy)
+        # A released version that no pointer names may lie there until its file is fetched.
+        idle = (policy.name, policy.version) in snapshot.releases and not _in_use(snapshot, policy)
+        rows += _unmet_rows(folder, policy, Severity.WARNING if idle else Severity.ERROR)
     if wanted:
         rows = [row for row in rows if row.concerns(wanted)]
         checked = [p for p in checked if any(p.name == n and v in (None, p.version) for n, v in wanted)]
@@ -154,13 +165,12 @@ def release(reference: VersionArgument, policies: PoliciesOption = None, as_json
     """Release a version: from now on it never changes, and may be activated."""
     name, version = _full_reference(reference)
     folder = _folder(policies)
-    policy = Catalogue(folder).get(name, version)
-    errors = [row for row in _finding_rows(folder, policy) if row.severity is Severity.ERROR]
-    if errors:
-        _print_rows(errors, as_json)
-        typer.echo(f"{policy.reference} is not released: correct the errors first", err=True)
-        raise typer.Exit(1)
-    policy = releases.release(folder, name, version)
+
+    def check(policy: Policy) -> None:
+        rows = [*_finding_rows(folder, policy), *_unmet_rows(folder, policy)]
+        _refuse(f"{policy.reference} is not released", rows, as_json)
+
+    policy = PolicyStore(folder, check).release(name, version)
     if as_json:
         typer.echo(json.dumps({"name": name, "version": version, "digest": policy.digest, "released": True}))
     else:
@@ -175,9 +185,13 @@ def activate(
     """Let a released version decide. Running workers take it up without a restart."""
     name, version = _full_reference(reference)
     folder = _folder(policies)
-    Catalogue(folder).get(name, version)
-    before = pointers.read_pointers(folder).get(name)
-    pointer = pointers.activate(folder, name, version)
+
+    def check(policy: Policy) -> None:
+        rows = _unmet_rows(folder, policy, encoder=_encoder_facts)
+        _refuse(f"{policy.reference} is not activated", rows, as_json)
+
+    change = PolicyStore(folder, check).activate(name, version)
+    before, pointer = change.before, change.now
     if as_json:
         was = before.active if before else None
         typer.echo(json.dumps({"name": name, **pointer.model_dump(mode="json"), "previous": was}))
@@ -244,10 +258,28 @@ def _state(facts: dict[str, Any]) -> Text:
     return Text(", ").join(roles)
 
 
+def _in_use(snapshot: Snapshot, policy: Policy) -> bool:
+    standing = snapshot.standings.get(policy.name)
+    return standing is not None and policy in (standing.active, standing.canary, *standing.shadows)
+
+
 def _warn(catalogue: Catalogue) -> None:
-    if count := len(catalogue.problems):
-        noun = "problem" if count == 1 else "problems"
-        typer.echo(f"{count} {noun} in {catalogue.folder}: run 'moderator policy lint'", err=True)
+    counts = {"problem": len(catalogue.problems), "unread file": len(catalogue.snapshot.strays)}
+    told = ", ".join(f"{n} {noun}{'' if n == 1 else 's'}" for noun, n in counts.items() if n)
+    if told:
+        typer.echo(f"{told} in {catalogue.folder}: run 'moderator policy lint'", err=True)
+
+
+def _encoder_facts() -> EncoderFacts | None:
+    """The encoder of the settings; None where it cannot be loaded on this machine, which is said."""
+    from moderator.encoders.registry import encoder_of  # the model libraries take seconds to load
+
+    try:
+        encoder = encoder_of(load_settings())
+    except ModeratorError as error:
+        typer.echo(f"not compared with the encoder, which cannot be loaded here: {error}", err=True)
+        return None
+    return encoder.identity, encoder.dimension
 
 
 def _problem_rows(error: PolicyError) -> list[Row]:
@@ -258,14 +290,17 @@ def _problem_rows(error: PolicyError) -> list[Row]:
         if isinstance(problem, PolicyError):
             rows += _problem_rows(problem)
         elif isinstance(problem, Problem):
-            path = Path(problem.file)
-            named = (
-                f"{path.parent.name}@{path.stem}"
-                if path.stem.isdigit()
-                else problem.key.split(".")[0] or None
-            )
-            rows.append(Row(named, problem.file, problem.line, problem.key, Severity.ERROR, problem.message))
+            rows.append(_row(problem, Severity.ERROR))
     return rows
+
+
+def _row(problem: Problem, severity: Severity) -> Row:
+    path = Path(problem.file)
+    if path.name in (POINTER_FILE, LOCK_FILE):
+        named = problem.key.split(".")[0] or None
+    else:
+        named = f"{path.parent.name}@{path.stem}" if path.stem.isdigit() else path.parent.name
+    return Row(named, problem.file, problem.line, problem.key, severity, problem.message)
 
 
 def _named_in(message: str) -> str | None:
@@ -275,11 +310,41 @@ def _named_in(message: str) -> str | None:
 
 
 def _finding_rows(folder: Path, policy: Policy) -> list[Row]:
+    """What `lint` finds in a valid policy."""
     path = folder / policy.name / f"{policy.version}.yaml"
+    findings = lint(policy)
+    document = read_document(read_file(path)) if findings else None
     return [
-        Row(policy.reference, str(path), line_of(path, f.path), key_text(f.path), f.severity, f.message)
-        for f in lint(policy)
+        Row(policy.reference, str(path), document.line_of(f.path), key_text(f.path), f.severity, f.message)
+        for f in findings
+        if document is not None
     ]
+
+
+def _unmet_rows(
+    folder: Path,
+    policy: Policy,
+    severity: Severity = Severity.ERROR,
+    encoder: Callable[[], EncoderFacts | None] = lambda: None,
+) -> list[Row]:
+    """What the signals of a valid policy lack on this machine."""
+    path = folder / policy.name / f"{policy.version}.yaml"
+    rows: list[Row] = []
+    for n, error in unmet(policy, (folder, load_settings().cache / SIGNAL_FILES), encoder):
+        key = ("signals", n)
+        line = read_document(read_file(path)).line_of(key)
+        message = f"'{policy.signals[n].name}' cannot be used here, and each event would be an error: {error}"
+        rows.append(Row(policy.reference, str(path), line, key_text(key), severity, message))
+    return rows
+
+
+def _refuse(what: str, rows: Iterable[Row], as_json: bool) -> None:
+    """End with 1 where a row is an error."""
+    errors = [row for row in rows if row.severity is Severity.ERROR]
+    if errors:
+        _print_rows(errors, as_json)
+        typer.echo(f"{what}: correct the errors first", err=True)
+        raise typer.Exit(1)
 
 
 def _print_rows(rows: Iterable[Row], as_json: bool) -> None:
@@ -291,4 +356,6 @@ def _print_rows(rows: Iterable[Row], as_json: bool) -> None:
         place = f"{row.file}:{row.line}: " if row.file else ""
         key = f"{row.key}: " if row.key else ""
         colour = _COLOURS[row.severity]
-        console.print(f"{escape(place)}[{colour}]{row.severity}[/{colour}]: {escape(key + row.message)}")
+        console.print(
+            f"{escape(place)}[{colour}]{row.severity}[/{colour}]: {escape(shown(key + row.message))}"
+        )

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from moderator.cli.answers import print_answers
-from moderator.cli.options import ImagesArgument, JsonOption, embed_images, progress_bar
+from moderator.cli.options import ImagesArgument, JsonOption, embed_images, loading, progress_bar
 from moderator.cli.output import console, plain, print_json
 from moderator.errors import LabelsInvalid
 from moderator.listing import expand_images
@@ -126,9 +126,11 @@ def predict(
     from moderator.uses.embedder import Embedder
 
     loaded = Probe.load(probe)
-    embedder = Embedder()
+    files = expand_images(images)
+    with loading():
+        embedder = Embedder()
     loaded.check(embedder.encoder.identity, probe)
-    print_answers(embed_images(embedder, expand_images(images), json), loaded, top, json)
+    print_answers(embed_images(embedder, files, json), files, loaded, top, json)
 
 
 def embed_labelled(embedder: "Embedder", data: Path, hidden: bool) -> "tuple[Embeddings, list[str]]":
@@ -138,7 +140,7 @@ def embed_labelled(embedder: "Embedder", data: Path, hidden: bool) -> "tuple[Emb
     from moderator.uses.labelled import read_labelled
 
     labelled = read_labelled(data)
-    found = embed_images(embedder, [one.path for one in labelled], hidden)
+    found = list(embed_images(embedder, [one.path for one in labelled], hidden))
     pairs = [
         (i.embedding, one.label) for i, one in zip(found, labelled, strict=True) if i.embedding is not None
     ]

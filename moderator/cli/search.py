@@ -1,19 +1,24 @@
 """`moderator search`: the images of a file of embeddings that are nearest to a text or an image."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column
 
-from moderator.cli.options import JsonOption, progress_bar, save_picture
-from moderator.cli.output import console, plain, print_json
-from moderator.errors import ImageError, LabelsInvalid
+from moderator.cli.options import JsonOption, lettering_for, loading, progress_bar, save_picture
+from moderator.cli.output import Rows, plain, print_json
+from moderator.errors import ImageError, ImageNotFound, LabelsInvalid
+from moderator.listing import is_url
+
+#: A separator of folders, or a suffix of letters and digits.
+_FILE_NAME = re.compile(r"[/\\]|\.(?=\w*[A-Za-z])\w{2,5}$", re.ASCII)
 
 
 def search(
     query: Annotated[
-        str, typer.Argument(help="A text; or an image file or http(s) URL, which is told by itself.")
+        str, typer.Argument(help="A text; or an image file or http(s) URL, which is recognised.")
     ],
     index: Annotated[Path, typer.Option(help="File of embeddings, as `moderator embed` writes it.")],
     top: Annotated[int, typer.Option(min=1, help="Hits shown.")] = 10,
@@ -33,6 +38,8 @@ def search(
 ) -> None:
     """Find the images that a text describes best, or that resemble an image.
 
+    What looks like the name of a file (a suffix, a slash) and is none is an error: --text searches for it as a text.
+
     Examples:
 
       moderator embed photos/ -o photos.parquet
@@ -48,26 +55,23 @@ def search(
 
     if not query.strip():
         raise LabelsInvalid("the query is empty; write a text or name an image")
+    is_image = not text and _is_image(query)
     file = EmbeddingsFile(index)
-    embedder = Embedder()
+    with loading():
+        embedder = Embedder()
     file.facts.check(embedder.encoder, index)
-    is_image = not text and (query.startswith(("http://", "https://")) or _is_file(query))
     vector = embedder.embed_all([query]) if is_image else embedder.embed_texts([query])
     with progress_bar(json) as bar:
         task = bar.add_task("building the index", total=len(file), visible=False)
         (hits,) = find(
             file, vector, top, approximate, lambda rows: bar.update(task, advance=rows, visible=True)
         )
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("similarity", justify="right")
-    table.add_column("image", overflow="fold")
+    rows = Rows(Column("similarity", justify="right", width=10), Column("image", overflow="fold"))
     for hit in hits:
         if json:
             print_json({"path": hit.path, "similarity": hit.similarity})
         else:
-            table.add_row(f"{hit.similarity:.3f}", plain(hit.path))
-    if not json:
-        console.print(table)
+            rows.add(f"{hit.similarity:.3f}", plain(hit.path))
     if picture is not None:
         pictures = []
         for hit in hits:
@@ -76,11 +80,25 @@ def search(
             except ImageError:  # moved since it was embedded
                 pictures.append(placeholder())
         captions = [f"{hit.similarity:.3f} {Path(hit.path).name}" for hit in hits]
-        save_picture(contact_sheet(pictures, captions), picture)
+        save_picture(contact_sheet(pictures, captions, lettering_for(captions)), picture)
 
 
-def _is_file(query: str) -> bool:
+def _is_image(query: str) -> bool:
+    """Whether a query names an image.
+
+    Raises:
+        ImageNotFound: it looks like the name of a file, and there is none.
+    """
+    if is_url(query):
+        return True
     try:
-        return Path(query).is_file()
+        path = Path(query)
+        if path.is_file():
+            return True
+        is_folder = path.is_dir()
     except (OSError, ValueError):  # too long for a name, or a NUL in it
         return False
+    if _FILE_NAME.search(query):
+        problem = "this is a folder; name one image" if is_folder else "no such file; check the name"
+        raise ImageNotFound(f"{query}: {problem}, or say --text if these are words to search for")
+    return False

@@ -2,19 +2,26 @@
 
 import csv
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column
 
-from moderator.cli.options import embed_images, save_picture, text_name
-from moderator.cli.output import console, plain, print_json
+from moderator.cli.options import embed_images, lettering_for, loading, save_picture, text_name
+from moderator.cli.output import Rows, console, plain, print_json, widest
 from moderator.errors import ImageNotFound, LabelsInvalid
 from moderator.listing import expand_images
 
+if TYPE_CHECKING:
+    from moderator.encoders.base import Embeddings
+    from moderator.uses.similarity import Similarity
+
 FORMATS = ("table", "json", "csv")
 VALUES = ("cosine", "logits", "probabilities")
+#: Columns of the terminal that a number takes: `-100.000`.
+NUMBER_WIDTH = 8
 
 
 def similarity(
@@ -42,6 +49,8 @@ def similarity(
 
       moderator similarity -i photos/ -t "a cat" -t "a dog" --value probabilities --picture heat.png
     """
+    import numpy as np
+
     from moderator.uses.embedder import Embedder
     from moderator.uses.pictures import heat_map
     from moderator.uses.similarity import compare
@@ -53,35 +62,64 @@ def similarity(
         raise typer.BadParameter(f"--value {value!r} is none of {', '.join(VALUES)}")
     if any(not text.strip() for text in texts):
         raise LabelsInvalid("a text is empty; write it or leave it out")
-    embedder = Embedder()
-    found = embed_images(embedder, expand_images(images), format != "table")
-    items = [item for item in found if item.embedding is not None]
-    if not items:
+    files = expand_images(images)
+    with loading():
+        embedder = Embedder()
+    vectors, encoder = embedder.embed_texts(texts), embedder.encoder
+    show = _printer(format, value, files, texts)
+    kept: list[tuple[str, Embeddings]] = []
+    for item in embed_images(embedder, files, format != "table"):
+        if item.embedding is not None:
+            row = compare(item.embedding[None], vectors, encoder.scale, encoder.bias)
+            show(item.image, row)
+            kept.append((item.image, getattr(row, value)))
+    if not kept:
         raise ImageNotFound("none of the images could be embedded")
-    import numpy as np
+    if picture is not None:
+        names = [Path(image).name for image, _ in kept]
+        lettering = lettering_for([*names, *texts])
+        shown = np.concatenate([numbers for _, numbers in kept])
+        pictures = [embedder.picture(image) for image, _ in kept]
+        save_picture(heat_map(pictures, names, texts, shown, lettering), picture)
 
-    rows = np.stack([item.embedding for item in items if item.embedding is not None])
-    matrix = compare(rows, embedder.embed_texts(texts), embedder.encoder.scale, embedder.encoder.bias)
-    shown = getattr(matrix, value)
+
+def _printer(
+    format: str, value: str, images: list[str], texts: list[str]
+) -> "Callable[[str, Similarity], None]":
+    """Print one image's numbers at a time, in one of the formats."""
     if format == "json":
-        for number, item in enumerate(items):
-            numbers = {name: getattr(matrix, name)[number].tolist() for name in VALUES}
-            print_json({"image": text_name(item.image), "texts": texts, **numbers})
-    elif format == "csv":
+
+        def as_json(image: str, row: "Similarity") -> None:
+            numbers = {name: getattr(row, name)[0].tolist() for name in VALUES}
+            print_json({"image": text_name(image), "texts": texts, **numbers})
+
+        return as_json
+    if format == "csv":
         writer = csv.writer(sys.stdout)
         writer.writerow(["image", "text", *VALUES])
-        for number, item in enumerate(items):
+
+        def as_csv(image: str, row: "Similarity") -> None:
             for column, text in enumerate(texts):
-                numbers_of_pair = (float(getattr(matrix, name)[number, column]) for name in VALUES)
-                writer.writerow([text_name(item.image), text, *numbers_of_pair])
-    else:
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-        table.add_column("image", overflow="ellipsis", no_wrap=True)
-        for text in texts:
-            table.add_column(plain(text), justify="right")
-        for item, line in zip(items, shown, strict=True):
-            table.add_row(plain(Path(item.image).name), *(f"{number:.3f}" for number in line))
-        console.print(table)
-    if picture is not None:
-        pictures = [embedder.picture(item.image) for item in items]
-        save_picture(heat_map(pictures, [Path(item.image).name for item in items], texts, shown), picture)
+                numbers = (float(getattr(row, name)[0, column]) for name in VALUES)
+                writer.writerow([text_name(image), text, *numbers])
+            sys.stdout.flush()
+
+        return as_csv
+    rows = Rows(*_columns(images, texts))
+
+    def as_row(image: str, row: "Similarity") -> None:
+        rows.add(plain(Path(image).name), *(f"{number:.3f}" for number in getattr(row, value)[0]))
+
+    return as_row
+
+
+def _columns(images: list[str], texts: list[str]) -> list[Column]:
+    """Columns that fit the terminal: long texts are wrapped in the heading, then names are cut."""
+    room = console.width - 1
+    image = min(widest("image", *(Path(name).name for name in images)), max(room // 3, 12))
+    share = (room - image) // len(texts) - 1
+    columns = [Column("image", overflow="ellipsis", no_wrap=True, width=image)]
+    for text in texts:
+        width = max(min(widest(text), share), NUMBER_WIDTH)
+        columns.append(Column(plain(text), justify="right", overflow="fold", width=width))
+    return columns

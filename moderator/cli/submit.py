@@ -6,12 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
-from moderator.cli.output import console, errors, plain, print_json, verdict_row, verdict_table
+from moderator.cli.check import SEVERITY
+from moderator.cli.options import progress_bar, text_name
+from moderator.cli.output import VerdictRows, console, errors, plain, print_json
 from moderator.client import DEFAULT_SOURCE, Client
-from moderator.errors import QueueFull
+from moderator.errors import ImageNotFound, QueueFull, VerdictTimeout
 from moderator.events import Event, Priority
-from moderator.listing import expand_images
+from moderator.listing import expand_images, is_url
 from moderator.queue.ledger import Acceptance
+from moderator.verdicts import Decision
+
+#: Exit code where an image was not judged: it ended in `error`, or nobody answered in time.
+UNANSWERED = 3
 
 
 def submit(
@@ -23,7 +29,13 @@ def submit(
     ] = DEFAULT_SOURCE,
     webhook: Annotated[str | None, typer.Option(help="URL that gets the verdict too, signed.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the verdicts and print them.")] = False,
-    timeout: Annotated[float, typer.Option(help="Most seconds to wait for a verdict.")] = 60.0,
+    timeout: Annotated[
+        float, typer.Option(help="With --wait: give up when no verdict came for so many seconds.")
+    ] = 60.0,
+    fail_on: Annotated[
+        Decision | None,
+        typer.Option(help="With --wait: end with 1 if an image gets this decision or a worse one."),
+    ] = None,
     no_retry: Annotated[
         bool, typer.Option("--no-retry", help="End with an error where the queue is full.")
     ] = False,
@@ -37,40 +49,75 @@ def submit(
     A full queue is waited for, as long as it takes, unless --no-retry is given. While Redis is away, events go into
     the spool if MODERATOR_SPOOL names one: they are marked, and delivered later (see `moderator spool`).
 
+    With --wait, each verdict is printed as soon as it and those before it are there. Ends with 0 when every image got
+    allow, review or block, with 1 by --fail-on, and with 3 when an image ended in `error` or got no verdict in time.
+
     Examples:
 
       moderator submit cat.jpg --policy marketplace --wait
 
+      moderator submit uploads/ --wait --fail-on block --json
+
       moderator submit https://example.com/upload.jpg --webhook https://example.com/hook
     """
+    if fail_on is not None and not wait:
+        raise typer.BadParameter("only with --wait", param_hint="--fail-on")
+    files = expand_images(images)
+    for name in files:
+        if not is_url(name) and not Path(name).is_file():
+            raise ImageNotFound(f"{name}: no such file; nothing was submitted")
     client = Client()
+    common = {"source": source, "policy": policy, "priority": priority, "reply": {"webhook": webhook}}
+    for image in files:  # all of them before the first is sent
+        client.check({**common, "image": _reference(client, image, read=False)})
     sent: list[tuple[str, Event]] = []
-    for image in expand_images(images):
-        body = {
-            "source": source,
-            "policy": policy,
-            "image": _reference(client, image),
-            "priority": priority,
-            "metadata": {"file": Path(image).name[:256]},
-            "reply": {"webhook": webhook},
-        }
+    for image in files:
+        file = text_name(Path(image).name)[:256]
+        body = {**common, "image": _reference(client, image), "metadata": {"file": file}}
         event, acceptance = _submit(client, body, patient=not no_retry)
         sent.append((image, event))
         if not wait:
             _show(image, event, acceptance, json)
-    if not wait:
-        return
-    table = verdict_table()
-    with errors.status(f"waiting for {len(sent)} verdicts") as status:
-        for number, (image, event) in enumerate(sent, start=1):
-            verdict = client.wait(event.id, source=source, timeout=timeout)
-            status.update(f"{number} of {len(sent)} verdicts")
+    if wait and (code := _wait(client, sent, timeout, fail_on, json)):
+        raise typer.Exit(code)
+
+
+def _wait(
+    client: Client, sent: list[tuple[str, Event]], timeout: float, fail_on: Decision | None, json: bool
+) -> int:
+    """Print the verdicts as they come, in the order of the images; returns the exit code."""
+    rows = VerdictRows()
+    code = 0
+    deadline = time.monotonic() + timeout
+    with progress_bar(json) as bar:
+        for image, event in bar.track(sent, description="waiting for verdicts"):
+            name = Path(image).name
+            try:
+                verdict = client.wait(event, timeout=max(0.0, deadline - time.monotonic()))
+            except VerdictTimeout as error:
+                code = UNANSWERED
+                if json:
+                    facts = {"type": type(error).__name__, "message": str(error)}
+                    print_json(
+                        {"event_id": event.id, "source": event.source, "decision": None, "error": facts}
+                    )
+                else:
+                    rows.add_wide(plain(name), "none", plain(f"{type(error).__name__}: {error}"))
+                continue
+            deadline = time.monotonic() + timeout
             if json:
                 print_json(verdict)
             else:
-                table.add_row(*verdict_row(Path(image).name, verdict))
-    if not json:
-        console.print(table)
+                rows.add_verdict(name, verdict)
+            if verdict.decision is Decision.ERROR:
+                code = UNANSWERED
+            elif (
+                not code
+                and fail_on is not None
+                and SEVERITY.index(verdict.decision) >= SEVERITY.index(fail_on)
+            ):
+                code = 1
+    return code
 
 
 def _submit(client: Client, body: dict[str, Any], patient: bool) -> tuple[Event, Acceptance]:
@@ -87,14 +134,17 @@ def _submit(client: Client, body: dict[str, Any], patient: bool) -> tuple[Event,
 
 def _show(image: str, event: Event, acceptance: Acceptance, json: bool) -> None:
     if json:
-        record = {"id": event.id, "source": event.source, "image": image, "acceptance": acceptance.value}
-        print_json(record)
+        place = {"image": text_name(image), "acceptance": acceptance.value}
+        print_json({"id": event.id, "source": event.source, **place})
     else:
         mark = "  (spooled)" if acceptance is Acceptance.SPOOLED else ""
         console.print(plain(f"{event.id}  {image}{mark}"), soft_wrap=True)
 
 
-def _reference(client: Client, image: str) -> dict[str, Any]:
-    if image.startswith(("http://", "https://")):
+def _reference(client: Client, image: str, read: bool = True) -> dict[str, Any]:
+    """The image reference; unless `read`, as if workers could read each file."""
+    if is_url(image):
         return {"url": image}
-    return client.local_image(Path(image))
+    if read:
+        return client.local_image(Path(image))
+    return {"path": str(client.check_local_image(Path(image))[0])}

@@ -1,14 +1,20 @@
 """`moderator verdicts`: read what was published."""
 
+import time
 from typing import Annotated
 
 import typer
+from redis.exceptions import RedisError
 from rich.text import Text
 
-from moderator.cli.output import COLOURS, console, plain, print_json
+from moderator.backoff import jittered
+from moderator.cli.output import COLOURS, console, errors, plain, print_json
 from moderator.client import DEFAULT_SOURCE, Client
-from moderator.errors import VerdictTimeout
+from moderator.errors import VerdictsMissed, VerdictTimeout
 from moderator.verdicts import Verdict
+
+#: Seconds before `tail --follow` asks again a server that does not answer.
+RETRY_SECONDS = 1.0
 
 app = typer.Typer(help="Read published verdicts.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -29,9 +35,14 @@ def tail(
     position = store.position()
     for verdict in store.newest(lines) if lines else []:
         _show(verdict, json)
-    if follow:
-        for _, verdict in store.tail(position):
-            _show(verdict, json)
+    while follow:
+        try:
+            for entry, verdict in store.tail(position, on_gap=_show_gap):
+                _show(verdict, json)
+                position = entry
+        except RedisError as error:
+            errors.print(f"Redis does not answer ({error}); waiting for it", markup=False, highlight=False)
+            time.sleep(jittered(RETRY_SECONDS))
 
 
 @app.command()
@@ -53,6 +64,10 @@ def show(
     if verdict is None:
         raise VerdictTimeout(f"no verdict for {event_id} from source {source} (yet, or any more)")
     console.print_json(verdict.model_dump_json())
+
+
+def _show_gap(gap: VerdictsMissed) -> None:
+    errors.print(str(gap), style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _show(verdict: Verdict, json: bool) -> None:

@@ -1,7 +1,9 @@
 """`moderator worker`: serve the queue."""
 
+import faulthandler
 import logging
 import os
+import signal
 import sys
 from enum import StrEnum
 from typing import Annotated
@@ -25,8 +27,12 @@ def worker(
 ) -> None:
     """Serve the queue: take events from Redis, judge them, publish verdicts.
 
-    Runs until SIGTERM or Ctrl-C; then it finishes what it has in hand and leaves the rest on the queue. Run
-    one per GPU, or one per machine without. Metrics and health: see MODERATOR_METRICS_PORT.
+    Runs until SIGTERM, SIGINT (Ctrl-C), SIGQUIT or SIGHUP; then it finishes what it has in hand, leaves the rest
+    on the queue, and ends with exit code 0. A second signal ends it at once, with 128 + the signal's number (143
+    for SIGTERM, 130 for Ctrl-C): what it had in hand is given out again after MODERATOR_REDELIVER_AFTER. Under
+    nohup it ignores SIGHUP. Policies are read again without a signal. SIGUSR1 prints what each thread does.
+
+    Run one per GPU, or one per machine without. Metrics and health: see MODERATOR_METRICS_PORT.
 
     Example:
 
@@ -41,6 +47,7 @@ def worker(
     for name in ("celery", "kombu", "amqp", "transformers", "PIL"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
 
+    faulthandler.register(signal.SIGUSR1)
     # Torch's threads wait for each other by spinning, by default so long that one busy core makes a forward a
     # hundred times slower. Must be set before torch is loaded; 1,000 turns cost an idle machine nothing.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -48,8 +55,10 @@ def worker(
     # a thread that decodes. Seconds.
     sys.setswitchinterval(0.0005)
     from workers.memory import bound_arenas
+    from workers.shutdown import Shutdown
 
     bound_arenas()
-    from workers.runner import Worker  # loads the model libraries
+    with Shutdown() as shutdown:
+        from workers.runner import Worker  # loads the model libraries
 
-    Worker(load_settings()).run()
+        Worker(load_settings()).run(shutdown)

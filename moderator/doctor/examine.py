@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from moderator.doctor.environment import examine_environment
 from moderator.doctor.findings import Finding, ok, problem
 from moderator.doctor.policies import examine_policies
+from moderator.doctor.readers import examine_readers
 from moderator.doctor.secrets import examine_secrets, secrets_of
 from moderator.doctor.server import examine_server
 from moderator.errors import ModeratorError, SettingsError
+from moderator.queue.connection import SentinelLogin
 from moderator.settings import Settings, load_settings
 
 
@@ -33,7 +35,8 @@ def plan(with_model: bool) -> list[Part]:
         return [Part("settings", lambda: [unread])]
     return [
         Part("settings", lambda: [ok("settings", "the settings can be read")]),
-        _part("redis", settings, lambda: examine_server(settings.redis_url)),
+        _part("redis", settings, lambda: examine_server(settings.redis_url, SentinelLogin.of(settings))),
+        _part("readers", settings, lambda: examine_readers(settings)),
         _part("secrets", settings, lambda: examine_secrets(settings)),
         _part("policies", settings, lambda: examine_policies(settings, with_model)),
         _part("environment", settings, lambda: examine_environment(settings)),

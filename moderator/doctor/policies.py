@@ -5,14 +5,13 @@ from pathlib import Path
 
 from moderator.doctor.findings import Finding, ok, problem, warning
 from moderator.encoders.registry import parse_name
-from moderator.errors import ModelMismatch, ModeratorError, PolicyChanged, PolicyError
+from moderator.errors import ModeratorError, PolicyChanged, PolicyError
 from moderator.policies.catalogue import Catalogue, parse_reference
+from moderator.policies.requirements import unmet
 from moderator.policies.schema import Policy
 from moderator.policies.snapshot import Snapshot
 from moderator.settings import Settings
-from moderator.signals.base import EXAMPLE_ENCODER, Context
-from moderator.signals.files import SIGNAL_FILES, read_pinned
-from moderator.signals.reading import make
+from moderator.signals.files import SIGNAL_FILES
 
 _LINT = "run: moderator policy lint"
 
@@ -34,7 +33,7 @@ def examine_policies(settings: Settings, with_model: bool) -> Iterator[Finding]:
     yield check_default(catalogue, settings.default_policy)
     yield check_encoder_name(settings.encoder)
     if with_model:
-        yield from _check_with_model(settings)
+        yield from _check_with_model(settings, in_use(snapshot))
     else:
         for policy in in_use(snapshot):
             yield from check_signals(policy, settings)
@@ -57,6 +56,8 @@ def check_problems(snapshot: Snapshot) -> Iterator[Finding]:
             yield warning("policies.load", f"a draft cannot be used: {error}", _LINT)
         else:
             yield problem("policies.load", str(error), _LINT)
+    for stray in snapshot.strays:
+        yield warning("policies.load", str(stray), _LINT)
     if not snapshot.problems:
         count, released = len(snapshot.policies), len(snapshot.releases)
         yield ok(
@@ -93,19 +94,12 @@ def check_encoder_name(name: str) -> Finding:
 
 def check_signals(policy: Policy, settings: Settings) -> Iterator[Finding]:
     """Whether the packages and files of a policy's signals are there; the model is not asked."""
-    folders = (settings.policies, settings.cache / SIGNAL_FILES)
-    for spec in policy.signals:
-        try:
-            content = None
-            if spec.file is not None and spec.sha256 is not None:
-                content = read_pinned(folders, spec.file, spec.sha256)
-            make(spec.kind, spec.options, Context(content, EXAMPLE_ENCODER, 4))
-        except ModelMismatch:  # made for a real encoder, which `with_model` compares
-            pass
-        except ModeratorError as error:
-            yield _broken_signal(policy, spec.name, error)
-            continue
-        yield ok("policies.signals", f"the signal {spec.name} of {policy.reference} has what it needs")
+    faults = dict(unmet(policy, (settings.policies, settings.cache / SIGNAL_FILES)))
+    for n, spec in enumerate(policy.signals):
+        if n in faults:
+            yield _broken_signal(policy, spec.name, faults[n])
+        else:
+            yield ok("policies.signals", f"the signal {spec.name} of {policy.reference} has what it needs")
 
 
 def _broken_signal(policy: Policy, name: str, error: ModeratorError) -> Finding:
@@ -117,7 +111,7 @@ def _broken_signal(policy: Policy, name: str, error: ModeratorError) -> Finding:
     )
 
 
-def _check_with_model(settings: Settings) -> Iterator[Finding]:
+def _check_with_model(settings: Settings, policies: list[Policy]) -> Iterator[Finding]:
     from moderator.steps import Steps  # loads the model libraries
 
     try:
@@ -128,8 +122,11 @@ def _check_with_model(settings: Settings) -> Iterator[Finding]:
     try:
         steps.warm_up()
         model = f"{settings.encoder} on {steps.encoder.device} in {steps.encoder.dtype}"
-        yield ok("policies.model", f"{model} compiles all policies that are in use")
-        for policy in in_use(steps.catalogue.snapshot):
+        for unusable in steps.catalogue.snapshot.unusable.values():
+            yield problem("policies.model", f"with {model}: {unusable}", _LINT)
+        if not steps.catalogue.snapshot.unusable:
+            yield ok("policies.model", f"{model} compiles all policies that are in use")
+        for policy in policies:
             for name, fault in steps.signals.check(policy).items():
                 if fault is not None:
                     yield _broken_signal(policy, name, fault)

@@ -4,7 +4,7 @@ import stat
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 from moderator.doctor.findings import Finding, ok, problem, warning
 from moderator.errors import SettingsError
@@ -27,12 +27,16 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
     """Everything in the settings that nobody else may see, in each way in which it may be written."""
     found: list[str | None] = []
     if settings.webhook_secret is not None:
-        secret = settings.webhook_secret.get_secret_value()
-        found += [secret, secret.removeprefix("whsec_")]
+        for secret in settings.webhook_secret.get_secret_value().split():
+            found += [secret, secret.removeprefix("whsec_")]
     try:
-        found += [urlsplit(settings.redis_url).password, endpoint(settings.redis_url).password]
-    except (SettingsError, ValueError):
+        password = endpoint(settings.redis_url).password
+        found += [password, password and quote(password, safe="")]
+        found.append(settings.redis_url.partition("://")[2].rpartition("@")[0].partition(":")[2])
+    except SettingsError:
         found.append(settings.redis_url)  # which part of it is the password cannot be told
+    if settings.redis_sentinel_password is not None:
+        found.append(settings.redis_sentinel_password.get_secret_value())
     return tuple({secret: None for secret in found if secret})
 
 
@@ -54,19 +58,27 @@ def check_webhook_secret(settings: Settings) -> Finding:
             )
             return problem(check, message, f"set MODERATOR_WEBHOOK_SECRET; {_NEW_SECRET}")
         return ok(check, "webhooks are off: there is no MODERATOR_WEBHOOK_SECRET")
-    secret = settings.webhook_secret.get_secret_value()
-    try:
-        key = b64decode(secret.removeprefix("whsec_"), validate=True)
-    except ValueError:
-        message = "MODERATOR_WEBHOOK_SECRET is not `whsec_` and base64, so the worker does not start"
+    secrets = settings.webhook_secret.get_secret_value().split()
+    sizes = []
+    for secret in secrets:
+        try:
+            key = b64decode(secret.removeprefix("whsec_"), validate=True)
+        except ValueError:
+            message = "MODERATOR_WEBHOOK_SECRET is not `whsec_` and base64, so the worker does not start"
+            return problem(check, message, _NEW_SECRET)
+        if secret == EXAMPLE_SECRET or len(set(key)) < FEWEST_BYTES:
+            message = "MODERATOR_WEBHOOK_SECRET can be guessed, so anybody can sign verdicts in our name"
+            return problem(check, message, _NEW_SECRET)
+        if not SHORTEST_KEY <= len(key) <= LONGEST_KEY:
+            message = f"MODERATOR_WEBHOOK_SECRET has {len(key)} bytes; Standard Webhooks asks for 24 to 64"
+            return problem(check, message, _NEW_SECRET)
+        sizes.append(str(len(key)))
+    if not sizes:
+        message = "MODERATOR_WEBHOOK_SECRET is empty, so the worker does not start"
         return problem(check, message, _NEW_SECRET)
-    if secret == EXAMPLE_SECRET or len(set(key)) < FEWEST_BYTES:
-        message = "MODERATOR_WEBHOOK_SECRET can be guessed, so anybody can sign verdicts in our name"
-        return problem(check, message, _NEW_SECRET)
-    if not SHORTEST_KEY <= len(key) <= LONGEST_KEY:
-        message = f"MODERATOR_WEBHOOK_SECRET has {len(key)} bytes; Standard Webhooks asks for 24 to 64"
-        return problem(check, message, _NEW_SECRET)
-    return ok(check, f"the secret has {len(key)} bytes")
+    if len(sizes) > 1:
+        return ok(check, f"each verdict is signed with {len(sizes)} secrets, of {', '.join(sizes)} bytes")
+    return ok(check, f"the secret has {sizes[0]} bytes")
 
 
 def check_files(files: Sequence[Path], secrets: Sequence[str]) -> Iterator[Finding]:

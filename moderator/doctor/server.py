@@ -13,10 +13,13 @@ from typing import Any
 
 import redis
 from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from moderator.doctor.findings import Finding, ok, problem, warning
+from moderator.errors import SettingsError
 from moderator.queue import names
-from moderator.queue.connection import Endpoint, Redis, connect, endpoint
+from moderator.queue.connection import NO_LOGIN, Endpoint, Redis, SentinelLogin, connect, endpoint
+from moderator.queue.deadline import within
 
 OLDEST = (6, 2)
 #: Passwords that examples and compose files ship, in lower case.
@@ -27,6 +30,8 @@ USUAL_PASSWORDS = frozenset(
     }
 )
 SHORT_PASSWORD = 16
+#: Seconds in which the server has to answer all questions.
+PATIENCE = 5.0
 #: Seconds between the clocks.
 CLOCK_WARNING, CLOCK_PROBLEM = 1.0, 60.0
 #: Part of `maxmemory` above which it is getting tight.
@@ -59,13 +64,25 @@ class Facts:
         return tuple(map(int, re.findall(r"\d+", str(self.info.get("redis_version", "0")))[:3]))
 
 
-def examine_server(url: str) -> Iterator[Finding]:
+def examine_server(url: str, sentinels: SentinelLogin = NO_LOGIN) -> Iterator[Finding]:
     """Everything about the server behind a URL."""
     try:
-        facts = look(url)
+        with within(PATIENCE):
+            facts = look(url, sentinels)
+    except SettingsError as error:
+        remedy = "set MODERATOR_REDIS_URL to a server that can be used, as the message says"
+        yield problem("redis.reachable", str(error), remedy)
+        return
     except AuthenticationError:
         remedy = "put the user and the password into MODERATOR_REDIS_URL: redis://user:password@host:port/db"
         yield problem("redis.reachable", "Redis refuses the login, or asks for one", remedy)
+        return
+    except RedisTimeoutError as error:
+        message = f"Redis hangs, or the network drops what is sent ({error}); nothing can be accepted"
+        remedy = (
+            "see whether the server is stopped or its disk stands still, and whether a firewall is on the way"
+        )
+        yield problem("redis.reachable", message, remedy)
         return
     except RedisError as error:
         remedy = "start it, or set MODERATOR_REDIS_URL to where it is"
@@ -81,15 +98,15 @@ def examine_server(url: str) -> Iterator[Finding]:
     yield check_clock(facts)
 
 
-def look(url: str) -> Facts:
+def look(url: str, sentinels: SentinelLogin = NO_LOGIN) -> Facts:
     """Connect and ask.
 
     Raises:
         RedisError: it does not answer.
-        SettingsError: the URL cannot be read.
+        SettingsError: the URL cannot be read, or the server is a Redis Cluster.
     """
     where = endpoint(url)
-    client = connect(url)
+    client = connect(url, sentinels=sentinels)
     try:
         before = time.time()
         seconds, micros = client.time()

@@ -1,14 +1,27 @@
-"""Models that are known to fit, with what their publishers say of them.
+"""Models that are known to fit, with figures and where each is from.
 
-Parameters (of both towers) and zero-shot accuracy on ImageNet-1k are from OpenCLIP's table of results for the models
-that it lists (`docs/openclip_results.csv` of mlfoundations/open_clip), else from the paper or the model card: SigLIP 2
-(Tschannen et al., 2025), MobileCLIP (Vasu et al., 2024), MetaCLIP 2 (Chuang et al., 2025). Where a figure is not
-certain, there is none. Other checkpoints of the same families work, too.
+A figure is a paper's, a model card's, that of OpenCLIP's table of results, or measured here; where none is certain,
+there is none. Parameters (of both towers) are from OpenCLIP's table for the models that it lists, else from the
+model cards. Other checkpoints of the same families work, too.
 """
 
 from dataclasses import dataclass
 
 MIT, APACHE, NON_COMMERCIAL, APPLE = "MIT", "Apache-2", "CC-BY-NC", "Apple"
+
+#: Where zero-shot accuracies on ImageNet-1k are from.
+OPENCLIP = "OpenCLIP's table of results: github.com/mlfoundations/open_clip, docs/openclip_results.csv"
+CLIP = (
+    "measured by others on the released weights (Wortsman et al., 2022, arXiv:2109.01903; OpenCLIP's table has the "
+    "same within 0.1); the paper, Radford et al., 2021, arXiv:2103.00020, table 11, has 63.2, 68.6, 75.3 and 76.2"
+)
+METACLIP = "Xu et al., 2023, arXiv:2309.16671; MetaCLIP 2: Chuang et al., 2025, arXiv:2507.22062"
+SIGLIP2 = "Tschannen et al., 2025, arXiv:2502.14786, table 1"
+MOBILECLIP = "Vasu et al., 2024, arXiv:2311.17049, and the model cards"
+HERE = (
+    "measured here: one photograph of each class (1,000), the classes' names in the 80 templates of the CLIP paper, by "
+    "`moderator bench zero-shot --data labels.csv --classes classes.txt`; its image tower was trained on these classes"
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +38,8 @@ class KnownModel:
     """Millions, both towers."""
     top1: float | None
     """Zero-shot accuracy on ImageNet-1k, in percent."""
+    top1_source: str | None
+    """Where that figure is from."""
     licence: str | None
     """Of the weights, in short; the model card has the terms."""
 
@@ -33,16 +48,17 @@ class KnownModel:
 Row = tuple[str, int, int, float | None, float | None]
 
 
-def _family(family: str, licence: str | None, *rows: Row) -> list[KnownModel]:
-    return [KnownModel(row[0], family, row[1], row[2], row[3], row[4], licence) for row in rows]
+def _family(family: str, licence: str | None, source: str | None, *rows: Row) -> list[KnownModel]:
+    return [KnownModel(row[0], family, *row[1:], source if row[4] else None, licence) for row in rows]
 
 
 KNOWN: tuple[KnownModel, ...] = (
-    *_family("embedded", APACHE, ("embedded", 260, 385, None, None)),
+    *_family("embedded", APACHE, HERE, ("embedded", 260, 385, None, 48.1)),
     *_family(
         "CLIP (OpenAI)",
         MIT,
-        ("clip:openai/clip-vit-base-patch32", 224, 512, 151.3, 63.3),
+        CLIP,
+        ("clip:openai/clip-vit-base-patch32", 224, 512, 151.3, 63.4),
         ("clip:openai/clip-vit-base-patch16", 224, 512, 149.6, 68.3),
         ("clip:openai/clip-vit-large-patch14", 224, 768, 427.6, 75.5),
         ("clip:openai/clip-vit-large-patch14-336", 336, 768, 427.9, 76.6),
@@ -50,6 +66,7 @@ KNOWN: tuple[KnownModel, ...] = (
     *_family(
         "OpenCLIP, converted for transformers",
         MIT,
+        OPENCLIP,
         ("clip:laion/CLIP-ViT-B-32-laion2B-s34B-b79K", 224, 512, 151.3, 66.6),
         ("clip:laion/CLIP-ViT-B-16-laion2B-s34B-b88K", 224, 512, 149.6, 70.2),
         ("clip:laion/CLIP-ViT-L-14-laion2B-s32B-b82K", 224, 768, 427.6, 75.3),
@@ -60,6 +77,7 @@ KNOWN: tuple[KnownModel, ...] = (
     *_family(
         "MetaCLIP",
         NON_COMMERCIAL,
+        METACLIP,
         ("clip:facebook/metaclip-b32-400m", 224, 512, 151.3, 65.6),
         ("clip:facebook/metaclip-l14-fullcc2.5b", 224, 768, 427.6, 79.2),
         ("clip:facebook/metaclip-h14-fullcc2.5b", 224, 1024, 986.1, 80.5),
@@ -68,6 +86,7 @@ KNOWN: tuple[KnownModel, ...] = (
     *_family(
         "SigLIP",
         APACHE,
+        OPENCLIP,
         ("siglip:google/siglip-base-patch16-224", 224, 768, 203.2, 76.0),
         ("siglip:google/siglip-base-patch16-384", 384, 768, 203.5, 78.5),
         ("siglip:google/siglip-large-patch16-256", 256, 1024, 652.2, 80.5),
@@ -77,18 +96,22 @@ KNOWN: tuple[KnownModel, ...] = (
     *_family(
         "SigLIP 2",
         APACHE,
+        SIGLIP2,
         ("siglip:google/siglip2-base-patch32-256", 256, 768, 376.9, 74.0),
         ("siglip:google/siglip2-base-patch16-224", 224, 768, 375.2, 78.2),
         ("siglip:google/siglip2-large-patch16-256", 256, 1024, 881.5, 82.5),
         ("siglip:google/siglip2-so400m-patch14-384", 384, 1152, 1136.0, 84.1),
         ("siglip:google/siglip2-giant-opt-patch16-384", 384, 1536, 1871.9, 85.0),
     ),
-    *_family("ALIGN, by Kakao Brain", None, ("auto:kakaobrain/align-base", 289, 640, None, None)),
-    *_family("AltCLIP", "OpenRAIL", ("auto:BAAI/AltCLIP", 224, 768, None, None)),
-    *_family("Chinese-CLIP", None, ("auto:OFA-Sys/chinese-clip-vit-base-patch16", 224, 512, None, None)),
+    *_family("ALIGN, by Kakao Brain", None, None, ("auto:kakaobrain/align-base", 289, 640, None, None)),
+    *_family("AltCLIP", "OpenRAIL", None, ("auto:BAAI/AltCLIP", 224, 768, None, None)),
+    *_family(
+        "Chinese-CLIP", None, None, ("auto:OFA-Sys/chinese-clip-vit-base-patch16", 224, 512, None, None)
+    ),
     *_family(
         "OpenCLIP",
         MIT,
+        OPENCLIP,
         ("openclip:ViT-B-32-256/datacomp_s34b_b86k", 256, 512, 151.3, 72.8),
         ("openclip:ViT-B-16/datacomp_xl_s13b_b90k", 224, 512, 149.6, 73.5),
         ("openclip:ViT-L-14/datacomp_xl_s13b_b90k", 224, 768, 427.6, 79.2),
@@ -98,12 +121,14 @@ KNOWN: tuple[KnownModel, ...] = (
     *_family(
         "DFN, through OpenCLIP",
         APPLE,
+        OPENCLIP,
         ("openclip:ViT-L-14-quickgelu/dfn2b", 224, 768, 427.6, 81.4),
         ("openclip:ViT-H-14-378-quickgelu/dfn5b", 378, 1024, 986.7, 84.4),
     ),
     *_family(
         "EVA, through OpenCLIP",
         MIT,
+        OPENCLIP,
         ("openclip:EVA02-B-16/merged2b_s8b_b131k", 224, 512, 149.7, 74.7),
         ("openclip:EVA02-L-14-336/merged2b_s6b_b61k", 336, 768, 428.1, 80.4),
         ("openclip:EVA01-g-14-plus/merged2b_s11b_b114k", 224, 1024, 1366.6, 79.3),
@@ -112,6 +137,7 @@ KNOWN: tuple[KnownModel, ...] = (
     *_family(
         "MobileCLIP, through OpenCLIP",
         APPLE,
+        MOBILECLIP,
         ("openclip:MobileCLIP-S1/datacompdr", 256, 512, 85.0, 72.6),
         ("openclip:MobileCLIP-S2/datacompdr", 256, 512, 99.2, 74.4),
         ("openclip:MobileCLIP-B/datacompdr_lt", 224, 512, 149.8, 77.2),
@@ -119,7 +145,13 @@ KNOWN: tuple[KnownModel, ...] = (
     *_family(
         "SigLIP, through OpenCLIP",
         APACHE,
+        OPENCLIP,
         ("openclip:ViT-SO400M-14-SigLIP-384/webli", 384, 1152, 878.0, 83.1),
+    ),
+    *_family(
+        "SigLIP 2, through OpenCLIP",
+        APACHE,
+        SIGLIP2,
         ("openclip:ViT-gopt-16-SigLIP2-384/webli", 384, 1536, 1871.9, 85.0),
     ),
 )

@@ -1,15 +1,15 @@
 """From an image reference to bytes. Nothing here looks into them."""
 
-import base64
 import errno
 import os
 import stat
 from pathlib import Path
 
-from moderator.errors import FetchFailed, FetchRefused, ImageNotFound, ImageTooLarge, NotAnImage
+from moderator.errors import FetchFailed, FetchRefused, ImageNotFound, ImageTooLarge
 from moderator.events import ImageReference
 from moderator.images.breaker import Breakers
 from moderator.images.http import GuardedClient
+from moderator.images.inline import decode_inline
 from moderator.images.urls import AllowedHosts
 from moderator.settings import Settings
 
@@ -51,22 +51,10 @@ class Fetcher:
         if reference.url is not None:
             return self._client.get(reference.url, self._max_bytes)
         if reference.inline is not None:
-            return self._decode_inline(reference.inline)
+            return decode_inline(reference.inline, self._max_bytes)
         raise FetchRefused(
             "no object store is set up for keys; send a path, a pre-signed url or inline bytes"
         )
-
-    def _decode_inline(self, text: str) -> bytes:
-        if len(text) > 4 * -(-self._max_bytes // 3):
-            raise ImageTooLarge(f"inline is larger than {self._max_bytes} bytes (MODERATOR_MAX_BYTES)")
-        try:
-            data = base64.b64decode(text, validate=True)
-        except ValueError as error:
-            raise NotAnImage(
-                "inline is not base64; send the file in the standard alphabet, padded, without line breaks "
-                "and without a data: prefix"
-            ) from error
-        return self._bounded(data, "inline")
 
     def _read_path(self, text: str) -> bytes:
         if not self._roots:

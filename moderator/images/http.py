@@ -8,9 +8,13 @@ and queries carry secrets (pre-signed URLs).
 
 import io
 import logging
+import re
 import ssl
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Self
 from urllib.parse import urljoin
 
@@ -34,6 +38,14 @@ _TRANSIENT = frozenset({408, 425, 429})
 
 # At level DEBUG the library would log each answer's headers, and a redirect's location may hold a secret.
 logging.getLogger("httpcore2").setLevel(logging.INFO)
+
+
+@dataclass(frozen=True)
+class PostAnswer:
+    """What a server says to a POST. `retry_after`: seconds for which it wants to be left alone."""
+
+    status: int
+    retry_after: float = 0.0
 
 
 class GuardedClient:
@@ -100,8 +112,8 @@ class GuardedClient:
                 url = _redirected(url, location)
         raise FetchRefused(f"{target.origin} redirects more than {MAX_REDIRECTS} times")
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
-        """Send `body` and return the answer's status. Redirects are not followed; the answer is discarded.
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> PostAnswer:
+        """Send `body` and return what the answer's head says. Redirects are not followed; its body is discarded.
 
         Raises:
             FetchRefused: the URL leads where we do not go, or the answer has no end of headers.
@@ -121,7 +133,7 @@ class GuardedClient:
                 time_left()
                 if read > MAX_ANSWER:
                     break
-            return response.status
+            return PostAnswer(response.status, _retry_after(_header(response, b"retry-after")))
 
     def _acceptable(self, url: str) -> Target:
         target = parse_url(url)
@@ -180,6 +192,18 @@ def _body(response: httpcore2.Response, target: Target, max_bytes: int) -> bytes
 
 def _header(response: httpcore2.Response, name: bytes) -> bytes | None:
     return next((value for key, value in response.headers if key.lower() == name), None)
+
+
+def _retry_after(value: bytes | None) -> float:
+    """Seconds, given as such or as a date; 0 where there is no such header, or none that can be read."""
+    text = (value or b"").decode("latin-1").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return float(text)
+    try:
+        then = parsedate_to_datetime(text)
+        return max(0.0, then.timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def _reason(error: Exception) -> str:

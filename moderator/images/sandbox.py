@@ -45,8 +45,8 @@ def main() -> None:
     if os.getppid() != parent:  # it died before the line above
         return
     # Signals to a whole process group or service are for the worker; it still needs us for what it has in hand.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     # There is a process for each core already, and threads count as processes.
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     connection = socket.socket(fileno=sys.stdin.fileno())

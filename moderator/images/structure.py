@@ -1,11 +1,12 @@
 """What a file is made of, looked at before a decoder sees it.
 
-The decoders read a file's structure without any bound on time, and some of that in Python.
+The decoders read a file's structure without any bound on time, and some of that in Python. Only what a decoder reads
+counts: phones append videos, depth maps and whole pictures to a file, and put thumbnails into its metadata.
 """
 
+import re
 import struct
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
 
 from moderator.errors import ImageBroken, ImageTooLarge
 
@@ -16,15 +17,23 @@ MAX_JPEG_SCANS = 100
 #: Pillow reads a file's segments, chunks and blocks one by one in Python. Real files hold far fewer of them;
 #: a file of nothing else would hold a thread for minutes.
 MAX_JPEG_SEGMENTS = 10_000
+#: Bytes between the segments before the first scan, which Pillow reads one by one.
+MAX_JPEG_PADDING = 1_000_000
 MAX_PNG_CHUNKS = 100_000
 MAX_GIF_BLOCKS = 1_000_000
 MAX_TIFF_TAGS = 200_000
 MAX_TIFF_ARRAY = 100_000
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+#: What Pillow takes for the name of a chunk.
+_PNG_CHUNK = re.compile(rb"\w{4}")
 _GIF_IMAGE, _GIF_EXTENSION, _GIF_TRAILER = 0x2C, 0x21, 0x3B
-_JPEG_SCAN = 0xDA
-_JPEG_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
+#: The next marker, as both libjpeg and Pillow find it: fill bytes (FF), data (FF 00) and restarts (FF D0 to FF D7) are
+#: passed over, and so is whatever lies between two segments.
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
+_JPEG_END, _JPEG_SCAN = 0xD9, 0xDA
+#: Behind these, no length follows, or Pillow expects none and libjpeg ends.
+_JPEG_WITHOUT_LENGTH = frozenset({*range(0x01, 0xC0), 0xC8, 0xD8, _JPEG_END, *range(0xF0, 0xFE)})
 #: Arrays that Pillow reads entry by entry: sample sizes and formats, strips and tiles, the colour map.
 _TIFF_ARRAYS = frozenset({258, 273, 279, 320, 324, 325, 338, 339})
 
@@ -37,13 +46,9 @@ def check_before_decoding(data: bytes, format_name: str, max_pixels: int) -> Non
         ImageBroken: an icon's directory points outside the file.
     """
     if format_name == "JPEG":
-        if data.count(b"\xff\xda") > MAX_JPEG_SCANS:
-            raise ImageTooLarge(
-                f"the JPEG has more than {MAX_JPEG_SCANS} scans; save it again as a plain JPEG"
-            )
-        _bound(_jpeg_segments(data), MAX_JPEG_SEGMENTS, "JPEG", "segments")
+        _check_jpeg(data)
     if format_name == "PNG":
-        _bound(_png_chunks(data), MAX_PNG_CHUNKS, "PNG", "chunks")
+        _check_png(data, [0])
     if format_name == "TIFF":
         _check_tiff_arrays(data)
     if format_name == "ICO":
@@ -51,6 +56,7 @@ def check_before_decoding(data: bytes, format_name: str, max_pixels: int) -> Non
         for width, height in _icon_sizes(data):
             if width * height > max_pixels:
                 raise ImageTooLarge(f"the icon holds {width} x {height} pixels, more than {max_pixels}")
+        _check_png(data, (offset for offset in _icon_offsets(data) if data.startswith(_PNG, offset)))
 
 
 def count_gif_frames(data: bytes, limit: int) -> int:
@@ -63,8 +69,7 @@ def count_gif_frames(data: bytes, limit: int) -> int:
     blocks = 0
     position = 13 + _palette_length(data[10] if len(data) > 10 else 0)
     while position < len(data) and frames < limit:
-        if blocks >= MAX_GIF_BLOCKS:
-            raise ImageTooLarge(f"the GIF is made of more than {MAX_GIF_BLOCKS} blocks; save it again")
+        _bound(blocks, MAX_GIF_BLOCKS, "GIF", "blocks")
         kind = data[position]
         position += 1
         if kind == _GIF_TRAILER:
@@ -78,7 +83,7 @@ def count_gif_frames(data: bytes, limit: int) -> int:
         else:
             blocks += 1
             continue
-        while position < len(data) and data[position] and blocks < MAX_GIF_BLOCKS:
+        while position < len(data) and data[position] and blocks <= MAX_GIF_BLOCKS:
             position += data[position] + 1
             blocks += 1
         position += 1
@@ -89,38 +94,56 @@ def _palette_length(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _jpeg_segments(data: bytes) -> Iterator[int]:
-    """Positions of the segments (and fill bytes) before the first scan."""
-    position = 2
-    while position + 3 < len(data) and data[position] == 0xFF and data[position + 1] != _JPEG_SCAN:
-        yield position
-        marker = data[position + 1]
-        if marker == 0xFF:
-            position += 1
-        elif marker in _JPEG_WITHOUT_LENGTH:
-            position += 2
-        else:
-            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+def _check_jpeg(data: bytes) -> None:
+    """Walk the segments and scans of the first picture, which alone is decoded."""
+    position, parts, padding, scans = 2, 0, 0, 0
+    while found := _JPEG_MARKER.search(data, position):
+        parts += 1
+        if not scans:
+            parts += data.count(b"\xff", position, found.start())
+            padding += found.start() - position
+        marker, position = found[1][0], found.end()
+        # An end before the first scan is none: a file may begin with tables alone, and the picture follows.
+        if marker == _JPEG_END and scans:
+            return
+        scans += marker == _JPEG_SCAN
+        _bound(scans, MAX_JPEG_SCANS, "JPEG", "scans")
+        _bound(parts, MAX_JPEG_SEGMENTS, "JPEG", "segments")
+        _bound(padding, MAX_JPEG_PADDING, "JPEG", "bytes between segments")
+        if marker not in _JPEG_WITHOUT_LENGTH:
+            position += max(2, int.from_bytes(data[position : position + 2], "big"))
+    if not scans:
+        _bound(len(data) - position, MAX_JPEG_PADDING, "JPEG", "bytes between segments")
 
 
-def _png_chunks(data: bytes) -> Iterator[int]:
-    position = len(_PNG)
-    while position + 8 <= len(data):
-        yield position
-        position += 12 + int.from_bytes(data[position : position + 4], "big")
+def _check_png(data: bytes, starts: Iterable[int]) -> None:
+    """Walk the chunks of PNGs up to the last of each, or to what is no chunk."""
+    chunks = 0
+    for start in starts:
+        position = start + len(_PNG)
+        while name := _PNG_CHUNK.match(data, position + 4):
+            chunks += 1
+            _bound(chunks, MAX_PNG_CHUNKS, "PNG", "chunks")
+            if name[0] == b"IEND":
+                break
+            position += 12 + int.from_bytes(data[position : position + 4], "big")
 
 
-def _bound(parts: Iterator[int], limit: int, what: str, parts_name: str) -> None:
-    if next(islice(parts, limit, None), None) is not None:
+def _bound(parts: int, limit: int, what: str, parts_name: str) -> None:
+    if parts > limit:
         raise ImageTooLarge(f"the {what} is made of more than {limit} {parts_name}; save it again")
+
+
+def _icon_offsets(data: bytes) -> Iterator[int]:
+    (count,) = struct.unpack_from("<H", data, 4)
+    for entry in range(count):
+        yield struct.unpack_from("<I", data, 6 + 16 * entry + 12)[0]
 
 
 def _icon_sizes(data: bytes) -> Iterator[tuple[int, int]]:
     try:
-        (count,) = struct.unpack_from("<H", data, 4)
-        for entry in range(count):
-            (offset,) = struct.unpack_from("<I", data, 6 + 16 * entry + 12)
-            if data[offset : offset + 8] == _PNG:
+        for offset in _icon_offsets(data):
+            if data.startswith(_PNG, offset):
                 yield struct.unpack_from(">II", data, offset + 16)
             else:
                 width, height = struct.unpack_from("<ii", data, offset + 4)
@@ -144,12 +167,9 @@ def _check_tiff_arrays(data: bytes) -> None:
             for _ in range(min(count, MAX_TIFF_TAGS)):
                 tag, _, length = entry.unpack_from(data, position)
                 position += entry.size
-                if tag in _TIFF_ARRAYS and length > MAX_TIFF_ARRAY:
-                    raise ImageTooLarge(
-                        f"the TIFF is made of more than {MAX_TIFF_ARRAY} strips; save it again"
-                    )
+                if tag in _TIFF_ARRAYS:
+                    _bound(length, MAX_TIFF_ARRAY, "TIFF", "strips")
             (page,) = pointer.unpack_from(data, position)
     except (struct.error, OverflowError):
         return  # points outside the file: the decoder will say so, or never get there
-    if tags > MAX_TIFF_TAGS:
-        raise ImageTooLarge(f"the TIFF is made of more than {MAX_TIFF_TAGS} tags; save it again")
+    _bound(tags, MAX_TIFF_TAGS, "TIFF", "tags")

@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from moderator.policies.characters import find_invisible, named
+
 #: Bytes of a file, levels of nesting, aliases, and values with aliases written out.
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 12
@@ -46,12 +48,24 @@ class Document:
     written: dict[KeyPath, str] = field(default_factory=dict)
     """Each value that YAML does not read as text, as it is written in the file."""
     faults: list[Fault] = field(default_factory=list)
+    invisible: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """The first invisible character of each line that has one, with its column, from 1."""
 
     def line_of(self, path: KeyPath) -> int:
         """The line of a key; where the file does not have it, of the nearest key above it."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
+
+    def value_at(self, path: KeyPath) -> Any:
+        """What the file says at a path; None where it says nothing."""
+        value = self.data
+        for part in path:
+            try:
+                value = value[part]
+            except (LookupError, TypeError):
+                return None
+        return value
 
 
 class _Refused(yaml.MarkedYAMLError):
@@ -97,11 +111,20 @@ def read_document(content: bytes) -> Document:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         return _broken(line, "is not UTF-8 text; save the file in the encoding UTF-8")
+    document = _parse(text)
+    for line, column, character in find_invisible(text):
+        document.invisible.setdefault(line, (column, character))
+    return document
+
+
+def _parse(text: str) -> Document:
     try:
         loader = _BoundedLoader(text)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        return _broken(line, f"contains the control character U+{error.character:04X}; remove it")
+        column = error.position - text.rfind("\n", 0, error.position)
+        character = named(chr(error.character))
+        return _broken(line, f"contains the control character {character} at column {column}; remove it")
     try:
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
@@ -222,7 +245,16 @@ class _Reader:
             return int(text)
         if kind in ("int", "float") and _FLOAT.fullmatch(text):
             return float(text)
-        if kind in ("int", "float", "timestamp"):
+        if kind == "float" and (value := text.lower().lstrip("+-")) in (".nan", ".inf"):
+            meaning = "infinity" if value == ".inf" else "'not a number'"
+            remedy = "write a number in plain decimals, such as 0.8"
+            if path[-1:] in (("block",), ("review",)):
+                remedy += ", or 'never'"
+            remedy += f'; put it in quotes if it is text: "{text}"'
+            self._fault(
+                node, path, f"{text} means {meaning}, and no score can be compared with that; {remedy}"
+            )
+        elif kind in ("int", "float", "timestamp"):
             meaning = "a date" if kind == "timestamp" else "a number in a notation that is easily misread"
             remedy = f'put it in quotes if it is text: "{text[:40]}"; write a number in plain decimals'
             self._fault(node, path, f"YAML reads {text[:40]} as {meaning}; {remedy}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from moderator.policies.characters import foreign, plain_letters
 from moderator.policies.document import Document, Fault, KeyPath
 from moderator.policies.fields import MAX_NAME, MAX_VERSION
 from moderator.policies.schema import (
@@ -100,8 +101,9 @@ def _allowed(path: KeyPath, pointers: bool) -> list[str]:
 
 
 def _unknown_key(key: str, allowed: list[str]) -> str:
-    hint = did_you_mean(key, allowed) or f"; allowed here: {', '.join(allowed)}"
-    return f"unknown key{hint}"
+    plain = plain_letters(key).strip()
+    hint = f"; did you mean '{plain}'?" if plain in allowed else did_you_mean(key, allowed)
+    return f"unknown key{hint or '; allowed here: ' + ', '.join(allowed)}{foreign(key)}"
 
 
 def _explain(
@@ -128,7 +130,8 @@ def _explain(
     if kind == "enum":
         return _unknown_rule(str(value))
     if kind in ("int_type", "int_from_float", "float_type"):
-        return f"{_shown(value, written)} is not a number as needed: {_range(key)}{_number(key, value)}"
+        odd = foreign(value) if isinstance(value, str) else ""
+        return f"{_shown(value, written)} is not a number as needed: {_range(key)}{odd}{_number(key, value)}"
     if kind in _OUT_OF_RANGE:
         return f"{_shown(value, written)} is out of range: {_range(key)}{_number(key, value)}"
     if kind == "too_short":
@@ -143,7 +146,7 @@ def _explain(
         return f"{_shown(value, None)} is not a digest of 64 lower-case hexadecimal digits; write what `sha256sum` says"
     if kind == "string_pattern_mismatch":
         rule = "use lower-case letters, digits and single hyphens"
-        return f"{_shown(value, None)} is not a name: {rule}{_slug(str(value))}"
+        return f"{_shown(value, None)} is not a name: {rule}{foreign(str(value))}{_slug(str(value))}"
     if kind == "string_unicode":
         return "contains a character that is no text; remove it"
     return None
@@ -185,6 +188,7 @@ def _unknown_rule(rule: str) -> str:
         return "'signal' is not a rule; remove it and the prompts, and write 'signal: NAME' instead"
     return (
         f"'{rule[:40]}' is not a rule{did_you_mean(rule, Rule) or '; choose one'} (rules: {', '.join(Rule)})"
+        + foreign(rule)
     )
 
 
@@ -205,6 +209,8 @@ def _shown(value: Any, written: str | None) -> str:
 def _number(key: str, value: Any) -> str:
     """The number that was probably meant, as the end of a sentence."""
     fallback = f"; write for example '{EXAMPLES[key]}'" if key in EXAMPLES else ""
+    if key == "block" and value is not True:
+        fallback += ", or 'block: never' where no score is to block"
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return fallback
     match = re.fullmatch(r"\s*([0-9]{1,6}(?:[.,][0-9]{1,6})?|[.,][0-9]{1,6})\s*(%?)\s*", str(value))
@@ -212,7 +218,7 @@ def _number(key: str, value: Any) -> str:
         return fallback
     number = float(match[1].replace(",", "."))
     if key in ("review", "block"):
-        number = number / 100 if match[2] or 1 < number <= 100 else number
+        number = number / 100 if match[2] or 2 <= number <= 100 else number
         return f"; write {number:g}" if 0 < number <= 1 else fallback
     if key == "percent":
         return f"; write {number:g}" if 0 <= number <= 100 else fallback
@@ -224,5 +230,5 @@ def _number(key: str, value: Any) -> str:
 
 
 def _slug(name: str) -> str:
-    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:MAX_NAME].strip("-")
+    slug = re.sub(r"[^a-z0-9]+", "-", plain_letters(name.lower())).strip("-")[:MAX_NAME].strip("-")
     return f"; write '{slug}'" if slug else ""

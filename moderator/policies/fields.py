@@ -1,10 +1,22 @@
 """The single values of policy files: names, numbers, prompts and templates, their bounds, and how problems are told."""
 
+import math
 import unicodedata
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 #: Bounds that keep a hostile or runaway file from costing more than a moment to read and compile.
@@ -32,6 +44,10 @@ def same_text(text: str) -> str:
     """The form in which two prompts count as one: case does not part them."""
     return text.casefold()
 
+
+#: A threshold that no score reaches, and the word for it in files.
+NEVER = math.inf
+NEVER_WORD = "never"
 
 Located = tuple[tuple[str | int, ...], str, Any]
 
@@ -79,10 +95,28 @@ def _has_slot(template: str) -> str:
     return template
 
 
+def _or_never(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    return NEVER if value == NEVER_WORD else handler(value)
+
+
+def threshold_text(value: float) -> str:
+    """A threshold as a file says it."""
+    return NEVER_WORD if value == NEVER else f"{value:g}"
+
+
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_length=MAX_NAME)]
 # Numbers are strict: `block: yes` and `version: "3"` are slips, not values.
 Version = Annotated[int, Field(strict=True, ge=1, le=MAX_VERSION)]
 Threshold = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
+BlockThreshold = Annotated[
+    Threshold,
+    WrapValidator(_or_never),
+    PlainSerializer(lambda value: NEVER_WORD if value == NEVER else value, when_used="json"),
+]
+#: `never` says the same as leaving it out.
+ReviewThreshold = Annotated[
+    Threshold | None, BeforeValidator(lambda value: None if value == NEVER_WORD else value)
+]
 Percent = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
 Prompt = Annotated[str, AfterValidator(_clean)]
 Prompts = Annotated[tuple[Prompt, ...], Field(max_length=MAX_PROMPTS), AfterValidator(_unique)]

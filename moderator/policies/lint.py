@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from moderator.errors import SignalFailed
+from moderator.policies.characters import named, odd_in_prompt
 from moderator.policies.document import KeyPath
-from moderator.policies.fields import SLOT, same_text
+from moderator.policies.fields import NEVER, SLOT, same_text
 from moderator.policies.schema import Category, Policy, Rule, Signal
 from moderator.signals.words import WordList
 
@@ -35,7 +36,7 @@ _NEGATION = re.compile(r"\b(no|not|without|never|isn't|aren't|doesn't)\b", re.IG
 
 def lint(policy: Policy) -> tuple[Finding, ...]:
     """All findings of a policy, in the order of its categories."""
-    findings = list(_prompts(("safe",), policy.safe))
+    findings = [*_unseen(("templates",), policy.templates), *_prompts(("safe",), policy.safe)]
     used = {category.signal for category in policy.categories.values()}
     for n, signal in enumerate(policy.signals):
         if signal.name not in used:
@@ -43,9 +44,12 @@ def lint(policy: Policy) -> tuple[Finding, ...]:
             findings.append(Finding(("signals", n), Severity.WARNING, message))
         findings += _words(("signals", n), signal)
     for name, category in policy.categories.items():
+        path: KeyPath = ("categories", name)
+        if category.block == NEVER and category.review is None:
+            message = "never blocks and sends nothing to people, so it decides nothing; write 'review:', too"
+            findings.append(Finding((*path, "block"), Severity.WARNING, message))
         if category.signal is not None:
             continue
-        path: KeyPath = ("categories", name)
         findings += _prompts((*path, "unsafe"), category.unsafe)
         findings += _prompts((*path, "safe"), category.safe)
         findings += _both_sides(path, policy, category)
@@ -70,6 +74,18 @@ def _prompts(path: KeyPath, prompts: tuple[str, ...]) -> Iterator[Finding]:
                 "say what is in the picture instead"
             )
             yield Finding((*path, n), Severity.HINT, message)
+    yield from _unseen(path, prompts)
+
+
+def _unseen(path: KeyPath, texts: tuple[str, ...]) -> Iterator[Finding]:
+    for n, text in enumerate(texts):
+        if (odd := odd_in_prompt(text)) is not None:
+            place, character = odd
+            message = (
+                f"'{text}' contains the invisible character {named(character)} at character {place} of the text, and "
+                "the model reads it; remove it"
+            )
+            yield Finding((*path, n), Severity.WARNING, message)
 
 
 def _both_sides(path: KeyPath, policy: Policy, category: Category) -> Iterator[Finding]:
@@ -104,7 +120,7 @@ def _reach(path: KeyPath, category: Category) -> Iterator[Finding]:
     if category.review is not None and category.review > highest:
         message = f"review {category.review:g} can never be reached: {why}; {remedy}"
         yield Finding((*path, "review"), Severity.ERROR, message)
-    if category.block > highest:
+    if highest < category.block < NEVER:
         # Not an error: the classic recipe still blocks where the unsafe score is at least the safe one.
         message = f"block {category.block:g} can never be reached: {why}; {remedy}"
         yield Finding((*path, "block"), Severity.WARNING, message)

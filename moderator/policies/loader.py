@@ -1,14 +1,15 @@
 """Reads policy files and the pointer file, and says everything that is wrong with them."""
 
 import stat
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from moderator.errors import PolicyInvalid
+from moderator.errors import PolicyInvalid, PolicyUnreadable
+from moderator.policies.characters import invisible, named, shown
 from moderator.policies.document import MAX_BYTES, Document, Fault, KeyPath, read_document
 from moderator.policies.explain import explain
 from moderator.policies.fields import Slug
@@ -38,9 +39,7 @@ class Problem:
 
     def __str__(self) -> str:
         key = f"{self.key}: " if self.key else ""
-        text = f"{self.file}:{self.line}: {key}{self.message}"
-        # It may quote what a file says, and go to a terminal.
-        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+        return shown(f"{self.file}:{self.line}: {key}{self.message}")
 
 
 def key_text(path: KeyPath) -> str:
@@ -58,7 +57,7 @@ def parse_policy(content: bytes | str, file: str = "policy") -> Policy:
     """
     document = read_document(_encoded(content))
     policy = _validated(document, file, _POLICY)
-    if problems := list(_signal_problems(policy, document, file)):
+    if problems := list(_option_problems(policy, document, file)):
         raise PolicyInvalid(*problems)
     return policy
 
@@ -74,10 +73,22 @@ def parse_pointers(content: bytes | str, file: str = POINTER_FILE) -> Pointers:
 
 
 def load_policy(path: Path) -> Policy:
+    """Read `<folder>/<name>/<version>.yaml` and compare the files of its signals that lie in the folder.
+
+    Raises:
+        PolicyInvalid: as `read_policy`, or such a file is not the pinned one.
+    """
+    policy = read_policy(path)
+    check_signal_files(policy, path, digest_if_there)
+    return policy
+
+
+def read_policy(path: Path) -> Policy:
     """Read `<folder>/<name>/<version>.yaml`. The file has to contain that name and that version.
 
     Raises:
-        PolicyInvalid: the file cannot be read or is no valid policy; the message lists every problem.
+        PolicyInvalid: the file is no valid policy; the message lists every problem.
+        PolicyUnreadable: it cannot be read.
     """
     document = read_document(read_file(path))
     policy = _validated(document, str(path), _POLICY)
@@ -88,36 +99,53 @@ def load_policy(path: Path) -> Policy:
     if path.stem != str(policy.version):
         message = f"is {policy.version} in the file '{path.name}'; make the two the same"
         problems.append(Problem(str(path), document.line_of(("version",)), "version", message))
-    problems += _signal_problems(policy, document, str(path), path.parent.parent)
+    problems += _option_problems(policy, document, str(path))
     if problems:
         raise PolicyInvalid(*problems)
     return policy
 
 
-def _signal_problems(
-    policy: Policy, document: Document, file: str, folder: Path | None = None
-) -> Iterator[Problem]:
-    """What is wrong with signals: their kinds and options, and files in the folder that are not the pinned ones.
-
-    A file that is not there is no problem of the policy: it may come later, or lie in the cache.
-    """
+def _option_problems(policy: Policy, document: Document, file: str) -> Iterator[Problem]:
+    """What is wrong with the kinds and options of signals."""
     for n, signal in enumerate(policy.signals):
         for key, message in option_problems(signal.kind, signal.options, signal.file is not None):
             path: KeyPath = ("signals", n, key)
             yield Problem(file, document.line_of(path), key_text(path), message)
-        if folder is None or signal.file is None:
+
+
+def check_signal_files(policy: Policy, path: Path, digest_of: Callable[[Path], str | None]) -> None:
+    """Compare files of signals in the folder of policies with what the policy pins.
+
+    Args:
+        policy: read from `path`.
+        path: its file.
+        digest_of: the digest of a file; None where it is not there: it may come later, or lie in the cache.
+
+    Raises:
+        PolicyInvalid: a file has another content.
+    """
+    problems = []
+    for n, signal in enumerate(policy.signals):
+        if signal.file is None:
             continue
-        try:
-            digest = digest_below(folder, signal.file)
-        except OSError:
-            continue
-        if digest != signal.sha256:
-            path = ("signals", n, "sha256")
+        digest = digest_of(path.parent.parent / signal.file)
+        if digest not in (None, signal.sha256):
+            key: KeyPath = ("signals", n, "sha256")
             message = (
                 f"'{signal.file}' has another content: its digest is {digest}; restore the file, or, for a "
                 "new version, write that digest"
             )
-            yield Problem(file, document.line_of(path), key_text(path), message)
+            problems.append(Problem(str(path), line_of(path, key), key_text(key), message))
+    if problems:
+        raise PolicyInvalid(*problems)
+
+
+def digest_if_there(file: Path) -> str | None:
+    """SHA-256 of a file; None where it cannot be read."""
+    try:
+        return digest_below(file.parent, file.name)
+    except OSError:
+        return None
 
 
 def line_of(path: Path, key: KeyPath) -> int:
@@ -129,7 +157,8 @@ def read_file(path: Path, missing: bytes | None = None) -> bytes:
     """Read a file of bounded size; `missing` is what stands for one that does not exist.
 
     Raises:
-        PolicyInvalid: it cannot be read or is no regular file. A larger one is cut just above the bound.
+        PolicyUnreadable: it cannot be read. A larger file is cut just above the bound.
+        PolicyInvalid: it is no regular file.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -140,7 +169,7 @@ def read_file(path: Path, missing: bytes | None = None) -> bytes:
         if missing is not None and isinstance(error, FileNotFoundError):
             return missing
         message = f"cannot be read ({error.strerror or error}); check that it exists and its permissions"
-        raise PolicyInvalid(Problem(str(path), 1, "", message)) from error
+        raise PolicyUnreadable(Problem(str(path), 1, "", message)) from error
 
 
 def _encoded(content: bytes | str) -> bytes:
@@ -161,7 +190,26 @@ def _validated(document: Document, file: str, kind: TypeAdapter[T]) -> T:
         example = "marketplace: {active: 1}" if pointers else "name: marketplace"
         faults.append(Fault(1, (), f"the file has to be a group of keys; start with '{example}'"))
     if faults or result is None:
+        faults = [_with_what_is_not_seen(fault, document) for fault in faults]
         faults.sort(key=lambda fault: fault.line)
         told = [Problem(file, f.line, key_text(f.path), f.message) for f in faults[:MAX_PROBLEMS]]
         raise PolicyInvalid(*told)
     return result
+
+
+def _with_what_is_not_seen(fault: Fault, document: Document) -> Fault:
+    """The fault, with an invisible character as its cause where there is one: other advice would lead nowhere."""
+    texts = [part for part in (*fault.path[-1:], document.value_at(fault.path)) if isinstance(part, str)]
+    character = next((c for text in texts for c in text if invisible(c)), None)
+    for line in range(fault.line, fault.line - 3, -1):
+        column, there = document.invisible.get(line, (0, ""))
+        if column and (there == character or not fault.path):
+            at = f" at column {column}" + (f" of line {line}" if line != fault.line else "")
+            cause = f"contains the invisible character {named(there)}{at}; write a plain space or nothing in its place"
+            return replace(fault, message=cause if fault.path else f"{cause} ({fault.message})")
+    if character is None:
+        return fault
+    cause = (
+        f"contains the invisible character {named(character)}; write a plain space or nothing in its place"
+    )
+    return replace(fault, message=cause)

@@ -35,13 +35,14 @@ from moderator.policies.fields import (
     MAX_SHADOWS,
     MAX_SIGNALS,
     SLOT,
+    BlockThreshold,
     Frozen,
     Located,
     Percent,
     Prompts,
+    ReviewThreshold,
     Slug,
     Templates,
-    Threshold,
     Version,
     policy_error,
     refuse,
@@ -116,6 +117,8 @@ class Signal(Frozen):
 class Category(Frozen):
     """One thing that is not allowed. `review <= score < block` goes to people; `score >= block` is blocked.
 
+    Where `block` is not written it is 0.5; `block: never` blocks at no score.
+
     The score comes from prompts by a rule, or from the `signal` of that name. The rule `probe` may say that the
     signal is a probe; it changes nothing. `safe` are hard negatives of
     this category alone, beside the policy's shared ones. Without `review` there is no band for people.
@@ -125,8 +128,8 @@ class Category(Frozen):
     unsafe: Annotated[Prompts, Field(validate_default=True)] = ()
     safe: Prompts = ()
     rule: Rule = Rule.SOFTMAX_SUM
-    review: Threshold | None = None
-    block: Threshold = 0.5
+    review: ReviewThreshold = None
+    block: BlockThreshold = 0.5
     _says_probe: bool = False
 
     @model_validator(mode="wrap")

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from moderator.errors import PolicyChanged, PolicyError, PolicyInvalid, PolicyNotFound, PolicyUnreleased
+from moderator.errors import PolicyChanged, PolicyError, PolicyNotFound, PolicyUnreleased, PolicyUnusable
+from moderator.policies.folder import Listing, missing_releases, strays
 from moderator.policies.loader import POINTER_FILE, Pointers, Problem
 from moderator.policies.pointers import read_pointers
 from moderator.policies.releases import Releases, read_releases, verify
@@ -36,12 +37,15 @@ class Snapshot:
     releases: Releases = field(default_factory=dict)
     pointers: Pointers = field(default_factory=dict)
     standings: Mapping[str, Standing] = field(default_factory=dict)
+    unusable: Mapping[tuple[str, int], PolicyUnusable] = field(default_factory=dict)
+    """Versions that a pointer names and that do not compile here. None of them decides; a shadow of them fails."""
     problems: tuple[PolicyError, ...] = ()
+    strays: tuple[Problem, ...] = ()
+    """What lies in the folder and is not read."""
 
 
-def policy_files(folder: Path) -> list[Path]:
-    """The files that should hold policies: all YAML files in the folders below, hidden ones aside."""
-    return sorted(p for ext in ("yaml", "yml") for p in folder.glob(f"[!.]*/[!.]*.{ext}"))
+#: Raises what keeps a version that a pointer names from going live.
+Admit = Callable[[Policy], object]
 
 
 def attempt(load: Callable[[Path], T], path: Path) -> T | PolicyError:
@@ -52,9 +56,15 @@ def attempt(load: Callable[[Path], T], path: Path) -> T | PolicyError:
         return error
 
 
-def derive(folder: Path, parsed: Mapping[Path, Policy | PolicyError], before: Snapshot) -> Snapshot:
+def derive(
+    folder: Path,
+    listing: Listing,
+    parsed: Mapping[Path, Policy | PolicyError],
+    before: Snapshot,
+    admit: Admit = lambda policy: None,
+) -> Snapshot:
     """The next state, from the files as parsed and, where they are broken, from the state before."""
-    problems: list[PolicyError] = []
+    problems: list[PolicyError] = list(listing.problems)
     releases = attempt(read_releases, folder)
     if isinstance(releases, PolicyError):
         problems.append(releases)
@@ -63,11 +73,6 @@ def derive(folder: Path, parsed: Mapping[Path, Policy | PolicyError], before: Sn
     policies: dict[tuple[str, int], Policy] = {}
     broken: dict[tuple[str, int], PolicyError] = {}
     for path, result in parsed.items():
-        if path.suffix != ".yaml":
-            problems.append(
-                PolicyInvalid(Problem(str(path), 1, "", f"is not read; rename it to {path.stem}.yaml"))
-            )
-            continue
         error = _usable(result, releases)
         if error is None:
             assert isinstance(result, Policy)
@@ -80,6 +85,7 @@ def derive(folder: Path, parsed: Mapping[Path, Policy | PolicyError], before: Sn
             last = before.policies.get(key)
             if last is not None and _usable(last, releases) is None:
                 policies[key] = last
+    problems += missing_releases(folder, releases, {*policies, *broken})
 
     pointers = attempt(read_pointers, folder)
     if pointers == {} and before.pointers and not os.path.exists(folder / POINTER_FILE):
@@ -91,14 +97,26 @@ def derive(folder: Path, parsed: Mapping[Path, Policy | PolicyError], before: Sn
         pointers = before.pointers
 
     standings: dict[str, Standing] = {}
+    unusable: dict[tuple[str, int], PolicyUnusable] = {}
     for name, pointer in pointers.items():
-        standing, faults = _resolve(folder, name, pointer, policies, broken, releases)
-        problems += faults
+        standing, faults, of_shadows = _resolve(
+            folder, name, pointer, policies, broken, releases, admit, unusable
+        )
+        problems += (*faults, *of_shadows)
         if faults and name in before.standings:
             standing = before.standings[name]
         if standing is not None:
             standings[name] = standing
-    return Snapshot(policies, broken, releases, pointers, standings, tuple(problems))
+    return Snapshot(
+        policies=policies,
+        broken=broken,
+        releases=releases,
+        pointers=pointers,
+        standings=standings,
+        unusable=unusable,
+        problems=tuple(problems),
+        strays=strays(folder, listing, policies.values()),
+    )
 
 
 def _usable(result: Policy | PolicyError, releases: Releases) -> PolicyError | None:
@@ -119,9 +137,15 @@ def _resolve(
     policies: Mapping[tuple[str, int], Policy],
     broken: Mapping[tuple[str, int], PolicyError],
     releases: Releases,
-) -> tuple[Standing | None, list[PolicyError]]:
-    """What of a pointer can be used (None: not even the active version), and what is wrong with the rest."""
+    admit: Admit,
+    unusable: dict[tuple[str, int], PolicyUnusable],
+) -> tuple[Standing | None, list[PolicyError], list[PolicyError]]:
+    """What of a pointer can be used, what is wrong with the rest, and which shadows do not compile.
+
+    None: not even the active version can be used. What is not admitted is added to `unusable`.
+    """
     faults: list[PolicyError] = []
+    of_shadows: list[PolicyError] = []
 
     def target(version: int, role: str) -> Policy | None:
         policy = policies.get((name, version))
@@ -137,11 +161,22 @@ def _resolve(
                 PolicyUnreleased(f"{where} is not released, and only released versions decide; {remedy}")
             )
             return None
+        else:
+            try:
+                admit(policy)
+            except PolicyUnusable as error:
+                unusable[name, version] = error
+                if role != "shadow":
+                    faults.append(PolicyUnusable(f"{where} cannot be used, and does not go live: {error}"))
+                    return None
+                # It decides nothing: verdicts say that it failed, and the rest of the pointer is not held up.
+                of_shadows.append(PolicyUnusable(f"{where} cannot be used: {error}"))
         return policy
 
     active = target(pointer.active, "active")
     shadows = [target(version, "shadow") for version in pointer.shadow]
     canary = target(pointer.canary.version, "canary") if pointer.canary else None
     if active is None:
-        return None, faults
-    return Standing(pointer, active, tuple(p for p in shadows if p is not None), canary), faults
+        return None, faults, of_shadows
+    standing = Standing(pointer, active, tuple(p for p in shadows if p is not None), canary)
+    return standing, faults, of_shadows

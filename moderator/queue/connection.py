@@ -1,26 +1,37 @@
 """Connections to Redis or Valkey by URL: plain, TLS, unix socket, Sentinel. Also as Celery wants to hear it."""
 
+import re
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from typing import Any, TypeAlias
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import redis
-from redis.backoff import ExponentialBackoff
-from redis.connection import parse_url
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry
+from redis.connection import ConnectionPool, parse_url
 from redis.sentinel import Sentinel
 
 from moderator.errors import SettingsError
+from moderator.queue.deadline import (
+    DeadlineRetry,
+    TimedConnection,
+    TimedSentinelConnection,
+    TimedSSLConnection,
+    TimedUnixConnection,
+)
+from moderator.settings import Settings
 
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
 #: A redis-py client, synchronous and answering in bytes. Its own annotations mix bytes, str and coroutines.
 Redis: TypeAlias = Any
 
-#: Seconds. Longer than any blocking command that we send, so a dead server is noticed.
-SOCKET_TIMEOUT = 15.0
+#: Seconds of a whole call, retries included (a blocking command may block for its time on top): of clients and
+#: commands, and of the worker, which has nowhere else to go. `deadline.within` sets shorter ones.
+CLIENT_CALL, WORKER_CALL = 5.0, 15.0
+_HOST_PORT = re.compile(r"(?:\[(?P<address>[^\[\]]+)\]|(?P<name>[^\[\]:]+))(?::(?P<port>\d*))?")
+
+#: Part of a call that one Sentinel may take: there are several, and some may be dead.
+SENTINEL_SHARE = 1 / 8
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,29 @@ class Broker:
     url: str
     transport_options: dict[str, Any] = field(default_factory=dict)
     use_ssl: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class SentinelLogin:
+    """What the Sentinels themselves ask for; the servers that they name have the login of the URL."""
+
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "SentinelLogin":
+        """As set."""
+        password = settings.redis_sentinel_password
+        return cls(settings.redis_sentinel_username, password.get_secret_value() if password else None)
+
+    @property
+    def options(self) -> dict[str, str]:
+        """As redis-py takes them."""
+        both = {"username": self.username, "password": self.password}
+        return {name: value for name, value in both.items() if value}
+
+
+NO_LOGIN = SentinelLogin()
 
 
 @dataclass(frozen=True)
@@ -76,39 +110,52 @@ def endpoint(url: str) -> Endpoint:
     return Endpoint(scheme, (parts.get("host", "localhost"),), None, user, password, verified)
 
 
-def connect(url: str) -> Redis:
+def connect(url: str, *, call: float = CLIENT_CALL, sentinels: SentinelLogin = NO_LOGIN) -> Redis:
     """Connect (lazily, with a thread-safe pool); commands are tried again for about a second when a connection breaks.
 
     Args:
         url: `redis://`, `rediss://`, `unix://` as redis-py reads them, or
             `sentinel://[user:password@]host[:port],.../service[/db]`.
+        call: seconds that a command takes at most, whatever the server and the network do.
+        sentinels: the login of the Sentinels.
 
     Raises:
-        SettingsError: the URL cannot be read.
+        SettingsError: the URL cannot be read; or, when it is used, the server is a Redis Cluster.
     """
     options: dict[str, Any] = {
-        "socket_timeout": SOCKET_TIMEOUT,
-        "socket_connect_timeout": 5.0,
+        "socket_timeout": call,
+        "socket_connect_timeout": call / 2,
         "socket_keepalive": True,
         "health_check_interval": 15,
-        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 4),
-        "retry_on_error": [RedisConnectionError, RedisTimeoutError],
+        "retry": DeadlineRetry(call),
+        "max_connections": 1
+        << 16,  # threads bound them; the library's hundred would be an error for the next
     }
     scheme = _scheme(url)
     if scheme == "sentinel":
         address = _parse_sentinel(url)
         login = {"username": address.username, "password": address.password, "db": address.db}
-        sentinel: Any = Sentinel(list(address.hosts), socket_timeout=2.0)  # type: ignore[no-untyped-call]
-        return sentinel.master_for(address.service, **options, **login)
+        sentinel: Any = Sentinel([])  # type: ignore[no-untyped-call]
+        share = {**options, "retry": DeadlineRetry(call * SENTINEL_SHARE), **sentinels.options}
+        sentinel.sentinels = [_sentinel(host, port, share) for host, port in address.hosts]
+        return sentinel.master_for(
+            address.service, connection_class=TimedSentinelConnection, **options, **login
+        )
     if scheme == "unix":
         options.pop("socket_keepalive")
+    kinds = {"rediss": TimedSSLConnection, "unix": TimedUnixConnection}
     try:
-        return redis.Redis.from_url(url, **options)
+        return redis.Redis.from_url(url, connection_class=kinds.get(scheme, TimedConnection), **options)
     except ValueError as error:
         raise _unreadable(url, error) from error
 
 
-def celery_broker(url: str) -> Broker:
+def _sentinel(host: str, port: int, options: dict[str, Any]) -> Redis:
+    pool = ConnectionPool(TimedConnection, host=host, port=port, **options)
+    return redis.Redis(connection_pool=pool)
+
+
+def celery_broker(url: str, sentinels: SentinelLogin = NO_LOGIN) -> Broker:
     """Say the URL as Celery's Redis transport reads it, so that the worker is where the ledger is.
 
     Raises:
@@ -118,15 +165,19 @@ def celery_broker(url: str) -> Broker:
     if scheme == "sentinel":
         address = _parse_sentinel(url)
         login = _login(address.username, address.password)
-        hosts = ";".join(f"sentinel://{login}{host}:{port}/{address.db}" for host, port in address.hosts)
-        return Broker(hosts, {"master_name": address.service})
+        hosts = ";".join(
+            f"sentinel://{login}{_bracketed(host)}:{port}/{address.db}" for host, port in address.hosts
+        )
+        options: dict[str, Any] = {"master_name": address.service}
+        if sentinels.options:
+            options["sentinel_kwargs"] = sentinels.options
+        return Broker(hosts, options)
     parts = _parse(url)
     login = _login(parts.get("username"), parts.get("password"))
     db = parts.get("db", 0)
     if scheme == "unix":
         return Broker(f"redis+socket://{login}{quote(parts.get('path', ''))}?virtual_host={db}")
-    host = parts.get("host", "localhost")
-    netloc = f"[{host}]" if ":" in host else host
+    netloc = _bracketed(parts.get("host", "localhost"))
     tls = {"ssl_cert_reqs": "required", **{k: v for k, v in parts.items() if k.startswith("ssl_")}}
     return Broker(
         f"{scheme}://{login}{netloc}:{parts.get('port', DEFAULT_PORT)}/{db}",
@@ -134,11 +185,13 @@ def celery_broker(url: str) -> Broker:
     )
 
 
+def _bracketed(host: str) -> str:
+    return f"[{host.replace('%', '%25')}]" if ":" in host else host  # % parts off the interface
+
+
 def _scheme(url: str) -> str:
-    try:
-        return urlsplit(url).scheme
-    except ValueError as error:
-        raise SettingsError(f"MODERATOR_REDIS_URL: {error}") from error
+    scheme, found, _ = url.partition("://")
+    return scheme.lower() if found else ""
 
 
 def _parse(url: str) -> dict[str, Any]:
@@ -169,15 +222,13 @@ def _login(username: str | None, password: str | None) -> str:
 
 
 def _parse_sentinel(url: str) -> _SentinelAddress:
-    parts = urlsplit(url)
-    path = parts.path.strip("/").split("/")
-    login, _, hosts = parts.netloc.rpartition("@")
+    # Not `urlsplit`, which reads one host: `[` anywhere but at its start is an error to it.
+    netloc, _, rest = url.partition("://")[2].partition("/")
+    path = rest.strip("/").split("/")
+    login, _, hosts = netloc.rpartition("@")
     user, _, password = login.partition(":")
     try:
-        pairs = []
-        for host in filter(None, hosts.split(",")):
-            name, _, port = host.partition(":")
-            pairs.append((name, int(port or DEFAULT_SENTINEL_PORT)))
+        pairs = [_host_and_port(host) for host in hosts.split(",") if host]
         if not pairs or not path[0]:
             raise ValueError("hosts and service name are needed")
         return _SentinelAddress(
@@ -189,5 +240,17 @@ def _parse_sentinel(url: str) -> _SentinelAddress:
         )
     except ValueError as error:
         raise SettingsError(
-            f"MODERATOR_REDIS_URL: {error}; write sentinel://host:port,host:port/service/db"
+            f"MODERATOR_REDIS_URL: {error}; write sentinel://host:port,host:port/service/db, and an IPv6 address "
+            "in brackets"
         ) from error
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    """Read `host`, `host:port`, `[address]` or `[address]:port`."""
+    found = _HOST_PORT.fullmatch(text)
+    if found is None:
+        raise ValueError(f"'{text}' is no host")
+    host = unquote(found["address"] or found["name"])
+    if found["address"]:
+        IPv6Address(host)
+    return host, int(found["port"] or DEFAULT_SENTINEL_PORT)

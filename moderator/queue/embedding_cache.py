@@ -1,8 +1,6 @@
 """Embeddings of images that were seen before, by the SHA-256 of their bytes: the same upload costs no model run."""
 
-import time
 from dataclasses import dataclass
-from importlib.resources import files
 
 import numpy as np
 from pydantic import ValidationError
@@ -10,6 +8,7 @@ from pydantic import ValidationError
 from moderator.encoders.base import Embeddings
 from moderator.queue import names
 from moderator.queue.connection import Redis
+from moderator.queue.scripts import Script
 from moderator.verdicts import ImageFacts
 
 
@@ -33,20 +32,15 @@ class EmbeddingCache:
     """
 
     def __init__(self, client: Redis, space: str, dimension: int, size: int) -> None:
-        self._redis = client
         self._space = space
         self._dimension = dimension
         self._size = size
-        script = files("moderator.queue") / "lua" / "keep_embedding.lua"
-        self._keep = client.register_script(script.read_text())
+        self._keep, self._recall = Script(client, "keep_embedding"), Script(client, "recall_embedding")
 
     def get(self, sha256: str) -> SeenImage | None:
         """What is kept of the image with this digest (hexadecimal). What is kept and makes no sense is not used."""
         name = self._name(sha256)
-        with self._redis.pipeline(transaction=False) as pipe:
-            pipe.hmget(names.EMBEDDING_PREFIX + name, "facts", "vectors")
-            pipe.zadd(names.EMBEDDINGS, {name: time.time()}, xx=True)
-            facts, vectors = pipe.execute()[0]
+        facts, vectors = self._recall([names.EMBEDDINGS, names.EMBEDDING_PREFIX + name], [name])
         if facts is None or vectors is None:
             return None
         try:
@@ -60,8 +54,8 @@ class EmbeddingCache:
         """Keep an image's embeddings, float32 [frames, dimension]."""
         name = self._name(facts.sha256)
         self._keep(
-            keys=[names.EMBEDDINGS, names.EMBEDDING_PREFIX + name],
-            args=[
+            [names.EMBEDDINGS, names.EMBEDDING_PREFIX + name],
+            [
                 names.EMBEDDING_PREFIX,
                 name,
                 facts.model_dump_json(),

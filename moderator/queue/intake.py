@@ -6,19 +6,31 @@ takes an event once.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Event as Flag
 from threading import Lock, Thread
 from typing import Any
 
-from moderator.errors import EventInvalid, QueueFull, QueueUnavailable, SpoolUnavailable
+from moderator.backoff import jittered
+from moderator.errors import (
+    EventInvalid,
+    ModeratorError,
+    QueueFull,
+    QueueUnavailable,
+    SpoolFull,
+    SpoolUnavailable,
+)
 from moderator.events import Event
+from moderator.queue.connection import CLIENT_CALL
+from moderator.queue.deadline import within
 from moderator.queue.ledger import Acceptance, Ledger, read_body
-from moderator.queue.spool import Spool
+from moderator.queue.spool import Entry, Spool
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two tries to deliver while Redis is away.
+#: Seconds that a caller waits for Redis: without a spool, and with one, where many callers may then want to write.
+CALL_SECONDS, SPOOLING_CALL_SECONDS = 2.0, 1.0
+#: Seconds between two tries to deliver while Redis is away; jittered, as many processes may wait for it.
 PAUSE = 1.0
 #: Messages that a call delivers before its own; what is left goes in the background.
 AT_ONCE = 200
@@ -32,9 +44,16 @@ class Intake:
     Args:
         ledger: where events belong.
         spool: where they wait while the ledger cannot be reached; None: they are refused.
+        check: raises `EventInvalid` for the events of a message that no worker could judge.
     """
 
-    def __init__(self, ledger: Ledger, spool: Spool | None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        spool: Spool | None,
+        check: Callable[[Sequence[Event]], None] = lambda events: None,
+    ) -> None:
+        self._check = check
         self._ledger = ledger
         self._spool = spool
         self._lock = Lock()
@@ -49,22 +68,32 @@ class Intake:
         """Accept an event, or a bulk event; see `Ledger.accept`. With a spool, an outage of Redis gives `SPOOLED`.
 
         Raises:
-            EventInvalid: it is no event.
+            EventInvalid: it is no event, or one that no worker could judge.
             QueueFull: the queue has no room; nothing was accepted.
             QueueUnavailable: Redis is away and there is no spool, or (`SpoolFull`, `SpoolUnavailable`) the spool
                 did not take it; nothing was accepted.
         """
         body, events = read_body(body)
+        self._check(events)
         if self._spool is None:
-            return self._ledger.enter(body, events)
-        if not self._away and self._caught_up(self._spool):
-            try:
+            with within(CALL_SECONDS):
                 return self._ledger.enter(body, events)
-            except QueueUnavailable as error:
-                log.warning("%s; spooling", error)
-                self._away = True
+        if not self._away:
+            with within(SPOOLING_CALL_SECONDS):
+                try:
+                    if self._caught_up(self._spool):
+                        return self._ledger.enter(body, events)
+                except SpoolUnavailable:
+                    raise
+                except QueueUnavailable as error:
+                    self._note_away(error)
         try:
             self._spool.append(body, len(events))
+        except SpoolFull as error:
+            why = (
+                "Redis takes no events" if self._away else "what was spooled before is still being delivered"
+            )
+            raise SpoolFull(f"{why}, and {error}") from error
         finally:  # also where it was full: only delivery makes room
             self._deliver_in_background()
         return [(event, Acceptance.SPOOLED) for event in events]
@@ -83,18 +112,32 @@ class Intake:
         """End the delivery in the background; what is left stays in the spool."""
         self._stopped.set()
         if (thread := self._thread) is not None:
-            thread.join()
+            thread.join(CLIENT_CALL)
+
+    def _note_away(self, error: QueueUnavailable) -> None:
+        if not self._away:
+            log.warning("%s; spooling", error)
+        self._away = True
 
     def _caught_up(self, spool: Spool) -> bool:
-        """Whether the spool is empty, if need be by delivering some of it."""
+        """Whether the spool is empty, if need be by delivering some of it.
+
+        Raises:
+            QueueFull: there is no room for what is in it, so there is none for what comes behind.
+            QueueUnavailable: Redis is away, or (`SpoolUnavailable`) the spool cannot be used.
+        """
         if spool.empty():
             return True
         try:
             self._deliver(spool, AT_ONCE)
-        except QueueUnavailable:
-            self._away = True
-        except QueueFull:
-            return False
+        except QueueFull as full:
+            self._deliver_in_background()
+            raise QueueFull(
+                "the queue has no room for what is spooled already, so this event was not accepted. Submit again in "
+                f"{full.retry_after:.1f} s; more workers, MODERATOR_QUEUE_LIMIT or MODERATOR_QUEUE_BYTES make room "
+                "for more",
+                full.retry_after,
+            ) from full
         return spool.empty()
 
     def _deliver(self, spool: Spool, most: int | None, told: Callable[[], None] = lambda: None) -> int:
@@ -104,11 +147,7 @@ class Intake:
                 return 0
             try:
                 while count != most and (entry := spool.next_after(last)) is not None:
-                    try:
-                        self._ledger.accept(entry.body)
-                    except EventInvalid as error:  # spooled by another version
-                        log.error("spooled message %d is set aside: %s", entry.number, error)
-                        spool.reject(entry.number, str(error))
+                    self._deliver_entry(spool, entry)
                     last = entry.number
                     count += 1
                     told()
@@ -119,6 +158,21 @@ class Intake:
                     spool.remove_until(last)
         return count
 
+    def _deliver_entry(self, spool: Spool, entry: Entry) -> None:
+        """Deliver a message, or set it aside where no queue will ever take it: the others must not wait for it."""
+        try:
+            self._ledger.accept(entry.body)
+        except EventInvalid as error:  # spooled by another version, or damaged
+            problem = str(error)
+        except ModeratorError:  # not the message's fault
+            raise
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+        else:
+            return
+        log.error("spooled message %d is set aside: %s", entry.number, problem)
+        spool.reject(entry.number, problem)
+
     def _deliver_in_background(self) -> None:
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
@@ -127,9 +181,9 @@ class Intake:
 
     def _run(self) -> None:
         assert self._spool is not None
-        pause = PAUSE
+        pause = jittered(PAUSE)
         while not self._stopped.wait(pause):
-            pause = PAUSE
+            pause = jittered(PAUSE)
             try:
                 with self._lock:
                     if self._spool.empty():
@@ -142,8 +196,10 @@ class Intake:
                     log.info("delivered %d spooled messages", count)
             except QueueFull as full:
                 self._away = False
-                pause = full.retry_after
+                pause = full.retry_after + jittered(PAUSE)
             except SpoolUnavailable as error:
                 log.warning("%s", error)
-            except QueueUnavailable:
-                self._away = True
+            except QueueUnavailable as error:
+                self._note_away(error)
+            except ModeratorError as error:  # no server for us, say: until somebody sets another
+                log.error("%s", error)

@@ -9,63 +9,43 @@ Each change is one Lua script, so it happens whole or not at all. Times are the 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from hashlib import sha256
-from importlib.resources import files
 from typing import Any, Literal
+from uuid import uuid4
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from moderator.errors import EventInvalid, QueueFull, QueueUnavailable
+from moderator.errors import (
+    DeadLetterNotFound,
+    EventInvalid,
+    ModeratorError,
+    QueueFull,
+    QueueUnavailable,
+    RedisMisused,
+)
 from moderator.events import Event, parse_message
 from moderator.queue import names
 from moderator.queue.bounds import DRAIN_SAMPLE, NO_BOUNDS, QueueBounds, retry_after
 from moderator.queue.connection import Redis
 from moderator.queue.message import decode_message, encode_message
+from moderator.queue.records import (
+    Acceptance,
+    Answer,
+    Claim,
+    DeadLetterReason,
+    Publication,
+    read_claim,
+    to_claim,
+    to_record,
+)
+from moderator.queue.scripts import Script
+from moderator.queue.sweeper import Sweeper
 from moderator.verdicts import Verdict
 
-#: Overdue events looked at in one step: bounds the time that Redis is busy with it.
-SWEEP_SIZE = 500
+__all__ = ["Acceptance", "Answer", "Claim", "DeadLetterReason", "Ledger", "read_body"]
 
-
-class Acceptance(StrEnum):
-    """What became of a submitted event."""
-
-    ACCEPTED = "accepted"
-    PENDING = "pending"
-    ANSWERED = "answered"
-    SPOOLED = "spooled"
-    """Redis is away: it is kept on this machine's disk, and will be delivered."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """An event that is ours to process.
-
-    Which try this is, how many seconds it waited since it was accepted, and whether an earlier try harmed a worker.
-    """
-
-    attempt: int
-    waited: float
-    harmed: bool = False
-
-
-@dataclass(frozen=True)
-class DeadLetterReason:
-    """Why an event died: a class name of `moderator.errors`, and the message."""
-
-    type: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What an event gets: its verdict and, if it died, why."""
-
-    event: Event
-    verdict: Verdict
-    dead: DeadLetterReason | None = None
+#: Held events looked at in one step: bounds the time that Redis is busy with it.
+EXTEND_SIZE = 500
 
 
 def read_body(body: dict[str, Any]) -> tuple[dict[str, Any], list[Event]]:
@@ -85,7 +65,8 @@ class Ledger:
 
     Args:
         client: connection.
-        lease: seconds after which a started event without a verdict, or one lost on its way, is given out again.
+        lease: seconds after which a started event that nobody holds any more, or one lost on its way, is given out
+            again.
         bounds: how full the queue may get by `accept`.
     """
 
@@ -93,13 +74,10 @@ class Ledger:
         self._redis = client
         self._lease = lease
         self._bounds = bounds
-        folder = files("moderator.queue") / "lua"
-
-        def script(name: str) -> Any:
-            return client.register_script((folder / f"{name}.lua").read_text())
-
-        self._accept, self._claim, self._publish = script("accept"), script("claim"), script("publish")
-        self._retry, self._overdue, self._requeue = script("retry"), script("overdue"), script("requeue")
+        self._accept, self._claim, self._publish, self._retry, self._extend, self._replay = (
+            Script(client, name) for name in ("accept", "claim", "publish", "retry", "extend", "replay")
+        )
+        self._sweeper = Sweeper(client, lease)
 
     def accept(self, body: dict[str, Any]) -> list[tuple[Event, Acceptance]]:
         """Accept an event, or a bulk event with many images, and put it on the queue, in one step.
@@ -116,11 +94,30 @@ class Ledger:
     def enter(self, body: dict[str, Any], events: list[Event]) -> list[tuple[Event, Acceptance]]:
         """As `accept`, with what `read_body` made of it."""
         bounds = self._bounds.of(events[0].priority)
+        queue = names.QUEUES[events[0].priority]
         try:
-            answers = self._run_accept(body, events, bounds)
-        except RedisError as error:
+            answers = self._accept(
+                [names.PENDING, queue, names.PENDING_BYTES, names.REFUSALS, names.VERDICTS],
+                [
+                    names.RECORD_PREFIX,
+                    names.VERDICT_PREFIX,
+                    encode_message(body, queue),
+                    self._lease,
+                    bounds.events,
+                    bounds.size,
+                    DRAIN_SAMPLE,
+                    *(part for event in events for part in (event.key, to_record(event))),
+                ],
+            )
+        except (RedisError, RedisMisused) as error:
+            # Without an answer it may have arrived: whoever submits it again must give the same id.
+            fate = (
+                f"{events[0].id} may be on the queue all the same"
+                if isinstance(error, RedisTimeoutError)
+                else "nothing is on the queue"
+            )
             raise QueueUnavailable(
-                f"Redis did not accept the event ({error}); nothing is on the queue. Check MODERATOR_REDIS_URL "
+                f"Redis did not accept the event ({error}); {fate}. Check MODERATOR_REDIS_URL "
                 "and that the server runs, then submit again: the same id is accepted once"
             ) from error
         if answers[0] == b"full":
@@ -133,111 +130,118 @@ class Ledger:
             )
         return [(event, Acceptance(a.decode())) for event, a in zip(events, answers, strict=True)]
 
-    def replay(self, event: Event, *, forget: Callable[[Redis], None]) -> None:
-        """Withdraw the verdict of an event and accept it again.
+    def replay(self, key: str, died_at: str, event: Event) -> Acceptance:
+        """Withdraw the error verdict of a dead event, forget its dead letter and accept it again, in one step.
+
+        Args:
+            key: of the dead letter.
+            died_at: the death that the dead letter names, as it stands there.
+            event: the event.
+
+        Returns `ACCEPTED`; or `PENDING` or `ANSWERED` where the event has been submitted again since it died: then only
+        the dead letter goes, which is out of date.
+
+        Raises:
+            DeadLetterNotFound: the dead letter is gone, or another has taken its place; nothing has changed.
+            QueueUnavailable: Redis cannot be reached; nothing has changed.
+        """
+        queue = names.QUEUES[event.priority]
+        body = event.model_dump(mode="json", exclude_none=True)
+        keys = [names.PENDING, queue, names.PENDING_BYTES, names.DEAD_LETTERS]
+        keys += [
+            prefix + key for prefix in (names.DEAD_LETTER_PREFIX, names.RECORD_PREFIX, names.VERDICT_PREFIX)
+        ]
+        args = [key, died_at, encode_message(body, queue), self._lease, to_record(event)]
+        try:
+            answer = self._replay(keys, args)
+        except (RedisError, RedisMisused) as error:
+            raise QueueUnavailable(f"Redis did not take {key} back ({error}); try again") from error
+        if answer == b"gone":
+            raise DeadLetterNotFound(f"no dead letter {key} of that death: already replayed or dropped")
+        return Acceptance.ACCEPTED if answer == b"replayed" else Acceptance(answer.decode())
+
+    def claim(self, events: Sequence[Event]) -> list[Claim | Literal["answered", "busy"]]:
+        """Take events for processing; `answered`/`busy` if one has its verdict or another worker is at it.
+
+        Raises:
+            RedisMisused: a key of the ledger holds what is not ours; nothing was claimed.
+        """
+        token = uuid4().hex
+        answers = self._claim.run_each([to_claim(event, token, self._lease) for event in events])
+        for answer in answers:
+            if isinstance(answer, RedisMisused):
+                raise answer
+        return [read_claim(answer, token) for answer in answers]
+
+    def publish(
+        self, answers: Sequence[Answer], *, ttl: float, stream_length: int
+    ) -> list[float | RedisMisused | None]:
+        """Keep and publish verdicts and close their events, each in one step.
+
+        Returns for each the seconds since the event was accepted; or None if it had a verdict already or the claim does
+        not hold it any more, or why it could not be published: then nothing changed.
+        """
+        calls = [Publication.of(answer).call(ttl, stream_length) for answer in answers]
+        done = self._publish.run_each(calls)
+        return [d if isinstance(d, RedisMisused) else float(d[1]) if d[0] else None for d in done]
+
+    def retry(
+        self,
+        event: Event,
+        claim: Claim,
+        delay: float,
+        *,
+        harmed: bool = False,
+        counts: bool = True,
+        held_off: bool = False,
+    ) -> bool:
+        """End a try without an answer; the event is put on the queue again after `delay` seconds.
 
         Args:
             event: the event.
-            forget: adds to the same transaction what goes with the old verdict. In two steps, a worker that
-                is quick to fail again would have its new dead letter forgotten.
+            claim: the try that ends.
+            delay: seconds.
+            harmed: this try harmed a worker; later claims tell.
+            counts: whether it uses up a try: False where it was none of the event's doing.
+            held_off: the event waits for something that is away; `Claim.held_off` says from then on for how long, until
+                a try fails for another reason.
 
-        Raises:
-            QueueUnavailable: Redis cannot be reached; nothing has changed.
+        Returns False, and changes nothing, where the claim does not hold the event any more.
         """
-        try:
-            with self._redis.pipeline(transaction=True) as pipe:
-                pipe.delete(names.VERDICT_PREFIX + event.key)
-                forget(pipe)
-                # Without bounds: it had its place, and a refusal in here would lose its verdict.
-                body = event.model_dump(mode="json", exclude_none=True)
-                self._run_accept(body, [event], NO_BOUNDS, pipe)
-                pipe.execute()
-        except RedisError as error:
-            raise QueueUnavailable(f"Redis did not take {event.key} back ({error}); try again") from error
-
-    def _run_accept(
-        self, body: dict[str, Any], events: list[Event], bounds: QueueBounds, client: Redis | None = None
-    ) -> Any:
-        queue = names.QUEUES[events[0].priority]
-        pairs = [part for event in events for part in (event.key, event.model_dump_json())]
-        return self._accept(
-            keys=[names.PENDING, queue, names.PENDING_BYTES, names.REFUSALS, names.VERDICTS],
-            args=[
-                names.RECORD_PREFIX,
-                names.VERDICT_PREFIX,
-                encode_message(body, queue),
-                self._lease,
-                bounds.events,
-                bounds.size,
-                DRAIN_SAMPLE,
-                *pairs,
-            ],
-            client=client,
-        )
-
-    def claim(self, events: Sequence[Event]) -> list[Claim | Literal["answered", "busy"]]:
-        """Take events for processing; `answered`/`busy` if one has its verdict or another worker is at it."""
-        answers = self._run_each(
-            self._claim,
-            [
-                (
-                    [names.PENDING, names.RECORD_PREFIX + event.key, names.VERDICT_PREFIX + event.key],
-                    [event.key, event.model_dump_json(), names.QUEUES[event.priority], self._lease],
-                )
-                for event in events
-            ],
-        )
-        return [_read_claim(answer) for answer in answers]
-
-    def publish(self, answers: Sequence[Answer], *, ttl: float, stream_length: int) -> list[float | None]:
-        """Keep and publish verdicts and close their events, each in one step.
-
-        Returns for each the seconds since the event was accepted, or None if it had a verdict already: then nothing
-        changed.
-        """
-        done = self._run_each(self._publish, [_publication(answer, ttl, stream_length) for answer in answers])
-        return [float(answer[1]) if answer[0] else None for answer in done]
-
-    def _run_each(self, script: Any, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
-        """Run a script with keys and arguments for each of many, in one round trip."""
-        if len(calls) == 1:
-            keys, args = calls[0]
-            return [script(keys=keys, args=args)]
-        with self._redis.pipeline(transaction=False) as pipe:
-            for keys, args in calls:
-                script(keys=keys, args=args, client=pipe)
-            return list(pipe.execute())
-
-    def retry(self, event: Event, delay: float, *, harmed: bool = False, counts: bool = True) -> None:
-        """Give the event back; it is put on the queue again after `delay` seconds.
-
-        `harmed`: this try harmed a worker; later claims tell. Where a try was none of the event's doing, it does not
-        count.
-        """
-        keys = [names.PENDING, names.RECORD_PREFIX + event.key]
-        self._retry(keys=keys, args=[event.key, delay, int(harmed), int(counts)])
-
-    def sweep(self) -> int:
-        """Put overdue events that are not on the queue back on it; returns how many. Safe from many workers."""
-        oldest: list[Any] = []
-        for queue in names.QUEUES.values():
-            queued = self._oldest(queue, "queued_at")
-            oldest += [queue, "" if queued is None else queued]
-        found = self._overdue(
-            keys=[names.PENDING], args=[names.RECORD_PREFIX, self._lease, SWEEP_SIZE, *oldest]
-        )
-        count = 0
-        for key, due, queue in zip(found[::3], found[1::3], found[2::3], strict=True):
-            record = names.RECORD_PREFIX + key.decode()
-            event = self._redis.hget(record, "event")
-            if event is None:  # answered meanwhile
-                continue
-            body = Event.model_validate_json(event).model_dump(mode="json", exclude_none=True)
-            count += self._requeue(
-                keys=[names.PENDING, record, queue],
-                args=[key, due, encode_message(body, queue.decode()), self._lease],
+        return bool(
+            self._retry(
+                [names.PENDING, names.RECORD_PREFIX + event.key],
+                [event.key, claim.token, delay, int(harmed), int(counts), int(held_off)],
             )
+        )
+
+    def give_back(self, event: Event, claim: Claim) -> bool:
+        """Let another have an event that was not tried: at once, and as if it had not been claimed. See `retry`."""
+        return self.retry(event, claim, 0.0, counts=False)
+
+    def extend(self, held: Sequence[tuple[str, str]]) -> int:
+        """Let no other have events before a further lease is over; returns for how many that was so.
+
+        Args:
+            held: the key of each event, and the token of its claim; `""` for one that waits its turn in a worker and is
+                not claimed yet.
+        """
+        count = 0
+        for at in range(0, len(held), EXTEND_SIZE):
+            parts = [part for pair in held[at : at + EXTEND_SIZE] for part in pair]
+            count += self._extend([names.PENDING], [names.RECORD_PREFIX, self._lease, *parts])
         return count
+
+    def sweep(
+        self,
+        told: Callable[[Verdict, float, ModeratorError], None] = lambda verdict, seconds, error: None,
+        *,
+        ttl: float = 7 * 86400,
+        stream_length: int = 100_000,
+    ) -> int:
+        """Put overdue events that are not on the queue back on it; see `Sweeper.sweep`."""
+        oldest = {queue: self._oldest(queue, "queued_at") for queue in names.QUEUES.values()}
+        return self._sweeper.sweep(oldest, told, ttl=ttl, stream_length=stream_length)
 
     def oldest_accepted(self, queue: str) -> float | None:
         """When the oldest message on a queue was accepted (server time, seconds); None if the queue is empty.
@@ -248,15 +252,18 @@ class Ledger:
 
     def _oldest(self, queue: str, field: str) -> float | None:
         """A time in the record of the oldest message on a queue; see `oldest_accepted`."""
-        message = self._redis.lindex(queue, -1)
-        if message is None:
-            return None
         try:
+            message = self._redis.lindex(queue, -1)
+            if message is None:
+                return None
             event = parse_message(decode_message(message))[0]
-        except EventInvalid:
-            return 0.0
-        value = self._redis.hget(names.RECORD_PREFIX + event.key, field)
-        return float(value) if value else 0.0
+            for key in (event.key, event.before_bulk().key):
+                value = self._redis.hget(names.RECORD_PREFIX + key, field)
+                if value:
+                    return float(value)
+        except (EventInvalid, ResponseError, ValueError):
+            pass
+        return 0.0
 
     def pending(self) -> int:
         """How many accepted events have no verdict yet."""
@@ -269,42 +276,3 @@ class Ledger:
     def refusals(self, queue: str) -> int:
         """How many messages found no room on a queue since the server's data began."""
         return int(self._redis.hget(names.REFUSALS, queue) or 0)
-
-
-def _read_claim(answer: list[Any]) -> Claim | Literal["answered", "busy"]:
-    if answer[0] == b"claimed":
-        waited = max(0.0, float(answer[3]) - float(answer[2]))
-        return Claim(attempt=int(answer[1]), waited=waited, harmed=answer[4] == b"1")
-    return "answered" if answer[0] == b"answered" else "busy"
-
-
-def _publication(answer: Answer, ttl: float, stream_length: int) -> tuple[list[str], list[Any]]:
-    """Keys and arguments of the script."""
-    event, dead = answer.event, answer.dead
-    key = event.key
-    body = answer.verdict.model_dump_json()
-    # Its own for each verdict: the delivery of an earlier one, of before a replay, does not get mixed up with it.
-    delivery = f"{key}#{sha256(body.encode()).hexdigest()[:12]}"
-    keys = [
-        names.PENDING,
-        names.RECORD_PREFIX + key,
-        names.VERDICT_PREFIX + key,
-        names.VERDICTS,
-        names.DEAD_LETTERS,
-        names.DEAD_LETTER_PREFIX + key,
-        names.WEBHOOKS,
-        names.WEBHOOK_PREFIX + delivery,
-        names.PENDING_BYTES,
-    ]
-    args = [
-        key,
-        body,
-        max(1, round(ttl)),
-        stream_length,
-        dead.type if dead else "",
-        dead.message if dead else "",
-        event.reply.webhook or "",
-        event.model_dump_json(),
-        delivery,
-    ]
-    return keys, args

@@ -1,4 +1,4 @@
-"""The Celery message around an event, written without Celery.
+"""The Celery message around an event, written without Celery. Every list element takes this form before kombu sees it.
 
 So that an event enters the ledger and the queue in one atomic step, and a client needs no Celery. The format is
 Celery's message protocol 2 in kombu's Redis envelope; an integration test has a real worker read it.
@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from moderator.errors import EventInvalid
+from moderator.queue.element import REFUSED, TEXT, Refusal, read_element
 from moderator.queue.names import TASK
 
 #: The header that says how many images a message has, so that a worker takes as many messages as it has room for.
@@ -19,62 +20,89 @@ IMAGES = "images"
 
 def encode_message(body: Any, queue: str) -> str:
     """The list element that a Celery worker on `queue` takes as a call of the task with `body` as its argument."""
-    task_id = str(uuid4())
-    call = [[body], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
-    return json.dumps(
-        {
-            "body": base64.b64encode(json.dumps(call).encode()).decode(),
-            "content-type": "application/json",
-            "content-encoding": "utf-8",
-            "headers": {
-                "lang": "py",
-                "task": TASK,
-                "id": task_id,
-                "root_id": task_id,
-                "parent_id": None,
-                "group": None,
-                "retries": 0,
-                "eta": None,
-                "expires": None,
-                "timelimit": [None, None],
-                "ignore_result": True,
-                IMAGES: _count_images(body),
-                # Celery prints these in logs: leave out what users sent.
-                "argsrepr": "(event,)",
-                "kwargsrepr": "{}",
-            },
-            "properties": {
-                "correlation_id": task_id,
-                "reply_to": "",
-                "delivery_mode": 2,
-                "delivery_info": {"exchange": "", "routing_key": queue},
-                "priority": 0,
-                "body_encoding": "base64",
-                "delivery_tag": str(uuid4()),
-            },
-        }
-    )
+    call = json.dumps(_make_call([body], {}))
+    return json.dumps(_make_envelope(call, queue, str(uuid4()), str(uuid4()), _count_images(body)))
 
 
 def decode_message(message: bytes) -> Any:
-    """The task's argument, from a list element in message protocol 1 or 2.
+    """The task's argument, from a list element.
 
     Raises:
         EventInvalid: it is no Celery message with one argument.
     """
-    try:
-        envelope = json.loads(message)
-        body = envelope["body"]
-        if envelope.get("properties", {}).get("body_encoding") == "base64":
-            body = base64.b64decode(body)
-        call = json.loads(body)
-        args = call["args"] if isinstance(call, dict) else call[0]
-        return args[0]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise EventInvalid(f"not a Celery message for {TASK}: {type(error).__name__}: {error}") from error
+    call = read_element(message)
+    if isinstance(call, Refusal):
+        raise EventInvalid(call.reason)
+    return call.argument
+
+
+def make_canonical(element: bytes, queue: str, tag: str) -> dict[str, Any]:
+    """The message that stands for a list element from here on, for kombu and Celery to read without trouble. Pure.
+
+    It has nothing of the element but the argument of its call and its id: no time to run or to expire at, no
+    callbacks, no address for an answer. What cannot be read becomes a call that says so, with the element: so it is
+    kept until it has been dealt with, like an event. Made of such a message again, it is the same.
+
+    Args:
+        element: whatever was on the list.
+        queue: the list, to which kombu gives the message back if it has to.
+        tag: kombu's name for this delivery; nobody else's may be the same.
+    """
+    call = read_element(element)
+    if isinstance(call, Refusal):
+        text = json.dumps(_make_call([], {REFUSED: [call.raw, call.reason]}))
+        return _make_envelope(text, queue, call.id or tag, tag, 1)
+    id, argument = call.id or tag, call.argument
+    if isinstance(argument, dict) and "images" not in argument:
+        # An id that stays the same when the message comes again.
+        argument = {"id": id, **argument}
+    text = json.dumps(_make_call([argument], {}))
+    if '"__type__"' in text:
+        # kombu reads such an object as another type. In a text it does not see it. Not always as a text: what is
+        # given back may be taken by a worker of an earlier version, which reads an object only.
+        text = json.dumps(_make_call([], {TEXT: json.dumps(argument)}))
+    return _make_envelope(text, queue, id, tag, _count_images(argument))
+
+
+def _make_call(args: list[Any], kwargs: dict[str, Any]) -> list[Any]:
+    return [args, kwargs, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
+
+
+def _make_envelope(call: str, queue: str, task_id: str, tag: str, images: int) -> dict[str, Any]:
+    return {
+        "body": base64.b64encode(call.encode()).decode(),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {
+            "lang": "py",
+            "task": TASK,
+            "id": task_id,
+            "root_id": task_id,
+            "parent_id": None,
+            "group": None,
+            "retries": 0,
+            "eta": None,
+            "expires": None,
+            "timelimit": [None, None],
+            "ignore_result": True,
+            IMAGES: images,
+            # Celery prints these in logs: leave out what users sent.
+            "argsrepr": "(event,)",
+            "kwargsrepr": "{}",
+        },
+        "properties": {
+            "correlation_id": task_id,
+            "reply_to": "",
+            "delivery_mode": 2,
+            "delivery_info": {"exchange": "", "routing_key": queue},
+            "priority": 0,
+            "body_encoding": "base64",
+            "delivery_tag": tag,
+        },
+    }
 
 
 def _count_images(body: Any) -> int:
     """1 for what is no event, too: a worker has to take it to find out."""
     images = body.get("images") if isinstance(body, Mapping) else None
-    return len(images) if isinstance(images, list) else 1
+    return max(1, len(images)) if isinstance(images, list) else 1

@@ -19,11 +19,26 @@ REFUSALS = "moderation:refusals"
 #: Sorted set of dead letters, by the time of death.
 DEAD_LETTERS = "moderation:dead-letters"
 
+#: What Celery's consumer has taken and not acknowledged. Names of our own: under Celery's (`unacked`, ...), each Celery
+#: worker on a database gives out again what any other has held for longer than its own time limit.
+UNACKED = "moderation:unacked"
+UNACKED_INDEX = "moderation:unacked-index"
+UNACKED_MUTEX = "moderation:unacked-mutex"
+
+#: Celery's own names for these, under which earlier versions kept them.
+SHARED_UNACKED, SHARED_UNACKED_INDEX = "unacked", "unacked_index"
+
 #: Sorted set of webhook deliveries, by the time at which they are due.
 WEBHOOKS = "moderation:webhooks"
 
+#: Sorted set of the webhooks' URLs that get no more deliveries, by the time at which they said so.
+DISABLED_WEBHOOKS = "moderation:webhooks-disabled"
+
 #: Sorted set of images whose embeddings are kept, by the time at which they were last asked for.
 EMBEDDINGS = "moderation:embeddings"
+
+#: Sorted set of the policies that workers judge by, by the time until which one of them says so.
+KNOWN_POLICIES = "moderation:known-policies"
 
 # Prefixes; an event's key (`Event.key`) follows. Verdict keys are also pub/sub channels that tell of an answer.
 VERDICT_PREFIX = "moderation:verdict:"

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from moderator.errors import SpoolFull, SpoolUnavailable
+from moderator.errors import EventInvalid, SpoolFull, SpoolUnavailable
 
 FILE, LOCK, RESERVE = "spool.sqlite3", "spool.lock", "spool.reserve"
 #: Bytes set aside for a disk that gets full: to remove what was delivered, SQLite first writes down what it was.
@@ -51,15 +51,33 @@ COMMIT;
 
 @dataclass(frozen=True)
 class Entry:
-    """A message that was spooled; `body` as `Ledger.accept` takes it."""
+    """A message that was spooled, as it lies on the disk."""
 
     number: int
-    body: dict[str, Any]
+    text: bytes
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The message, as `Ledger.accept` takes it.
+
+        Raises:
+            EventInvalid: it is damaged.
+        """
+        try:
+            body = json.loads(self.text)
+        except (ValueError, RecursionError) as error:
+            raise EventInvalid(f"it is no JSON ({error})") from error
+        if not isinstance(body, dict):
+            raise EventInvalid("it is no JSON object")
+        return body
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A message that no queue will take, with the reason; kept until somebody looks at it."""
+    """A message that no queue will take, with the reason; kept until somebody looks at it.
+
+    `body` is empty where it cannot be read.
+    """
 
     number: int
     problem: str
@@ -106,7 +124,7 @@ class Spool:
             held, used = connection.execute("SELECT events, size FROM totals").fetchone()
             if held + events > self._max_events or used + size > self._max_bytes:
                 raise SpoolFull(
-                    f"Redis does not answer and the spool is full ({held} events, {used} bytes in {self._folder}); "
+                    f"the spool is full ({held} events, {used} bytes in {self._folder}); "
                     "the event is not kept. Submit it again later; MODERATOR_SPOOL_EVENTS and MODERATOR_SPOOL_BYTES "
                     "make room for more"
                 )
@@ -128,10 +146,11 @@ class Spool:
             return None
         with self._open() as connection:
             row = connection.execute(
-                "SELECT number, body FROM entries WHERE problem IS NULL AND number > ? ORDER BY number LIMIT 1",
+                "SELECT number, CAST(body AS BLOB) FROM entries WHERE problem IS NULL AND number > ? "
+                "ORDER BY number LIMIT 1",
                 (number,),
             ).fetchone()
-        return None if row is None else Entry(row[0], json.loads(row[1]))
+        return None if row is None else Entry(*row)
 
     def remove_until(self, number: int) -> None:
         """Forget the messages up to that number, which have been delivered; not the rejected ones."""
@@ -156,9 +175,10 @@ class Spool:
         """The messages set aside, oldest first."""
         with self._open() as connection:
             rows = connection.execute(
-                "SELECT number, problem, body FROM entries WHERE problem IS NOT NULL ORDER BY number"
+                "SELECT number, problem, CAST(body AS BLOB) FROM entries "
+                "WHERE problem IS NOT NULL ORDER BY number"
             ).fetchall()
-        return [Rejected(number, problem, json.loads(body)) for number, problem, body in rows]
+        return [Rejected(number, problem, _readable(Entry(number, text))) for number, problem, text in rows]
 
     def state(self) -> SpoolState:
         """What it holds now."""
@@ -228,3 +248,10 @@ class Spool:
             f"the spool in {self._folder} cannot be used ({error}); nothing is kept there. MODERATOR_SPOOL must be a "
             "folder on a local disk that this user may write to, with room on it"
         )
+
+
+def _readable(entry: Entry) -> dict[str, Any]:
+    try:
+        return entry.body
+    except EventInvalid:
+        return {}

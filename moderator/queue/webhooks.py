@@ -2,36 +2,32 @@
 
 A delivery taken here is leased: if whoever took it dies, it becomes due again. So a webhook gets a verdict at
 least once; receivers tell repeats by the `webhook-id` header.
+
+A webhook that says that it is gone is disabled, for all workers: its deliveries are not made.
 """
 
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
 
+from moderator.errors import DeliveryUnreadable
 from moderator.queue import names
 from moderator.queue.connection import Redis
 
 #: Seconds that whoever took a delivery has to make it.
 LEASE = 120.0
-
-#: Takes the next due delivery and pushes its due time forward by the lease.
-_TAKE = """
-local time = redis.call('TIME')
-local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1)
-if not due[1] then return nil end
-redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), due[1])
-local record = ARGV[1] .. due[1]
-local attempt = redis.call('HINCRBY', record, 'attempts', 1)
-local fields = redis.call('HMGET', record, 'url', 'body', 'since')
-return {due[1], fields[1] or '', fields[2] or '', attempt, string.format('%.6f', now - (fields[3] or 0))}
-"""
+#: Seconds for which a webhook stays disabled, unless it is enabled before: then it is asked once more.
+DISABLED_FOR = 30 * 86_400.0
+#: Disabled webhooks that are remembered, the latest ones: senders of events choose the URLs.
+MOST_DISABLED = 10_000
 
 
 @dataclass(frozen=True)
 class Delivery:
     """A verdict on its way to a webhook. `key` is the event's key, `#` and a digest of the verdict.
 
-    `age`: seconds since it was put here.
+    `age`: seconds since it was put here. `disabled`: whether its webhook gets no more deliveries.
     """
 
     key: str
@@ -39,6 +35,7 @@ class Delivery:
     body: bytes
     attempt: int
     age: float
+    disabled: bool = False
 
 
 class WebhookOutbox:
@@ -50,30 +47,43 @@ class WebhookOutbox:
 
     def __init__(self, client: Redis) -> None:
         self._redis = client
-        self._take = client.register_script(_TAKE)
+        script = files("moderator.queue") / "lua" / "take_delivery.lua"
+        self._take = client.register_script(script.read_text())
 
     def __len__(self) -> int:
         return int(self._redis.zcard(names.WEBHOOKS))
 
     def take(self) -> Delivery | None:
-        """The next delivery that is due, or None."""
-        answer = self._take(keys=[names.WEBHOOKS], args=[names.WEBHOOK_PREFIX, LEASE])
+        """The next delivery that is due, or None.
+
+        Raises:
+            DeliveryUnreadable: one is due whose record is no delivery; the error has all that is known of it, to be
+                buried and forgotten.
+        """
+        answer = self._take(
+            keys=[names.WEBHOOKS, names.DISABLED_WEBHOOKS], args=[names.WEBHOOK_PREFIX, LEASE, DISABLED_FOR]
+        )
         if answer is None:
             return None
-        key, url, body, attempt, age = answer
-        return Delivery(key.decode(), url.decode(), body, int(attempt), max(0.0, float(age)))
-
-    def add(self, pipe: Redis, key: str, url: str, body: str) -> None:
-        """Deliver a verdict, from the first try on; part of a transaction."""
-        record = {"url": url, "body": body, "attempts": 0, "since": time.time()}
-        pipe.hset(names.WEBHOOK_PREFIX + key, mapping=record)
-        pipe.zadd(names.WEBHOOKS, {key: 0})
+        try:
+            key, url, body, attempt, age, disabled = answer
+            body.decode()  # it is signed as text
+            return Delivery(
+                key.decode(), url.decode(), body, int(attempt), max(0.0, float(age)), disabled != b""
+            )
+        except ValueError as error:
+            # Too few parts, or text that is not UTF-8.
+            raise DeliveryUnreadable(answer[0], *answer[1:3]) from error
 
     def done(self, delivery: Delivery) -> None:
         """The delivery was made, or given up: forget it."""
+        self.forget(delivery.key.encode())
+
+    def forget(self, key: bytes) -> None:
+        """Forget the delivery of that key."""
         with self._redis.pipeline(transaction=True) as pipe:
-            pipe.zrem(names.WEBHOOKS, delivery.key)
-            pipe.delete(names.WEBHOOK_PREFIX + delivery.key)
+            pipe.zrem(names.WEBHOOKS, key)
+            pipe.delete(names.WEBHOOK_PREFIX.encode() + key)
             pipe.execute()
 
     def later(self, delivery: Delivery, delay: float, *, counts: bool = True) -> None:
@@ -84,3 +94,24 @@ class WebhookOutbox:
             if not counts:
                 pipe.hincrby(names.WEBHOOK_PREFIX + delivery.key, "attempts", -1)
             pipe.execute()
+
+    def disable(self, url: str) -> None:
+        """Make no more deliveries to a webhook."""
+        seconds, micros = self._redis.time()
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zadd(names.DISABLED_WEBHOOKS, {url: seconds + micros / 1e6})
+            pipe.zremrangebyrank(names.DISABLED_WEBHOOKS, 0, -MOST_DISABLED - 1)
+            pipe.execute()
+
+    def enable(self, url: str) -> bool:
+        """Deliver to a webhook again; returns whether it was disabled."""
+        return bool(self._redis.zrem(names.DISABLED_WEBHOOKS, url))
+
+    def disabled(self) -> Iterator[tuple[str, datetime]]:
+        """Webhooks that get no more deliveries, and since when; the latest first."""
+        for url, since in self._redis.zrevrange(names.DISABLED_WEBHOOKS, 0, -1, withscores=True):
+            yield url.decode("utf-8", "replace"), datetime.fromtimestamp(since, tz=UTC)
+
+    def count_disabled(self) -> int:
+        """How many webhooks get no more deliveries."""
+        return int(self._redis.zcard(names.DISABLED_WEBHOOKS))

@@ -49,13 +49,16 @@ def severities(layout: Layout, scores: Scores) -> NDArray[np.int64]:
     """What the thresholds say: int [n, C], an index into `SEVERITY`.
 
     In `softmax-mean` categories the classic recipe also asks that the safe score be the greater one:
-    is_safe = safe > unsafe and unsafe < block.
+    is_safe = safe > unsafe and unsafe < block. Where such a category never blocks, people look instead.
     """
     blocked = scores.unsafe >= layout.block
+    review = scores.unsafe >= layout.review
     classic = layout.rules.get(Rule.SOFTMAX_MEAN)
     if classic is not None:
-        blocked[:, classic] |= scores.unsafe[:, classic] >= scores.safe[:, classic]
-    return np.where(blocked, 2, np.where(scores.unsafe >= layout.review, 1, 0))
+        unsafe = scores.unsafe[:, classic] >= scores.safe[:, classic]
+        blocked[:, classic] |= unsafe & np.isfinite(layout.block[classic])
+        review[:, classic] |= unsafe & np.isfinite(layout.review[classic])
+    return np.where(blocked, 2, np.where(review, 1, 0))
 
 
 def judge(

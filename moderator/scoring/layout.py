@@ -40,7 +40,7 @@ class Layout:
     review: NDArray[np.float64]
     """[C] score from which people look; infinite where a category has no such band."""
     block: NDArray[np.float64]
-    """[C] score from which the upload is blocked."""
+    """[C] score from which the upload is blocked; infinite where a category never blocks."""
 
 
 def lay_out(policy: Policy) -> Layout:

@@ -1,6 +1,5 @@
 """Makes signals once per process and reads each once per image, however many policies use them."""
 
-import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,8 +16,6 @@ from moderator.identity import Identity
 from moderator.signals.base import Context, Frame, Reading, Signal
 from moderator.signals.files import read_pinned
 from moderator.signals.registry import signal_class
-
-log = logging.getLogger(__name__)
 
 #: A shorter side that no image has: it is wanted whole.
 WHOLE = 2**31 - 1
@@ -107,14 +104,6 @@ class Signals:
             except ModeratorError as error:
                 outcomes[spec.key] = error
         return outcomes
-
-    def warm_up(self, policy: HasSignals) -> None:
-        """Make the signals of a policy that can be made. The others are logged, and fail when an image needs them."""
-        for spec in policy.signals:
-            try:
-                self.make(spec)
-            except ModeratorError as error:
-                log.warning("the signal %s cannot be used: %s", spec.name, error)
 
     def check(self, policy: HasSignals) -> dict[str, ModeratorError | None]:
         """By name, why each signal of a policy cannot be used, or None: all are made, and read an empty frame."""

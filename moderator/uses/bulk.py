@@ -100,7 +100,7 @@ def embed_files(
         growing = report.with_name(f".{report.name}")
         failed = 0
         writer = Parts(parts, facts, part_rows, len(files))
-        with growing.open("w", encoding="utf-8") as lines:
+        with growing.open("w", encoding="utf-8", buffering=1) as lines:
             try:
                 for item in embedder.embed_each(_new(images, seen, progress)):
                     if (problem := _problem(item)) is None:
@@ -112,6 +112,7 @@ def embed_files(
                     progress(1)
             finally:
                 writer.flush()  # also when stopped by Ctrl-C
+                growing.replace(report)
         added = known - before + writer.rows
         if added or earlier is None:
             _join(
@@ -119,7 +120,6 @@ def embed_files(
                 output,
                 facts,
             )
-        growing.replace(report)
         clear(parts)
         return Summary(rows=before + added, new=added, failed=failed)
 

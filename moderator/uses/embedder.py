@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -71,8 +71,13 @@ class Embedder:
         error.
         """
         batch: list[_Opened] = []
-        with ThreadPoolExecutor(self.settings.threads or 4, thread_name_prefix="decode") as pool:
-            for item in ahead(pool, self._open, map(str, images), 4 * self._batch):
+        opened = ahead(self.settings.threads or 4, self._open, map(str, images), 4 * self._batch)
+        with closing(opened):
+            for item in opened:
+                if item is None:  # a host takes its time; what is there is embedded now
+                    yield from self._embed(batch)
+                    batch = []
+                    continue
                 batch.append(item)
                 if len(batch) >= self._batch:
                     yield from self._embed(batch)

@@ -38,7 +38,7 @@ class Load:
     """
 
     def __init__(self, client: Client, files: Sequence[Path], rate: float, webhook: str | None) -> None:
-        self._client, self._files, self._rate, self._webhook = client, files, rate, webhook
+        self._client, self.files, self._rate, self._webhook = client, files, rate, webhook
         self._stopped = Event()
         self._thread = Thread(target=self._run, name="load")
         self._turn = 0
@@ -59,12 +59,19 @@ class Load:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def submit(self, id: str, *, path: Path | None = None, inline: bytes | None = None) -> Submitted:
+    def submit(
+        self, id: str, *, path: Path | None = None, inline: bytes | None = None, url: str | None = None
+    ) -> Submitted:
         """Submit one more event, from the thread that asks."""
         asked = time.monotonic()
-        event = self._client.submit(path=path, inline=inline, id=id)
+        event = self._client.submit(path=path, inline=inline, url=url, id=id)
         self._note([event], asked)
         return event
+
+    def submit_many(self, id: str, images: Sequence[dict[str, str]]) -> None:
+        """Submit one more bulk message, from the thread that asks."""
+        asked = time.monotonic()
+        self._note(self._client.submit_many(images, id=id), asked)
 
     def _run(self) -> None:
         due = time.monotonic()
@@ -85,7 +92,7 @@ class Load:
 
     def _message(self) -> list[Submitted]:
         """Submit the message of this turn: the same as before if that was refused."""
-        files = [str(self._files[(self._turn + n) % len(self._files)]) for n in range(BULK_SIZE)]
+        files = [str(self.files[(self._turn + n) % len(self.files)]) for n in range(BULK_SIZE)]
         if self._webhook is None and Random(self._turn).random() < BULK_SHARE:
             return self._client.submit_many([{"path": file} for file in files], id=f"bulk-{self._turn}")
         return [self._client.submit(path=files[0], id=f"event-{self._turn}", webhook=self._webhook)]

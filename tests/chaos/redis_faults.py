@@ -1,14 +1,18 @@
-"""One server that crashes, restarts, stays away, or has no more memory."""
+"""One server that crashes, restarts, hangs, stays away, or has no more memory."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+from moderator.errors import QueueUnavailable
 from moderator.queue.server import EmbeddedServer
 from tests.chaos.fault import Fault
 from tests.chaos.stage import LOOK, Setting, Stage
+from tests.integration.service import stopped
 from workers.periodic import Periodic
 
 #: Seconds that `everysec` may hold back: it syncs once a second, and waits for a slow disk up to twice that.
@@ -122,6 +126,68 @@ class RedisOutageSpool(RedisOutage):
         return Setting(caller={"spool": str(self.folder / "spool")})
 
     def check(self, stage: Stage) -> Iterator[str]:
+        if stage.load.refused or not stage.load.spooled:
+            yield f"{stage.load.refused.total()} events were refused, {stage.load.spooled} spooled"
+
+
+class RedisHangs(OneServer):
+    name = "redis-hangs"
+    what = "Redis hangs (SIGSTOP) for 2 to 25 s; callers with and without a spool, and health checks, get an answer"
+    #: Seconds of the hang, by trial; shorter and longer than the time-outs of all who wait for it.
+    hangs: ClassVar[tuple[float, ...]] = (2.0, 7.0, 12.0, 18.0, 25.0)
+
+    def __init__(self, quick: bool, folder: Path) -> None:
+        super().__init__(quick, folder)
+        #: The longest that somebody waited, in seconds, by what for; and what was not as it should be.
+        self._longest: Counter[str] = Counter()
+        self._wrong: list[str] = []
+
+    def setting(self) -> Setting:
+        return Setting(caller={"spool": str(self.folder / "spool")})
+
+    def strike(self, stage: Stage, trial: int) -> None:
+        seconds = 7.0 if self.quick else self.hangs[trial]
+        with stopped(self._server), ThreadPoolExecutor(5) as pool:
+            until = time.monotonic() + seconds
+            asked = [
+                pool.submit(self._scrape, stage, path, until) for path in ("/ready", "/live", "/metrics")
+            ]
+            asked += [pool.submit(self._submit, stage, spool, trial) for spool in (True, False)]
+            for one in asked:
+                one.result()
+            time.sleep(max(0.0, until - time.monotonic()))
+
+    def _scrape(self, stage: Stage, path: str, until: float) -> None:
+        answers = []
+        while time.monotonic() < until:
+            start = time.monotonic()
+            answers.append(stage.worker.get_status(path))
+            self._longest[path] = max(self._longest[path], time.monotonic() - start)
+            time.sleep(0.1)
+        if answers[-1] != (503 if path == "/ready" else 200):
+            self._wrong.append(f"{path} answers {answers[-1]} while Redis hangs")
+
+    def _submit(self, stage: Stage, spool: bool, trial: int) -> None:
+        name = f"{'spool' if spool else 'refused'}-{trial}"
+        start = time.monotonic()
+        try:
+            if spool:
+                stage.load.submit(name, path=stage.load.files[0])
+            else:
+                stage.client.submit(path=stage.load.files[0], id=name)
+        except QueueUnavailable:
+            if spool:
+                self._wrong.append("an event was refused although there is a spool")
+        else:
+            if not spool:
+                self._wrong.append("an event was accepted while Redis hangs")
+        self._longest["submit"] = max(self._longest["submit"], time.monotonic() - start)
+
+    def check(self, stage: Stage) -> Iterator[str]:
+        yield from self._wrong
+        for what, seconds in self._longest.items():
+            if seconds > (3.0 if what == "submit" else 2.0):
+                yield f"{what} took {seconds:.1f} s"
         if stage.load.refused or not stage.load.spooled:
             yield f"{stage.load.refused.total()} events were refused, {stage.load.spooled} spooled"
 

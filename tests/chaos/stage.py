@@ -13,6 +13,7 @@ from typing import Protocol
 from redis.exceptions import RedisError
 
 from moderator.client import Client
+from moderator.events import bulk_image_key, event_key
 from moderator.queue import names
 from moderator.settings import Settings
 from moderator.verdicts import Verdict
@@ -92,7 +93,7 @@ class Stage:
             },
         )
         common = {"redis_url": server.url, "redeliver_after": REDELIVER_AFTER}
-        self.caller = Client(settings=Settings(**common, **setting.caller))  # type: ignore[arg-type]
+        self.caller = Client(settings=Settings(**{**common, **setting.caller}))  # type: ignore[arg-type]
         self.client = Client(settings=Settings(**common))  # type: ignore[arg-type]
         self.load = Load(self.caller, files, setting.rate, setting.webhook)
         #: The errors that the verdicts of some events must have, by the event's key.
@@ -226,4 +227,5 @@ class Stage:
 
 
 def _key(verdict: Verdict) -> str:
-    return f"{verdict.source}:{verdict.event_id}"
+    key = event_key(verdict.source, verdict.event_id)
+    return key if verdict.bulk is None else bulk_image_key(key) or key

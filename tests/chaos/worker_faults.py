@@ -1,9 +1,11 @@
 """Workers that are killed, stopped, or out of memory."""
 
 import resource
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 from tests.chaos.fault import Fault
 from tests.chaos.stage import Setting, Stage
@@ -39,6 +41,45 @@ class WorkerStop(Fault):
     def check(self, stage: Stage) -> Iterator[str]:
         if any(self._codes):
             yield f"workers that were told to stop ended with {self._codes}"
+
+
+class Signals(Fault):
+    """Once is a clean stop, twice a quick one."""
+
+    name = "signals"
+    what = (
+        "SIGTERM, SIGINT, SIGQUIT and SIGHUP, each once and each twice; the worker is started again each time"
+    )
+    trials = (8, 2)
+    #: What is sent; the first two are the quick version.
+    _SENT: ClassVar = [(signal.SIGQUIT,), (signal.SIGINT,) * 2, (signal.SIGHUP,), (signal.SIGTERM,) * 2]
+    _SENT += [(signal.SIGTERM,), (signal.SIGQUIT,) * 2, (signal.SIGINT,), (signal.SIGHUP,) * 2]
+
+    def __init__(self, quick: bool, folder: Path) -> None:
+        super().__init__(quick, folder)
+        self._problems: list[str] = []
+
+    def setting(self) -> Setting:
+        return Setting(rate=40.0)
+
+    def strike(self, stage: Stage, trial: int) -> None:
+        sent = self._SENT[trial % len(self._SENT)]
+        for number in sent:
+            stage.worker.send(number)
+            started = time.monotonic()
+            time.sleep(0.02)
+        code, expected = stage.worker.wait(), 128 + sent[-1] if len(sent) > 1 else 0
+        name = f"{len(sent)} x {sent[-1].name}"
+        if code != expected:
+            self._problems.append(f"{name}: exit code {code}, not {expected}")
+        if len(sent) > 1 and time.monotonic() - started > 5:
+            self._problems.append(f"{name}: ended after {time.monotonic() - started:.1f} s")
+        stage.worker.start(wait=False)
+
+    def check(self, stage: Stage) -> Iterator[str]:
+        yield from self._problems
+        if "Traceback" in stage.worker.log:
+            yield "a traceback in the worker's log"
 
 
 class WorkerMemory(Fault):

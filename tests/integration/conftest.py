@@ -11,6 +11,7 @@ from moderator.queue.server import EmbeddedServer
 from tests.integration.http_server import HttpServer
 from tests.integration.service import (
     DEMO,
+    OLD_SECRET,
     SECRET,
     SETTINGS,
     WorkerProcess,
@@ -77,7 +78,7 @@ def worker(
         policies=str(policies),
         fetch_roots=str(images),
         fetch_networks="127.0.0.0/8",
-        webhook_secret=SECRET,
+        webhook_secret=f"{SECRET} {OLD_SECRET}",
         webhook_attempts="3",
         cache=str(cache),
         **SETTINGS,

@@ -9,13 +9,14 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.tools import needs
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
@@ -30,6 +31,9 @@ VOLUMES = tuple(mount["target"] for mount in WORKER["volumes"] if mount["type"] 
 SHARED_MEMORY = {"/dev/shm": "size=4k,mode=1777"}
 #: All that can be written.
 WRITABLE = {*TMPFS, *VOLUMES, *SHARED_MEMORY}
+
+#: Programs that put it together, and the packages that bring them.
+TOOLS = {"unshare": "util-linux", "setpriv": "util-linux", "chroot": "coreutils", "mount": "mount"}
 
 #: Where the project lies in the container, and our own environment; wherever they are here, it may be hidden there.
 SOURCE = "/opt/source"
@@ -48,12 +52,11 @@ def image_environment() -> dict[str, str]:
 
 
 def why_not() -> str | None:
-    """Why there can be no container here; None where there can be one."""
+    """Why this user can make no container here; None where it can."""
     if os.geteuid() != 0:
         return "making mounts needs root"
-    missing = [tool for tool in ("unshare", "setpriv", "chroot", "mount") if shutil.which(tool) is None]
-    if missing:
-        return f"not installed: {', '.join(missing)}"
+    for program, package in TOOLS.items():
+        needs(program, package)
     trial = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "mount", "-t", "tmpfs", "none", "/mnt"]
     tried = subprocess.run(trial, capture_output=True, text=True, timeout=30)
     return None if tried.returncode == 0 else f"namespaces are not allowed: {tried.stderr.strip()}"

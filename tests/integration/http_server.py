@@ -1,5 +1,6 @@
 """A local HTTP server whose answers a test writes down beforehand, and that remembers what it was asked."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,9 @@ from types import TracebackType
 class Answer:
     status: int
     body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    """Seconds until it is given."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,11 @@ class HttpServer:
                     outer.requests.append(Request(self.command, self.path, headers, body))
                     queue = outer.answers.get(self.path, [Answer(404)])
                     answer = queue.pop(0) if len(queue) > 1 else queue[0]
+                time.sleep(answer.delay)
                 self.send_response(answer.status)
                 self.send_header("content-length", str(len(answer.body)))
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(answer.body)
 

@@ -10,7 +10,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from moderator.client import Client
 from moderator.policies.releases import release
-from moderator.queue.server import free_port
+from moderator.queue.server import EmbeddedServer, free_port
 from moderator.settings import Settings
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ DEMO = Path(__file__).parents[2] / "moderator" / "data" / "demo"
 START_TIMEOUT = 90.0
 
 SECRET = "whsec_" + base64.b64encode(b"integration tests sign with this").decode()
+OLD_SECRET = "whsec_" + base64.b64encode(b"what they signed with before").decode()
 POLICIES = Path(os.environ.get("MODERATOR_POLICIES") or Path(__file__).parents[2] / "policies")
 
 #: What the shared worker and `client` run with; short times, so that tests wait little.
@@ -58,6 +60,18 @@ def small_jpeg(file: Path, shade: int = 90, size: int = 64) -> Path:
     """A small plain picture; another for each shade."""
     Image.new("RGB", (size, size), (shade % 256, (shade * 7) % 256, (shade * 13) % 256)).save(file, "JPEG")
     return file
+
+
+@contextmanager
+def stopped(server: EmbeddedServer) -> Iterator[None]:
+    """Let a server hang during the block: the system still takes connections for it, and nothing answers."""
+    process = server._process
+    assert process is not None
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
 
 
 class WorkerProcess:

@@ -11,7 +11,7 @@ from moderator.client import Client
 from moderator.errors import QueueFull
 from moderator.events import Event
 from moderator.queue import names
-from moderator.queue.ledger import Answer
+from moderator.queue.ledger import Answer, DeadLetterReason
 from moderator.queue.server import EmbeddedServer
 from moderator.verdicts import Decision, Verdict
 from tests.integration.service import json_lines, make_client, run_cli, small_jpeg, until
@@ -32,9 +32,9 @@ def url(shared_server: EmbeddedServer) -> Iterator[str]:
     connect(url).redis.flushdb()
 
 
-def answer(client: Client, event: Event) -> None:
+def answer(client: Client, event: Event, dead: DeadLetterReason | None = None) -> None:
     verdict = Verdict(event_id=event.id, source=event.source, decision=Decision.ALLOW, is_safe=True)
-    client.ledger.publish([Answer(event, verdict)], ttl=60.0, stream_length=100)
+    client.ledger.publish([Answer(event, verdict, dead)], ttl=60.0, stream_length=100)
 
 
 def images(count: int) -> list[dict[str, str]]:
@@ -128,9 +128,11 @@ def test_the_wait_follows_how_quickly_verdicts_come(url: str) -> None:
 def test_a_replay_finds_its_place_in_a_full_queue(url: str) -> None:
     client = connect(url, limit=1)
     event = Event.model_validate({"id": "old", "image": {"path": "/x"}})
+    answer(client, event, DeadLetterReason("ImageBroken", "broken"))
+    (letter,) = client.dead_letters
     client.submit(path="/x", id="new")
 
-    client.ledger.replay(event, forget=lambda pipe: None)
+    client.dead_letters.replay(letter)
 
     assert client.ledger.pending() == 2
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -37,6 +38,42 @@ def test_submit_and_wait(moderator: Run, client: Client, images: Path) -> None:
     verdicts = json_lines(result.stdout)
     assert [v["metadata"] for v in verdicts] == [{"file": "cat.jpg"}, {"file": "coffee.jpg"}]
     assert all(v["decision"] in {"allow", "review", "block"} for v in verdicts)
+
+
+def test_submit_and_wait_for_what_cannot_be_judged(
+    moderator: Run, client: Client, images: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff\xe0")
+
+    result = moderator("submit", broken, images / "cat.jpg", "--wait", "--json")
+
+    assert result.returncode == 3, result.stderr
+    first, second = json_lines(result.stdout)
+    assert (first["decision"], first["error"]["type"]) == ("error", "ImageBroken")
+    assert second["decision"] in {"allow", "review", "block"}
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_what_was_printed_and_waits_for_no_host(
+    images: Path, tmp_path: Path, policies: Path, cache: Path
+) -> None:
+    settings = environment(policies=str(policies), cache=str(cache), fetch_networks="127.0.0.0/8")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never answers
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/x.jpg"
+        command = [sys.executable, "-m", "moderator", "check", str(images / "cat.jpg"), url]
+        process = subprocess.Popen(
+            command, env=settings, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(2)]
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=60)
+
+    assert [line.split()[0] for line in lines] == ["image", "cat.jpg"]
+    assert (process.returncode, rest, errors) == (130, "", "")
+    assert time.monotonic() - began < 5
 
 
 def test_submit_then_show_and_tail(moderator: Run, client: Client, images: Path) -> None:
@@ -125,13 +162,19 @@ def test_check_answers_in_order_and_fails_on_what_it_is_told(
     [
         (["check", "x.jpg", "--policy", "marketplaze"], 2, "did you mean 'marketplace'"),
         (["check"], 2, "images"),
+        (["check", "nothing-in-it"], 2, "no images in nothing-in-it"),
+        (["submit", "*.gif", "--wait"], 2, "*.gif: nothing matches"),
+        (["search", "nofile.jpg", "--index", "x.parquet"], 1, "--text"),
         (["check", "x.jpg", "--fail-on", "nothing"], 2, "--fail-on"),
         (["submit", "is-not-there.jpg"], 1, "is-not-there.jpg: no such file"),
         (["demo", "--images", "is-not-there"], 1, "is-not-there"),
         (["nothing"], 2, "nothing"),
     ],
 )
-def test_mistakes_are_told(moderator: Run, arguments: list[str], code: int, told: str) -> None:
+def test_mistakes_are_told(
+    moderator: Run, tmp_path: Path, arguments: list[str], code: int, told: str
+) -> None:
+    (tmp_path / "nothing-in-it").mkdir()
     result = moderator(*arguments)
     assert (result.returncode, result.stdout) == (code, "")
     assert told in result.stderr
@@ -217,18 +260,24 @@ class TestDemo:
         assert processes(tmp_path) == set()
         assert leftovers(tmp_path) == []
 
-    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    @pytest.mark.parametrize(
+        "numbers",
+        [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGHUP,), (signal.SIGINT, signal.SIGINT)],
+        ids=lambda numbers: "-".join(number.name for number in numbers),
+    )
     def test_interrupted_in_the_middle_it_leaves_nothing(
-        self, tmp_path: Path, policies: Path, cache: Path, few: Path, number: signal.Signals, code: int
+        self, tmp_path: Path, policies: Path, cache: Path, few: Path, numbers: tuple[signal.Signals, ...]
     ) -> None:
         process = self.start(tmp_path, policies, cache, few)
         until(lambda: len(processes(tmp_path)) >= 3, timeout=60, what="demo, server and worker")
         time.sleep(0.5)  # somewhere in the worker's start
 
-        process.send_signal(number)
+        for number in numbers:
+            process.send_signal(number)
+            time.sleep(0.1)
 
         _, errors = process.communicate(timeout=60)
-        assert process.returncode == code, errors
+        assert process.returncode == 128 + numbers[0], errors
         assert "Traceback" not in errors
         assert processes(tmp_path) == set()
         assert leftovers(tmp_path) == []

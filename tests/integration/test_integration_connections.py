@@ -1,7 +1,6 @@
 """The ways to reach Redis: unix socket, TLS, Sentinel; for the client and for the worker, which has two."""
 
 import select
-import shutil
 import socket
 import ssl
 import subprocess
@@ -12,13 +11,16 @@ from pathlib import Path
 import pytest
 
 from moderator.client import Client, Submitted
-from moderator.errors import QueueUnavailable
+from moderator.doctor.server import examine_server
+from moderator.errors import QueueUnavailable, SettingsError
 from moderator.queue.connection import connect
 from moderator.queue.server import EmbeddedServer, _server_binary, free_port
 from moderator.verdicts import Decision
+from tests.integration.cluster import cluster_server
 from tests.integration.conftest import StartWorker
 from tests.integration.sentinel import ReplicatedServer
-from tests.integration.service import make_client, until
+from tests.integration.service import make_client, run_cli, until
+from tests.tools import needs
 
 
 def assert_serves(url: str, start_worker: StartWorker, image: Path) -> None:
@@ -125,8 +127,7 @@ class TlsProxy:
 
 @pytest.fixture
 def tls(server: EmbeddedServer, tmp_path: Path) -> Iterator[TlsProxy]:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is needed to make a certificate")
+    needs("openssl", package="openssl")
     proxy = TlsProxy(tmp_path, int(server.url.rpartition(":")[2].partition("/")[0]))
     yield proxy
     proxy.close()
@@ -165,6 +166,55 @@ def test_sentinel_finds_the_master_and_follows_a_failover(
         assert client.wait(event.id, timeout=40).decision is not Decision.ERROR, worker.log
     finally:
         servers.stop()
+
+
+@pytest.mark.slow
+def test_a_sentinel_that_asks_for_a_password(
+    tmp_path: Path, start_worker: StartWorker, small_images: list[Path]
+) -> None:
+    """On IPv6, where the machine has it."""
+    host = "::1" if has_ipv6() else "127.0.0.1"
+    servers = ReplicatedServer(tmp_path / "servers", host, password="of the p@:/%s")
+    try:
+        servers.start()
+        login = {"redis_sentinel_password": "of the p@:/%s"}
+        worker = start_worker(servers.url, **login)
+        client = make_client(servers.url, **login)
+        event = client.submit(path=small_images[0])
+        assert client.wait(event.id).decision is not Decision.ERROR, worker.log
+        with pytest.raises(QueueUnavailable):
+            make_client(servers.url).submit(path=small_images[0])
+    finally:
+        servers.stop()
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_cluster_is_refused_with_the_remedy(tmp_path: Path, start_worker: StartWorker) -> None:
+    with cluster_server(tmp_path / "cluster") as url:
+        remedy = r"Redis Cluster.*`cluster-enabled no`"
+        for spool in (None, str(tmp_path / "spool")):
+            client = make_client(url, **({"spool": spool} if spool else {}))
+            with pytest.raises(SettingsError, match=remedy):
+                client.submit(path="/x.jpg")
+            with pytest.raises(SettingsError, match=remedy):
+                client.verdict("a")
+            assert client.spool is None or client.spool.empty()
+        shown = run_cli("verdicts", "show", "a", cwd=tmp_path, redis_url=url)
+        assert (shown.returncode, "Redis Cluster" in shown.stderr) == (2, True)
+        (finding,) = [found for found in examine_server(url) if found.check == "redis.reachable"]
+        assert finding.level == "problem"
+        assert "Redis Cluster" in finding.message
+        worker = start_worker(url, wait=False)
+        assert worker.wait(30) == 2
+        assert "Redis Cluster" in worker.log
+        assert "Traceback" not in worker.log
 
 
 def submitted(client: Client, image: Path) -> Submitted | None:

@@ -136,6 +136,9 @@ def test_a_decoder_that_dies_is_replaced_in_the_container(
     events = [client.submit(path="/uploads/cat.jpg") for _ in range(4)]
     assert {client.wait(event.id).decision for event in events} == {Decision.BLOCK}, worker.log
     until(lambda: sum(v for k, v in worker.metrics().items() if "decoder_restarts_total" in k) >= 1)
+    os.kill(worker.inside, signal.SIGHUP)
+    assert worker.wait() == 0, worker.log
+    assert "Traceback" not in worker.log
 
 
 @pytest.mark.parametrize("password", ["", "a-b_9"])

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from moderator.doctor.server import RIGHTS, look
 from moderator.queue.connection import connect
 from moderator.queue.server import EmbeddedServer
 from tests.integration.service import SECRET, copy_policies, run_cli
+from tests.tools import needs
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "kHf83nNsA-29fsd_Jsl20dkfLs"
@@ -71,8 +71,8 @@ with EmbeddedServer(folder / "server") as server:
 
 
 def test_a_server_that_is_open_to_everybody(folder: Path) -> None:
-    trial = ["unshare", "--net", "true"]
-    if shutil.which("unshare") is None or subprocess.run(trial, capture_output=True).returncode:
+    trial = [needs("unshare", package="util-linux"), "--net", "true"]
+    if subprocess.run(trial, capture_output=True).returncode:
         pytest.skip("needs a network of its own (unshare --net): no test listens where others can connect")
     done = subprocess.run(
         ["unshare", "--net", sys.executable, "-c", OPEN, str(folder)],

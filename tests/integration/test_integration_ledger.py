@@ -1,23 +1,21 @@
 """The ledger on a real server, with the workers' part played by the test."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
 from moderator.client import Client
 from moderator.errors import QueueUnavailable
-from moderator.events import Event, ImageReference
 from moderator.queue import names
-from moderator.queue.ledger import Acceptance, Answer, Claim, DeadLetterReason, Ledger
+from moderator.queue.ledger import Acceptance, Claim, DeadLetterReason, Ledger
 from moderator.queue.message import decode_message
 from moderator.queue.server import EmbeddedServer
-from moderator.verdicts import Decision, Verdict
+from tests.integration.ledger_events import BULK, QUEUE, answer, body, claim_one, event, overdue, publish
 from tests.integration.service import make_client, until
 
 LEASE = 0.3
-QUEUE, BULK = "moderation", "moderation.bulk"
 
 
 @pytest.fixture
@@ -34,32 +32,6 @@ def ledger(client: Client) -> Ledger:
     return client.ledger
 
 
-def body(name: str, **more: Any) -> dict[str, Any]:
-    return {"id": name, "image": {"path": "/x.jpg"}, **more}
-
-
-def event(name: str, **more: Any) -> Event:
-    return Event(id=name, image=ImageReference(path="/x.jpg"), **more)
-
-
-def claim_one(ledger: Ledger, of: Event) -> Any:
-    return ledger.claim([of])[0]
-
-
-def answer(of: Event, dead: DeadLetterReason | None = None) -> Answer:
-    return Answer(of, Verdict(event_id=of.id, source=of.source, decision=Decision.ALLOW, is_safe=True), dead)
-
-
-def publish(ledger: Ledger, of: Event, *, dead: DeadLetterReason | None = None) -> float | None:
-    return ledger.publish([answer(of, dead)], ttl=60.0, stream_length=100)[0]
-
-
-def overdue(client: Client) -> bool:
-    """Whether the ledger would look at something now."""
-    seconds, micros = client.redis.time()
-    return bool(client.redis.zcount(names.PENDING, "-inf", seconds + micros / 1e6))
-
-
 def test_an_event_is_accepted_once(client: Client, ledger: Ledger) -> None:
     assert ledger.accept(body("a")) == [(event("a"), Acceptance.ACCEPTED)]
     assert ledger.accept(body("a", metadata={"other": 1}))[0][1] is Acceptance.PENDING
@@ -70,12 +42,12 @@ def test_an_event_is_accepted_once(client: Client, ledger: Ledger) -> None:
 
 
 def test_a_bulk_event_that_is_half_known_is_pushed_for_the_rest(client: Client, ledger: Ledger) -> None:
-    ledger.accept(body("b/0"))
+    ledger.accept({"id": "b", "images": [{"path": "/x.jpg"}]})
 
     answers = ledger.accept({"id": "b", "images": [{"path": "/x.jpg"}, {"path": "/y.jpg"}]})
 
     assert [a for _, a in answers] == [Acceptance.PENDING, Acceptance.ACCEPTED]
-    assert (client.redis.llen(QUEUE), client.redis.llen(BULK), ledger.pending()) == (1, 1, 2)
+    assert (client.redis.llen(BULK), ledger.pending()) == (2, 2)
 
 
 def test_nobody_can_claim_what_another_works_at(client: Client, ledger: Ledger) -> None:
@@ -162,9 +134,9 @@ def test_a_retried_event_behind_younger_ones_is_not_doubled(client: Client, ledg
     """It was accepted before the oldest message on the queue, and yet it is there."""
     ledger.accept(body("old"))
     client.redis.rpop(QUEUE)
-    claim_one(ledger, event("old"))
+    claim = claim_one(ledger, event("old"))
     ledger.accept(body("young"))
-    ledger.retry(event("old"), 0.0)
+    ledger.retry(event("old"), claim, 0.0)
     assert ledger.sweep() == 1
     until(lambda: overdue(client))
 
@@ -208,8 +180,7 @@ def test_what_a_dead_worker_had_in_hand_comes_back(client: Client, ledger: Ledge
 def test_a_retry_waits_its_time(client: Client, ledger: Ledger) -> None:
     ledger.accept(body("a"))
     client.redis.rpop(QUEUE)
-    claim_one(ledger, event("a"))
-    ledger.retry(event("a"), 0.5)
+    ledger.retry(event("a"), claim_one(ledger, event("a")), 0.5)
     assert ledger.sweep() == 0
 
     until(lambda: ledger.sweep() == 1, timeout=5)
@@ -223,7 +194,7 @@ def test_harm_is_remembered_until_the_verdict(client: Client, ledger: Ledger) ->
         claim = claim_one(ledger, event("a"))
         assert isinstance(claim, Claim)
         assert claim.harmed is known
-        ledger.retry(event("a"), 0.0, harmed=harmed)
+        ledger.retry(event("a"), claim, 0.0, harmed=harmed)
     claim = claim_one(ledger, event("a"))
     assert isinstance(claim, Claim)
     assert (claim.attempt, claim.harmed) == (4, True)
@@ -236,9 +207,28 @@ def test_harm_is_remembered_until_the_verdict(client: Client, ledger: Ledger) ->
     assert (claim.attempt, claim.harmed) == (1, False)
 
 
+def test_patience_counts_from_the_first_try_that_had_to_wait(client: Client, ledger: Ledger) -> None:
+    """Not from when the event was accepted: it may have stood in the queue for long."""
+    ledger.accept(body("a"))
+    time.sleep(0.2)
+    waits = []
+    for counts, held_off in ((False, True), (False, False), (True, True), (True, False), (True, False)):
+        claim = claim_one(ledger, event("a"))
+        assert claim.waited >= 0.2
+        waits.append((claim.attempt, claim.held_off))
+        ledger.retry(event("a"), claim, 0.0, counts=counts, held_off=held_off)
+        time.sleep(0.1)
+
+    attempts, held = zip(*waits, strict=True)
+    assert attempts == (1, 1, 1, 2, 3)
+    assert held[0] == held[4] == 0.0
+    assert 0.1 <= held[1] < held[2] < held[3] < 2
+
+
 def test_a_retry_of_what_is_answered_changes_nothing(client: Client, ledger: Ledger) -> None:
+    claim = claim_one(ledger, event("a"))
     publish(ledger, event("a"))
-    ledger.retry(event("a"), 0.0)
+    ledger.retry(event("a"), claim, 0.0)
     assert (ledger.pending(), ledger.sweep()) == (0, 0)
 
 

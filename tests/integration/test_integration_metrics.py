@@ -1,17 +1,19 @@
 """What an operator sees on `/metrics`, and the health checks."""
 
+import json
 import signal
 import time
 from pathlib import Path
 
 from moderator.metrics import describe
+from moderator.queue import names
 from moderator.queue.connection import connect
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.ledger import Ledger
 from moderator.queue.server import EmbeddedServer
 from moderator.queue.webhooks import WebhookOutbox
 from tests.integration.conftest import StartWorker
-from tests.integration.service import make_client, until
+from tests.integration.service import make_client, run_cli, until
 from workers.backlog import Backlog
 
 #: Names that dashboards and alert rules hold on to.
@@ -81,6 +83,44 @@ def test_one_scrape_shows_every_metric_with_the_right_counts(
     assert all(page[k] == 20 for k in scores if "policy=marketplace" in k)
     assert not [k for k in page for event in events if event.id in k], "a label carries an event id"
     assert {row.name for row in describe()} >= {name.partition("{")[0] for name in CONTRACT}
+
+
+def test_a_worker_keeps_the_stream_for_a_group_that_is_behind_and_shows_it(
+    server: EmbeddedServer, start_worker: StartWorker, small_images: list[Path], tmp_path: Path
+) -> None:
+    settings = {"stream_length": "100", "stream_limit": "1000"}
+    worker = start_worker(server.url, **settings)
+    client = make_client(server.url)
+    redis = client.redis
+    verdict = client.wait(client.submit(path=small_images[0]).id).model_dump_json()
+    assert next(client.consume("archive", "one")).decision != "error"
+    with redis.pipeline(transaction=False) as pipe:
+        for _ in range(600):
+            pipe.xadd(names.VERDICTS, {"verdict": verdict})
+        pipe.execute()
+    client.wait(client.submit(path=small_images[1]).id)  # publishing trims to the limit alone
+    page = until(
+        lambda: (page := worker.metrics()).get("moderation_stream_lag{group=archive}") == 601 and page
+    )
+    assert page["moderation_stream_length"] == 602
+    assert page["moderation_stream_limit"] == 1000
+    assert page["moderation_stream_pending{group=archive}"] == 1
+    assert page["moderation_stream_missed{group=archive}"] == 0
+
+    done = run_cli(
+        "doctor",
+        "--json",
+        cwd=tmp_path,
+        redis_url=server.url,
+        policies=worker.settings["policies"],
+        **settings,
+    )
+    (row,) = [row for row in map(json.loads, done.stdout.splitlines()) if row["check"] == "stream.readers"]
+    assert (row["level"], "601 verdicts behind" in row["message"]) == ("warning", True)
+
+    redis.xgroup_destroy(names.VERDICTS, "archive")
+    until(lambda: redis.xlen(names.VERDICTS) < 250, what="trimming to the length")
+    assert redis.xlen(names.VERDICTS) >= 100
 
 
 def test_the_backlog_grows_while_the_worker_is_stuck(

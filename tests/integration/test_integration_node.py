@@ -10,14 +10,17 @@ import pytest
 from moderator.client import Client
 from moderator.queue.server import EmbeddedServer
 from moderator.verdicts import Decision
+from tests.tools import needs
 
+#: What npm says where it has no network.
+OFFLINE = ("EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ENETUNREACH", "ENOTFOUND", "ETIMEDOUT")
 PROGRAM = Path(__file__).parent / "node"
 
 
 @pytest.fixture(scope="module")
 def producer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("Node.js and npm are not installed")
+    needs("node", package="nodejs")
+    needs("npm", package="npm")
     folder = tmp_path_factory.mktemp("node")
     for file in ("package.json", "package-lock.json", "producer.js"):
         shutil.copy(PROGRAM / file, folder)
@@ -27,8 +30,9 @@ def producer(tmp_path_factory: pytest.TempPathFactory) -> Path:
         capture_output=True,
         text=True,
     )
-    if installed.returncode != 0:
-        pytest.skip(f"npm cannot install celery-node: {installed.stderr[-300:]}")
+    if any(code in installed.stderr for code in OFFLINE):
+        pytest.skip(f"the registry of npm cannot be reached: {installed.stderr[-300:]}")
+    assert installed.returncode == 0, installed.stderr
     return folder / "producer.js"
 
 

@@ -370,7 +370,7 @@ time.sleep(600)
 def test_signals_to_the_whole_service_leave_the_decoding_to_the_worker() -> None:
     with pool() as decoders:
         (pid,) = decoders.pids
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
             os.kill(pid, number)
         assert decoders.prepare(small()).width == 30
         assert decoders.pids == {pid}

@@ -14,6 +14,7 @@ from moderator.queue.message import decode_message
 from moderator.queue.server import EmbeddedServer
 from tests.integration.service import environment, json_lines, make_client, run_cli, small_jpeg, until
 from tests.integration.small_disk import NoSmallDisk, SmallDisk
+from tests.tools import needs
 
 QUEUE = "moderation"
 
@@ -124,6 +125,7 @@ def test_producers_that_are_killed_lose_nothing_of_what_they_believe_in(
 def test_a_disk_that_stays_full_does_not_hold_up_what_is_spooled(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
+    needs("mount", package="mount")
     try:
         disk = SmallDisk(tmp_path / "disk", 4_000_000)
     except NoSmallDisk as reason:

@@ -21,6 +21,7 @@ from moderator.images.fetch import Fetcher
 from moderator.images.http import GuardedClient
 from moderator.images.urls import AllowedHosts
 from moderator.metrics import Metrics
+from moderator.queue import names
 from moderator.queue.server import EmbeddedServer
 from moderator.queue.webhooks import WebhookOutbox
 from moderator.settings import Settings
@@ -237,7 +238,8 @@ def test_settings_name_the_hosts_of_images_and_of_webhooks(
     outbox = WebhookOutbox(client.redis)
     sender = WebhookSender(settings, outbox, client.dead_letters, Metrics(CollectorRegistry()))
     for n, url in enumerate(("http://images.test/", "http://hooks.test/", f"http://{SECRET}@a.hooks.test/")):
-        outbox.add(client.redis, f"test:{n}", url, "{}")
+        client.redis.hset(f"{names.WEBHOOK_PREFIX}test:{n}", mapping={"url": url, "body": "{}"})
+        client.redis.zadd(names.WEBHOOKS, {f"test:{n}": 0})
     sender.send_due()
     assert caplog.text.count("MODERATOR_WEBHOOK_HOSTS") == 2
     assert caplog.text.count("credentials") == 1

@@ -12,10 +12,12 @@ from moderator.metrics import (
     STAGES,
     LoadedPolicy,
     Metrics,
+    OutgoingState,
     QueueCollector,
     QueueState,
     describe,
 )
+from moderator.queue.stream import GroupState, StreamState
 from moderator.verdicts import CategoryVerdict, Decision, PolicyFacts, ShadowVerdict, Verdict
 
 # The contract with dashboards and alert rules: names and labels may be added, never changed.
@@ -201,6 +203,32 @@ def test_the_backlog_is_read_at_each_scrape(registry: CollectorRegistry) -> None
         ("moderation_queue_read_failures_total", None): 0,
     }
     assert registry.get_sample_value("moderation_dead_letters") == 4
+
+
+def test_readers_and_webhooks_are_shown_by_group(registry: CollectorRegistry) -> None:
+    groups = (
+        GroupState("archive", lag=5, pending=2, missed=0, oldest_age=7.5, needs="1-0"),
+        GroupState("feed", lag=None, pending=0, missed=540, oldest_age=0.0, needs="2-0"),
+    )
+    outgoing = OutgoingState(StreamState(700, groups), disabled_webhooks=3)
+    registry.register(QueueCollector(lambda: QueueState({}, {}, 0, outgoing=outgoing)))
+    shown = {
+        (s.name.removeprefix("moderation_"), s.labels.get("group")): s.value
+        for family in registry.collect()
+        for s in family.samples
+        if "stream" in s.name or "webhooks" in s.name
+    }
+    assert shown == {
+        ("stream_length", None): 700,
+        ("stream_lag", "archive"): 5,
+        ("stream_pending", "archive"): 2,
+        ("stream_pending", "feed"): 0,
+        ("stream_missed", "archive"): 0,
+        ("stream_missed", "feed"): 540,
+        ("stream_oldest_age_seconds", "archive"): 7.5,
+        ("stream_oldest_age_seconds", "feed"): 0,
+        ("webhooks_disabled", None): 3,
+    }
 
 
 def test_a_scrape_survives_a_backlog_that_cannot_be_read(

@@ -1,5 +1,6 @@
 """ONNX Runtime: float32, or int8 by dynamic quantisation."""
 
+import logging
 import warnings
 from pathlib import Path
 
@@ -43,14 +44,20 @@ def build(tower: nn.Module, precision: str, samples: Pixels, folder: Path) -> No
     if precision == "float32":
         whole.rename(folder / FILE)
         return
-    # Convolutions stay as they are: ONNX Runtime has no fast dynamic int8 convolution on CPUs.
-    quantize_dynamic(
-        whole,
-        folder / FILE,
-        op_types_to_quantize=["MatMul", "Gemm"],
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-    )
+    # It warns through the root logger, which would then get a handler and show all of our own warnings another way.
+    nowhere = logging.NullHandler()
+    logging.getLogger().addHandler(nowhere)
+    try:
+        # Convolutions stay as they are: ONNX Runtime has no fast dynamic int8 convolution on CPUs.
+        quantize_dynamic(
+            whole,
+            folder / FILE,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+        )
+    finally:
+        logging.getLogger().removeHandler(nowhere)
     whole.unlink()
 
 

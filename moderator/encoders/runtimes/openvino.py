@@ -1,6 +1,6 @@
 """OpenVINO: float32, bfloat16, or int8 by NNCF's quantisation after training."""
 
-import sys
+import os
 import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -29,7 +29,8 @@ def build(tower: nn.Module, precision: str, samples: Pixels, folder: Path) -> No
         folder: where to.
     """
     shape = openvino.PartialShape([-1, *samples.shape[1:]])
-    with warnings.catch_warnings(), redirect_stdout(sys.stderr):  # progress bars are no output of ours
+    # NNCF prints progress bars, and would do so into a file, too.
+    with open(os.devnull, "w") as nowhere, warnings.catch_warnings(), redirect_stdout(nowhere):
         warnings.simplefilter("ignore")
         model = openvino.convert_model(tower, example_input=(torch.from_numpy(samples[:2]),), input=[shape])
         if precision == "int8":

@@ -5,18 +5,22 @@
 -- Returns for each event: "accepted", "pending" (known, no verdict yet) or "answered". The message is pushed only
 -- if it brings something new. Without room nothing is changed: {"full", events above the bound, verdicts a second}.
 -- A queue without events takes any message, else one that is larger than the bound would never get in.
-local time = redis.call('TIME')
-local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local mistake = wrong(KEYS[1], 'zset', KEYS[2], 'list', KEYS[4], 'hash', KEYS[5], 'stream')
+if mistake then return mistake end
 local answers, new = {}, {}
 for i = 8, #ARGV, 2 do
-  if redis.call('EXISTS', ARGV[2] .. ARGV[i]) == 1 then
-    answers[#answers + 1] = 'answered'
-  elseif redis.call('EXISTS', ARGV[1] .. ARGV[i]) == 1 then
-    answers[#answers + 1] = 'pending'
-  else
-    answers[#answers + 1] = 'accepted'
-    new[#new + 1] = i
+  local answer, before = 'accepted', key_before_bulk(ARGV[i])
+  if is(ARGV[2] .. ARGV[i], 'string') then
+    answer = 'answered'
+  elseif is(ARGV[1] .. ARGV[i], 'hash') then
+    answer = 'pending'
+  elseif before and answered_before_bulk(ARGV[2] .. before) then
+    answer = 'answered'
+  elseif before and kept_before_bulk(ARGV[1] .. before, ARGV[i + 1]) then
+    answer = 'pending'
   end
+  answers[#answers + 1] = answer
+  if answer == 'accepted' then new[#new + 1] = i end
 end
 if #new == 0 then return answers end
 
@@ -25,7 +29,7 @@ local share = math.ceil(#ARGV[3] / #new)
 local size = share * #new
 for _, i in ipairs(new) do size = size + #ARGV[i + 1] end
 local pending = redis.call('ZCARD', KEYS[1])
-local held = math.max(0, tonumber(redis.call('GET', KEYS[3]) or 0))
+local held = bytes_held(KEYS[3])
 local most, room = tonumber(ARGV[5]), tonumber(ARGV[6])
 local over = 0
 if most > 0 then over = pending + #new - most end
@@ -39,14 +43,16 @@ if over > 0 and pending > 0 then
   if #recent > 1 then
     rate = #recent / math.max(0.001, now - tonumber(string.match(recent[#recent][1], '^%d+')) / 1000)
   end
-  return {'full', over, string.format('%.6f', rate)}
+  return {'full', over, seconds(rate)}
 end
 
+redis.call('LPUSH', KEYS[2], ARGV[3])
 for _, i in ipairs(new) do
-  redis.call('HSET', ARGV[1] .. ARGV[i], 'event', ARGV[i + 1], 'queue', KEYS[2], 'state', 'queued', 'attempts', 0,
-    'accepted_at', string.format('%.6f', now), 'queued_at', string.format('%.6f', now), 'size', share + #ARGV[i + 1])
+  redis.call('DEL', ARGV[1] .. ARGV[i])
+  redis.call('HSET', ARGV[1] .. ARGV[i], 'version', VERSION, 'event', ARGV[i + 1], 'queue', KEYS[2],
+    'state', 'queued', 'attempts', 0, 'accepted_at', seconds(now), 'queued_at', seconds(now),
+    'size', share + #ARGV[i + 1])
   redis.call('ZADD', KEYS[1], now + tonumber(ARGV[4]), ARGV[i])
 end
-redis.call('INCRBY', KEYS[3], size)
-redis.call('LPUSH', KEYS[2], ARGV[3])
+add_bytes(KEYS[3], size)
 return answers

@@ -1,19 +1,39 @@
 -- Take an event for processing. An event that came past the ledger (a raw queue message) enters it here.
--- KEYS: pending, record, verdict. ARGV: key, event, queue, lease (s).
--- Returns {"claimed", attempt, accepted at, now, "1" if an earlier try harmed a worker}, or {"answered"} (has its verdict), or {"busy"} (another worker
--- holds it and its lease has not run out).
-if redis.call('EXISTS', KEYS[3]) == 1 then return {'answered'} end
-local time = redis.call('TIME')
-local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-local state = redis.call('HGET', KEYS[2], 'state')
-if state == 'started' then
-  local due = redis.call('ZSCORE', KEYS[1], ARGV[1])
-  if due and tonumber(due) > now then return {'busy'} end
-elseif not state then
-  redis.call('HSET', KEYS[2], 'event', ARGV[2], 'queue', ARGV[3], 'attempts', 0,
-    'accepted_at', string.format('%.6f', now))
+-- KEYS: pending, record, verdict, pending bytes. ARGV: key, event, queue, lease (s), token, record prefix, verdict prefix.
+-- Returns {"claimed", attempt, seconds since it was accepted, "1" if an earlier try harmed a worker, seconds since it
+-- has been held off, "1" if a version wrote its record that did not know `bulk`}, or {"answered"} (has its verdict), or {"busy"}
+-- (another holds it and its lease has not run out). The same token gets the same answer: the first may have got lost.
+local mistake = wrong(KEYS[1], 'zset')
+if mistake then return mistake end
+local key, record = ARGV[1], KEYS[2]
+if is(KEYS[3], 'string') then
+  close(KEYS[1], record, KEYS[4], key)
+  return {'answered'}
 end
-redis.call('HSET', KEYS[2], 'state', 'started')
-redis.call('ZADD', KEYS[1], now + tonumber(ARGV[4]), ARGV[1])
-return {'claimed', redis.call('HINCRBY', KEYS[2], 'attempts', 1), redis.call('HGET', KEYS[2], 'accepted_at'),
-  string.format('%.6f', now), redis.call('HGET', KEYS[2], 'harmed') or ''}
+local before = key_before_bulk(key)
+if before and not is(record, 'hash') then
+  if answered_before_bulk(ARGV[7] .. before) then return {'answered'} end
+  if kept_before_bulk(ARGV[6] .. before, ARGV[2]) then key, record = before, ARGV[6] .. before end
+end
+local fields = {}
+if is(record, 'hash') then
+  fields = redis.call('HMGET', record, 'state', 'token', 'attempts', 'accepted_at', 'harmed', 'held_off_since',
+    'version')
+end
+local state, known = fields[1], fields[1] and true or false
+local accepted, held_off_since = tonumber(fields[4] or now) or now, tonumber(fields[6] or now) or now
+local again = state == 'started' and fields[2] == ARGV[5]
+if state == 'started' and not again then
+  local due = redis.call('ZSCORE', KEYS[1], key)
+  if due and tonumber(due) > now then return {'busy'} end
+end
+local attempt = whole(fields[3]) + (again and 0 or 1)
+if not known then
+  redis.call('DEL', record)
+  redis.call('HSET', record, 'version', VERSION, 'event', ARGV[2], 'queue', ARGV[3], 'accepted_at', seconds(now))
+end
+redis.call('HSET', record, 'state', 'started', 'token', ARGV[5], 'attempts', string.format('%d', attempt))
+redis.call('HDEL', record, 'deliveries')
+redis.call('ZADD', KEYS[1], now + tonumber(ARGV[4]), key)
+return {'claimed', attempt, seconds(math.max(0, now - accepted)), fields[5] or '',
+  seconds(math.max(0, now - held_off_since)), (known and not fields[7]) and '1' or ''}

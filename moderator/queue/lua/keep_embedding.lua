@@ -1,8 +1,10 @@
 -- Keep an image's embeddings and, where there are too many, drop those that were used longest ago.
 -- KEYS: embeddings (sorted set by last use), entry. ARGV: key prefix, name, facts, vectors, most entries.
-local time = redis.call('TIME')
+local mistake = wrong(KEYS[1], 'zset')
+if mistake then return mistake end
+if not is(KEYS[2], 'hash') then redis.call('DEL', KEYS[2]) end
 redis.call('HSET', KEYS[2], 'facts', ARGV[3], 'vectors', ARGV[4])
-redis.call('ZADD', KEYS[1], tonumber(time[1]) + tonumber(time[2]) / 1000000, ARGV[2])
+redis.call('ZADD', KEYS[1], now, ARGV[2])
 local over = redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[5])
 if over > 0 then
   local old = redis.call('ZPOPMIN', KEYS[1], over)

@@ -2,25 +2,38 @@
 -- died, or waiting for their retry. Events still on the queue are looked at again later: the queue is first in,
 -- first out, so an event put there no earlier than the oldest message may still be there. (When it was accepted
 -- says nothing of that: a retried event stands behind younger ones.)
--- KEYS: pending. ARGV: record prefix, look-again-after (s), most to look at, then queue, queued-at of its oldest
--- message ("" = empty queue), ...
--- Returns {key, due, queue, ...}. Not the events themselves: with images inside, many are too much for one answer.
-local time = redis.call('TIME')
-local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-local oldest = {}
-for i = 4, #ARGV, 2 do oldest[ARGV[i]] = tonumber(ARGV[i + 1]) end
+-- KEYS: pending, pending bytes. ARGV: record prefix, verdict prefix, look-again-after (s), most to look at, most
+-- deliveries, then queue, queued-at of its oldest message ("" = empty queue), ...
+-- Returns {key, due, queue, what, ...}; what: "lost" (put it on the queue), "undeliverable" (it was put there as often
+-- as allowed and nobody claimed it) or "unreadable" (no record of ours). Not the events themselves: with images
+-- inside, many are too much for one answer. An event that has its verdict is closed here.
+local mistake = wrong(KEYS[1], 'zset')
+if mistake then return mistake end
+local oldest, known = {}, {}
+for i = 6, #ARGV, 2 do oldest[ARGV[i]], known[ARGV[i]] = tonumber(ARGV[i + 1]), true end
 local found = {}
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[3])
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[4])
 for i = 1, #due, 2 do
-  local record = redis.call('HMGET', ARGV[1] .. due[i], 'state', 'queue', 'queued_at')
-  if not record[1] then
+  local record = ARGV[1] .. due[i]
+  local fields = {}
+  if is(record, 'hash') then fields = redis.call('HMGET', record, 'state', 'queue', 'queued_at', 'deliveries') end
+  local queue, what = fields[2] or '', 'lost'
+  if is(record, 'none') then
     redis.call('ZREM', KEYS[1], due[i])
-  elseif record[1] == 'queued' and oldest[record[2]] and tonumber(record[3]) >= oldest[record[2]] then
-    redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), due[i])
-  else
-    found[#found + 1] = due[i]
-    found[#found + 1] = due[i + 1]
-    found[#found + 1] = record[2]
+    what = nil
+  elseif is(ARGV[2] .. due[i], 'string') then
+    close(KEYS[1], record, KEYS[2], due[i])
+    what = nil
+  elseif not known[queue] then
+    what = 'unreadable'
+  elseif fields[1] == 'queued' and oldest[queue] and (tonumber(fields[3]) or 0) >= oldest[queue] then
+    redis.call('ZADD', KEYS[1], now + tonumber(ARGV[3]), due[i])
+    what = nil
+  elseif whole(fields[4]) >= tonumber(ARGV[5]) then
+    what = 'undeliverable'
+  end
+  if what then
+    for _, part in ipairs({due[i], due[i + 1], queue, what}) do found[#found + 1] = part end
   end
 end
 return found

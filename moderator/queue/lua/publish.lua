@@ -1,32 +1,39 @@
--- Keep and publish a verdict and close the event, in one step; a second verdict for the event changes nothing.
+-- Keep and publish a verdict and close the event, in one step; a second verdict for the event changes nothing, nor does
+-- one of a worker that does not hold it any more.
 -- KEYS: pending, record, verdict, stream, dead letters, dead letter, webhooks, webhook, pending bytes.
 -- ARGV: key, verdict, time to live (s), stream length, error type ("" = no dead letter), error message,
---       webhook URL ("" = none), event, delivery key.
--- Returns {1, seconds since the event was accepted} or {0}.
-if redis.call('EXISTS', KEYS[3]) == 1 then return {0} end
-local time = redis.call('TIME')
-local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-local accepted = tonumber(redis.call('HGET', KEYS[2], 'accepted_at') or now)
-local attempts = redis.call('HGET', KEYS[2], 'attempts') or 0
-redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[3])
+--       webhook URL ("" = none), event, delivery key, token ("" = not asked for), due as seen ("" = not
+--       asked for), second channel to tell of the verdict ("" = none).
+-- Returns {1, seconds since the event was accepted} or {0}. An event that the ledger does not know is published: a
+-- server that died may have forgotten what it had accepted a moment before.
+local mistake = wrong(KEYS[1], 'zset', KEYS[4], 'stream', KEYS[5], 'zset', KEYS[7], 'zset')
+if mistake then return mistake end
+if is(KEYS[3], 'string') then
+  close(KEYS[1], KEYS[2], KEYS[9], ARGV[1])
+  return {0}
+end
+local fields, known = {}, is(KEYS[2], 'hash')
+if known then fields = redis.call('HMGET', KEYS[2], 'accepted_at', 'attempts', 'token') end
+if ARGV[11] ~= '' then
+  if redis.call('ZSCORE', KEYS[1], ARGV[1]) ~= ARGV[11] then return {0} end
+elseif known and ARGV[10] ~= '' and (fields[3] or '') ~= ARGV[10] then
+  return {0}
+end
+-- First what can fail for the stream's own reasons: it may have no further id.
 redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[4], '*', 'verdict', ARGV[2])
+redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[3])
 if ARGV[5] ~= '' then
-  redis.call('HSET', KEYS[6], 'event', ARGV[8], 'error', ARGV[5], 'message', ARGV[6], 'attempts', attempts,
-    'died_at', string.format('%.6f', now))
+  redis.call('DEL', KEYS[6])
+  redis.call('HSET', KEYS[6], 'event', ARGV[8], 'error', ARGV[5], 'message', ARGV[6],
+    'attempts', whole(fields[2]), 'died_at', seconds(now), 'verdict', redis.sha1hex(ARGV[2]))
   redis.call('ZADD', KEYS[5], now, ARGV[1])
 end
 if ARGV[7] ~= '' then
-  redis.call('HSET', KEYS[8], 'url', ARGV[7], 'body', ARGV[2], 'attempts', 0,
-    'since', string.format('%.6f', now))
+  redis.call('DEL', KEYS[8])
+  redis.call('HSET', KEYS[8], 'url', ARGV[7], 'body', ARGV[2], 'attempts', 0, 'since', seconds(now))
   redis.call('ZADD', KEYS[7], now, ARGV[9])
 end
-local size = redis.call('HGET', KEYS[2], 'size')
-redis.call('DEL', KEYS[2])
-redis.call('ZREM', KEYS[1], ARGV[1])
-if redis.call('ZCARD', KEYS[1]) == 0 then
-  redis.call('DEL', KEYS[9])
-elseif size then
-  redis.call('DECRBY', KEYS[9], size)
-end
+close(KEYS[1], KEYS[2], KEYS[9], ARGV[1])
 redis.call('PUBLISH', KEYS[3], '1')
-return {1, string.format('%.6f', now - accepted)}
+if ARGV[12] ~= '' then redis.call('PUBLISH', ARGV[12], '1') end
+return {1, seconds(math.max(0, now - (tonumber(fields[1] or now) or now)))}

@@ -1,9 +1,22 @@
--- Give an event back: the ledger puts it on the queue again after a while.
--- KEYS: pending, record. ARGV: key, delay (s), whether this try harmed a worker, and whether it counts (0 or 1).
-if redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
-local time = redis.call('TIME')
+-- Give an event back: the ledger puts it on the queue again after a while. Only who holds it can.
+-- KEYS: pending, record. ARGV: key, token, delay (s), then 0 or 1 each: whether this try harmed a worker, whether it
+-- counts, and whether the event waits for something that is away: the record keeps since when, until a try fails
+-- otherwise. Returns 1, or 0 where the event is not held with this token.
+local mistake = wrong(KEYS[1], 'zset')
+if mistake then return mistake end
+if not is(KEYS[2], 'hash') then return 0 end
+local fields = redis.call('HMGET', KEYS[2], 'state', 'token', 'attempts')
+if fields[1] ~= 'started' or (fields[2] or '') ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[2], 'state', 'waiting')
-if ARGV[3] == '1' then redis.call('HSET', KEYS[2], 'harmed', '1') end
-if ARGV[4] == '0' then redis.call('HINCRBY', KEYS[2], 'attempts', -1) end
-redis.call('ZADD', KEYS[1], tonumber(time[1]) + tonumber(time[2]) / 1000000 + tonumber(ARGV[2]), ARGV[1])
+redis.call('HDEL', KEYS[2], 'token')
+if ARGV[4] == '1' then redis.call('HSET', KEYS[2], 'harmed', '1') end
+if ARGV[5] == '0' then
+  redis.call('HSET', KEYS[2], 'attempts', string.format('%d', math.max(0, whole(fields[3]) - 1)))
+end
+if ARGV[6] == '1' then
+  redis.call('HSETNX', KEYS[2], 'held_off_since', seconds(now))
+elseif ARGV[5] == '1' then
+  redis.call('HDEL', KEYS[2], 'held_off_since')
+end
+redis.call('ZADD', KEYS[1], now + tonumber(ARGV[3]), ARGV[1])
 return 1

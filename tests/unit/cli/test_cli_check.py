@@ -7,9 +7,9 @@ from click.testing import Result
 from colour_encoder import ColourEncoder, picture, write_policies
 from typer.testing import CliRunner
 
-from moderator import Verdict
-from moderator.cli.main import app
-from moderator.errors import PolicyNotFound
+from moderator import Moderator, Verdict
+from moderator.cli.main import USAGE_ERRORS, app
+from moderator.errors import NoImages, PolicyNotFound
 from moderator.settings import load_settings
 
 
@@ -75,6 +75,44 @@ def test_a_table() -> None:
 )
 def test_fail_on(image: str, fail_on: str, code: int) -> None:
     assert check("green.png", image, "--fail-on", fail_on).exit_code == code
+
+
+def test_an_interruption_leaves_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Moderator.check_each
+
+    def interrupted(self: Moderator, images: list[str], policy: str | None = None) -> Iterator[Verdict]:
+        yield from real(self, images[:2], policy)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Moderator, "check_each", interrupted)
+    result = check("red.png", "green.png", "blue.png")
+    assert result.exit_code == 130
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["image", "red.png", "green.png"]
+    assert [v.event_id for v in verdicts(check("red.png", "green.png", "blue.png", "--json"))] == [
+        "red.png",
+        "green.png",
+    ]
+
+
+@pytest.mark.parametrize("names", [["empty"], ["empty", "texts"], ["*.gif"], ["empty", "?.jpg"]])
+def test_nothing_to_judge_is_wrong_usage(names: list[str]) -> None:
+    Path("empty").mkdir()
+    Path("texts").mkdir()
+    Path("texts/a.txt").touch()
+    result = check(*names)
+    assert isinstance(result.exception, NoImages)
+    assert isinstance(result.exception, USAGE_ERRORS), "ends with 2"
+    assert names[0] in str(result.exception) or names[-1] in str(result.exception)
+
+
+@pytest.mark.parametrize("columns", ["60", "80"])
+def test_the_remedy_of_an_error_is_there(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    (verdict,) = verdicts(check("text.png", "--json"))
+    result = check("text.png")
+    assert verdict.error is not None
+    assert f"NotAnImage: {verdict.error.message}" in " ".join(result.stdout.split())
+    assert max(map(len, result.stdout.splitlines())) <= int(columns)
 
 
 def test_a_version() -> None:

@@ -1,12 +1,19 @@
+import json
+import os
+import platform
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 import typer
 from click.testing import Result
+from clip_models import PHOTOGRAPHS
 from typer.testing import CliRunner
 
 from moderator.cli import main as cli
@@ -14,6 +21,7 @@ from moderator.errors import (
     EncoderUnknown,
     ImageNotFound,
     ModeratorError,
+    NoImages,
     PolicyNotFound,
     QueueUnavailable,
     SettingsError,
@@ -23,7 +31,7 @@ from moderator.settings import load_settings
 COMMANDS = {
     *("check", "classify", "similarity", "embed", "search", "probe", "bench"),  # no queue
     *("demo", "worker", "submit", "spool", "verdicts", "dead-letters", "policy", "models", "signals"),
-    "doctor",
+    *("doctor", "webhooks"),
 }
 
 
@@ -130,6 +138,7 @@ def run_main(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
         (EncoderUnknown("c"), 2),
         (QueueUnavailable("d"), 1),
         (ImageNotFound("[red]e[/] {x}"), 1),
+        (NoImages("f"), 2),
     ],
 )
 def test_errors_become_messages(
@@ -139,15 +148,93 @@ def test_errors_become_messages(
     assert capsys.readouterr().err == f"error: {error}\n"
 
 
+def test_a_file_that_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(monkeypatch, PermissionError(13, "Permission denied", "out.png")) == 1
+    assert capsys.readouterr().err.startswith("error: out.png: Permission denied; check")
+
+
 def test_interruptions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_main(monkeypatch, KeyboardInterrupt()) == 130
 
 
-def test_help_loads_no_model_library() -> None:
-    import subprocess
+def run(
+    *arguments: str, stdout: Any = subprocess.PIPE, **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, *arguments]
+    env = {**os.environ, **environment}
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, env=env)
 
-    code = "import sys, moderator.cli.main; print([m for m in ('torch', 'transformers', 'celery') if m in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_load_nothing_heavy(option: str) -> None:
+    heavy = ("torch", "transformers", "celery", "redis", "numpy", "PIL", "pydantic")
+    code = (
+        f"import sys; sys.argv[1:] = ['{option}']; import moderator.cli.main as cli\n"
+        f"try: cli.main()\nfinally: print([m for m in {heavy} if m in sys.modules], file=sys.stderr)"
     )
-    assert done.stdout == "[]\n", "help has to come at once"
+    assert run("-c", code).stderr == "[]\n", "it has to come at once"
+
+
+def test_version() -> None:
+    result = invoke("--version")
+    assert result.exit_code == 0
+    lines = dict(line.split(" ", 1) for line in result.stdout.splitlines())
+    assert lines == {
+        "moderator": metadata.version("moderator"),
+        "Python": platform.python_version(),
+        "torch": metadata.version("torch"),
+    }
+
+
+def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
+    for (name, *rest), command in ((path, command) for path, command in ALL if path):
+        if not rest:
+            assert str(command.help).partition("\n\n")[0].replace("\n", " ") == cli.COMMANDS[name]
+
+
+def test_a_reader_that_has_seen_enough() -> None:
+    # It is gone before the first line: whether `head` is before the last one is a matter of luck.
+    shell = f"{sys.executable} -m moderator models list | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == ("141", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux alone has it")
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["models", "list"], ["models", "list", "--json"], ["policy", "list"]]
+)
+def test_a_full_disk(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = run("-m", "moderator", *arguments, stdout=full)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: No space left on device")
+    assert done.stderr.count("\n") == 1
+
+
+def test_names_that_the_terminal_does_not_know() -> None:
+    done = run("-m", "moderator", "policy", "show", "猫", PYTHONIOENCODING="ascii")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_libraries_leave_standard_error_alone(small_clip: Path) -> None:
+    photograph = str(PHOTOGRAPHS / "cat.jpg")
+    done = run(
+        *("-m", "moderator", "classify", photograph, "--labels", "a cat,a dog", "--json"),
+        MODERATOR_ENCODER=f"clip:{small_clip}",
+        MODERATOR_CACHE="cache",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(json.loads(done.stdout)["labels"]) == 2
+
+
+def test_libraries_show_no_progress_unless_told_to() -> None:
+    code = (
+        "import moderator.cli.main, os; "
+        "print(os.environ['HF_HUB_DISABLE_PROGRESS_BARS'], os.environ['TQDM_DISABLE'])"
+    )
+    assert run("-c", code).stdout == "1 1\n"
+    assert run("-c", code, TQDM_DISABLE="0").stdout == "1 0\n"

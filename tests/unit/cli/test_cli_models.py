@@ -64,7 +64,21 @@ def test_list_for_programs() -> None:
     rows = [json.loads(line) for line in run("list", "--json").stdout.splitlines()]
     assert [row["name"] for row in rows] == [model.name for model in KNOWN]
     assert rows[1]["parameters"] == 151.3
-    assert rows[0]["top1"] is None
+    assert rows[0]["top1"] == 48.1
+    assert "moderator bench zero-shot" in rows[0]["top1_source"]
+
+
+def test_list_says_where_each_figure_is_from() -> None:
+    text = run("list").stdout
+    families = {
+        line.rpartition(" [")[0]: line.rpartition(" [")[2]
+        for line in text.splitlines()
+        if line.rstrip().endswith("]")
+    }
+    notes = {line[1]: line for line in text.splitlines() if line.startswith("[")}
+    assert set(notes) == {mark.strip(" ]") for mark in families.values()}
+    mark = families["CLIP (OpenAI)"].strip(" ]")
+    assert "Wortsman" in notes[mark]
 
 
 def test_check() -> None:

@@ -1,11 +1,14 @@
 import io
 import json
+from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from moderator.cli.check import SEVERITY
-from moderator.cli.output import plain, print_json, verdict_row, verdict_table
+from moderator.cli.output import VerdictRows, plain, print_json
+from moderator.errors import ImageNotFound, NoImages
 from moderator.listing import expand_images
 from moderator.verdicts import CategoryVerdict, Decision, ErrorFacts, PolicyFacts, TopPrompt, Verdict
 
@@ -30,11 +33,10 @@ def failed(message: str = "no") -> Verdict:
 
 
 def render(*rows: tuple[str, Verdict], width: int = 80) -> list[str]:
-    table = verdict_table(width)
-    for image, answer in rows:
-        table.add_row(*verdict_row(image, answer))
     file = io.StringIO()
-    Console(file=file, width=width).print(table)
+    table = VerdictRows(Console(file=file, width=width))
+    for image, answer in rows:
+        table.add_verdict(image, answer)
     return [line.rstrip() for line in file.getvalue().splitlines()]
 
 
@@ -49,17 +51,37 @@ def test_an_error_row() -> None:
     assert row.split()[:3] == ["cat.jpg", "error", "NotAnImage:"]
 
 
-@pytest.mark.parametrize("width", [80, 100, 200])
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
 def test_rows_are_single_lines_that_fit(width: int) -> None:
     long = "x" * 300
-    lines = render(
-        (long, verdict(long, long, long)),
-        ("猫" * 100, verdict("猫" * 100)),
-        (long, failed(long)),
-        width=width,
+    lines = render((long, verdict(long, long, long)), ("猫" * 100, verdict("猫" * 100)), width=width)
+    assert len(lines) == 3
+    assert max(map(cell_len, lines)) <= width
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
+def test_the_message_of_an_error_is_there_to_its_end(width: int) -> None:
+    message = (
+        "the picture has 400000000 pixels, more than MAX_PIXELS=100; make it smaller, or raise the setting"
     )
-    assert len(lines) == 4
+    heading, *lines = render(("x" * 300, failed(message)), ("b.jpg", verdict()), width=width)
     assert max(map(len, lines)) <= width
+    assert heading.split()[:2] == ["image", "decision"]
+    assert lines[-1].split()[:3] == ["b.jpg", "block", "weapons"]
+    words = " ".join(lines[:-1]).split()
+    assert words[1:3] == ["error", "NotAnImage:"]
+    if width >= 60:
+        assert words[3:] == message.split()
+    assert "".join(words[3:]) == message.replace(" ", "")
+
+
+def test_each_row_is_there_when_it_comes() -> None:
+    file = io.StringIO()
+    rows = VerdictRows(Console(file=file, width=80))
+    rows.add_verdict("a.jpg", verdict())
+    assert "a.jpg" in file.getvalue()
+    rows.add_verdict("b.jpg", verdict())
+    assert [line.split()[0] for line in file.getvalue().splitlines()] == ["image", "a.jpg", "b.jpg"]
 
 
 @pytest.mark.parametrize("text", ["[red]x[/red]", "[/]", "[bold", "a[/b].jpg", "\\[x]", "\\"])
@@ -68,6 +90,13 @@ def test_names_are_no_markup(text: str) -> None:
         row = render((text, answer), width=200)[1]
         assert row.startswith(text)
         assert text in row[len(text) :]
+
+
+def test_json_reaches_a_terminal_that_knows_few_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii", errors="replace"))
+    print_json(verdict("猫 😀"))
+    assert json.loads(raw.getvalue())["categories"]["weapons"]["top_prompts"][0]["prompt"] == "猫 😀"
 
 
 def test_control_characters_do_not_reach_the_terminal() -> None:
@@ -102,3 +131,24 @@ def test_a_folder_stands_for_its_images(tmp_path: object) -> None:
     ]
     assert expand_images(["https://example.com/a.jpg"]) == ["https://example.com/a.jpg"]
     assert expand_images(["missing.jpg"]) == ["missing.jpg"]
+
+
+def test_what_names_no_image_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty/inside").mkdir(parents=True)
+    Path("texts").mkdir()
+    Path("texts/a.txt").touch()
+    Path("texts/[a].jpg").touch()
+    Path("[a].jpg").touch()
+    for names in (["empty"], ["empty", "empty/inside"], ["*.png"], ["empty", "*.png"], ["texts/?.gif"]):
+        with pytest.raises(NoImages):
+            expand_images(names)
+    with pytest.raises(NoImages, match=r"no images in empty: .*\.jpg.* one by one"):
+        expand_images(["empty"])
+    assert issubclass(NoImages, ImageNotFound)
+    assert expand_images(["[a].jpg"]) == ["[a].jpg"]
+    assert expand_images(["empty", "texts"]) == ["texts/[a].jpg"]
+    assert expand_images(["https://example.com/a?b=*"]) == ["https://example.com/a?b=*"]
+    assert expand_images(["a.jpg", "*.png"]) == ["a.jpg", "*.png"], (
+        "the one has an answer, and the other an error"
+    )

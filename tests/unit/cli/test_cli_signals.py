@@ -15,8 +15,9 @@ from moderator.policies.loader import load_policy, parse_policy
 from moderator.settings import load_settings
 from moderator.signals.hash_file import find_hashes, look_like_pdq, parse_hashes
 from moderator.signals.hash_list import HashList
+from tests.tools import needs_extra
 
-pytest.importorskip("pdqhash", reason="pip install 'moderator[hash]'")
+needs_extra("pdqhash", "hash")
 KNOWN = HashList.examples()[0].frame.image
 POLICY = "name: seen\nversion: 1\nsignals:\n{entry}\ncategories:\n  seen: {{signal: seen, review: 0.8, block: 1.0}}\n"
 

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import pytest
 from click.testing import Result
 from colour_encoder import ColourEncoder, picture, write_policies
 from PIL import Image
+from rich.cells import cell_len
 from typer.testing import CliRunner
 
-from moderator.cli.main import app
-from moderator.errors import LabelsInvalid
+from moderator.cli.main import USAGE_ERRORS, app
+from moderator.errors import ImageNotFound, LabelsInvalid, NoImages
 from moderator.settings import load_settings
+from moderator.uses.embedder import Embedded, Embedder
 
 COLOURS = ("blue", "green", "red")
 
@@ -120,6 +123,105 @@ def test_embed_and_search() -> None:
     assert result.stdout.split()[2] == "1.000"
     assert "green" in result.stdout.splitlines()[1] + result.stdout.splitlines()[2]
     assert Image.open("hits.png").width > 3 * 192
+
+
+@pytest.mark.parametrize(
+    "query", ["nofile.jpg", "nofile.HEIC", "photos/red", "./photos", "a\\b", "no file.png"]
+)
+def test_a_file_that_is_not_there_is_no_text(query: str) -> None:
+    run("embed", "photos", "-o", "f.parquet")
+    result = run("search", query, "--index", "f.parquet")
+    assert isinstance(result.exception, ImageNotFound)
+    assert query in str(result.exception)
+    assert "--text" in str(result.exception)
+    assert len(records(run("search", query, "--text", "--index", "f.parquet", "--json"))) == 3
+
+
+@pytest.mark.parametrize("query", ["red", "a red thing.", "no. 5", "St. Petersburg", "photos", "version 2.0"])
+def test_words_are_a_text(query: str) -> None:
+    run("embed", "photos", "-o", "f.parquet")
+    assert len(records(run("search", query, "--index", "f.parquet", "--json"))) == 3
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["classify", "empty", "--labels", "a,b"],
+        ["similarity", "-i", "empty", "-t", "a"],
+        ["similarity", "-i", "*.gif", "-t", "a"],
+        ["embed", "empty", "-o", "f.parquet"],
+        ["embed", "photos/red.png", "-o", "f.parquet"],
+    ],
+)
+def test_nothing_to_look_at_is_wrong_usage(arguments: list[str]) -> None:
+    Path("empty").mkdir()
+    result = run(*arguments)
+    assert isinstance(result.exception, NoImages)
+    assert isinstance(result.exception, USAGE_ERRORS), "ends with 2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "begin"),
+    [
+        (["classify", "photos", "--labels", "red,green"], 3),
+        (["classify", "photos", "--labels", "red,green", "--json"], 1),
+        (["similarity", "-i", "photos", "-t", "red"], 2),
+        (["similarity", "-i", "photos", "-t", "red", "--json"], 1),
+        (["similarity", "-i", "photos", "-t", "red", "--format", "csv"], 2),
+    ],
+)
+def test_an_interruption_leaves_what_is_there(
+    arguments: list[str], begin: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(*arguments).stdout.splitlines()
+    real = Embedder.embed_each
+
+    def interrupted(self: Embedder, images: list[str]) -> Iterator[Embedded]:
+        yield from real(self, list(images)[:1])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Embedder, "embed_each", interrupted)
+    result = run(*arguments)
+    assert result.exit_code == 130
+    assert result.stdout.splitlines() == whole[:begin]
+
+
+def test_an_interrupted_run_reports_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Embedder.embed_each
+
+    def interrupted(self: Embedder, images: Iterator[str]) -> Iterator[Embedded]:
+        yield from real(self, images)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Embedder, "embed_each", interrupted)
+        result = run("embed", ".", "-o", "f.parquet")
+    assert result.exit_code == 130
+    assert "goes on from there" in result.stderr
+    (problem,) = map(json.loads, Path("f.parquet.failed.jsonl").read_text().splitlines())
+    assert problem["path"].endswith("broken.png")
+    (summary,) = records(run("embed", ".", "-o", "f.parquet", "--json"))
+    assert (summary["rows"], summary["failed"]) == (3, 1)
+
+
+@pytest.mark.parametrize("columns", ["60", "80"])
+def test_numbers_fit_a_terminal(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    text = "a photograph of a red square on a wall that somebody painted last year"
+    result = run("similarity", "-i", "photos", "-t", text, "-t", "猫" * 30, "-t", "blue")
+    lines = result.stdout.splitlines()
+    assert max(map(cell_len, lines)) <= int(columns)
+    assert [len(re.findall(r"-?\d\.\d{3}\b", line)) for line in lines[-3:]] == [3, 3, 3]
+
+
+def test_characters_without_a_font_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moderator.uses.lettering.font_folders", list)
+    result = run("similarity", "-i", "photos", "-t", "кот", "-t", "猫", "--picture", "heat.png")
+    assert result.exit_code == 0
+    assert "no font on this machine has кот猫" in result.stderr
+    assert "apt install fonts-noto-cjk" in result.stderr
+    result = run("similarity", "-i", "photos", "-t", "cat", "--picture", "heat.png")
+    assert result.stderr == ""
 
 
 def test_embed_reports_what_failed() -> None:

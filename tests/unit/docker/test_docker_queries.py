@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 from moderator import errors
 from moderator.metrics import STAGES, MetricRow, Role, describe
 from moderator.verdicts import Decision
+from tests.tools import needs
 
 DOCKER = Path(__file__).parents[3] / "docker"
 PROMETHEUS = DOCKER / "prometheus"
@@ -128,7 +128,7 @@ def test_every_alert_is_named_once_and_proven_by_a_rule_test() -> None:
     for test in tests:
         fired |= {case["alertname"] for case in test.get("alert_rule_test", []) if case.get("exp_alerts")}
         for case in test.get("promql_expr_test", []):
-            for sample in case["exp_samples"]:
+            for sample in case.get("exp_samples", []):
                 fired |= set(re.findall(r'alertname="(\w+)"', sample["labels"]))
     assert fired == set(names)
 
@@ -171,10 +171,7 @@ def test_panels_have_their_own_place_and_data_source() -> None:
 
 @pytest.fixture
 def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
-        pytest.skip("promtool is not installed; it comes with Prometheus")
-    return found
+    return needs("promtool", package="prometheus")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from moderator.doctor.findings import Finding, Level
 from moderator.doctor.policies import check_encoder_name, examine_policies
 from moderator.policies.releases import release
 from moderator.settings import Settings
+from tests.tools import needs_extra
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_an_active_draft(settings: Settings) -> None:
 
 
 def test_what_the_signals_of_an_active_version_need(settings: Settings) -> None:
-    pytest.importorskip("pdqhash", reason="pip install 'moderator[hash]'")
+    needs_extra("pdqhash", "hash")
     content = ("0f" * 32 + "\n").encode()
     (settings.policies / "listed").mkdir()
     (settings.policies / "listed" / "1.yaml").write_text(

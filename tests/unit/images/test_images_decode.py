@@ -225,6 +225,10 @@ def jpeg_with(segments: bytes) -> bytes:
     return data[:2] + segments + data[2:]
 
 
+def jpeg_with_scans(count: int) -> bytes:
+    return encode(picture(), "JPEG")[:-2] + b"\xff\xda\0\2" * count + b"\xff\xd9"
+
+
 def icon(width: int, height: int) -> bytes:
     inner = png(size=(width, height))
     return b"\0\0\1\0\1\0" + struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(inner), 22) + inner
@@ -261,7 +265,7 @@ HUGE_TEXT = zlib.compress(bytes(5_000_000))
         pytest.param(png(chunk(b"abCd", b"") * 110_000), "chunks", id="png chunks"),
         pytest.param(jpeg_with(b"\xff\xe5\0\2" * 20_000), "segments", id="jpeg segments"),
         pytest.param(jpeg_with(b"\xff" * 20_000), "segments", id="jpeg fill bytes"),
-        pytest.param(encode(picture(), "JPEG") + b"\xff\xda" * 101, "scans", id="jpeg scans"),
+        pytest.param(jpeg_with_scans(101), "scans", id="jpeg scans"),
         pytest.param(
             b"GIF89a" + bytes(7) + b"!\xfe" + b"\1a" * 1_100_000 + b"\0;", "blocks", id="gif comment blocks"
         ),

@@ -1,6 +1,5 @@
 """The client against a real server on loopback, which only `networks` makes reachable."""
 
-import shutil
 import socket
 import ssl
 import subprocess
@@ -8,15 +7,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import httpcore2
 import pytest
 
 from moderator.errors import FetchFailed, FetchRefused, ImageNotFound, ImageTooLarge, ModeratorError
-from moderator.images.http import GuardedClient
+from moderator.images.http import GuardedClient, PostAnswer
+from tests.tools import needs
 
 LOOPBACK = [ip_network("127.0.0.0/8")]
 SECRET = "hunter2"
@@ -95,6 +97,8 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, b"x" * 10_000_000)
         elif self.path == "/fail":
             self.reply(503)
+        elif self.path == "/later":
+            self.reply(429, **{"Retry-After": unquote(self.headers["x-answer"]).encode().decode("latin-1")})
         else:
             self.reply(204)
 
@@ -295,17 +299,40 @@ def test_a_refused_connection_may_work_later() -> None:
 def test_post_sends_body_and_headers_and_returns_the_status(
     client: GuardedClient, url: Callable[[str], str], server: ThreadingHTTPServer
 ) -> None:
-    assert client.post(url("/hook"), b"{}", {"webhook-id": "1"}) == 204
+    assert client.post(url("/hook"), b"{}", {"webhook-id": "1"}) == PostAnswer(204)
     path, headers, body = server.seen[0]  # type: ignore[attr-defined]
     assert (path, headers["webhook-id"], body) == ("/hook", "1", b"{}")
-    assert client.post(url("/fail"), b"{}", {}) == 503
-    assert client.post(url("/endless"), b"{}", {}) == 200
+    assert client.post(url("/fail"), b"{}", {}) == PostAnswer(503)
+    assert client.post(url("/endless"), b"{}", {}) == PostAnswer(200)
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "most"),
+    [
+        ("7", 7, 7),
+        (" 120 ", 120, 120),
+        (90.0, 80, 91),
+        (-90.0, 0, 0),
+        *(
+            (junk, 0, 0)
+            for junk in ("", "-5", "soon", "1e99", "9" * 400, "٣", "Mon, 99 Jan 2026 00:00:00 GMT")
+        ),
+    ],
+)
+def test_post_reads_when_to_come_again(
+    client: GuardedClient, url: Callable[[str], str], value: str | float, least: float, most: float
+) -> None:
+    if isinstance(value, float):  # seconds from now: when the tests are collected is too early
+        value = formatdate(time.time() + value, usegmt=True)
+    answer = client.post(url("/later"), b"{}", {"x-answer": quote(value)})
+    assert answer.status == 429
+    assert least <= answer.retry_after <= most
 
 
 def test_post_follows_no_redirect(
     client: GuardedClient, url: Callable[[str], str], server: ThreadingHTTPServer
 ) -> None:
-    assert client.post(url("/to"), b"{}", {}) == 302
+    assert client.post(url("/to"), b"{}", {}) == PostAnswer(302)
     assert len(server.seen) == 1  # type: ignore[attr-defined]
 
 
@@ -328,8 +355,8 @@ def test_a_peer_that_reads_nothing_meets_the_deadline() -> None:
 # --- TLS
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command to make a certificate")
 def test_tls_verifies_the_host_name_though_the_connection_goes_to_an_address(tmp_path: Path) -> None:
+    needs("openssl", package="openssl")
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",

@@ -39,7 +39,7 @@ def test_data_lines_and_written_values() -> None:
         ("a: 2024-01-01", "YAML reads 2024-01-01 as a date"),
         ("a: 010", "YAML reads 010 as a number in a notation"),
         ("a: 1:30", "YAML reads 1:30 as a number in a notation"),
-        ("a: .nan", "YAML reads .nan as a number in a notation"),
+        ("a: .nan", ".nan means 'not a number', and no score can be compared"),
         ("a: =", "put it in quotes"),
         (
             "a: !!python/object/apply:os.system [ls]",

@@ -1,9 +1,11 @@
 import pytest
 from celery import Celery
+from kombu.utils.url import url_to_parts
 from redis.sentinel import SentinelConnectionPool
 
 from moderator.errors import SettingsError
-from moderator.queue.connection import celery_broker, connect
+from moderator.queue.connection import SentinelLogin, celery_broker, connect, endpoint
+from moderator.settings import Settings
 
 PASSWORD = "p@:/%w"
 QUOTED = "p%40%3A%2F%25w"
@@ -64,6 +66,10 @@ def test_sentinel() -> None:
         "sentinel:///mymaster",
         "sentinel://db:port/mymaster",
         "sentinel://db/mymaster/x",
+        "sentinel://::1:26379/mymaster",
+        "sentinel://[::1/mymaster",
+        "sentinel://[db]/mymaster",
+        "sentinel://[::1]x/mymaster",
     ],
 )
 def test_urls_that_cannot_be_read(url: str) -> None:
@@ -121,3 +127,38 @@ def test_celery_on_sentinel() -> None:
     assert first == f"sentinel://me:{QUOTED}@one:1/2"
     assert others == [f"sentinel://me:{QUOTED}@two:26379/2"]
     assert (app.connection().userid, app.connection().password) == ("me", PASSWORD)
+
+
+ADDRESSES = [("::1", 26379), ("fe80::1%eth0", 7000), ("one", 26379), ("10.0.0.1", 1)]
+
+
+@pytest.mark.parametrize("zone", ["%", "%25"])
+def test_sentinels_on_ipv6(zone: str) -> None:
+    url = f"sentinel://me:{QUOTED}@[::1],[fe80::1{zone}eth0]:7000,one,10.0.0.1:1/mymaster/2"
+    manager = connect(url).connection_pool.sentinel_manager
+    hosts = [s.connection_pool.connection_kwargs for s in manager.sentinels]
+    assert [(h["host"], h["port"]) for h in hosts] == ADDRESSES
+    assert endpoint(url).hosts == tuple(host for host, _ in ADDRESSES)
+    assert endpoint(url).password == PASSWORD
+
+    broker = celery_broker(url)
+    connection = Celery("test", broker=broker.url, set_as_current=False).connection()
+    found = [url_to_parts(one) for one in connection.alt]
+    assert [(one.hostname, one.port) for one in found] == ADDRESSES
+    assert {(one.username, one.password, one.path) for one in found} == {("me", PASSWORD, "2")}
+
+
+def test_the_sentinels_have_a_login_of_their_own() -> None:
+    login = SentinelLogin("watch", PASSWORD)
+    url = "sentinel://me:other@one,two/mymaster"
+    pool = connect(url, sentinels=login).connection_pool
+    assert (pool.connection_kwargs["username"], pool.connection_kwargs["password"]) == ("me", "other")
+    for sentinel in pool.sentinel_manager.sentinels:
+        options = sentinel.connection_pool.connection_kwargs
+        assert (options["username"], options["password"]) == ("watch", PASSWORD)
+    options = celery_broker(url, login).transport_options
+    assert options["sentinel_kwargs"] == {"username": "watch", "password": PASSWORD}
+    assert PASSWORD not in repr(login)
+    settings = Settings(redis_sentinel_password=PASSWORD)
+    assert SentinelLogin.of(settings) == SentinelLogin(None, PASSWORD)
+    assert SentinelLogin.of(Settings()).options == {}

@@ -1,13 +1,15 @@
 """The ledger's part is played by the test."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Event as Flag
 from typing import Any
 
 import pytest
 
-from moderator.errors import EventInvalid, QueueFull, QueueUnavailable, SpoolFull
+from moderator.errors import EventInvalid, QueueFull, QueueUnavailable, SpoolFull, SpoolUnavailable
 from moderator.events import Event
 from moderator.queue import intake as module
 from moderator.queue.intake import Intake
@@ -132,12 +134,126 @@ def test_a_full_queue_keeps_the_order_of_what_is_spooled(
 ) -> None:
     spool.append({"id": "a", "image": {"path": "/x"}}, 1)
     ledger.error = QueueFull("full", 3.0)
-    assert submit(intake, "b") == ["spooled"]
+    with pytest.raises(QueueFull):
+        submit(intake, "b")
     with pytest.raises(QueueFull):
         intake.deliver()
     ledger.error = None
+    assert submit(intake, "c") == ["accepted"]
+    assert ledger.taken == ["a", "c"]
+
+
+FULL = QueueFull("full", 3.0)
+
+
+@pytest.mark.parametrize(
+    ("redis", "held", "outcome"),
+    [
+        # Redis, messages in a spool of ten (None: its disk is full), what the caller gets
+        ("fine", 0, "accepted"),
+        ("fine", 3, "accepted"),
+        ("fine", 10, "accepted"),
+        ("fine", None, "accepted"),
+        ("full", 0, QueueFull),
+        ("full", 3, QueueFull),
+        ("full", 10, QueueFull),
+        ("full", None, QueueFull),
+        ("away", 0, "spooled"),
+        ("away", 3, "spooled"),
+        ("away", 10, "Redis takes no events, and the spool is full"),
+        ("away", None, "the disk is full"),
+        ("fine, another delivers", 3, "spooled"),
+        ("fine, another delivers", 10, "still being delivered, and the spool is full"),
+    ],
+)
+def test_redis_and_the_spool_in_every_state(
+    ledger: MemoryLedger,
+    spool: Spool,
+    intake: Intake,
+    monkeypatch: pytest.MonkeyPatch,
+    redis: str,
+    held: int | None,
+    outcome: object,
+) -> None:
+    for n in range(held or 0):
+        spool.append({"id": str(n), "image": {"path": "/x"}}, 1)
+    ledger.error = {"full": FULL, "away": AWAY}.get(redis)
+    if held is None:
+        monkeypatch.setattr(
+            spool, "append", lambda *_: (_ for _ in ()).throw(SpoolUnavailable("the disk is full"))
+        )
+    with spool.delivery() if "another" in redis else nullcontext():
+        for _ in range(2):  # the second finds Redis known to be away
+            if outcome is QueueFull:
+                with pytest.raises(QueueFull) as full:
+                    submit(intake, "new")
+                assert full.value.retry_after == 3.0
+                assert "Redis" not in str(full.value)
+            elif outcome in ("accepted", "spooled"):
+                assert submit(intake, "new") == [outcome]
+            else:
+                with pytest.raises(QueueUnavailable, match=str(outcome)):
+                    submit(intake, "new")
+
+
+def test_a_spool_that_cannot_be_read_does_not_mean_that_redis_is_away(
+    ledger: MemoryLedger, spool: Spool, intake: Intake, tmp_path: Path
+) -> None:
+    spool.append({"id": "a", "image": {"path": "/x"}}, 1)
+    file = tmp_path / "spool" / "spool.sqlite3"
+    content = file.read_bytes()
+    file.write_bytes(b"damaged" * 1000)
+    with pytest.raises(SpoolUnavailable):
+        submit(intake, "b")
+    file.write_bytes(content)
+    assert submit(intake, "c") == ["accepted"], "not spooled, as while Redis is away"
+
+
+def test_a_damaged_message_does_not_hold_up_the_rest(
+    ledger: MemoryLedger, spool: Spool, intake: Intake, tmp_path: Path
+) -> None:
+    damaged = [b"no json", b"[1]", b"\xff\xfe", b"[" * 100_000, b'{"id": "\\ud800", "image": {"path": "/x"}}']
+    for n in range(len(damaged) + 1):
+        spool.append({"id": str(n), "image": {"path": "/x"}}, 1)
+    with sqlite3.connect(tmp_path / "spool" / "spool.sqlite3") as connection:
+        for number, text in enumerate(damaged, start=1):
+            connection.execute("UPDATE entries SET body = CAST(? AS TEXT) WHERE number = ?", (text, number))
+
+    assert submit(intake, "new") == ["accepted"]
+
+    assert ledger.taken == [str(len(damaged)), "new"]
+    assert len(spool.rejected()) == len(damaged)
+    assert all(item.problem for item in spool.rejected())
+
+
+def test_what_only_the_code_trips_over_does_not_hold_up_the_rest(
+    ledger: MemoryLedger, spool: Spool, intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept = ledger.accept
+
+    def trip(body: dict[str, Any]) -> object:
+        if body["id"] == "a":
+            raise TypeError("of a version to come")
+        return accept(body)
+
+    monkeypatch.setattr(ledger, "accept", trip)
+    for name in "ab":
+        spool.append({"id": name, "image": {"path": "/x"}}, 1)
     intake.deliver()
-    assert ledger.taken == ["a", "b"]
+    assert ledger.taken == ["b"]
+    assert [item.problem for item in spool.rejected()] == ["TypeError: of a version to come"]
+
+
+def test_what_no_worker_could_judge_is_neither_queued_nor_spooled(ledger: MemoryLedger, spool: Spool) -> None:
+    def refuse(events: object) -> None:
+        raise EventInvalid("no")
+
+    intake = Intake(ledger, spool, refuse)
+    for ledger.error in (None, AWAY):
+        with pytest.raises(EventInvalid):
+            submit(intake, "a")
+    assert ledger.tries == 0
+    assert spool.empty()
 
 
 def test_a_delivery_that_breaks_off_goes_on_where_it_was(

@@ -61,7 +61,7 @@ def test_a_bulk_event_is_one_message_and_an_entry_per_image(ledger: Ledger, redi
     assert keys[:2] == ["moderation:pending", "moderation.bulk"]
     assert decode_message(args[2].encode()) == body
     assert args[7::2] == [event.key for event, _ in accepted]
-    assert args[7::2] == ["moderator:b/0", "moderator:b/1", "moderator:b/2"]
+    assert args[7::2] == ["moderator:b%2F0", "moderator:b%2F1", "moderator:b%2F2"]
 
 
 def test_what_is_no_event_is_not_sent(ledger: Ledger, redis: Recorder) -> None:

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moderator.errors import EventInvalid
-from moderator.queue.message import decode_message, encode_message
+from moderator.queue.message import IMAGES, decode_message, encode_message
 from moderator.queue.names import TASK
 
 JSON = st.recursive(
@@ -40,6 +40,11 @@ def test_messages_have_names_of_their_own() -> None:
     made = [json.loads(encode_message({}, "q")) for _ in range(2)]
     assert made[0]["headers"]["id"] != made[1]["headers"]["id"]
     assert made[0]["properties"]["delivery_tag"] != made[1]["properties"]["delivery_tag"]
+
+
+def test_without_images_it_counts_as_one() -> None:
+    for body in (None, [], "images", {"images": 7}, {"images": []}, {"image": {"path": "/a"}}):
+        assert json.loads(encode_message(body, "q"))["headers"][IMAGES] == 1
 
 
 @pytest.mark.parametrize("encoded", [True, False])

@@ -13,6 +13,7 @@ from moderator.signals.base import Context, Frame, Signal
 from moderator.signals.known_files import KNOWN_FILES, keep
 from moderator.signals.reading import make, read
 from moderator.signals.registry import BUILT_IN, kinds, option_problems, signal_class
+from tests.tools import missing
 
 
 def made(kind: str, number: int) -> Signal:
@@ -21,7 +22,7 @@ def made(kind: str, number: int) -> Signal:
         return make(kind, example.options, Context(example.content, example.encoder, example.dimension))
     except SignalFailed as error:
         if isinstance(error.__cause__, ImportError):
-            pytest.skip(str(error))
+            missing(str(error), "`make test` installs all extras")
         raise
 
 

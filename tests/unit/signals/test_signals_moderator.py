@@ -18,8 +18,9 @@ from moderator.signals.hash_list import HashList
 from moderator.signals.linear_probe import Probe
 from moderator.uses.embedder import Embedder
 from moderator.uses.policy_scores import score_by_policy
+from tests.tools import needs_extra
 
-pytest.importorskip("pdqhash", reason="pip install 'moderator[hash]'")
+needs_extra("pdqhash", "hash")
 
 KNOWN = HashList.examples()[0]
 POLICY = """\

@@ -15,8 +15,9 @@ from moderator.errors import SignalFailed
 from moderator.signals import text
 from moderator.signals.base import EXAMPLE_ENCODER, Context, Frame
 from moderator.signals.text import MAX_SIDE, MIN_SIDE, Text, TextOptions
+from tests.tools import needs_extra
 
-pytest.importorskip("rapidocr", reason="pip install 'moderator[text]'")
+needs_extra("rapidocr", "text")
 NO_FILE = Context(None, EXAMPLE_ENCODER, 4)
 
 

@@ -11,13 +11,22 @@ from colour_encoder import ColourEncoder, picture, write_policies
 from prometheus_client import CollectorRegistry
 
 from moderator import Decision, Moderator, Settings, Verdict
-from moderator.errors import DecoderCrashed, DecodeTimeout, FetchFailed, HostUnavailable, ModeratorError
+from moderator.errors import (
+    DecoderCrashed,
+    DecodeTimeout,
+    FetchFailed,
+    HostUnavailable,
+    ModeratorError,
+    RedisMisused,
+)
 from moderator.events import Event, ImageReference, Priority
 from moderator.metrics import Metrics
 from moderator.policies.releases import release
 from moderator.queue.ledger import Answer, Claim, DeadLetterReason
 from moderator.steps import Prepared, Steps
+from tests.tools import needs_extra
 from workers.batcher import MicroBatcher
+from workers.leases import Leases
 from workers.pipeline import MAX_RETRY_DELAY, Pipeline
 from workers.traffic import Traffic
 
@@ -31,7 +40,11 @@ class MemoryLedger:
         self.retries: list[float] = []
         self.harmed: list[bool] = []
         self.counted: list[bool] = []
-        self.duration: float | None = 1.5
+        self.held_off: list[bool] = []
+        self.given_back: list[str] = []
+        self.claims: list[Claim | None] = []
+        self.holds = True
+        self.duration: float | RedisMisused | None = 1.5
         self.arguments: dict[str, Any] = {}
 
     def claim(self, events: Sequence[Event]) -> list[Claim | Literal["answered", "busy"]]:
@@ -39,15 +52,31 @@ class MemoryLedger:
             raise self.answer
         return [self.answer] * len(events)
 
-    def publish(self, answers: Sequence[Answer], **arguments: Any) -> list[float | None]:
+    def publish(self, answers: Sequence[Answer], **arguments: Any) -> list[float | RedisMisused | None]:
         self.published += [(answer.verdict, answer.dead) for answer in answers]
+        self.claims += [answer.claim for answer in answers]
         self.arguments = arguments
         return [self.duration] * len(answers)
 
-    def retry(self, event: Event, delay: float, *, harmed: bool = False, counts: bool = True) -> None:
+    def retry(
+        self,
+        event: Event,
+        claim: Claim,
+        delay: float,
+        *,
+        harmed: bool = False,
+        counts: bool = True,
+        held_off: bool = False,
+    ) -> bool:
         self.retries.append(delay)
         self.harmed.append(harmed)
         self.counted.append(counts)
+        self.held_off.append(held_off)
+        return self.holds
+
+    def give_back(self, event: Event, claim: Claim) -> bool:
+        self.given_back.append(event.key)
+        return self.holds
 
 
 @pytest.fixture
@@ -120,7 +149,7 @@ def test_an_event_gets_its_verdict(pipeline: Pipeline, ledger: MemoryLedger, met
     assert (verdict.decision, verdict.policy.name, len(verdict.shadow)) == (Decision.BLOCK, "colours", 1)
     assert list(verdict.timings_ms) == ["queue", "fetch", "decode", "embed", "batch_wait", "score"]
     assert verdict.timings_ms["queue"] == 250
-    assert ledger.arguments == {"ttl": 7 * 86400, "stream_length": 100_000}
+    assert ledger.arguments == {"ttl": 7 * 86400, "stream_length": 300_000}
     assert ledger.retries == []
     assert value(metrics, "moderation_events_total", policy="colours", decision="block") == 1
     assert value(metrics, "moderation_duration_seconds_sum") == 1.5
@@ -173,6 +202,11 @@ def test_what_cannot_pass_becomes_a_dead_letter(
     assert ledger.retries == []
 
 
+def waits(longest: float) -> Any:
+    """Equal to a wait with jitter: between three quarters of `longest` and all of it."""
+    return pytest.approx(longest * 0.875, rel=1 / 7)
+
+
 def failing(error: Exception) -> Any:
     def fetch(reference: ImageReference) -> bytes:
         raise error
@@ -193,33 +227,36 @@ def test_what_may_pass_is_tried_again_later(
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
     ledger.answer = Claim(attempt=attempt, waited=0)
     pipeline.process([event()])
-    assert (ledger.retries, ledger.counted, ledger.published) == ([delay], [True], [])
+    assert ledger.retries == [waits(delay)]
+    assert (ledger.counted, ledger.held_off, ledger.published) == ([True], [False], [])
     assert failures(metrics, "fetch", "FetchFailed") == 1
 
 
-@pytest.mark.parametrize(("waited", "delay"), [(0.0, 20.0), (100.0, 100.0), (1000.0, MAX_RETRY_DELAY)])
+@pytest.mark.parametrize(("held_off", "delay"), [(0.0, 20 / 0.75), (100.0, 100.0), (1000.0, MAX_RETRY_DELAY)])
 def test_a_host_that_is_left_alone_costs_no_try(
     pipeline: Pipeline,
     moderator: Moderator,
     ledger: MemoryLedger,
     monkeypatch: pytest.MonkeyPatch,
-    waited: float,
+    held_off: float,
     delay: float,
 ) -> None:
+    """However long it waited for a worker before."""
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(HostUnavailable("down", 20.0)))
-    ledger.answer = Claim(attempt=3, waited=waited)
+    ledger.answer = Claim(attempt=3, waited=1e6, held_off=held_off)
     pipeline.process([event()])
-    assert (ledger.retries, ledger.counted, ledger.published) == ([delay], [False], [])
+    assert ledger.retries == [waits(delay)]
+    assert (ledger.counted, ledger.held_off, ledger.published) == ([False], [True], [])
 
 
 def test_patience_with_a_host_has_an_end(
     pipeline: Pipeline, moderator: Moderator, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(HostUnavailable("down", 20.0)))
-    ledger.answer = Claim(attempt=2, waited=moderator.settings.host_patience)
+    ledger.answer = Claim(attempt=2, waited=1e6, held_off=moderator.settings.host_patience)
     pipeline.process([event()])
-    assert ledger.counted == [True]
-    ledger.answer = Claim(attempt=3, waited=moderator.settings.host_patience)
+    assert (ledger.counted, ledger.held_off) == ([True], [True]), "and does not begin again"
+    ledger.answer = Claim(attempt=3, waited=1e6, held_off=moderator.settings.host_patience)
     pipeline.process([event()])
     ((_, dead),) = ledger.published
     assert dead == DeadLetterReason("HostUnavailable", "down")
@@ -281,7 +318,7 @@ def test_delays_have_an_end(
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
     ledger.answer = Claim(attempt=900, waited=0)
     Pipeline(moderator, batcher, ledger, metrics, 1, Traffic()).process([event()])
-    assert ledger.retries == [MAX_RETRY_DELAY]
+    assert ledger.retries == [waits(MAX_RETRY_DELAY)]
 
 
 def test_an_event_that_killed_its_workers_is_not_tried_again(
@@ -303,7 +340,7 @@ def test_the_unforeseen_is_tried_again_and_named(
 ) -> None:
     monkeypatch.setattr(moderator.fetcher, "fetch", failing(ZeroDivisionError("oops")))
     pipeline.process([event()])
-    assert ledger.retries == [2.0]
+    assert ledger.retries == [waits(2.0)]
     assert failures(metrics, "worker", "Unexpected") == 1
     ledger.answer = Claim(attempt=3, waited=0)
     pipeline.process([event()])
@@ -316,7 +353,7 @@ def test_a_stopping_worker_gives_the_event_back_at_once(
 ) -> None:
     batcher.stop()
     pipeline.process([event()])
-    assert (ledger.retries, ledger.published) == ([0.0], [])
+    assert (ledger.given_back, ledger.retries, ledger.published) == (["shop:e"], [], [])
     assert failures(metrics, "worker", "WorkerStopping") == 0
 
 
@@ -356,7 +393,7 @@ def test_so_many_images_are_decoded_at_once(
 def test_signals_are_a_stage_of_their_own_and_their_failure_is_no_allow(
     pipeline: Pipeline, moderator: Moderator, ledger: MemoryLedger, metrics: Metrics
 ) -> None:
-    pytest.importorskip("pdqhash", reason="pip install 'moderator[hash]'")
+    needs_extra("pdqhash", "hash")
     policies = moderator.settings.policies
     (policies / "bad.pdq").write_text("0f" * 32 + "\n")
     digest = sha256((policies / "bad.pdq").read_bytes()).hexdigest()
@@ -466,22 +503,62 @@ def test_events_of_a_group_have_an_end_each(
     assert value(metrics, "moderation_stage_duration_seconds_count", stage="publish") == 4
 
 
-def test_what_slow_images_hold_up_for_too_long_is_given_back(
+def test_what_is_claimed_is_held_until_the_end(
     moderator: Moderator,
     batcher: MicroBatcher,
     ledger: MemoryLedger,
     metrics: Metrics,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Else another worker would take it, while this one still has it in hand."""
+    held: list[tuple[str, str]] = []
+    leases = Leases(held.extend)
     fetch = moderator.fetcher.fetch
 
-    def slow(reference: ImageReference) -> bytes:
-        Flag().wait(0.1)
+    def beating(reference: ImageReference) -> bytes:
+        leases.beat()
         return fetch(reference)
 
-    moderator.settings = moderator.settings.model_copy(update={"redeliver_after": 0.15})
-    monkeypatch.setattr(moderator.fetcher, "fetch", slow)
-    Pipeline(moderator, batcher, ledger, metrics, 1, Traffic()).process([event(id=name) for name in "abc"])
-    assert [verdict.event_id for verdict, _ in ledger.published] == ["a"]
-    assert (ledger.retries, ledger.counted) == ([0.0, 0.0], [False, False])
+    monkeypatch.setattr(moderator.fetcher, "fetch", beating)
+    ledger.answer = Claim(attempt=1, waited=0, token="ours")
+    pipeline = Pipeline(moderator, batcher, ledger, metrics, 1, Traffic(), leases=leases)
+    pipeline.process([event(id="a")])
+    assert held == [("shop:a", "ours")]
+    leases.beat()
+    assert len(held) == 1
+    assert [claim.token for claim in ledger.claims] == ["ours"]
+
+
+def test_a_try_that_lost_its_event_is_a_redelivery(
+    pipeline: Pipeline,
+    moderator: Moderator,
+    ledger: MemoryLedger,
+    metrics: Metrics,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
+    ledger.holds = False
+    pipeline.process([event()])
+    assert redeliveries(metrics) == 1
+
+
+def test_what_cannot_be_published_is_tried_again_later(
+    pipeline: Pipeline, ledger: MemoryLedger, metrics: Metrics
+) -> None:
+    ledger.duration = RedisMisused("moderation:verdicts holds a string, not a stream")
+    ledger.answer = Claim(attempt=2, waited=0)
+    pipeline.process([event()])
+    assert (ledger.retries, ledger.counted) == ([waits(4.0)], [True])
+    assert failures(metrics, "worker", "RedisMisused") == 1
+    assert value(metrics, "moderation_duration_seconds_count") == 0
+
+
+def test_an_image_that_an_older_version_accepted_keeps_its_name(
+    pipeline: Pipeline, ledger: MemoryLedger
+) -> None:
+    ledger.answer = Claim(attempt=1, waited=0, before_bulk=True)
+    pipeline.process([event(id="up/0", bulk="up")])
+    ((verdict, _),) = ledger.published
+    assert (verdict.event_id, verdict.bulk) == ("up/0", None)
+    ledger.answer = Claim(attempt=1, waited=0)
+    pipeline.process([event(id="up/0", bulk="up")])
+    assert ledger.published[1][0].bulk == "up"

@@ -46,22 +46,6 @@ def test_one_message_may_have_more_images_than_there_is_room_for(qos: ImagesQoS)
     assert qos.can_consume()
 
 
-@pytest.mark.parametrize("headers", [{}, {"images": -1000}, {"images": "many"}, {"images": None}])
-def test_a_message_that_does_not_say_counts_as_one(qos: ImagesQoS, headers: dict[str, Any]) -> None:
-    for n in range(4):
-        assert qos.can_consume()
-        qos.append(Message(headers=headers), f"{n}")
-    assert not qos.can_consume()
-
-
-@pytest.mark.parametrize("body", [None, [], "images", {"images": 7}, {"images": None}])
-def test_what_is_no_event_counts_as_one(qos: ImagesQoS, body: Any) -> None:
-    for n in range(4):
-        assert qos.can_consume()
-        take(qos, f"{n}", body)
-    assert not qos.can_consume()
-
-
 def test_without_a_limit_all_are_taken() -> None:
     qos = ImagesQoS(channel=None)
     take(qos, "a", {"images": [IMAGE] * 1000})

@@ -1,6 +1,6 @@
 import pytest
 
-from workers.watchdog import LATE, PATIENCE, Watchdog
+from workers.watchdog import FULL_PATIENCE, LATE, PATIENCE, Watchdog
 
 
 class Clock:
@@ -57,3 +57,38 @@ def test_a_machine_that_slept_is_no_reason(consumer: Consumer) -> None:
     consumer.clock.now += PATIENCE + LATE
     assert not consumer.watchdog.stuck()
     assert consumer.stuck_within(PATIENCE + 1)
+
+
+def test_full_places_without_progress_are_noticed(consumer: Consumer) -> None:
+    watchdog, clock = consumer.watchdog, consumer.clock
+
+    def full_for(seconds: float, *, finish: bool = False) -> str | None:
+        problem = None
+        for _ in range(round(seconds)):
+            clock.now += 1
+            watchdog.turn(full=True)
+            if finish:
+                watchdog.finish()
+            problem = problem or watchdog.stuck()
+        return problem
+
+    assert full_for(2 * FULL_PATIENCE, finish=True) is None, (
+        "what takes long is no reason while something is done"
+    )
+    assert full_for(FULL_PATIENCE / 3) is None
+    assert not watchdog.jammed()
+    assert full_for(1) is None
+    assert watchdog.jammed()
+    assert "places are full" in (full_for(FULL_PATIENCE) or "")
+    watchdog.turn(full=False)
+    assert not watchdog.jammed()
+    assert full_for(FULL_PATIENCE) is None, "with a place free it has its time again"
+
+
+def test_what_images_may_take_is_waited_for() -> None:
+    clock = Clock()
+    watchdog = Watchdog(lambda: None, clock, image=600.0)
+    for _ in range(1800):
+        clock.now += 1
+        watchdog.turn(full=True)
+        assert watchdog.stuck() is None

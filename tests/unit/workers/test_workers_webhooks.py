@@ -7,27 +7,41 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from standardwebhooks import Webhook
 
-from moderator.errors import FetchFailed, HostUnavailable
+from moderator.errors import DeliveryUnreadable, FetchFailed, HostUnavailable, ModeratorError, SettingsError
+from moderator.images.http import PostAnswer
 from moderator.metrics import Metrics
 from moderator.queue.webhooks import Delivery
 from moderator.settings import Settings
 from workers.webhooks import DELIVERIES, DELIVERIES_TO_A_HOST, WebhookSender
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
+OLD_SECRET = "whsec_" + base64.b64encode(b"the one before 0123456789").decode()
 
 
 class Outbox:
     """The deliveries that are due, and what became of them."""
 
     def __init__(self) -> None:
-        self.due: list[Delivery] = []
+        self.due: list[Delivery | DeliveryUnreadable] = []
         self.made: list[str] = []
         self.postponed: list[tuple[str, float, bool]] = []
+        self.disabled: list[str] = []
+        self.forgotten: list[bytes] = []
         self.lock = Lock()
 
     def take(self) -> Delivery | None:
-        return self.due.pop(0) if self.due else None
+        found = self.due.pop(0) if self.due else None
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def disable(self, url: str) -> None:
+        self.disabled.append(url)
+
+    def forget(self, key: bytes) -> None:
+        self.forgotten.append(key)
 
     def done(self, delivery: Delivery) -> None:
         with self.lock:
@@ -44,17 +58,20 @@ class Hosts:
     def __init__(self) -> None:
         self.go = Event()
         self.errors: dict[str, Exception] = {}
+        self.answers: dict[str, PostAnswer] = {}
+        self.headers: list[Any] = []
         self.lock = Lock()
         self.inside = 0
 
-    def post(self, url: str, body: bytes, headers: Any) -> int:
+    def post(self, url: str, body: bytes, headers: Any) -> PostAnswer:
         with self.lock:
             self.inside += 1
+            self.headers.append(headers)
         if "slow" in url:
             assert self.go.wait(10)
         if url in self.errors:
             raise self.errors[url]
-        return 200
+        return self.answers.get(url, PostAnswer(200))
 
     def close(self) -> None:
         pass
@@ -70,18 +87,36 @@ def hosts() -> Hosts:
     return Hosts()
 
 
+class Letters:
+    """What was buried, and why."""
+
+    def __init__(self) -> None:
+        self.buried: list[tuple[str, ModeratorError]] = []
+
+    def bury_delivery(self, delivery: Delivery, error: ModeratorError) -> None:
+        self.buried.append((delivery.key, error))
+
+
 @pytest.fixture
-def sender(outbox: Outbox, hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebhookSender]:
-    settings = Settings(webhook_secret=SECRET, host_patience=100.0, webhook_attempts=3)
-    sender = WebhookSender(settings, outbox, [], Metrics(CollectorRegistry()))
+def letters() -> Letters:
+    return Letters()
+
+
+@pytest.fixture
+def sender(
+    outbox: Outbox, hosts: Hosts, letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WebhookSender]:
+    settings = Settings(webhook_secret=f"{SECRET} {OLD_SECRET}", host_patience=100.0, webhook_attempts=3)
+    sender = WebhookSender(settings, outbox, letters, Metrics(CollectorRegistry()))
+    monkeypatch.setattr("moderator.backoff.random.uniform", lambda low, high: low)
     monkeypatch.setattr(sender, "_client", hosts)
     yield sender
     hosts.go.set()
     sender.close()
 
 
-def delivery(key: str, host: str, age: float = 0.0) -> Delivery:
-    return Delivery(key, f"http://{host}/hook", b"{}", 1, age)
+def delivery(key: str, host: str, age: float = 0.0, attempt: int = 1, disabled: bool = False) -> Delivery:
+    return Delivery(key, f"http://{host}/hook", b"{}", attempt, age, disabled)
 
 
 def wait_for(count: int, done: list[Any]) -> None:
@@ -120,15 +155,16 @@ def test_deliveries_at_once_are_bounded(sender: WebhookSender, outbox: Outbox, h
     assert outbox.postponed == []
 
 
-@pytest.mark.parametrize(("age", "postponed"), [(50.0, (50.0, False)), (100.0, (2.0, True))])
+@pytest.mark.parametrize(("age", "delay", "counts"), [(50.0, 50.0, False), (100.0, 2.0, True)])
 def test_a_host_that_is_left_alone_costs_no_try_for_a_while(
-    sender: WebhookSender, outbox: Outbox, hosts: Hosts, age: float, postponed: tuple[float, bool]
+    sender: WebhookSender, outbox: Outbox, hosts: Hosts, age: float, delay: float, counts: bool
 ) -> None:
     hosts.errors["http://down/hook"] = HostUnavailable("down", 30.0)
     outbox.due = [delivery("d", "down", age)]
     sender.send_due()
     wait_for(1, outbox.postponed)
-    assert outbox.postponed == [("d", *postponed)]
+    # With jitter, which takes a quarter at most.
+    assert outbox.postponed == [("d", pytest.approx(delay * 0.875, rel=1 / 7), counts)]
 
 
 def test_an_error_nobody_foresaw_gives_the_place_back(
@@ -148,3 +184,113 @@ def test_an_error_nobody_foresaw_gives_the_place_back(
     outbox.due = [delivery("o", "odd")]
     sender.send_due()
     wait_for(1, outbox.postponed)
+
+
+def test_each_secret_signs(sender: WebhookSender, outbox: Outbox, hosts: Hosts) -> None:
+    outbox.due = [delivery("a", "quick")]
+    sender.send_due()
+    wait_for(1, outbox.made)
+    (headers,) = hosts.headers
+    assert len(headers["webhook-signature"].split(" ")) == 2
+    for secret in (SECRET, OLD_SECRET):
+        assert Webhook(secret).verify("{}", headers) == {}
+    with pytest.raises(Exception, match="No matching signature"):
+        Webhook("whsec_" + base64.b64encode(b"another").decode()).verify("{}", headers)
+
+
+@pytest.mark.parametrize(
+    "secret", ["", " ", "whsec_", f"{SECRET} whsec_", f"{SECRET} whsec_no!", f"{SECRET},{OLD_SECRET}"]
+)
+def test_a_secret_that_is_none_is_refused(outbox: Outbox, letters: Letters, secret: str) -> None:
+    with pytest.raises(SettingsError, match="MODERATOR_WEBHOOK_SECRET") as refused:
+        WebhookSender(Settings(webhook_secret=secret), outbox, letters, Metrics(CollectorRegistry()))
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
+def test_a_redirect_is_final(
+    sender: WebhookSender, outbox: Outbox, hosts: Hosts, letters: Letters, status: int
+) -> None:
+    hosts.answers["http://moved/hook"] = PostAnswer(status)
+    outbox.due = [delivery("m", "moved")]
+    sender.send_due()
+    wait_for(1, outbox.made)
+    ((key, error),) = letters.buried
+    assert (key, type(error).__name__, str(status) in str(error)) == ("m", "WebhookRedirected", True)
+    assert outbox.postponed == []
+
+
+def test_what_is_gone_is_final_and_disables_its_address(
+    sender: WebhookSender, outbox: Outbox, hosts: Hosts, letters: Letters
+) -> None:
+    hosts.answers["http://gone/hook"] = PostAnswer(410, 60.0)
+    outbox.due = [delivery("g", "gone")]
+    sender.send_due()
+    wait_for(1, outbox.made)
+    assert outbox.disabled == ["http://gone/hook"]
+    outbox.due = [delivery("h", "gone", disabled=True)]
+    sender.send_due()
+    wait_for(2, outbox.made)
+    assert hosts.inside == 1, "a disabled one is not asked"
+    assert [(key, type(error).__name__) for key, error in letters.buried] == [
+        ("g", "WebhookDisabled"),
+        ("h", "WebhookDisabled"),
+    ]
+    assert all("moderator webhooks enable" in str(error) for _, error in letters.buried)
+    assert outbox.postponed == []
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "attempt", "delay"),
+    [
+        (500, 0.0, 1, 1.5),
+        (500, 0.0, 2, 3.0),
+        (500, 60.0, 1, 1.5),
+        (429, 60.0, 1, 61.5),
+        (503, 60.0, 2, 63.0),
+        (429, 1e6, 1, 3601.5),
+    ],
+)
+def test_tries_are_spread_and_wait_as_long_as_is_asked_for(
+    sender: WebhookSender,
+    outbox: Outbox,
+    hosts: Hosts,
+    status: int,
+    retry_after: float,
+    attempt: int,
+    delay: float,
+) -> None:
+    hosts.answers["http://busy/hook"] = PostAnswer(status, retry_after)
+    outbox.due = [delivery("b", "busy", attempt=attempt)]
+    sender.send_due()
+    wait_for(1, outbox.postponed)
+    assert outbox.postponed == [("b", delay, True)]
+
+
+def test_tries_that_failed_together_do_not_come_back_together(
+    outbox: Outbox, hosts: Hosts, letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(webhook_secret=SECRET)
+    sender = WebhookSender(settings, outbox, letters, Metrics(CollectorRegistry()))
+    monkeypatch.setattr(sender, "_client", hosts)
+    hosts.answers = {f"http://down{n}/hook": PostAnswer(500) for n in range(10)}
+    outbox.due = [delivery(str(n), f"down{n}", attempt=4) for n in range(10)]
+    sender.send_due()
+    wait_for(10, outbox.postponed)
+    delays = {delay for _, delay, _ in outbox.postponed}
+    assert len(delays) > 5
+    assert all(12 <= delay <= 16 for delay in delays)
+    sender.close()
+
+
+def test_a_record_that_cannot_be_read_is_buried_and_the_rest_goes_on(
+    sender: WebhookSender, outbox: Outbox, letters: Letters
+) -> None:
+    outbox.due = [DeliveryUnreadable(b"bad\xff", b"http://x/", b"\xff"), delivery("a", "quick")]
+    sender.send_due()
+    wait_for(1, outbox.made)
+    assert outbox.made == ["a"]
+    assert [(key, type(error).__name__) for key, error in letters.buried] == [
+        ("bad\ufffd", "DeliveryUnreadable")
+    ]
+    assert outbox.forgotten == [b"bad\xff"]

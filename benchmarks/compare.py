@@ -1,0 +1,136 @@
+"""The service of this checkout against that of another commit, on the same machine, in turn.
+
+Two services run side by side, each with its own server and worker; while one is measured, the other is idle.
+
+  bulk     images per second of bulk events of 32 images each
+  single   images per second with one event per image
+  idle     milliseconds from submission to verdict on an idle service, median
+  loaded   the same at 60 % of what `single` takes, median and 99 %, of events at random times
+
+    python benchmarks/compare.py --against HEAD~1 [--encoder embedded] [--dtype auto] [--images 128] [--rounds 7]
+
+With `--encoder vit-b-32` the model is a ViT-B/32 with random weights; its fastest precision on a CPU is `--dtype int8`.
+The last line is JSON. A ratio is the median of the rounds' ratios, each this checkout over the other; above 1, this one
+does more images per second, or is quicker.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from types import TracebackType
+
+ROOT = Path(__file__).parent.parent
+INSIDE = Path(__file__).parent / "compare_inside.py"
+#: Figures of which more is better; of the others less is.
+RATES = ("bulk", "single")
+
+
+class Side:
+    """One of the two services, driven by a process that runs the code of its own tree."""
+
+    def __init__(self, tree: Path, folder: Path, arguments: list[str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(INSIDE), str(folder), *arguments],
+            cwd=tree,
+            env={**os.environ, "PYTHONPATH": str(tree)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, *words: object) -> dict[str, float]:
+        """Have something measured; returns the figures."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(" ".join(map(str, words)) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise SystemExit("a service ended; its error stands above")
+        figures: dict[str, float] = json.loads(answer)
+        return figures
+
+    def __enter__(self) -> "Side":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(120)
+
+
+@contextmanager
+def tree_of(revision: str) -> Iterator[Path]:
+    """The files of a revision, in a folder of their own while the block runs."""
+    with TemporaryDirectory() as name:
+        tree = Path(name) / "tree"
+        subprocess.run(
+            ["git", "worktree", "add", "--quiet", "--detach", tree, revision], cwd=ROOT, check=True
+        )
+        try:
+            yield tree
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", tree], cwd=ROOT, check=True)
+
+
+def compare(sides: dict[str, Side], rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Measure both sides in turn, the first of each round alternating; returns side -> figure -> values."""
+    values: dict[str, dict[str, list[float]]] = {name: {} for name in sides}
+    for side in sides.values():
+        side.ask("bulk"), side.ask("single")
+    rate = 0.0
+    for number in range(rounds):
+        order = list(sides) if number % 2 == 0 else list(reversed(sides))
+        for what in ("bulk", "single", "idle", "loaded"):
+            for name in order:
+                figures = sides[name].ask(what, rate) if what == "loaded" else sides[name].ask(what)
+                for key, value in figures.items():
+                    values[name].setdefault(key, []).append(value)
+            if what == "single" and not rate:
+                # The same load for both, or the quicker one would be given more.
+                rate = 0.6 * min(figures["single"][0] for figures in values.values())
+        print(f"round {number + 1} of {rounds}", file=sys.stderr)
+    return values
+
+
+def main() -> None:
+    """Compare and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--against", required=True, metavar="REVISION", help="the other commit")
+    parser.add_argument("--encoder", default="embedded", help="as MODERATOR_ENCODER, or vit-b-32")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--images", type=int, default=128, help="images in one round")
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    arguments = [options.encoder, options.dtype, str(options.images)]
+    with ExitStack() as stack:
+        other = stack.enter_context(tree_of(options.against))
+        folders = [Path(stack.enter_context(TemporaryDirectory())) for _ in range(2)]
+        sides = {
+            name: stack.enter_context(Side(tree, folder, arguments))
+            for name, tree, folder in zip(("this", "other"), (ROOT, other), folders, strict=True)
+        }
+        values = compare(sides, options.rounds)
+    ratios = {}
+    print(f"{'':12}{'this':>10}{options.against[:10]:>12}{'ratio':>8}")
+    for key, ours in values["this"].items():
+        theirs = values["other"][key]
+        pairs = zip(ours, theirs, strict=True)
+        ratios[key] = round(median(a / b if key in RATES else b / a for a, b in pairs), 3)
+        print(f"{key:12}{median(ours):10.1f}{median(theirs):12.1f}{ratios[key]:8.3f}")
+    print(json.dumps({"against": options.against, "encoder": options.encoder, **ratios}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""One side of `compare.py`: runs a service of the tree that it is started in, and measures what it is asked for."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+import numpy as np
+
+from benchmarks.latency import under_load
+from benchmarks.setup import POLICIES, make_clip, make_photographs, service
+from benchmarks.throughput import run_service
+from moderator.client import Client
+from moderator.settings import Settings
+from workers.traffic import EXPECTED
+
+#: Events one at a time, and seconds under load.
+EVENTS, SECONDS = 20, 6.0
+
+
+def main() -> None:
+    """Answer each line of standard input with a line of JSON."""
+    folder, name, dtype, images = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+    encoder = f"clip:{make_clip(folder / 'clip')}" if name == "vit-b-32" else name
+    files = make_photographs(folder, images)
+    settings = {"encoder": encoder, "dtype": dtype, "policies": str(POLICIES)}
+    with service(folder, **settings) as (url, _):
+        client = Client(url, Settings(redis_url=url))
+        for line in sys.stdin:
+            match line.split():
+                case ["bulk"]:
+                    time.sleep(EXPECTED)  # bulk holds back for as long as interactive events are expected
+                    figures = {"bulk": run_service(client, files, bulk=True)}
+                case ["single"]:
+                    figures = {"single": run_service(client, files, bulk=False)}
+                case ["idle"]:
+                    figures = {"idle": 1000 * median(one(client, file) for file in files[:EVENTS])}
+                case ["loaded", rate]:
+                    times = under_load(client, files, float(rate), SECONDS)
+                    p50, p99 = (1000 * float(np.quantile(times, share)) for share in (0.5, 0.99))
+                    figures = {"loaded_p50": p50, "loaded_p99": p99}
+                    # `under_load` names its events by number: the next ones are to be new.
+                    client.redis.flushdb()
+            print(json.dumps(figures), flush=True)
+
+
+def one(client: Client, file: Path) -> float:
+    """Seconds of one event on an idle service."""
+    start = time.perf_counter()
+    client.wait(client.submit(path=file, policy="classic").id)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

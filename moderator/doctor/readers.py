@@ -1,0 +1,72 @@
+"""Who waits for verdicts: groups that read the stream, and webhooks that are gone."""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from redis.exceptions import RedisError
+
+from moderator.doctor.findings import Finding, ok, problem, warning
+from moderator.queue.connection import SentinelLogin, connect
+from moderator.queue.stream import GroupState, read_stream
+from moderator.queue.webhooks import WebhookOutbox
+from moderator.settings import Settings
+
+#: Part of what the stream can keep above which a group is soon left behind.
+FAR_BEHIND = 0.25
+#: Seconds after which a verdict that nobody of a group has finished is no matter of a slow reader any more.
+STALE = 3600.0
+#: Hosts named in a finding.
+SHOWN = 5
+
+
+def examine_readers(settings: Settings) -> Iterator[Finding]:
+    """Everything about those who wait for verdicts; nothing where Redis does not answer, which its own part says."""
+    client = connect(settings.redis_url, sentinels=SentinelLogin.of(settings))
+    try:
+        groups = read_stream(client).groups
+        disabled = list(WebhookOutbox(client).disabled())
+    except RedisError:
+        return
+    finally:
+        client.close()
+    if not groups:
+        yield ok("stream.readers", "no group reads the stream of verdicts")
+    for group in groups:
+        yield check_group(group, settings.most_in_stream)
+    yield check_webhooks([url for url, _ in disabled])
+
+
+def check_group(group: GroupState, limit: int) -> Finding:
+    """Whether a group keeps up with the stream."""
+    check, name = "stream.readers", f"the group '{group.name}' of readers"
+    remedy = (
+        "start its readers or more of them; delete a group that nobody uses: "
+        f"redis-cli XGROUP DESTROY moderation:verdicts {group.name}"
+    )
+    if group.missed:
+        return problem(check, f"{name} missed {group.missed} verdicts: they left the stream unread", remedy)
+    if group.lag is not None and group.lag > FAR_BEHIND * limit:
+        message = (
+            f"{name} is {group.lag} verdicts behind, of {limit} that the stream keeps; then they are missed"
+        )
+        return warning(check, message, remedy)
+    if group.oldest_age > STALE:
+        message = (
+            f"{name} has not finished a verdict that was published {group.oldest_age / 3600:.1f} h ago "
+            f"({group.pending} given and not acknowledged)"
+        )
+        return warning(check, message, remedy)
+    return ok(check, f"{name} keeps up")
+
+
+def check_webhooks(urls: list[str]) -> Finding:
+    """Webhooks that get nothing any more. Of each the host alone is shown: the rest may hold a secret."""
+    if not urls:
+        return ok("webhooks.disabled", "no webhook is disabled")
+    hosts = sorted({urlsplit(url).hostname or "" for url in urls})
+    more = f" and {len(hosts) - SHOWN} more" if len(hosts) > SHOWN else ""
+    message = (
+        f"{len(urls)} webhooks answered 410 Gone and get no more deliveries: {', '.join(hosts[:SHOWN])}{more}"
+    )
+    remedy = "send no more events that name them; if it was a mistake: moderator webhooks enable"
+    return warning("webhooks.disabled", message, remedy)

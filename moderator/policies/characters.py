@@ -1,0 +1,67 @@
+"""Characters that look like nothing, or like others: found in texts and named, so that people can see them. Pure."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+# Without a glyph, and not of the categories that `invisible` goes by: combining joiner, Hangul and Khmer fillers,
+# Braille blank, variation selectors.
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+#: Where a line ends for YAML.
+_LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+#: Letters of Cyrillic and Greek that look like Latin ones.
+_LOOK_ALIKES = str.maketrans("аеорсухіјѕԁһѵкмтвнοανκτρ", "aeopcyxijsdhvkmtbhoavktp")
+
+
+def invisible(character: str) -> bool:
+    """Whether a character shows nothing of its own: format and control characters, and spaces but the plain one."""
+    if character in " \t\r\n":
+        return False
+    kind = unicodedata.category(character)
+    return kind in ("Cf", "Cc", "Zs", "Zl", "Zp") or _BLANK.match(character) is not None
+
+
+def find_invisible(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield line and column, from 1, of each invisible character, and the character."""
+    for number, line in enumerate(_LINE_END.split(text), 1):
+        if not line.isascii():
+            yield from ((number, column, c) for column, c in enumerate(line, 1) if invisible(c))
+
+
+def odd_in_prompt(text: str) -> tuple[int, str] | None:
+    """Return the first invisible character of a prompt and its place in it, from 1; None without one.
+
+    Joiners and variation selectors belong to emoji and to scripts such as Persian: beside these they are none.
+    """
+    for at, character in enumerate(text):
+        if not invisible(character):
+            continue
+        beside = text[max(0, at - 1) : at] + text[at + 1 : at + 2]
+        joins = character in "\u200c\u200d" or "\ufe00" <= character <= "\ufe0f"
+        if not (joins and beside and not beside.isascii()):
+            return at + 1, character
+    return None
+
+
+def named(character: str) -> str:
+    """The code point and name of a character: `U+200B ZERO WIDTH SPACE`."""
+    return f"U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip()
+
+
+def shown(text: str) -> str:
+    """The text with code points in place of what does not print: it may go to a terminal."""
+    return "".join(c if c.isprintable() else f"<U+{ord(c):04X}>" for c in text)
+
+
+def plain_letters(text: str) -> str:
+    """The text in the ASCII letters that it seems to be written in: without accents, and without what is invisible."""
+    visible = "".join(c for c in text if not invisible(c)).translate(_LOOK_ALIKES)
+    return "".join(c for c in unicodedata.normalize("NFKD", visible) if not unicodedata.combining(c))
+
+
+def foreign(text: str) -> str:
+    """`" (with U+0430 CYRILLIC SMALL LETTER A)"` for a word that should be ASCII and is not, else nothing."""
+    found = next((c for c in text if not c.isascii()), None)
+    return f" (with {named(found)})" if found else ""

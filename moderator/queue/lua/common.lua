@@ -1,0 +1,67 @@
+-- Stands in front of every other script. Redis does not take back what a script wrote before it failed, so each looks
+-- at all that could make it fail before it writes.
+
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+
+-- What records of this version say. Those of versions that did not know `bulk` (see below) say none.
+local VERSION = 2
+
+local function seconds(time) return string.format('%.6f', time) end
+
+-- The error reply where a key that many events share holds something else than it should: wrong(key, type, key, ...).
+-- What belongs to one event alone and is not ours is written over.
+local function wrong(...)
+  local expected = {...}
+  for i = 1, #expected, 2 do
+    local found = redis.call('TYPE', expected[i]).ok
+    if found ~= 'none' and found ~= expected[i + 1] then
+      return redis.error_reply('WRONGTYPE ' .. expected[i] .. ' holds a ' .. found .. ', not a ' .. expected[i + 1])
+    end
+  end
+end
+
+-- A whole number that others may have written: what is none counts as nothing.
+local function whole(value) return math.floor(tonumber(value) or 0) end
+
+local function is(key, kind) return redis.call('TYPE', key).ok == kind end
+
+local function bytes_held(bytes) return is(bytes, 'string') and math.max(0, whole(redis.call('GET', bytes))) or 0 end
+
+local function add_bytes(bytes, count)
+  redis.call('SET', bytes, string.format('%d', math.max(0, bytes_held(bytes) + count)))
+end
+
+-- Take an event that is answered out of the ledger.
+local function close(pending, record, bytes, key)
+  local size = is(record, 'hash') and whole(redis.call('HGET', record, 'size')) or 0
+  redis.call('DEL', record)
+  redis.call('ZREM', pending, key)
+  if redis.call('ZCARD', pending) == 0 then
+    redis.call('DEL', bytes)
+  elseif size > 0 then
+    add_bytes(bytes, -size)
+  end
+end
+
+-- Versions that did not know `bulk` named an image of a bulk event (`up/0`) as an event that is itself called `up/0`,
+-- and what they wrote has no such field. This is the key by which they knew an event, or nil if it is the same.
+local function key_before_bulk(key)
+  local bulk, number = string.match(key, '^(.*:[^:]+)%%2F(%d+)$')
+  return bulk and bulk .. '/' .. number
+end
+
+-- Whether such a version published the verdict of that name: then it does not say of which of the two it is.
+local function answered_before_bulk(verdict)
+  if not is(verdict, 'string') then return false end
+  local read, fields = pcall(cjson.decode, redis.call('GET', verdict))
+  return read and type(fields) == 'table' and fields['bulk'] == nil
+end
+
+-- Whether such a version keeps this event under that name. The field stands last.
+local function kept_before_bulk(record, event)
+  if not is(record, 'hash') then return false end
+  local fields = redis.call('HMGET', record, 'version', 'event')
+  local field = string.match(event, '^.*(),"bulk":')
+  return not fields[1] and field ~= nil and fields[2] == string.sub(event, 1, field - 1) .. '}'
+end

@@ -1,0 +1,50 @@
+"""Takes over what a worker of an earlier version died with: it kept that under names which all Celery apps share."""
+
+import json
+from importlib.resources import files
+from typing import Any
+
+from moderator.events import Priority
+from moderator.queue.connection import Redis
+from moderator.queue.names import QUEUES, SHARED_UNACKED, SHARED_UNACKED_INDEX, TASK
+
+#: Entries looked at in one step.
+PAGE = 200
+
+
+def adopt_unacked(client: Redis, held_for: float) -> int:
+    """Put our messages that were held for so many seconds back on their queues; returns how many.
+
+    Those of other apps stay: how long they may be held is theirs to say.
+    """
+    adopt = client.register_script((files("moderator.queue") / "lua" / "adopt.lua").read_text())
+    until = client.time()[0] - held_for
+    at = count = 0
+    while tags := client.zrangebyscore(SHARED_UNACKED_INDEX, 0, until, start=at, num=PAGE):
+        found = 0
+        for tag, entry in zip(tags, client.hmget(SHARED_UNACKED, tags), strict=True):
+            queue, element = _read_entry(entry)
+            if queue is not None:
+                keys = [SHARED_UNACKED, SHARED_UNACKED_INDEX, queue]
+                found += adopt(keys=keys, args=[tag, element])
+        count += found
+        at += len(tags) - found
+    return count
+
+
+def _read_entry(entry: bytes | None) -> tuple[str | None, str]:
+    """The queue of ours that kombu's note of a message belongs to, if any, and the message as a list element."""
+    try:
+        message, exchange, key = json.loads(entry or b"")
+        if exchange in QUEUES.values():
+            key = exchange
+        if key not in QUEUES.values():
+            key = QUEUES[Priority.INTERACTIVE] if _names_task(message) else None
+        return key, json.dumps(message)
+    except (ValueError, TypeError, RecursionError):
+        return None, ""
+
+
+def _names_task(message: Any) -> bool:
+    headers = message.get("headers") if isinstance(message, dict) else None
+    return isinstance(headers, dict) and headers.get("task") == TASK

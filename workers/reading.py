@@ -1,0 +1,47 @@
+"""A value that takes a moment to read, for many who ask at once."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from threading import Lock, Thread
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class SharedReading(Generic[T]):
+    """Reads in a thread of its own, one reading at a time: whoever asks meanwhile shares it.
+
+    So nobody queues up behind others, and nobody waits longer than `patience`, whatever `read` waits for.
+
+    Args:
+        name: of the thread.
+        read: reads the value.
+        patience: seconds.
+    """
+
+    def __init__(self, name: str, read: Callable[[], T], patience: float) -> None:
+        self._name = name
+        self._read = read
+        self._patience = patience
+        self._lock = Lock()
+        self._reading: Future[T] | None = None
+
+    def get(self) -> T:
+        """Return the value.
+
+        Raises:
+            TimeoutError: it takes too long.
+            Exception: whatever `read` raises.
+        """
+        with self._lock:
+            if self._reading is None or self._reading.done():
+                self._reading = Future()
+                Thread(target=self._run, args=(self._reading,), name=self._name, daemon=True).start()
+            reading = self._reading
+        return reading.result(self._patience)
+
+    def _run(self, reading: "Future[T]") -> None:
+        try:
+            reading.set_result(self._read())
+        except Exception as error:
+            reading.set_exception(error)

@@ -1,0 +1,82 @@
+"""What signals do to a worker: the first one ends it in an orderly way, the second one at once.
+
+Celery's own handlers are not used: they cancel tasks that run in threads, restart the program at SIGHUP, and have
+nothing for the time before its consumer runs. As the first process of a container a worker has no handlers but these.
+"""
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from threading import Lock, Thread
+from types import TracebackType
+
+log = logging.getLogger(__name__)
+
+#: A closed terminal sends SIGHUP. There is nothing to reload at it: policies are read again when their files change.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+
+
+class Shutdown:
+    """Listens for signals from the beginning to the end of a `with` block, on a thread of its own.
+
+    However long the main thread is busy, with loading a model, say, or with a consumer that stands still, the signals
+    have their effect.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._stop: Callable[[], None] | None = None
+        self._stopping = False
+
+    def __enter__(self) -> "Shutdown":
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for number in SIGNALS:
+            # `nohup` ignores SIGHUP for the programs that it starts.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, lambda *_: None)
+        Thread(target=self._listen, args=(reader,), name="signals", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # What is left is the end of the interpreter, in which nobody listens.
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+    def serve(self, stop: Callable[[], None]) -> None:
+        """From now on there are events in hand: the first signal calls `stop`, from the thread that listens.
+
+        Before this is called, the first signal ends the process, with exit code 0.
+        """
+        with self._lock:
+            self._stop = stop
+
+    def _listen(self, reader: int) -> None:
+        while received := os.read(reader, 1):
+            number = received[0]
+            if number in SIGNALS:
+                with self._lock:
+                    self._receive(signal.Signals(number))
+
+    def _receive(self, number: signal.Signals) -> None:
+        if self._stopping:
+            _say(f"{number.name}: ending at once; what is in hand is given out again when its lease ends")
+            # Whatever the other threads do: the ledger has all, and decoders die with the worker.
+            os._exit(128 + number)
+        if self._stop is None:
+            _say(f"{number.name}: ending before anything is in hand")
+            os._exit(0)
+        _say(f"{number.name}: stopping; a second signal ends at once")
+        self._stopping = True
+        self._stop()
+
+
+def _say(words: str) -> None:
+    """Log, and wait a second at most: who reads the log may have stopped reading."""
+    teller = Thread(target=log.warning, args=(words,), daemon=True)
+    teller.start()
+    teller.join(1.0)
