@@ -6,6 +6,7 @@ that are still in use. With dozens of threads, of which each decodes or reads te
 
 import ctypes
 import os
+import sys
 
 _M_ARENA_MAX = -8
 #: Threads that allocate much at once are few: as many as there are cores, and the model's.
@@ -25,4 +26,4 @@ def give_back() -> None:
 
 
 def _function(name: str) -> "ctypes._NamedFuncPointer | None":
-    return getattr(ctypes.CDLL(None), name, None)
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

@@ -4,6 +4,7 @@ from tests.chaos.disk_faults import RedisFullDisk, SpoolFullDisk
 from tests.chaos.fault import Fault
 from tests.chaos.image_faults import HangingDecoder, NanModel, PoisonImage
 from tests.chaos.ledger_faults import ParallelReplay, SlowWorker
+from tests.chaos.model_faults import ModelBroken
 from tests.chaos.redis_faults import (
     RedisCrash,
     RedisCrashEverysec,
@@ -42,6 +43,7 @@ FAULTS: dict[str, type[Fault]] = {
         PoisonImage,
         HangingDecoder,
         NanModel,
+        ModelBroken,
         WebhookDown,
     )
 }
