@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -18,6 +18,9 @@ from moderator.errors import (
     HostUnavailable,
     ModelBroken,
     ModeratorError,
+    PolicyNotFound,
+    PolicyUnreleased,
+    PolicyUnusable,
     RedisMisused,
     SignalBusy,
     SignalTimeout,
@@ -45,6 +48,12 @@ MAX_RETRY_DELAY = 300.0
 SLOW_DELAY = 1.0, 10.0
 #: Longest time, in seconds, that a verdict waits for the slow signals of its shadows.
 SHADOW_PATIENCE = 2.0
+#: What is wrong with an event's policy here and may be right with another worker, which has newer or older files.
+UNKNOWN_HERE = (PolicyNotFound, PolicyUnreleased, PolicyUnusable)
+#: Seconds that an event waits for such a worker to take it: as long as a deployment may last.
+DEPLOYMENT = 600.0
+#: Seconds until it comes again: as long as it has waited for that, within these.
+SOONEST_ELSEWHERE, LATEST_ELSEWHERE = 0.5, 10.0
 
 
 def delay_for_host(error: HostUnavailable, waited: float) -> float:
@@ -106,6 +115,7 @@ class Pipeline:
         traffic: told of each event; while interactive ones come, bulk gets less.
         cache: embeddings of images that were seen before.
         leases: told of what is claimed here and of its end.
+        known: whether some worker judges by a policy, by its reference.
     """
 
     def __init__(
@@ -118,6 +128,7 @@ class Pipeline:
         traffic: Traffic,
         cache: EmbeddingCache | None = None,
         leases: Leases | None = None,
+        known: Callable[[str], bool] = lambda reference: False,
     ) -> None:
         self._moderator = moderator
         self._settings = moderator.settings
@@ -127,6 +138,7 @@ class Pipeline:
         self._traffic = traffic
         self._cache = cache
         self._leases = leases or Leases()
+        self._is_known = known
         # Two small batches of bulk are enough to keep the model busy with one; each further thread would only want
         # the interpreter when an interactive event does.
         few = 2 * small_batch(moderator.max_batch)
@@ -311,6 +323,11 @@ class Pipeline:
             delay = delay_for_host(error, claim.held_off)
             self._note_loss(self._ledger.retry(event, claim, delay, counts=False, held_off=True))
             return None
+        if isinstance(error, UNKNOWN_HERE) and claim.held_off < DEPLOYMENT and self._known(event):
+            log.info("event %s: %s; another worker knows its policy", event.key, name)
+            delay = jittered(min(max(SOONEST_ELSEWHERE, claim.held_off), LATEST_ELSEWHERE))
+            self._note_loss(self._ledger.retry(event, claim, delay, counts=False, held_off=True))
+            return None
         if (
             error.transient
             and claim.attempt < self._settings.max_attempts
@@ -324,6 +341,9 @@ class Pipeline:
         log.warning("event %s: dead letter: %s: %s", event.key, name, error)
         verdict = self._moderator.failed(event, error, one.watch)
         return Answer(event, verdict, DeadLetterReason(name, str(error)), claim)
+
+    def _known(self, event: Event) -> bool:
+        return event.policy is not None and self._is_known(event.policy)
 
     def _publish(self, answers: Sequence[Answer]) -> None:
         start = time.perf_counter()

@@ -19,6 +19,7 @@ from moderator.encoders.parallel import cores_shared
 from moderator.errors import ModeratorError, QueueUnavailable, SettingsError
 from moderator.images.breaker import Breakers
 from moderator.metrics import LoadedPolicy, Metrics, QueueCollector
+from moderator.queue.announcements import Announcements
 from moderator.queue.connection import WORKER_CALL, SentinelLogin, connect
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.deadline import within
@@ -56,6 +57,8 @@ WATCH_EVERY = 1.0
 #: How often within a lease what is here is said to be here still: one beat may fail.
 BEATS = 3
 ADOPT_EVERY = 15.0
+#: Seconds between two announcements of the policies that this worker knows.
+ANNOUNCE_EVERY = 5.0
 MODEL_EVERY = 1.0
 #: Seconds between trims of the stream.
 TRIM_EVERY = 5.0
@@ -132,6 +135,7 @@ class Worker:
             if settings.embedding_cache
             else None
         )
+        self._announcements = Announcements(self._redis)
         self._leases = Leases(self._ledger.extend, settings.redeliver_after)
         self._pipeline = Pipeline(
             self._moderator,
@@ -142,6 +146,7 @@ class Worker:
             traffic,
             cache,
             self._leases,
+            self._announcements.knows,
         )
         self._watchdog = Watchdog(self._redis.ping, image=settings.fetch_timeout + settings.decode_timeout)
         self._handler = Handler(
@@ -273,6 +278,7 @@ class Worker:
             Periodic("stream", TRIM_EVERY, self._trimmer.trim),
             Periodic("watchdog", WATCH_EVERY, self._watch),
             Periodic("adoption", ADOPT_EVERY, self._adopt),
+            Periodic("announcements", ANNOUNCE_EVERY, self._announce),
             Periodic("model", MODEL_EVERY, self._watch_model),
         ]
         leases = Periodic("leases", self._settings.redeliver_after / BEATS, self._leases.beat)
@@ -325,6 +331,9 @@ class Worker:
         count = adopt_unacked(self._redis, VISIBILITY_TIMEOUT)
         if count:
             log.info("took over %d messages of a worker of an earlier version", count)
+
+    def _announce(self) -> None:
+        self._announcements.announce(self._moderator.catalogue.references())
 
     def _watch(self) -> None:
         if (problem := self._watchdog.stuck()) and not self._stopping:

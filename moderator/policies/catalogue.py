@@ -107,6 +107,14 @@ class Catalogue:
         """Whether there is a version of a policy, usable or not."""
         return bool(_versions(self._snapshot, name))
 
+    def references(self) -> Iterator[str]:
+        """What events may name: each policy that has a version in force, and each released version."""
+        snapshot = self._snapshot
+        yield from snapshot.standings
+        for name, version in snapshot.policies:
+            if (name, version) in snapshot.releases:
+                yield f"{name}@{version}"
+
     def get(self, name: str, version: int | None = None) -> Policy:
         """A version of a policy, released or not; None is the active one.
 

@@ -37,6 +37,9 @@ DISABLED_WEBHOOKS = "moderation:webhooks-disabled"
 #: Sorted set of images whose embeddings are kept, by the time at which they were last asked for.
 EMBEDDINGS = "moderation:embeddings"
 
+#: Sorted set of the policies that workers judge by, by the time until which one of them says so.
+KNOWN_POLICIES = "moderation:known-policies"
+
 # Prefixes; an event's key (`Event.key`) follows. Verdict keys are also pub/sub channels that tell of an answer.
 VERDICT_PREFIX = "moderation:verdict:"
 RECORD_PREFIX = "moderation:event:"

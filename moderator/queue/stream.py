@@ -86,7 +86,13 @@ def missed_between(last: str, first: str, count: int | None, before: str) -> Ver
 def missed(start: str, end: str, count: int | None, before: str) -> VerdictsMissed:
     """Make the error for verdicts from one id to another that left the stream `before` something."""
     since, until = (datetime.fromtimestamp(split_id(entry)[0] / 1000, tz=UTC) for entry in (start, end))
-    amount = "verdicts" if count is None else f"{count} verdicts" if count != 1 else "1 verdict"
+    amount = (
+        "an unknown number of verdicts"
+        if count is None
+        else f"{count} verdicts"
+        if count != 1
+        else "1 verdict"
+    )
     # From 0-0: the reader had read nothing yet.
     period = (
         f"until {until:%Y-%m-%d %H:%M:%S}"

@@ -1,7 +1,6 @@
 """Signals to a worker that starts, and to one that is process 1. Under load: `python -m tests.chaos --only signals`."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from moderator.client import Client
 from moderator.queue.server import EmbeddedServer, free_port
 from tests.integration.conftest import StartWorker
 from tests.integration.service import WorkerProcess, environment, make_client, until
+from tests.tools import needs
 
 
 def published(client: Client) -> Counter[str]:
@@ -43,9 +43,6 @@ def test_a_worker_that_waits_for_its_server_ends_at_the_first_signal(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("unshare") is None, reason="namespaces need root and unshare"
-)
 def test_as_the_first_process_of_a_container_it_obeys(
     server: EmbeddedServer, policies: Path, images: Path, cache: Path, tmp_path: Path
 ) -> None:
@@ -69,7 +66,7 @@ class FirstProcess(WorkerProcess):
     """`moderator worker` as process 1 of a namespace of its own."""
 
     def start(self, *, wait: bool = True) -> "FirstProcess":
-        unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+        unshare = [needs("unshare", package="util-linux"), "--pid", "--fork", "--mount-proc", "--kill-child"]
         with self.log_file.open("ab") as output:
             self._process = subprocess.Popen(
                 [*unshare, sys.executable, "-m", "moderator", "worker"],

@@ -31,7 +31,7 @@ from moderator.settings import load_settings
 COMMANDS = {
     *("check", "classify", "similarity", "embed", "search", "probe", "bench"),  # no queue
     *("demo", "worker", "submit", "spool", "verdicts", "dead-letters", "policy", "models", "signals"),
-    "doctor",
+    *("doctor", "webhooks"),
 }
 
 
@@ -195,14 +195,13 @@ def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
 
 
 def test_a_reader_that_has_seen_enough() -> None:
-    shell = f"{sys.executable} -m moderator models list | head -1; echo ${{PIPESTATUS[0]}}"
+    # It is gone before the first line: whether `head` is before the last one is a matter of luck.
+    shell = f"{sys.executable} -m moderator models list | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=60)
-    first, code = done.stdout.splitlines()
-    assert first.startswith("MODERATOR_ENCODER")
-    assert (code, done.stderr) == ("141", "")
+    assert (done.stdout.strip(), done.stderr) == ("141", "")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux alone has it")
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["models", "list"], ["models", "list", "--json"], ["policy", "list"]]
 )

@@ -33,14 +33,21 @@ class FakeClient:
         self.submitted.append(name)
         return Event.model_validate({**body, "id": name}), Acceptance.ACCEPTED
 
-    def wait(self, event_id: str, *, source: str, timeout: float) -> Verdict:
+    def check(self, body: dict) -> None:
+        """All of these can be judged."""
+
+    def check_local_image(self, path: Path) -> tuple[Path, bool]:
+        return path.resolve(), True
+
+    def wait(self, event: Event, *, timeout: float) -> Verdict:
         self.waits.append(timeout)
+        event_id = event.id
         decision = Decision(event_id.removesuffix(".jpg")) if event_id != "none.jpg" else None
         if decision is None:
             raise VerdictTimeout(f"no verdict for {event_id}; is a worker running on this Redis?")
         common = {
             "event_id": event_id,
-            "source": source,
+            "source": event.source,
             "decision": decision,
             "is_safe": decision == "allow",
         }

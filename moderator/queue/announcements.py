@@ -1,0 +1,33 @@
+"""Which policies the workers of this Redis can judge by: during a deployment not all have the same.
+
+A worker that does not know an event's policy would answer with an error what another one could judge.
+"""
+
+from collections.abc import Iterable
+from itertools import islice
+
+from moderator.queue import names
+from moderator.queue.connection import Redis
+from moderator.queue.scripts import Script
+
+#: Seconds for which an announcement holds: a worker that is gone is believed no longer than that.
+HOLDS_SECONDS = 20.0
+#: Most policies that one worker announces.
+MOST = 2000
+
+
+class Announcements:
+    """What workers announce in one Redis."""
+
+    def __init__(self, client: Redis) -> None:
+        self._announce, self._announced = (Script(client, name) for name in ("announce", "announced"))
+
+    def announce(self, references: Iterable[str]) -> None:
+        """Say that this worker judges by these policies (`NAME`, `NAME@VERSION`); to be repeated while it lives."""
+        some = list(islice(references, MOST))
+        if some:
+            self._announce([names.KNOWN_POLICIES], [HOLDS_SECONDS, *some])
+
+    def knows(self, reference: str) -> bool:
+        """Whether a worker that was alive a moment ago judges by a policy."""
+        return bool(self._announced([names.KNOWN_POLICIES], [reference]))
