@@ -64,5 +64,6 @@ def test_a_proof_that_cannot_run_has_not_failed() -> None:
         (0, line, False),
         (1, "FAILED tests/a.py::test_bc - assert", False),
         (1, f"{line}\nERROR tests/a.py::test_b", False),
+        (1, "FAILED tests/a.py::test_b - Failed: Timeout (>60.0s) from pytest-timeout.", False),
     ]:
         assert failed(subprocess.CompletedProcess([], code, output, ""), "a.py::test_b") is expected
