@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 from uuid import uuid4
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from moderator.errors import (
     DeadLetterNotFound,
@@ -245,16 +245,16 @@ class Ledger:
 
     def _oldest(self, queue: str, field: str) -> float | None:
         """A time in the record of the oldest message on a queue; see `oldest_accepted`."""
-        message = self._redis.lindex(queue, -1)
-        if message is None:
-            return None
         try:
+            message = self._redis.lindex(queue, -1)
+            if message is None:
+                return None
             event = parse_message(decode_message(message))[0]
             for key in (event.key, event.before_bulk().key):
                 value = self._redis.hget(names.RECORD_PREFIX + key, field)
                 if value:
                     return float(value)
-        except (EventInvalid, RedisError, ValueError):
+        except (EventInvalid, ResponseError, ValueError):
             pass
         return 0.0
 

@@ -13,8 +13,10 @@ from moderator.events import (
     MAX_METADATA,
     Event,
     Priority,
+    bulk_image_key,
     event_key,
     parse_message,
+    split_key,
 )
 
 IMAGE = {"path": "/uploads/cat.jpg"}
@@ -185,3 +187,43 @@ def test_a_bulk_event_may_be_interactive() -> None:
 def test_inline_bytes_stay_out_of_logs() -> None:
     (event,) = parse_message({"image": {"inline": "c2VjcmV0"}})
     assert "c2VjcmV0" not in repr(event)
+
+
+IDS = st.text(min_size=1, max_size=12)
+
+
+@given(IDS, st.text("ab/:%", min_size=1, max_size=6), st.integers(0, 20))
+@example("moderator", "up", 0)
+@example("a:b", "a:/5%2F", 0)
+@example("s", "a:", 0)
+def test_an_image_of_a_bulk_event_and_an_event_that_is_called_so_are_two(
+    source: str, bulk: str, n: int
+) -> None:
+    images = parse_message({"id": bulk, "source": source, "images": [IMAGE] * (n + 1)})
+    single = Event.model_validate({"id": f"{bulk}/{n}", "source": source, "image": IMAGE})
+    assert images[n].id == single.id
+    assert images[n].key != single.key == event_key(source, single.id)
+    assert images[n].before_bulk() == single
+    assert bulk_image_key(single.key) == images[n].key
+    assert split_key(single.key) == (source, single.id, None)
+    assert split_key(images[n].key) == (source, single.id, bulk)
+    assert parse_message(images[n].model_dump(mode="json", exclude_none=True)) == [images[n]]
+
+
+@given(IDS, IDS, IDS, IDS)
+def test_keys_are_those_of_one_event_alone(source: str, id: str, other_source: str, other: str) -> None:
+    assert (event_key(source, id) == event_key(other_source, other)) == (
+        (source, id) == (other_source, other)
+    )
+    assert split_key(event_key(source, id)) == (source, id, None)
+
+
+@pytest.mark.parametrize(
+    ("id", "bulk"), [("up/1", "down"), ("up", "up"), ("up/01", "up"), ("up/x", "up"), ("/1", "")]
+)
+def test_an_image_is_named_after_its_bulk_event(id: str, bulk: str) -> None:
+    assert "bulk" in refused({"id": id, "bulk": bulk, "image": IMAGE})
+
+
+def test_a_bulk_event_is_no_image_of_one() -> None:
+    assert "bulk: only an image" in refused({"id": "up", "bulk": "up", "images": [IMAGE]})

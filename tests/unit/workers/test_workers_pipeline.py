@@ -11,13 +11,21 @@ from colour_encoder import ColourEncoder, picture, write_policies
 from prometheus_client import CollectorRegistry
 
 from moderator import Decision, Moderator, Settings, Verdict
-from moderator.errors import DecoderCrashed, DecodeTimeout, FetchFailed, HostUnavailable, ModeratorError
+from moderator.errors import (
+    DecoderCrashed,
+    DecodeTimeout,
+    FetchFailed,
+    HostUnavailable,
+    ModeratorError,
+    RedisMisused,
+)
 from moderator.events import Event, ImageReference, Priority
 from moderator.metrics import Metrics
 from moderator.policies.releases import release
 from moderator.queue.ledger import Answer, Claim, DeadLetterReason
 from moderator.steps import Prepared, Steps
 from workers.batcher import MicroBatcher
+from workers.leases import Leases
 from workers.pipeline import MAX_RETRY_DELAY, Pipeline
 from workers.traffic import Traffic
 
@@ -33,7 +41,9 @@ class MemoryLedger:
         self.counted: list[bool] = []
         self.held_off: list[bool] = []
         self.given_back: list[str] = []
-        self.duration: float | None = 1.5
+        self.claims: list[Claim | None] = []
+        self.holds = True
+        self.duration: float | RedisMisused | None = 1.5
         self.arguments: dict[str, Any] = {}
 
     def claim(self, events: Sequence[Event]) -> list[Claim | Literal["answered", "busy"]]:
@@ -41,8 +51,9 @@ class MemoryLedger:
             raise self.answer
         return [self.answer] * len(events)
 
-    def publish(self, answers: Sequence[Answer], **arguments: Any) -> list[float | None]:
+    def publish(self, answers: Sequence[Answer], **arguments: Any) -> list[float | RedisMisused | None]:
         self.published += [(answer.verdict, answer.dead) for answer in answers]
+        self.claims += [answer.claim for answer in answers]
         self.arguments = arguments
         return [self.duration] * len(answers)
 
@@ -55,14 +66,16 @@ class MemoryLedger:
         harmed: bool = False,
         counts: bool = True,
         held_off: bool = False,
-    ) -> None:
+    ) -> bool:
         self.retries.append(delay)
         self.harmed.append(harmed)
         self.counted.append(counts)
         self.held_off.append(held_off)
+        return self.holds
 
-    def give_back(self, event: Event, claim: Claim) -> None:
+    def give_back(self, event: Event, claim: Claim) -> bool:
         self.given_back.append(event.key)
+        return self.holds
 
 
 @pytest.fixture
@@ -489,22 +502,62 @@ def test_events_of_a_group_have_an_end_each(
     assert value(metrics, "moderation_stage_duration_seconds_count", stage="publish") == 4
 
 
-def test_what_slow_images_hold_up_for_too_long_is_given_back(
+def test_what_is_claimed_is_held_until_the_end(
     moderator: Moderator,
     batcher: MicroBatcher,
     ledger: MemoryLedger,
     metrics: Metrics,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Else another worker would take it, while this one still has it in hand."""
+    held: list[tuple[str, str]] = []
+    leases = Leases(held.extend)
     fetch = moderator.fetcher.fetch
 
-    def slow(reference: ImageReference) -> bytes:
-        Flag().wait(0.1)
+    def beating(reference: ImageReference) -> bytes:
+        leases.beat()
         return fetch(reference)
 
-    moderator.settings = moderator.settings.model_copy(update={"redeliver_after": 0.15})
-    monkeypatch.setattr(moderator.fetcher, "fetch", slow)
-    Pipeline(moderator, batcher, ledger, metrics, 1, Traffic()).process([event(id=name) for name in "abc"])
-    assert [verdict.event_id for verdict, _ in ledger.published] == ["a"]
-    assert (ledger.given_back, ledger.retries) == (["shop:b", "shop:c"], [])
+    monkeypatch.setattr(moderator.fetcher, "fetch", beating)
+    ledger.answer = Claim(attempt=1, waited=0, token="ours")
+    pipeline = Pipeline(moderator, batcher, ledger, metrics, 1, Traffic(), leases=leases)
+    pipeline.process([event(id="a")])
+    assert held == [("shop:a", "ours")]
+    leases.beat()
+    assert len(held) == 1
+    assert [claim.token for claim in ledger.claims] == ["ours"]
+
+
+def test_a_try_that_lost_its_event_is_a_redelivery(
+    pipeline: Pipeline,
+    moderator: Moderator,
+    ledger: MemoryLedger,
+    metrics: Metrics,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
+    ledger.holds = False
+    pipeline.process([event()])
+    assert redeliveries(metrics) == 1
+
+
+def test_what_cannot_be_published_is_tried_again_later(
+    pipeline: Pipeline, ledger: MemoryLedger, metrics: Metrics
+) -> None:
+    ledger.duration = RedisMisused("moderation:verdicts holds a string, not a stream")
+    ledger.answer = Claim(attempt=2, waited=0)
+    pipeline.process([event()])
+    assert (ledger.retries, ledger.counted) == ([waits(4.0)], [True])
+    assert failures(metrics, "worker", "RedisMisused") == 1
+    assert value(metrics, "moderation_duration_seconds_count") == 0
+
+
+def test_an_image_that_an_older_version_accepted_keeps_its_name(
+    pipeline: Pipeline, ledger: MemoryLedger
+) -> None:
+    ledger.answer = Claim(attempt=1, waited=0, before_bulk=True)
+    pipeline.process([event(id="up/0", bulk="up")])
+    ((verdict, _),) = ledger.published
+    assert (verdict.event_id, verdict.bulk) == ("up/0", None)
+    ledger.answer = Claim(attempt=1, waited=0)
+    pipeline.process([event(id="up/0", bulk="up")])
+    assert ledger.published[1][0].bulk == "up"
