@@ -108,7 +108,7 @@ def drop(keys: Annotated[list[str], typer.Argument(help="As `list` prints them."
 
 
 def _tell(letter: DeadLetter, what: str) -> None:
-    console.print(f"{letter.key}: {what}", style="yellow", highlight=False, markup=False, emoji=False)
+    console.print(plain(f"{letter.key}: {what}"), style="yellow")
 
 
 def _find(client: Client, key: str) -> DeadLetter:

@@ -3,6 +3,7 @@
 from tests.chaos.disk_faults import RedisFullDisk, SpoolFullDisk
 from tests.chaos.fault import Fault
 from tests.chaos.image_faults import HangingDecoder, NanModel, PoisonImage
+from tests.chaos.ledger_faults import ParallelReplay, SlowWorker
 from tests.chaos.redis_faults import (
     RedisCrash,
     RedisCrashEverysec,
@@ -22,6 +23,8 @@ FAULTS: dict[str, type[Fault]] = {
         WorkerKill,
         WorkerStop,
         WorkerMemory,
+        SlowWorker,
+        ParallelReplay,
         RedisCrash,
         RedisCrashEverysec,
         RedisPowerLoss,

@@ -59,12 +59,19 @@ class Load:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def submit(self, id: str, *, path: Path | None = None, inline: bytes | None = None) -> Submitted:
+    def submit(
+        self, id: str, *, path: Path | None = None, inline: bytes | None = None, url: str | None = None
+    ) -> Submitted:
         """Submit one more event, from the thread that asks."""
         asked = time.monotonic()
-        event = self._client.submit(path=path, inline=inline, id=id)
+        event = self._client.submit(path=path, inline=inline, url=url, id=id)
         self._note([event], asked)
         return event
+
+    def submit_many(self, id: str, images: Sequence[dict[str, str]]) -> None:
+        """Submit one more bulk message, from the thread that asks."""
+        asked = time.monotonic()
+        self._note(self._client.submit_many(images, id=id), asked)
 
     def _run(self) -> None:
         due = time.monotonic()

@@ -93,7 +93,7 @@ class Stage:
             },
         )
         common = {"redis_url": server.url, "redeliver_after": REDELIVER_AFTER}
-        self.caller = Client(settings=Settings(**common, **setting.caller))  # type: ignore[arg-type]
+        self.caller = Client(settings=Settings(**{**common, **setting.caller}))  # type: ignore[arg-type]
         self.client = Client(settings=Settings(**common))  # type: ignore[arg-type]
         self.load = Load(self.caller, files, setting.rate, setting.webhook)
         #: The errors that the verdicts of some events must have, by the event's key.

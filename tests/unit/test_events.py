@@ -200,7 +200,7 @@ def test_an_image_of_a_bulk_event_and_an_event_that_is_called_so_are_two(
     source: str, bulk: str, n: int
 ) -> None:
     images = parse_message({"id": bulk, "source": source, "images": [IMAGE] * (n + 1)})
-    single = Event.model_validate({"id": f"{bulk}/{n}", "source": source, "image": IMAGE})
+    single = Event.model_validate({"id": f"{bulk}/{n}", "source": source, "image": IMAGE, "priority": "bulk"})
     assert images[n].id == single.id
     assert images[n].key != single.key == event_key(source, single.id)
     assert images[n].before_bulk() == single
