@@ -104,8 +104,10 @@ class Event(BaseModel):
 
     @model_validator(mode="after")
     def _image_of_bulk(self) -> Self:
+        if self.bulk is None:
+            return self
         match = _IMAGE_OF_BULK.fullmatch(self.id)
-        if self.bulk is not None and (match is None or match[1] != self.bulk):
+        if match is None or match[1] != self.bulk:
             raise ValueError(
                 f"id: {self.id!r} names no image of the bulk event {self.bulk!r}; leave out bulk"
             )
@@ -124,8 +126,9 @@ class Event(BaseModel):
     @property
     def key(self) -> str:
         """The event's name in Redis; see `event_key` and `bulk_image_key`."""
-        key = event_key(self.source, self.id)
-        return key if self.bulk is None else (bulk_image_key(key) or key)
+        if self.bulk is None:
+            return event_key(self.source, self.id)
+        return f"{event_key(self.source, self.bulk)}%2F{self.id[len(self.bulk) + 1 :]}"
 
     def before_bulk(self) -> "Event":
         """The event as versions named it that did not know `bulk`: as one that is itself called `<bulk>/<n>`."""
