@@ -18,9 +18,7 @@ from moderator.errors import (
     HostUnavailable,
     ModelBroken,
     ModeratorError,
-    PolicyNotFound,
-    PolicyUnreleased,
-    PolicyUnusable,
+    PolicyError,
     RedisMisused,
     SignalBusy,
     SignalTimeout,
@@ -49,7 +47,7 @@ SLOW_DELAY = 1.0, 10.0
 #: Longest time, in seconds, that a verdict waits for the slow signals of its shadows.
 SHADOW_PATIENCE = 2.0
 #: What is wrong with an event's policy here and may be right with another worker, which has newer or older files.
-UNKNOWN_HERE = (PolicyNotFound, PolicyUnreleased, PolicyUnusable)
+UNKNOWN_HERE = PolicyError
 #: Seconds that an event waits for such a worker to take it: as long as a deployment may last.
 DEPLOYMENT = 600.0
 #: Seconds until it comes again: as long as it has waited for that, within these.

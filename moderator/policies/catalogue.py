@@ -196,7 +196,7 @@ class Catalogue:
                 self._snapshot = replace(before, problems=(problem,))
                 return True
             stamps = self._read_changed(listing)
-            changed = stamps != self._stamps or listing != self._listing
+            changed = stamps != self._stamps or listing.differs(self._listing)
             if not changed and not self._try_again():
                 return False
             self._stamps, self._listing = stamps, listing

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from moderator.errors import PolicyError, PolicyInvalid, PolicyUnreadable
@@ -34,6 +34,11 @@ class Listing:
     """Folders that are there and cannot be listed now."""
     problems: tuple[PolicyError, ...]
     """Files that somebody believes to be in use."""
+
+    def differs(self, other: "Listing") -> bool:
+        """Whether another look found something else; errors are never equal, so their texts are compared."""
+        texts, others = ([str(problem) for problem in one.problems] for one in (self, other))
+        return texts != others or replace(self, problems=()) != replace(other, problems=())
 
 
 def scan(folder: Path) -> Listing:

@@ -1,12 +1,24 @@
+import os
 import threading
+from errno import EACCES, EIO, ESTALE
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from policy_files import point, write, write_released
 
-from moderator.errors import PolicyChanged, PolicyError, PolicyInvalid, PolicyNotFound, PolicyUnreleased
+from moderator.errors import (
+    PolicyChanged,
+    PolicyError,
+    PolicyInvalid,
+    PolicyNotFound,
+    PolicyUnreleased,
+    PolicyUnusable,
+)
 from moderator.policies.catalogue import Catalogue, parse_reference
-from moderator.policies.releases import LOCK_FILE
+from moderator.policies.releases import LOCK_FILE, release
+from moderator.policies.schema import Policy
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -252,3 +264,171 @@ def test_the_policies_that_come_with_the_project_are_sound() -> None:
     assert ("explicit", 1) in catalogue.snapshot.releases
     for name in catalogue.snapshot.standings:
         assert catalogue.select(name, "web:1").decides.name == name
+
+
+LISTED = """\
+name: listed
+version: 1
+signals: [{{name: bad, kind: hash-list, file: lists/bad.pdq, sha256: {digest}}}]
+categories: {{known: {{signal: bad}}}}
+"""
+GOOD, BAD = b"0f" * 32 + b"\n", b"1f" * 32 + b"\n"
+
+
+def write_listed(folder: Path) -> Path:
+    """A policy with the file of a signal, which has the content `GOOD`; returns where that file lies."""
+    write(folder, "listed", 1, text=LISTED.format(digest=sha256(GOOD).hexdigest()))
+    file = folder / "lists" / "bad.pdq"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(GOOD)
+    return file
+
+
+@pytest.mark.parametrize("at_the_start", [True, False])
+def test_the_file_of_a_signal_is_looked_at_again(folder: Path, at_the_start: bool) -> None:
+    file = write_listed(folder)
+    if at_the_start:
+        file.write_bytes(BAD)
+    catalogue = Catalogue(folder)
+    if not at_the_start:
+        file.write_bytes(BAD)
+        assert catalogue.refresh()
+    assert kinds(catalogue) == [PolicyInvalid]
+    assert "has another content" in str(catalogue.problems[0])
+    file.write_bytes(GOOD)
+    assert catalogue.refresh()
+    assert catalogue.problems == ()
+    assert catalogue.get("listed", 1).reference == "listed@1"
+    assert not catalogue.refresh()
+
+
+def test_the_file_of_a_signal_in_another_folder_is_looked_at_again(folder: Path, tmp_path: Path) -> None:
+    write_listed(folder).unlink()
+    elsewhere = tmp_path / "cache"
+    tried = []
+    catalogue = Catalogue(folder, (elsewhere,))
+    release(folder, "listed", 1)
+    point(folder, "market: {active: 1}\nlisted: {active: 1}")
+    catalogue.refresh()
+    catalogue.require(lambda policy: tried.append(policy.name))
+    assert not catalogue.refresh()
+    tried.clear()
+    (elsewhere / "lists").mkdir(parents=True)
+    (elsewhere / "lists" / "bad.pdq").write_bytes(GOOD)
+    assert catalogue.refresh()
+    assert "listed" in tried
+
+
+READ_ERRORS = [
+    OSError(EIO, "Input/output error"),
+    OSError(ESTALE, "Stale file handle"),
+    PermissionError(EACCES, "no"),
+]
+
+
+@pytest.mark.parametrize("error", READ_ERRORS)
+@pytest.mark.parametrize("at_the_start", [True, False])
+@pytest.mark.parametrize("name", ["1.yaml", "releases.lock", "active.yaml"])
+def test_what_could_not_be_read_is_read_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, at_the_start: bool, name: str
+) -> None:
+    catalogue = None if at_the_start else Catalogue(folder)
+    open_path = Path.open
+
+    def fail(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name == name:
+            raise error
+        return open_path(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", fail)
+        if catalogue is None:
+            catalogue = Catalogue(folder)
+        else:
+            os.utime(folder / "market" / "1.yaml")
+            os.utime(folder / "releases.lock")
+            os.utime(folder / "active.yaml")
+            catalogue.refresh()
+            assert catalogue.get("market").version == 1, "what worked stays in force"
+        assert "cannot be read" in str(catalogue.problems[0])
+    # Nothing about the files has changed.
+    assert catalogue.refresh()
+    assert catalogue.problems == ()
+    assert catalogue.get("market").version == 1
+    assert not catalogue.refresh()
+
+
+@pytest.mark.parametrize("what", [".", "market"])
+def test_a_folder_that_cannot_be_listed_is_listed_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    catalogue = Catalogue(folder)
+    before = catalogue.snapshot
+    listed = Path.iterdir
+
+    def fail(path: Path) -> Any:
+        if path == folder / what:
+            raise OSError(EIO, "Input/output error")
+        return listed(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", fail)
+        assert catalogue.refresh()
+        assert not catalogue.refresh()
+        assert "cannot be listed" in str(catalogue.problems[0])
+        assert catalogue.snapshot.policies == before.policies
+        assert catalogue.snapshot.standings == before.standings
+    assert catalogue.refresh()
+    assert catalogue.problems == ()
+
+
+def test_a_version_that_does_not_compile_never_goes_live(folder: Path) -> None:
+    catalogue = Catalogue(folder)
+    broken = {2}
+
+    def admit(policy: Policy) -> None:
+        if policy.version in broken:
+            raise PolicyUnusable(f"{policy.reference} does not compile")
+
+    catalogue.require(admit)
+    for pointer in ("{active: 2}", "{active: 1, canary: {version: 2, percent: 100}}"):
+        point(folder, f"market: {pointer}")
+        assert catalogue.refresh()
+        assert catalogue.select("market", "web:1").decides.version == 1
+        assert kinds(catalogue) == [PolicyUnusable]
+        assert "does not go live" in str(catalogue.problems[0])
+    point(folder, "market: {active: 2}")
+    catalogue.refresh()
+    broken.clear()
+    # Nothing about the files has changed.
+    assert catalogue.refresh()
+    assert catalogue.get("market").version == 2
+    assert catalogue.problems == ()
+    point(folder, "market: {active: 3, shadow: [1]}")
+    broken.add(1)
+    catalogue.refresh()
+    assert catalogue.get("market").version == 3, "a shadow does not hold up what decides"
+    assert kinds(catalogue) == [PolicyUnusable]
+
+
+def test_what_does_not_compile_is_tried_less_and_less_often(folder: Path) -> None:
+    catalogue = Catalogue(folder)
+    tries = []
+
+    def admit(policy: Policy) -> None:
+        tries.append(policy.version)
+        raise PolicyUnusable("no")
+
+    catalogue.require(admit)
+    with pytest.raises(PolicyUnusable, match="the active version cannot be used: no"):
+        catalogue.get("market")
+    tries.clear()
+    assert not any(catalogue.refresh() for _ in range(100))
+    assert 5 < len(tries) < 20
+    assert list(catalogue.references()) == ["market@1", "market@2", "market@3"]
+
+
+def test_what_events_may_name(folder: Path) -> None:
+    write(folder, version=4)
+    write(folder, "draft", 1)
+    assert set(Catalogue(folder).references()) == {"market", "market@1", "market@2", "market@3"}
