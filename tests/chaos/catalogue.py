@@ -5,6 +5,7 @@ from tests.chaos.fault import Fault
 from tests.chaos.image_faults import HangingDecoder, NanModel, PoisonImage
 from tests.chaos.ledger_faults import ParallelReplay, SlowWorker
 from tests.chaos.model_faults import ModelBroken
+from tests.chaos.queue_faults import HostileList, SharedRedis
 from tests.chaos.redis_faults import (
     RedisCrash,
     RedisCrashEverysec,
@@ -28,6 +29,8 @@ FAULTS: dict[str, type[Fault]] = {
         WorkerMemory,
         SlowWorker,
         ParallelReplay,
+        HostileList,
+        SharedRedis,
         RedisCrash,
         RedisCrashEverysec,
         RedisPowerLoss,
