@@ -8,7 +8,7 @@ into lines of all lengths: what makes a runtime's memory grow is shapes that it 
 
 The table shows memory (resident, of the worker and its decoding processes together, in MB) through the run. The last
 line is JSON: `rss_early_mb` and `rss_end_mb` are medians of the minute before that time, `growth` is how much more the
-latter is, `bound_mb` is what one worker may take as a whole: for the model and the libraries, for each decoding
+latter is. `bound_mb` is what one worker may take as a whole: for the model and the libraries, for each decoding
 process, and for each image that is read for text.
 """
 
@@ -58,23 +58,15 @@ categories:
 NSFW = "labels: [sfw, nsfw], unsafe: [nsfw], resize: 256, layout: nhwc, channels: bgr, mean: [104, 117, 123]"
 TINY = "labels: [red, blue], unsafe: [red], size: 8, std: [25, 25, 25], softmax: true"
 WORDS = (
-    *(
-        "free",
-        "money",
-        "now",
-        "at",
-        "once",
-        "only",
-        "today",
-        "best",
-        "price",
-        "call",
-        "me",
-        "nothing",
-        "to",
-        "pay",
-    ),
-    *("99", "euros", "гарантия", "加微信"),
+    "free money",
+    "now",
+    "at once",
+    "only today",
+    "best price",
+    "call me",
+    "nothing to pay",
+    "гарантия",
+    "加微信",
 )
 #: MB: the model, torch and the other libraries; a decoding process; an image that is read for text.
 BASE, DECODER, READER = 1200, 250, 250

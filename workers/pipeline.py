@@ -255,24 +255,24 @@ class Pipeline:
         return one
 
     def _look_on(self, one: _Try, data: bytes, prepared: Prepared) -> None:
-        """Have the shadows' signals read while the model is at the image."""
-        if quick := self._moderator.shadow_signals(prepared, Moment.PIXELS):
-            with self._decoders.take(one.event.priority):
-                one.beside = self._moderator.look_on(data, quick)
-        if slow := self._moderator.shadow_signals(prepared, Moment.SLOWLY):
-            future = self._shadows.offer(partial(self._moderator.look_on, data, slow))
-            one.shadows = _Shadows(slow, future, time.monotonic() + SHADOW_PATIENCE)
+        """Have the shadows' signals read while the model is at the image. Never raises: a shadow changes nothing."""
+        try:
+            if quick := self._moderator.shadow_signals(prepared, Moment.PIXELS):
+                with self._decoders.take(one.event.priority):
+                    one.beside = self._moderator.look_on(data, quick)
+            if slow := self._moderator.shadow_signals(prepared, Moment.SLOWLY):
+                future = self._shadows.offer(partial(self._moderator.look_on, data, slow))
+                one.shadows = _Shadows(slow, future, time.monotonic() + SHADOW_PATIENCE)
+        except Exception:
+            log.exception("event %s: its shadows cannot look on", one.event.key)
 
     def _end(self, one: _Try) -> Answer | None:
         """Wait for the model and judge; None where the event gets another try."""
         event = one.event
         try:
             return Answer(event, self._judge(one), claim=one.claim)
-        except WorkerStopping:
-            self._note_loss(self._ledger.give_back(event, one.claim))
-            return None
-        except ModelBroken:
-            # Another worker may do better, and this one takes nothing until its model does.
+        except (WorkerStopping, ModelBroken):
+            # Another worker may do better; where the model is broken, this one takes nothing until it works.
             self._note_loss(self._ledger.give_back(event, one.claim))
             return None
         except ModeratorError as error:

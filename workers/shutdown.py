@@ -65,9 +65,8 @@ class Shutdown:
     def _receive(self, number: signal.Signals) -> None:
         if self._stopping:
             _say(f"{number.name}: ending at once; what is in hand is given out again when its lease ends")
-            os._exit(
-                128 + number
-            )  # whatever the other threads do; the ledger has all, and decoders die with us
+            # Whatever the other threads do: the ledger has all, and decoders die with the worker.
+            os._exit(128 + number)
         if self._stop is None:
             _say(f"{number.name}: ending before anything is in hand")
             os._exit(0)

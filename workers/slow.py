@@ -5,6 +5,7 @@ Who wants one and finds too many before it is told so, and does not wait in a th
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,12 +13,15 @@ from threading import Lock, get_native_id
 from typing import TypeVar
 
 from moderator.events import Priority
+from workers.memory import give_back
 from workers.traffic import Places
 
 T = TypeVar("T")
 
 #: By how much the threads' claim to a core is below that of the others (Linux: a niceness of each thread's own).
 NICENESS = 10
+#: Seconds after which memory is given back to the system that was used here and is free.
+GIVE_BACK_EVERY = 10.0
 
 
 class SlowLane:
@@ -31,6 +35,7 @@ class SlowLane:
     def __init__(self, places: int, name: str) -> None:
         self._places = places
         self._held = 0
+        self._given_back = time.monotonic()
         self._lock = Lock()
         self._turns = Places(places, lambda: places)
         self._threads = ThreadPoolExecutor(places, thread_name_prefix=name, initializer=_step_back)
@@ -57,15 +62,24 @@ class SlowLane:
 
     def run(self, work: Callable[[], T]) -> T:
         """Do something in one of the threads; to be called within a turn."""
-        return self._threads.submit(work).result()
+        return self._threads.submit(self._do, work).result()
 
     def offer(self, work: Callable[[], T]) -> "Future[T] | None":
         """Have something done in one of the threads, soon; None if too much waits for that already."""
         if not self.enter(Priority.INTERACTIVE):
             return None
-        future = self._threads.submit(work)
+        future = self._threads.submit(self._do, work)
         future.add_done_callback(lambda _: self.leave())
         return future
+
+    def _do(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        finally:
+            # What is read slowly takes much memory, each time in blocks of other sizes.
+            if time.monotonic() - self._given_back > GIVE_BACK_EVERY:
+                self._given_back = time.monotonic()
+                give_back()
 
     def close(self) -> None:
         """End the threads; what waits is not done."""

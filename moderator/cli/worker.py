@@ -54,8 +54,10 @@ def worker(
     # The model's threads ask for the interpreter a few hundred times per batch; by default each may wait 5 ms for
     # a thread that decodes. Seconds.
     sys.setswitchinterval(0.0005)
+    from workers.memory import bound_arenas
     from workers.shutdown import Shutdown
 
+    bound_arenas()
     with Shutdown() as shutdown:
         from workers.runner import Worker  # loads the model libraries
 

@@ -180,11 +180,12 @@ def read(signal: Signal, frame: Frame) -> Reading:
     name = type(signal).__name__
     try:
         reading = signal.read(frame)
+        valid = math.isfinite(reading.score) and 0 <= reading.score <= 1
     except ModeratorError:
         raise
     except Exception as error:  # whatever a model library or a package of somebody else raises
         raise SignalFailed(f"the signal {name} cannot be read: {brief(error)}") from error
-    if not (math.isfinite(reading.score) and 0 <= reading.score <= 1):
+    if not valid:
         raise SignalFailed(f"the signal {name} gave the score {reading.score}, which is not in [0, 1]")
     return reading
 

@@ -4,6 +4,8 @@ from tests.chaos.disk_faults import RedisFullDisk, SpoolFullDisk
 from tests.chaos.fault import Fault
 from tests.chaos.image_faults import HangingDecoder, NanModel, PoisonImage
 from tests.chaos.ledger_faults import ParallelReplay, SlowWorker
+from tests.chaos.model_faults import ModelBroken
+from tests.chaos.queue_faults import HostileList, SharedRedis
 from tests.chaos.redis_faults import (
     RedisCrash,
     RedisCrashEverysec,
@@ -27,6 +29,8 @@ FAULTS: dict[str, type[Fault]] = {
         WorkerMemory,
         SlowWorker,
         ParallelReplay,
+        HostileList,
+        SharedRedis,
         RedisCrash,
         RedisCrashEverysec,
         RedisPowerLoss,
@@ -42,6 +46,7 @@ FAULTS: dict[str, type[Fault]] = {
         PoisonImage,
         HangingDecoder,
         NanModel,
+        ModelBroken,
         WebhookDown,
     )
 }

@@ -49,6 +49,8 @@ class Setting:
     """Events a second."""
     shades: range = range(16, 240, 16)
     webhook: str | None = None
+    strangers: bool = False
+    """Others push events, too; those are counted by the fault itself."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Stage:
     """
 
     def __init__(self, folder: Path, server: Server, setting: Setting, cache: Path, random: Random) -> None:
-        self.folder, self.server, self._random = folder, server, random
+        self.folder, self.server, self.random = folder, server, random
         self.images = folder / "images"
         self.images.mkdir()
         files = [small_jpeg(self.images / f"{n}.jpg", shade=shade) for n, shade in enumerate(setting.shades)]
@@ -98,6 +100,7 @@ class Stage:
         self.load = Load(self.caller, files, setting.rate, setting.webhook)
         #: The errors that the verdicts of some events must have, by the event's key.
         self.expected_errors: dict[str, str] = {}
+        self._strangers = setting.strangers
         self.recoveries: list[float] = []
         #: How often the worker died by itself.
         self.deaths = 0
@@ -126,7 +129,7 @@ class Stage:
 
     def wait(self, least: float, most: float) -> None:
         """Until a moment that nobody can foresee."""
-        time.sleep(self._random.uniform(least, most))
+        time.sleep(self.random.uniform(least, most))
 
     def allow_losses(self, since: float) -> None:
         """What was accepted since then, and up to this moment at which the server is dead, may be lost."""
@@ -190,7 +193,7 @@ class Stage:
 
     def _count(self, verdicts: list[Verdict]) -> Count:
         told = self.load.told
-        answers = Counter(_key(verdict) for verdict in verdicts)
+        answers = Counter(key_of(verdict) for verdict in verdicts)
         missing = {key for key in told if not answers[key]}
         in_window = {
             key
@@ -213,19 +216,31 @@ class Stage:
 
     def _wrong_errors(self, verdicts: list[Verdict]) -> list[str]:
         """Errors where none should be, none where one should be, and errors without a dead letter."""
-        errors = {_key(verdict): verdict.error.type for verdict in verdicts if verdict.error}
+        errors = {
+            key_of(verdict): verdict.error.type
+            for verdict in verdicts
+            if verdict.error and self._is_ours(key_of(verdict))
+        }
         expected = self.expected_errors
         found = [
             f"{key}: {errors.get(key, 'no error')} instead of {expected.get(key, 'no error')}"
             for key in sorted(errors.keys() | expected.keys())
             if errors.get(key) != expected.get(key)
         ]
-        letters = {letter.key for letter in self.client.dead_letters if letter.event is not None}
+        letters = {
+            letter.key
+            for letter in self.client.dead_letters
+            if letter.event is not None and self._is_ours(letter.key)
+        }
         if letters != errors.keys():
             found.append(f"{len(letters)} dead letters for {len(errors)} error verdicts")
         return found
 
+    def _is_ours(self, key: str) -> bool:
+        return not self._strangers or key in self.load.told
 
-def _key(verdict: Verdict) -> str:
+
+def key_of(verdict: Verdict) -> str:
+    """The key of the event that a verdict answers."""
     key = event_key(verdict.source, verdict.event_id)
     return key if verdict.bulk is None else bulk_image_key(key) or key

@@ -263,7 +263,9 @@ def random_json(random: Random, depth: int) -> Json:
     if kind == 7:
         keys = ["__type__", "__value__", "body", "headers", "properties", "task", "args", "\ud800", "x"]
         return {random.choice(keys): random_json(random, depth - 1) for _ in range(random.randrange(4))}
-    return [None, True, random.randrange(-5, 2**70), random.random(), "text", "\0\udfff"][kind]
+    # Each text is another: one may become the id of an event.
+    text = f"text {random.getrandbits(64)}"
+    return [None, True, random.randrange(-5, 2**70), random.random(), text, "\0\udfff"][kind]
 
 
 def mutate_json(random: Random, message: Json) -> Json:

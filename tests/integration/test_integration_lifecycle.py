@@ -120,6 +120,49 @@ def test_a_worker_whose_consumer_stands_still_ends_and_loses_nothing(
     assert published(client) == Counter(event.id for event in events)
 
 
+#: What happens where the work in all places waits for what never comes.
+JAM = """
+import os, threading
+import workers.pipeline, workers.watchdog
+workers.watchdog.FULL_PATIENCE = 3.0
+process = workers.pipeline.Pipeline.process
+def hang(self, events):
+    if os.path.exists({flag!r}):
+        threading.Event().wait()
+    process(self, events)
+workers.pipeline.Pipeline.process = hang
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_whose_places_are_full_without_progress_is_not_ready_and_ends(
+    server: EmbeddedServer,
+    start_worker: StartWorker,
+    small_images: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flag = tmp_path / "hang"
+    (tmp_path / "sitecustomize.py").write_text(JAM.format(flag=str(flag)))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    quick = {"max_batch": "1", "fetch_timeout": "1", "decode_timeout": "1"}
+    worker = start_worker(server.url, **quick)
+    flag.touch()
+    client = make_client(server.url)
+    events = [client.submit(path=file) for file in small_images]
+
+    until(lambda: not worker.ready(), what="not being ready")
+    assert worker.poll() is None, "it was still there to say so"
+    assert worker.wait(timeout=60) == 1
+
+    assert "places are full" in worker.log
+    flag.unlink()
+    start_worker(server.url, **quick)
+    for event in events:
+        assert client.wait(event.id, timeout=30).decision is not Decision.ERROR
+    assert published(client) == Counter(event.id for event in events)
+
+
 def test_a_worker_waits_for_a_server_that_comes_late(
     server: EmbeddedServer, start_worker: StartWorker, small_images: list[Path]
 ) -> None:

@@ -220,15 +220,60 @@ def test_a_broken_celery_message_leaves_the_worker_at_work(
 def test_a_consumer_that_dies_is_started_again(
     client: Client, worker: WorkerProcess, small_images: list[Path]
 ) -> None:
-    """kombu finds an encoding that does not exist in the middle of its event loop, and Celery gives up."""
-    message = json.loads(encode_message({"id": "x", "image": IMAGE}, "moderation"))
-    message["properties"]["body_encoding"] = "rot13"
+    """Of a key that is no list, in the place of one for messages of another priority."""
     deaths = worker.log.count("the Celery consumer died")
 
-    client.redis.lpush("moderation", json.dumps(message))
-    until(lambda: worker.log.count("the Celery consumer died") == deaths + 1)
+    client.redis.set("moderation\x06\x163", "no list")
+    until(lambda: worker.log.count("the Celery consumer died") > deaths)
+    client.redis.delete("moderation\x06\x163")
 
     for priority in ("interactive", "bulk"):
         event = client.submit(path=small_images[0], priority=priority)
         assert client.wait(event.id).decision is not Decision.ERROR
     until(worker.ready)
+
+
+def test_metadata_comes_back_as_it_was_sent(
+    producer: Celery, client: Client, small_images: list[Path]
+) -> None:
+    metadata = {
+        "__type__": "datetime",
+        "__value__": "x",
+        "typed": [{"__type__": "bytes", "__value__": "abc"}, {"__type__": 5, "__value__": None}],
+        "numbers": [-0.0, 1.0, 1, 2**70, 0.1 + 0.2, 5e-324, 1e22, 10**400],
+        "": {"null": None, "\0": "\u2028😀", "deep": _nested(27)},
+    }
+    event = {"id": uuid4().hex, "image": {"path": str(small_images[0])}, "metadata": metadata}
+    ours = client.submit(path=small_images[0], metadata=metadata)
+
+    for queue in ("moderation", "moderation.bulk"):
+        event["id"] = uuid4().hex
+        producer.send_task("moderation.check", [event], queue=queue)
+        verdict = client.wait(event["id"])
+        assert verdict.decision is not Decision.ERROR
+        assert repr(verdict.metadata) == repr(metadata)
+    assert repr(client.wait(ours.id).metadata) == repr(metadata)
+
+
+def test_what_asks_for_more_than_a_verdict_is_answered_and_acknowledged(
+    producer: Celery, client: Client, small_images: list[Path]
+) -> None:
+    """Callbacks and answers are the sender's affair; their messages hold no place once they are answered."""
+    link = producer.signature("shop.bill", args=["x"])
+    ids = [uuid4().hex for _ in range(3)]
+    for id in ids:
+        producer.send_task(
+            "moderation.check",
+            [{"id": id, "image": {"path": str(small_images[0])}}],
+            queue="moderation",
+            link=link,
+            link_error=link,
+            expires=-5,
+            countdown=600,
+            priority=6,
+            ignore_result=False,
+        )
+    for id in ids:
+        assert client.wait(id).decision is not Decision.ERROR
+    until(lambda: not client.redis.exists("moderation:unacked"), what="all messages to be acknowledged")
+    assert not client.redis.exists("celery")

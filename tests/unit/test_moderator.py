@@ -312,3 +312,44 @@ def test_a_stopwatch() -> None:
     watch.note("b", 0.0123456)
     assert watch.timings_ms["b"] == 12.346
     assert list(watch.timings_ms) == ["a", "b"]
+
+
+@pytest.mark.parametrize("how", ["raises", "nan"])
+def test_a_model_error_costs_its_own_image_alone(
+    moderator: Moderator, encoder: ColourEncoder, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    embed = encoder.embed_images
+
+    def fussy(pixels: Pixels) -> Embeddings:
+        blue = (pixels[:, 0, 0] == (0, 0, 255)).all(axis=1)
+        if how == "raises" and blue.any():
+            raise RuntimeError("CUDA error")
+        rows = embed(pixels)
+        rows[blue] = np.nan
+        return rows
+
+    monkeypatch.setattr(encoder, "embed_images", fussy)
+    verdicts = moderator.check(
+        [picture(colour) for colour in ("red", "blue", "green", "white", "blue", "red")]
+    )
+    error = "Unexpected" if how == "raises" else "EmbeddingInvalid"
+    assert [v.error and v.error.type for v in verdicts] == [None, error, None, None, error, None]
+    assert [v.decision for v in verdicts if not v.error] == [
+        Decision.BLOCK,
+        Decision.ALLOW,
+        Decision.ALLOW,
+        Decision.BLOCK,
+    ]
+    assert all(v.policy and v.policy.name == "colours" for v in verdicts)
+
+
+def test_a_model_that_is_broken_costs_no_call(
+    moderator: Moderator, encoder: ColourEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(pixels: Pixels) -> Embeddings:
+        raise RuntimeError("CUDA error")
+
+    monkeypatch.setattr(encoder, "embed_images", broken)
+    verdicts = moderator.check([picture("red"), b"?", picture("green")])
+    assert [v.error.type for v in verdicts] == ["Unexpected", "NotAnImage", "Unexpected"]
+    assert "RuntimeError: CUDA error" in verdicts[0].error.message

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from tests.chaos.catalogue import FAULTS
+from tests.integration.mutants import MUTANTS
 
 TESTS = Path(__file__).parents[2]
 PAGE = (TESTS.parent / "docs" / "guarantees.md").read_text()
@@ -38,3 +39,16 @@ def test_every_setting_that_is_named_exists() -> None:
     names = re.findall(r"MODERATOR_(\w+)", PAGE)
     assert names
     assert [name for name in names if f"    {name.lower()}: " not in settings] == []
+
+
+def test_the_page_names_each_promise_that_is_broken_on_purpose() -> None:
+    section = PAGE.partition("## What the proofs are worth")[2].partition("\n## ")[0]
+    assert re.findall(r"^- (.*): `([^`]+)`$", section, re.M) == [(m.broken, m.proof) for m in MUTANTS]
+    rows = "".join(line for line in PAGE.splitlines() if line.startswith("|"))
+    assert [m.proof for m in MUTANTS if f"`{m.proof}`" not in rows] == []
+
+
+def test_each_promise_can_still_be_broken() -> None:
+    """The code that a mutant changes stands there exactly once."""
+    sources = {m.file: (TESTS.parent / m.file).read_text() for m in MUTANTS}
+    assert [(m.broken, m.file) for m in MUTANTS if sources[m.file].count(m.text) != 1] == []

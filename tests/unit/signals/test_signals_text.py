@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,62 @@ def test_a_frame_that_takes_too_long_is_an_error(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(text.time, "monotonic", lambda: next(ticks))
     with pytest.raises(SignalFailed, match="more than 10 s"):
         signal.read(Frame(text._drawn("cheap pills")))
+
+
+def test_people_may_look_at_a_frame_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what was read by then."""
+    now = [0.0]
+    monkeypatch.setattr(text.time, "monotonic", lambda: now[0])
+    signal = Text(TextOptions(words=("pills",), on_timeout="review"), NO_FILE)
+    recognize = signal._reader.recognize_txt
+
+    def slow(lines: list[np.ndarray]) -> object:
+        now[0] += 11
+        return recognize(lines)
+
+    monkeypatch.setattr(text, "BATCH", 1)
+    monkeypatch.setattr(signal._reader, "recognize_txt", slow)
+    found = signal.read(Frame(text._drawn("cheap pills\nfor John Doe\nand others")))
+    assert (found.unsure, found.facts["words"], found.facts["lines"]) == (True, ["pills"], 1)
+    assert "(1 of 3 lines were read)" in found.facts["timed_out"]
+    assert found.score > 0.7
+    monkeypatch.undo()
+    whole = signal.read(Frame(text._drawn("cheap pills")))
+    assert (whole.unsure, "timed_out" in whole.facts) == (False, False)
+
+
+def test_what_is_read_at_once_is_bounded() -> None:
+    """However long the lines: the reader makes all of them as wide as the widest."""
+    lines = [
+        np.zeros((10, width, 3), dtype=np.uint8)
+        for width in (50, 900, 50, 50, 3000, 20, 20, 20, 20, 20, 20, 20)
+    ]
+    parts = [part for line in lines for part in text._parts(line)]
+    portions = list(text._portions(parts))
+    assert [part for portion in portions for part in portion] == parts
+    for portion in portions:
+        ratio = max(part.shape[1] / part.shape[0] for part in portion)
+        assert len(portion) <= text.BATCH
+        assert len(portion) * ratio <= text.RATIO
+    assert max(map(len, portions)) > 1
+
+
+def test_parts_of_a_long_line_hold_all_of_it_and_overlap() -> None:
+    line = np.arange(3456, dtype=np.uint32)[None].repeat(10, axis=0)[:, :, None]
+    columns = [part[0, :, 0].tolist() for part in text._parts(line)]
+    assert sorted({column for part in columns for column in part}) == list(range(3456))
+    for left, right in pairwise(columns):
+        assert len(set(left) & set(right)) >= text.OVERLAP * 10
+
+
+def test_sessions_keep_nothing_for_each_shape() -> None:
+    """A plan of 0.1 MB for each width of a line is gigabytes in a day."""
+    signal = Text(TextOptions(words=("pills",)), NO_FILE)
+    for part in (signal._reader.text_det, signal._reader.text_cls, signal._reader.text_rec):
+        options = part.session.session.get_session_options()
+        assert not options.enable_mem_pattern
+        assert not options.enable_cpu_mem_arena
+        assert options.intra_op_num_threads == 1
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9000), (9000, 3), (5000, 4000)])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from moderator.errors import SettingsError
+from moderator.errors import ModelBroken, SettingsError
 from moderator.queue.server import free_port
 from workers.health import HealthServer
 
@@ -101,3 +101,10 @@ def test_a_closed_server_gives_its_port_back() -> None:
         server.close()
     with pytest.raises(OSError, match="refused"):
         get(server, "/ready")
+
+
+def test_an_error_of_ours_says_why_it_is_not_ready(server: HealthServer, worker: Worker) -> None:
+    worker.ready = ModelBroken("the model fails on known inputs")
+    assert get(server, "/ready") == (503, "no: the model fails on known inputs\n")
+    worker.ready = OSError("secret")
+    assert get(server, "/ready") == (503, "no\n")
