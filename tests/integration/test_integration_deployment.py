@@ -1,5 +1,6 @@
 """Workers with different folders of policies on one Redis, as during a deployment."""
 
+import signal
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from moderator.policies.releases import release
 from moderator.queue.server import EmbeddedServer
 from moderator.verdicts import Decision
 from tests.integration.conftest import StartWorker
-from tests.integration.service import copy_policies, make_client
+from tests.integration.service import copy_policies, make_client, until
 
 EVENTS = 60
 NEW = """\
@@ -33,11 +34,14 @@ def test_events_for_a_policy_that_one_worker_knows_wait_for_that_one(
     activate(new, "brand-new", 1)
     workers = [start_worker(server.url, policies=str(folder)) for folder in (old, new)]
     client = make_client(server.url)
-    start = time.monotonic()
+    workers[1].send(signal.SIGSTOP)  # so that the one that does not know it takes them first
     ids = [
         client.submit(path=small_images[n % 10], policy=("brand-new", "brand-new@1")[n % 2]).id
         for n in range(EVENTS)
     ]
+    until(lambda: workers[0].log.count("another worker knows its policy") > EVENTS // 2)
+    workers[1].send(signal.SIGCONT)
+    start = time.monotonic()
     verdicts = [client.wait(name, timeout=60) for name in ids]
     took = time.monotonic() - start
     assert {(v.policy.name, v.policy.version) for v in verdicts if v.policy} == {("brand-new", 1)}
@@ -50,4 +54,3 @@ def test_events_for_a_policy_that_one_worker_knows_wait_for_that_one(
     assert verdict.error is not None
     assert (verdict.decision, verdict.error.type) == (Decision.ERROR, "PolicyNotFound")
     assert time.monotonic() - start < 5
-    assert "another worker knows its policy" in workers[0].log
