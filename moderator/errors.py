@@ -365,3 +365,17 @@ class EmbeddingBusy(UseError):
 
 class ExtraMissing(UseError):
     """An optional package is not installed; the message names the extra that brings it."""
+
+
+# --- errors of others ----------------------------------------------------------------------------------
+
+
+def brief(error: BaseException) -> str:
+    """An error of somebody else's code: its type and message, printable and bounded."""
+    text = "".join(c if c.isprintable() else " " for c in f"{type(error).__name__}: {error}")
+    return text[:300]
+
+
+def ours(error: Exception) -> ModeratorError:
+    """An error of this project for whatever was raised."""
+    return error if isinstance(error, ModeratorError) else Unexpected(brief(error))

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from moderator.encoders.base import Embeddings
-from moderator.errors import ModeratorError
+from moderator.errors import ModeratorError, ours
 from moderator.events import Event, ImageReference
 from moderator.images.fetch import Fetcher
 from moderator.lookahead import ahead
 from moderator.policies.schema import Policy
 from moderator.signals.reading import Moment, Readings
-from moderator.steps import Prepared, Steps, ours
+from moderator.steps import Prepared, Steps
 from moderator.stopwatch import Stopwatch
 from moderator.verdicts import Verdict
 

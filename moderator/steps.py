@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
@@ -11,26 +11,25 @@ import numpy as np
 from moderator.compiler import Compiler
 from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import encoder_of
-from moderator.errors import ModeratorError, PolicyError, PolicyUnusable, Unexpected
+from moderator.errors import ModeratorError, PolicyError, PolicyUnusable, ours
 from moderator.events import Event
 from moderator.images.breaker import Breakers
 from moderator.images.decode import DecodeLimits
 from moderator.images.fetch import Fetcher
 from moderator.images.pool import DecoderPool
-from moderator.images.prepare import Picture, Recipe, prepare
+from moderator.images.prepare import Recipe
 from moderator.images.process import Reason
 from moderator.policies.catalogue import Catalogue, Selection, parse_reference
 from moderator.policies.schema import Policy
 from moderator.scoring.judge import Judgement, judge
 from moderator.settings import Settings, load_settings
-from moderator.signals.base import Frame, Reading
+from moderator.signals.base import Frame
 from moderator.signals.files import SIGNAL_FILES
 from moderator.signals.reading import (
     Moment,
     Readings,
     Signals,
     Specification,
-    brief,
     by_side,
     due,
     facts,
@@ -48,6 +47,7 @@ from moderator.verdicts import (
     ShadowVerdict,
     Verdict,
 )
+from moderator.viewer import Viewer
 
 log = logging.getLogger(__name__)
 
@@ -110,10 +110,11 @@ class Steps:
         self._recipe = Recipe(
             DecodeLimits.from_settings(self.settings), self.encoder.preprocess, self.settings.jpeg_draft
         )
-        self._decoders = (
+        self._viewer = Viewer(
+            self._recipe,
             DecoderPool(self._recipe, processes, self.settings.decode_memory, on_decoder_lost)
             if processes
-            else None
+            else None,
         )
         self._model = ModelFacts(
             id=self.encoder.identity.id,
@@ -125,8 +126,7 @@ class Steps:
 
     def close(self) -> None:
         """End the decoding processes and the connections."""
-        if self._decoders is not None:
-            self._decoders.close()
+        self._viewer.close()
         self.fetcher.close()
 
     @property
@@ -151,7 +151,7 @@ class Steps:
         """
         selection = self._selection(event) if event is not None else None
         sides = by_side(due([selection.decides], Moment.PIXELS)) if selection is not None else {}
-        picture = self._decode(data, next(iter(sides), 0))
+        picture = self._viewer.decode(data, next(iter(sides), 0))
         facts = ImageFacts(
             sha256=sha256(data).hexdigest(),
             width=picture.width,
@@ -163,7 +163,7 @@ class Steps:
         if selection is None or not sides:
             return prepared
         start = time.perf_counter()
-        readings = self._read_pixels(data, sides, picture)
+        readings = self._viewer.read(self.signals, data, sides, picture)
         refuse_failed(selection.decides, readings)  # the model need not look at it
         return replace(prepared, readings=readings, signal_seconds=time.perf_counter() - start)
 
@@ -192,7 +192,7 @@ class Steps:
         assert prepared.selection is not None
         decides = prepared.selection.decides
         start = time.perf_counter()
-        readings = self._read_pixels(data, by_side(due([decides], Moment.SLOWLY)))
+        readings = self._viewer.read(self.signals, data, by_side(due([decides], Moment.SLOWLY)))
         refuse_failed(decides, readings)
         return replace(
             prepared,
@@ -210,34 +210,7 @@ class Steps:
 
     def look_on(self, data: bytes, specs: Iterable[Specification]) -> Readings:
         """Read signals of shadows, for `judge`. Never raises: what fails here is the shadows' own."""
-        readings: dict[str, Reading | ModeratorError] = {}
-        for side, some in by_side(specs).items():
-            try:
-                readings.update(self._read_pixels(data, {side: some}))
-            except Exception as error:
-                readings.update(dict.fromkeys((spec.key for spec in some), ours(error)))
-        return readings
-
-    def _decode(self, data: bytes, enough: int = 0) -> Picture:
-        if self._decoders is None:
-            return prepare(data, self._recipe, enough)
-        return self._decoders.prepare(data, enough)
-
-    def _read_pixels(
-        self, data: bytes, sides: Mapping[int, Iterable[Specification]], first: Picture | None = None
-    ) -> dict[str, Reading | ModeratorError]:
-        """Read signals in views of the size that is enough for each, so that none depends on which others there are.
-
-        Args:
-            data: the file.
-            sides: signals by the shorter side that is enough for them.
-            first: the picture with the views for the first side, if it is there already.
-        """
-        readings: dict[str, Reading | ModeratorError] = {}
-        for side, specs in sides.items():
-            picture, first = first or self._decode(data, side), None
-            readings.update(self.signals.read(specs, [Frame(image=view) for view in picture.views]))
-        return readings
+        return self._viewer.look_on(self.signals, data, specs)
 
     def recall(self, event: Event, facts: ImageFacts) -> Prepared:
         """An image whose embeddings are known: what `judge` needs beside them, without its pixels."""
@@ -439,11 +412,6 @@ class Steps:
         except PolicyError:
             return None
         return PolicyFacts(name=name) if self.catalogue.knows(name) else None
-
-
-def ours(error: Exception) -> ModeratorError:
-    """An error of this project for whatever was raised."""
-    return error if isinstance(error, ModeratorError) else Unexpected(brief(error))
 
 
 def _told(error: ModeratorError) -> ErrorFacts:

@@ -13,7 +13,7 @@ from threading import Lock
 import numpy as np
 
 from moderator.encoders.base import Embeddings, Pixels
-from moderator.errors import ModelBroken
+from moderator.errors import ModelBroken, brief
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class ModelWatch:
         try:
             rows = self._embed(pixels)
         except Exception as error:  # whatever a model library raises
-            return f"{type(error).__name__}: {error}"[:300]
+            return brief(error)
         return None if sound(rows) else "it returns NaN, infinity or zero"
 
 

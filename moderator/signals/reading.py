@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from moderator.errors import ModeratorError, SignalFailed
+from moderator.errors import ModeratorError, SignalFailed, brief
 from moderator.identity import Identity
 from moderator.signals.base import Context, Frame, Reading, Signal
 from moderator.signals.files import read_pinned
@@ -257,9 +257,3 @@ def _moment(kind: str) -> Moment:
     if not getattr(found, "uses_pixels", True):
         return Moment.EMBEDDING
     return Moment.SLOWLY if getattr(found, "slow", True) else Moment.PIXELS
-
-
-def brief(error: Exception) -> str:
-    """An error of somebody else's code: its type and message, printable and bounded."""
-    text = "".join(c if c.isprintable() else " " for c in f"{type(error).__name__}: {error}")
-    return text[:300]

@@ -188,7 +188,7 @@ def test_views_that_cannot_be_had_are_the_shadows(tmp_path: Path, monkeypatch: p
             raise ImageTooLarge("more memory than allowed")
         return prepare(data, recipe)
 
-    monkeypatch.setattr("moderator.steps.prepare", narrow)
+    monkeypatch.setattr("moderator.viewer.prepare", narrow)
     assert_failed_alone(judged(made(tmp_path, "whole")), "ImageTooLarge")
 
 
