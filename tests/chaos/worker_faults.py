@@ -60,7 +60,7 @@ class Signals(Fault):
         self._problems: list[str] = []
 
     def setting(self) -> Setting:
-        return Setting(rate=40.0)
+        return Setting(rate=15.0)
 
     def strike(self, stage: Stage, trial: int) -> None:
         sent = self._SENT[trial % len(self._SENT)]
