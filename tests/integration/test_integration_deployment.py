@@ -39,7 +39,11 @@ def test_events_for_a_policy_that_one_worker_knows_wait_for_that_one(
         client.submit(path=small_images[n % 10], policy=("brand-new", "brand-new@1")[n % 2]).id
         for n in range(EVENTS)
     ]
-    until(lambda: workers[0].log.count("another worker knows its policy") > EVENTS // 2)
+    until(
+        lambda: (
+            workers[0].metrics().get("moderation_failures_total{error=PolicyNotFound,stage=score}", 0) > 30
+        )
+    )
     workers[1].send(signal.SIGCONT)
     start = time.monotonic()
     verdicts = [client.wait(name, timeout=60) for name in ids]
