@@ -7,6 +7,7 @@ from redis.exceptions import RedisError
 
 from moderator.doctor.findings import Finding, ok, problem, warning
 from moderator.queue.connection import SentinelLogin, connect
+from moderator.queue.deadline import within
 from moderator.queue.stream import GroupState, read_stream
 from moderator.queue.webhooks import WebhookOutbox
 from moderator.settings import Settings
@@ -15,6 +16,8 @@ from moderator.settings import Settings
 FAR_BEHIND = 0.25
 #: Seconds after which a verdict that nobody of a group has finished is no matter of a slow reader any more.
 STALE = 3600.0
+#: Seconds in which the server has to answer.
+PATIENCE = 2.0
 #: Hosts named in a finding.
 SHOWN = 5
 
@@ -23,8 +26,9 @@ def examine_readers(settings: Settings) -> Iterator[Finding]:
     """Everything about those who wait for verdicts; nothing where Redis does not answer, which its own part says."""
     client = connect(settings.redis_url, sentinels=SentinelLogin.of(settings))
     try:
-        groups = read_stream(client).groups
-        disabled = list(WebhookOutbox(client).disabled())
+        with within(PATIENCE):
+            groups = read_stream(client).groups
+            disabled = list(WebhookOutbox(client).disabled())
     except RedisError:
         return
     finally:

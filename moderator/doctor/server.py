@@ -31,7 +31,7 @@ USUAL_PASSWORDS = frozenset(
 )
 SHORT_PASSWORD = 16
 #: Seconds in which the server has to answer all questions.
-PATIENCE = 5.0
+PATIENCE = 3.0
 #: Seconds between the clocks.
 CLOCK_WARNING, CLOCK_PROBLEM = 1.0, 60.0
 #: Part of `maxmemory` above which it is getting tight.

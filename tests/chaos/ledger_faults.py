@@ -43,7 +43,7 @@ class SlowWorker(Fault):
         urls = []
         for n in range(20):
             path = f"/{trial}-{n}.jpg"
-            self._http.answers[path] = [Answer(200, file.read_bytes(), SLOW)]
+            self._http.answers[path] = [Answer(200, file.read_bytes(), delay=SLOW)]
             urls.append(self._http.url(path))
         stage.load.submit_many(f"slow-{trial}", [{"url": url} for url in urls[:15]])
         for n, url in enumerate(urls[15:]):

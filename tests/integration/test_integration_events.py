@@ -255,7 +255,7 @@ def test_a_message_delivered_again_publishes_nothing(
 
 
 def test_waiting_ends_after_the_timeout(client: Client) -> None:
-    with pytest.raises(VerdictTimeout, match=r"no verdict for moderator:nobody after 0\.3 s"):
+    with pytest.raises(VerdictTimeout, match=r"no verdict for event nobody of source moderator after 0\.3 s"):
         client.wait("nobody", timeout=0.3)
 
 

@@ -64,9 +64,8 @@ def test_one_scrape_shows_every_metric_with_the_right_counts(
     counted = {k: v for k, v in page.items() if k.startswith("moderation_events_total")}
     assert sum(counted.values()) == 22
     for decision in {v.decision for v in verdicts}:
-        policy = "unknown" if decision == "error" else "marketplace"
         count = sum(v.decision == decision for v in verdicts)
-        assert counted[f"moderation_events_total{{decision={decision},policy={policy}}}"] == count
+        assert counted[f"moderation_events_total{{decision={decision},policy=marketplace}}"] == count
     assert page["moderation_failures_total{error=ImageNotFound,stage=fetch}"] == 1
     assert page["moderation_failures_total{error=FetchRefused,stage=fetch}"] == 1
     assert page["moderation_dead_letters"] == 2
