@@ -9,7 +9,7 @@ import os
 import sys
 
 _M_ARENA_MAX = -8
-#: For each core. Fewer make threads wait for one another (a tenth of what a bulk image costs, with two); the C library has eight.
+#: For each core; the C library has eight. With two, threads wait for one another, a tenth of what a bulk image costs.
 ARENAS_PER_CORE = 4
 
 
