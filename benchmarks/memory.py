@@ -33,7 +33,7 @@ from moderator.cli.demo import PHOTOGRAPHS
 from moderator.client import Client
 from moderator.encoders.registry import encoder_of
 from moderator.errors import QueueFull
-from moderator.policies.releases import release
+from moderator.policies.store import PolicyStore
 from moderator.settings import Settings
 from moderator.signals.files import SIGNAL_FILES
 from moderator.signals.linear_probe import Probe
@@ -95,8 +95,9 @@ def write_policy(folder: Path, cache: Path) -> None:
             hashes=hashes, classifier=classifier, probe=odd, options=NSFW if nsfw.exists() else TINY
         )
     )
-    release(folder, "everything", 1)
-    (folder / "active.yaml").write_text("everything: {active: 1}\n")
+    store = PolicyStore(folder, check=lambda policy: None)
+    store.release("everything", 1)
+    store.activate("everything", 1)
 
 
 def draw(random: np.random.Generator, sources: list[Image.Image]) -> Image.Image:

@@ -15,7 +15,29 @@ if TYPE_CHECKING:
     from moderator.uses.lettering import Lettering
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per result, for programs.")]
+PoliciesOption = Annotated[
+    Path | None,
+    typer.Option("--policies", help="Folder of policies. Default: the setting MODERATOR_POLICIES."),
+]
 ImagesArgument = Annotated[list[str], typer.Argument(help="Image files, folders of them, or http(s) URLs.")]
+
+
+def policies_folder(option: Path | None) -> Path:
+    """Return the folder of policies that `--policies` names, or the one of the settings."""
+    from moderator.settings import load_settings
+
+    return option if option is not None else load_settings().policies
+
+
+def policy_reference(text: str) -> tuple[str, int | None]:
+    """Read `NAME` or `NAME@VERSION`; anything else is wrong usage and ends with 2."""
+    from moderator.errors import PolicyNotFound
+    from moderator.policies.catalogue import parse_reference
+
+    try:
+        return parse_reference(text)
+    except PolicyNotFound as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def progress_bar(hidden: bool = False) -> Progress:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from moderator.errors import PolicyError, PolicyInvalid, PolicyUnreadable
+from moderator.policies.audit import AUDIT_FILE
 from moderator.policies.loader import POINTER_FILE, Problem
 from moderator.policies.releases import LOCK_FILE
 from moderator.policies.schema import Policy
@@ -55,7 +56,7 @@ def scan(folder: Path) -> Listing:
         if not entry.is_dir():
             if re.fullmatch(r"active\.ya?ml", entry.name, re.I) and entry.name != POINTER_FILE:
                 problems.append(_problem(entry, f"is not read; rename it to {POINTER_FILE}"))
-            elif entry.name not in (POINTER_FILE, LOCK_FILE):
+            elif entry.name not in (POINTER_FILE, LOCK_FILE, AUDIT_FILE):
                 others.append(entry)
             continue
         if _EXPECTED.fullmatch(entry.name):

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from moderator.client import Client
-from moderator.policies.releases import release
 from moderator.queue.server import EmbeddedServer
 from moderator.verdicts import Decision
 from tests.integration.conftest import StartWorker
 from tests.integration.service import copy_policies, make_client
+from tests.policies import release
 
 #: As long, and as greedy, as reading a page of text.
 MODULE = """

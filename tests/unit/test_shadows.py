@@ -19,9 +19,9 @@ from moderator.images.decode import DecodeLimits
 from moderator.images.prepare import Recipe, prepare
 from moderator.images.resize import Resize
 from moderator.metrics import Metrics
-from moderator.policies.releases import release
 from moderator.signals.base import Frame, Reading
 from moderator.steps import Steps
+from tests.policies import release
 
 POLICY = """\
 name: colours

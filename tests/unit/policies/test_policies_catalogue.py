@@ -17,8 +17,9 @@ from moderator.errors import (
     PolicyUnusable,
 )
 from moderator.policies.catalogue import Catalogue, parse_reference
-from moderator.policies.releases import LOCK_FILE, release
+from moderator.policies.releases import LOCK_FILE
 from moderator.policies.schema import Policy
+from tests.policies import release
 
 REPOSITORY = Path(__file__).parents[3]
 
