@@ -7,6 +7,8 @@ for the user. A message names the cause and the remedy. `transient` says whether
 
 from typing import ClassVar
 
+from moderator.printable import printable
+
 
 class ModeratorError(Exception):
     """Base of all errors raised on purpose by this project."""
@@ -376,8 +378,7 @@ class ExtraMissing(UseError):
 
 def brief(error: BaseException) -> str:
     """An error of somebody else's code: its type and message, printable and bounded."""
-    text = "".join(c if c.isprintable() else " " for c in f"{type(error).__name__}: {error}")
-    return text[:300]
+    return printable(f"{type(error).__name__}: {error}", " ")[:300]
 
 
 def ours(error: Exception) -> ModeratorError:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from threading import Lock
 
@@ -26,6 +25,7 @@ from moderator.policies.loader import (
 from moderator.policies.releases import LOCK_FILE
 from moderator.policies.schema import Policy, canary_picks
 from moderator.policies.snapshot import Admit, Snapshot, Standing, attempt, derive
+from moderator.suggestions import did_you_mean
 
 #: Modification time, change time (ns), size and inode: they tell an edited file from an untouched one. Empty: there,
 #: and not to be looked at.
@@ -294,9 +294,8 @@ def _standing(snapshot: Snapshot, name: str) -> Standing:
     versions = _versions(snapshot, name)
     if not versions:
         names = sorted({n for n, _ in (*snapshot.policies, *snapshot.broken)})
-        close = get_close_matches(name, names, n=1, cutoff=0.6)
-        hint = f"did you mean '{close[0]}'? " if close else ""
-        raise PolicyNotFound(f"no policy '{name[:80]}'; {hint}there are: {_listed(names)}")
+        hint = " ".join(filter(None, (did_you_mean(name, names), f"there are: {_listed(names)}")))
+        raise PolicyNotFound(f"no policy '{name[:80]}'; {hint}")
     if name in snapshot.pointers:
         unusable = snapshot.unusable.get((name, snapshot.pointers[name].active))
         if unusable is not None:

@@ -4,6 +4,8 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+from moderator.printable import printable
+
 # Without a glyph, and not of the categories that `invisible` goes by: combining joiner, Hangul and Khmer fillers,
 # Braille blank, variation selectors.
 _BLANK = re.compile(
@@ -52,7 +54,7 @@ def named(character: str) -> str:
 
 def shown(text: str) -> str:
     """The text with code points in place of what does not print: it may go to a terminal."""
-    return "".join(c if c.isprintable() else f"<U+{ord(c):04X}>" for c in text)
+    return printable(text, lambda c: f"<U+{ord(c):04X}>")
 
 
 def plain_letters(text: str) -> str:

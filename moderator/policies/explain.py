@@ -1,8 +1,7 @@
 """Says in plain words what is wrong with a value in a policy file and how to mend it. Pure."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -19,6 +18,7 @@ from moderator.policies.schema import (
     Rule,
     Signal,
 )
+from moderator.suggestions import closest, did_you_mean
 
 #: What to write where a key is missing or holds something of the wrong kind.
 EXAMPLES = {
@@ -54,12 +54,6 @@ _RANGES = {
 }
 
 
-def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """`"; did you mean 'unsafe'?"` for a near miss, else nothing."""
-    close = get_close_matches(word, list(choices), n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else ""
-
-
 def explain(error: ValidationError, document: Document, pointers: bool) -> Iterator[Fault]:
     """Turn a validation error into faults, one for each thing to mend.
 
@@ -71,10 +65,10 @@ def explain(error: ValidationError, document: Document, pointers: bool) -> Itera
     details = [(tuple(p for p in e["loc"] if p != "[key]"), e) for e in error.errors(include_url=False)]
     places = [path for path, _ in details]
     misspelt = {
-        (*path[:-1], close[0])
+        (*path[:-1], meant)
         for path, e in details
         if e["type"] == "extra_forbidden"
-        and (close := get_close_matches(str(path[-1]), _allowed(path[:-1], pointers), n=1, cutoff=0.6))
+        and (meant := closest(str(path[-1]), _allowed(path[:-1], pointers))) is not None
     }
     for path, detail in details:
         kind = detail["type"]
@@ -102,8 +96,8 @@ def _allowed(path: KeyPath, pointers: bool) -> list[str]:
 
 def _unknown_key(key: str, allowed: list[str]) -> str:
     plain = plain_letters(key).strip()
-    hint = f"; did you mean '{plain}'?" if plain in allowed else did_you_mean(key, allowed)
-    return f"unknown key{hint or '; allowed here: ' + ', '.join(allowed)}{foreign(key)}"
+    hint = did_you_mean(plain if plain in allowed else key, allowed) or f"allowed here: {', '.join(allowed)}"
+    return f"unknown key; {hint}{foreign(key)}"
 
 
 def _explain(
@@ -186,10 +180,8 @@ def _unknown_rule(rule: str) -> str:
         )
     if rule == "signal":
         return "'signal' is not a rule; remove it and the prompts, and write 'signal: NAME' instead"
-    return (
-        f"'{rule[:40]}' is not a rule{did_you_mean(rule, Rule) or '; choose one'} (rules: {', '.join(Rule)})"
-        + foreign(rule)
-    )
+    hint = did_you_mean(rule, Rule) or "choose one"
+    return f"'{rule[:40]}' is not a rule; {hint} (rules: {', '.join(Rule)}){foreign(rule)}"
 
 
 def _shown(value: Any, written: str | None) -> str:

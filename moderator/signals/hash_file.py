@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from moderator.atomic import write_atomically
 from moderator.errors import SignalFailed
+from moderator.printable import printable
 
 BITS = 256
 Hashes = NDArray[np.uint8]
@@ -97,7 +98,6 @@ def add_hashes(path: Path, hashes: dict[str, str]) -> int:
     text = before.decode("utf-8", "replace")
     text += "" if text.endswith("\n") or not text else "\n"
     for one, comment in new.items():
-        clean = "".join(c if c.isprintable() and not 0xD800 <= ord(c) < 0xE000 else "?" for c in comment)
-        text += f"{one}  # {clean[:200]}".rstrip(" #") + "\n"
+        text += f"{one}  # {printable(comment)[:200]}".rstrip(" #") + "\n"
     write_atomically(path, text.encode())
     return len(new)

@@ -26,6 +26,7 @@ import numpy as np
 
 from moderator.atomic import remove_leftovers, replacing, write_atomically
 from moderator.errors import EmbeddingsUnreadable, ImageNotFound, ModelMismatch
+from moderator.listing import is_url
 from moderator.uses.embedder import Embedded, Embedder
 from moderator.uses.parts import PART_ROWS, Parts, clear, locked
 from moderator.uses.store import EmbeddingsFile, Facts, matrix, open_writer
@@ -202,7 +203,7 @@ class _Seen:
 def _new(images: Iterable[str], seen: _Seen, progress: Callable[[int], None]) -> Iterator[str]:
     """The images that are not done yet, local ones by absolute path."""
     for image in images:
-        name = image if image.startswith(("http://", "https://")) else os.path.abspath(image)
+        name = image if is_url(image) else os.path.abspath(image)
         if seen.add(name):
             yield name
         else:

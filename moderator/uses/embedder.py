@@ -16,6 +16,7 @@ from moderator.errors import EmbeddingInvalid, FetchRefused, ModeratorError
 from moderator.events import ImageReference
 from moderator.images.decode import DecodeLimits, decode
 from moderator.images.fetch import Fetcher
+from moderator.listing import is_url
 from moderator.lookahead import ahead
 from moderator.settings import Settings, load_settings
 
@@ -118,7 +119,7 @@ class Embedder:
         return self._decode(self._fetch(str(image)))
 
     def _fetch(self, image: str) -> bytes:
-        if image.startswith(("http://", "https://")):
+        if is_url(image):
             try:
                 reference = ImageReference(url=image)
             except ValueError as error:

@@ -21,9 +21,14 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 def test_a_writer_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"one")
-    with pytest.raises(ValueError, match="half"), replacing(path) as new:
-        new.write_bytes(b"tw")
-        raise ValueError("half")
+
+    def write_half() -> None:
+        with replacing(path) as new:
+            new.write_bytes(b"tw")
+            raise ValueError("half")
+
+    with pytest.raises(ValueError, match="half"):
+        write_half()
     assert path.read_bytes() == b"one"
     assert names(tmp_path) == ["file"]
 
