@@ -16,7 +16,7 @@ from moderator.settings import Settings, load_settings
 from moderator.signals.files import SIGNAL_FILES
 from moderator.signals.known_files import KNOWN_FILES
 from moderator.signals.known_files import fetch as fetch_file
-from moderator.signals.registry import kinds, signal_class
+from moderator.signals.registry import KINDS
 
 if TYPE_CHECKING:
     from moderator.events import ImageReference
@@ -44,8 +44,8 @@ def list_(as_json: JsonOption = False) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("kind", no_wrap=True)
     table.add_column("what it says", overflow="fold")
-    for kind in kinds():
-        found = signal_class(kind)
+    for kind in KINDS.names:
+        found = KINDS.get(kind)
         summary = " ".join((found.__doc__ or "").partition("\n\n")[0].split())
         options = list(found.options_type.model_fields)
         if as_json:
@@ -223,8 +223,9 @@ def _refuse_released(path: Path, settings: Settings) -> None:
 
 def _reference(name: str) -> "ImageReference":
     from moderator.events import ImageReference
+    from moderator.listing import is_url
 
-    if name.startswith(("http://", "https://")):
+    if is_url(name):
         return ImageReference(url=name)
     return ImageReference.model_construct(path=str(Path(name).absolute()))
 
@@ -233,7 +234,7 @@ def _check_kinds() -> dict[str, ModeratorError | None]:
     from moderator.signals.reading import check_examples
 
     outcomes: dict[str, ModeratorError | None] = {}
-    for kind in kinds():
+    for kind in KINDS.names:
         try:
             check_examples(kind)
             outcomes[kind] = None

@@ -15,7 +15,7 @@ from moderator.errors import ModeratorError, SignalFailed, brief
 from moderator.identity import Identity
 from moderator.signals.base import Context, Frame, Reading, Signal
 from moderator.signals.files import read_pinned
-from moderator.signals.registry import signal_class
+from moderator.signals.registry import KINDS
 
 #: A shorter side that no image has: it is wanted whole.
 WHOLE = 2**31 - 1
@@ -146,7 +146,7 @@ def make(kind: str, options: Mapping[str, Any], context: Context) -> Signal:
     Raises:
         SignalFailed: it cannot be made.
     """
-    found = signal_class(kind)
+    found = KINDS.get(kind)
     try:
         return found(found.options_type.model_validate(dict(options)), context)
     except ModeratorError:
@@ -161,7 +161,7 @@ def check_examples(kind: str) -> None:
     Raises:
         SignalFailed: a package is missing, or a score is not as the example says.
     """
-    for example in signal_class(kind).examples():
+    for example in KINDS.get(kind).examples():
         context = Context(example.content, example.encoder, example.dimension)
         score = read(make(kind, example.options, context), example.frame).score
         if not example.lowest <= score <= example.highest:
@@ -244,14 +244,14 @@ def by_side(specs: Iterable[Specification]) -> dict[int, list[Specification]]:
     """Signals that look at pixels by the shorter side that is enough for them."""
     sides: dict[int, list[Specification]] = {}
     for spec in specs:
-        side = getattr(signal_class(spec.kind), "enough_pixels", None)
+        side = getattr(KINDS.get(spec.kind), "enough_pixels", None)
         sides.setdefault(WHOLE if side is None else side, []).append(spec)
     return sides
 
 
 def _moment(kind: str) -> Moment:
     try:
-        found = signal_class(kind)
+        found = KINDS.get(kind)
     except SignalFailed:
         return Moment.EMBEDDING  # there is none; reading it says why, and needs no pixels for that
     if not getattr(found, "uses_pixels", True):
