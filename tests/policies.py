@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from moderator.policies.schema import Pointer, Policy
+from moderator.policies.pointer_schema import Pointer
+from moderator.policies.schema import Policy
 from moderator.policies.store import PolicyStore
 
 

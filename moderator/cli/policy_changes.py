@@ -12,8 +12,9 @@ from moderator.cli.output import plain
 from moderator.cli.policy_findings import finding_rows, refuse_errors, unmet_rows
 from moderator.errors import ModeratorError
 from moderator.policies.audit import Action, Change, current_user
+from moderator.policies.pointer_schema import Pointer
 from moderator.policies.requirements import EncoderFacts
-from moderator.policies.schema import Pointer, Policy
+from moderator.policies.schema import Policy
 from moderator.policies.store import Activation, PolicyStore
 from moderator.settings import load_settings
 

@@ -18,8 +18,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from moderator.errors import PolicyUnreadable
 from moderator.policies.files import append_line
 from moderator.policies.loader import Pointers, Problem
+from moderator.policies.pointer_schema import Pointer
 from moderator.policies.releases import Releases
-from moderator.policies.schema import Pointer
 
 AUDIT_FILE = "audit.jsonl"
 MAX_REASON_LENGTH = 500

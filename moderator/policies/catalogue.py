@@ -15,22 +15,13 @@ from moderator.errors import (
     PolicyUnusable,
 )
 from moderator.policies.folder import Listing, scan
-from moderator.policies.loader import (
-    POINTER_FILE,
-    Problem,
-    check_signal_files,
-    digest_if_there,
-    read_policy,
-)
-from moderator.policies.releases import LOCK_FILE
-from moderator.policies.schema import Policy, canary_picks
-from moderator.policies.snapshot import Admit, Snapshot, Standing, attempt, derive
+from moderator.policies.loader import POINTER_FILE, Problem
+from moderator.policies.parsed_files import ParsedFiles
+from moderator.policies.pointer_schema import canary_picks
+from moderator.policies.schema import Policy
+from moderator.policies.snapshot import Admit, Snapshot, Standing, derive
 from moderator.suggestions import did_you_mean
 
-#: Modification time, change time (ns), size and inode: they tell an edited file from an untouched one. Empty: there,
-#: and not to be looked at.
-_Stamp = tuple[int, ...]
-_Stamps = dict[Path, _Stamp]
 #: What failed to compile is tried again at each of so many refreshes, then after twice as many each time, up to the
 #: second number: it may take long.
 _EAGER_TRIES = 3
@@ -73,13 +64,10 @@ class Catalogue:
 
     def __init__(self, folder: Path, signal_folders: tuple[Path, ...] = ()) -> None:
         self.folder = folder
-        self._signal_folders = signal_folders
+        self._files = ParsedFiles(folder, signal_folders)
         self._lock = Lock()
         self._admit: Admit = lambda policy: None
         self._listing = Listing((), (), (), ())
-        self._stamps: _Stamps = {}
-        self._parsed: dict[Path, Policy | PolicyError] = {}
-        self._digests: dict[Path, tuple[_Stamp, str | None]] = {}
         self._failed = 0
         self._pause = 0
         self._snapshot = Snapshot()
@@ -192,53 +180,15 @@ class Catalogue:
                 problem = PolicyUnreadable(Problem(str(self.folder), 1, "", message))
                 if list(map(str, before.problems)) == [str(problem)]:
                     return False
-                self._stamps = {}  # all is read again when it is back
+                self._files.forget_stamps()  # all is read again when it is back
                 self._snapshot = replace(before, problems=(problem,))
                 return True
-            stamps = self._read_changed(listing)
-            changed = stamps != self._stamps or listing.differs(self._listing)
+            changed = self._files.update(listing) or listing.differs(self._listing)
             if not changed and not self._try_again():
                 return False
-            self._stamps, self._listing = stamps, listing
+            self._listing = listing
             self._snapshot = self._derive(before)
             return changed or _differ(before, self._snapshot)
-
-    def _read_changed(self, listing: Listing) -> _Stamps:
-        """Parse the files that changed, and return the stamps of all."""
-        # Files in a folder that cannot be listed now are still there, as far as we know.
-        hidden = [path for path in self._parsed if path.parent in listing.unreadable]
-        files = [*listing.files, *hidden]
-        stamps = dict(self._stamps_of(files, gone=()))
-        for path in [p for p in self._parsed if p not in stamps]:
-            del self._parsed[path]
-        for path, stamp in stamps.items():
-            known = self._parsed.get(path)
-            if known is None or isinstance(known, PolicyUnreadable) or stamp != self._stamps.get(path):
-                self._parsed[path] = attempt(read_policy, path)
-        of_signals = {
-            folder / signal.file
-            for policy in self._parsed.values()
-            if isinstance(policy, Policy)
-            for signal in policy.signals
-            if signal.file is not None
-            for folder in (self.folder, *self._signal_folders)
-        }
-        return {
-            **stamps,
-            **dict(self._stamps_of([self.folder / POINTER_FILE, self.folder / LOCK_FILE])),
-            **dict(self._stamps_of(of_signals)),
-        }
-
-    def _stamps_of(self, paths: Iterable[Path], gone: _Stamp | None = None) -> Iterator[tuple[Path, _Stamp]]:
-        for path in paths:
-            try:
-                s = path.stat()
-                yield path, (s.st_mtime_ns, s.st_ctime_ns, s.st_size, s.st_ino)
-            except (FileNotFoundError, NotADirectoryError):
-                if gone is not None:
-                    yield path, gone
-            except OSError:
-                yield path, ()
 
     def _try_again(self) -> bool:
         """Whether something failed that may have passed, and it is time to look."""
@@ -250,31 +200,10 @@ class Catalogue:
         return self._pause < 0
 
     def _derive(self, before: Snapshot) -> Snapshot:
-        checked = {path: self._with_signal_files(path, result) for path, result in self._parsed.items()}
-        snapshot = derive(self.folder, self._listing, checked, before, self._admit)
+        snapshot = derive(self.folder, self._listing, self._files.results(), before, self._admit)
         self._failed = self._failed + 1 if snapshot.unusable else 0
         self._pause = min(2 ** max(0, self._failed - _EAGER_TRIES) - 1, _LONGEST_PAUSE)
         return snapshot
-
-    def _with_signal_files(self, path: Path, result: Policy | PolicyError) -> Policy | PolicyError:
-        """The policy, or what is wrong with the files of its signals."""
-        if isinstance(result, Policy) and result.signals:
-            try:
-                check_signal_files(result, path, self._digest)
-            except PolicyError as error:
-                return error
-        return result
-
-    def _digest(self, path: Path) -> str | None:
-        """The digest of a signal's file, taken again when the file changed or could not be read."""
-        stamp = self._stamps.get(path)
-        if stamp is None:
-            return None
-        known_stamp, digest = self._digests.get(path, ((), None))
-        if digest is None or stamp != known_stamp:
-            digest = digest_if_there(path)
-            self._digests[path] = stamp, digest
-        return digest
 
 
 def _differ(one: Snapshot, other: Snapshot) -> bool:

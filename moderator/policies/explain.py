@@ -9,15 +9,9 @@ from pydantic import BaseModel, ValidationError
 from moderator.policies.characters import foreign, plain_letters
 from moderator.policies.document import Document, Fault, KeyPath
 from moderator.policies.fields import MAX_NAME, MAX_VERSION
-from moderator.policies.schema import (
-    PROBE,
-    Canary,
-    Category,
-    Pointer,
-    Policy,
-    Rule,
-    Signal,
-)
+from moderator.policies.pointer_schema import Canary, Pointer
+from moderator.policies.schema import PROBE, Category, Policy, Rule
+from moderator.policies.signal_schema import SignalEntry
 from moderator.suggestions import closest, did_you_mean
 
 #: What to write where a key is missing or holds something of the wrong kind.
@@ -90,7 +84,7 @@ def _allowed(path: KeyPath, pointers: bool) -> list[str]:
     """The keys that may stand below a path."""
     if pointers:
         return list((Canary if path[-1:] == ("canary",) else Pointer).model_fields)
-    below: dict[str, type[BaseModel]] = {"categories": Category, "signals": Signal}
+    below: dict[str, type[BaseModel]] = {"categories": Category, "signals": SignalEntry}
     return list(below.get(str(path[0]) if path else "", Policy).model_fields)
 
 

@@ -9,7 +9,8 @@ from moderator.errors import SignalFailed
 from moderator.policies.characters import named, odd_in_prompt
 from moderator.policies.document import KeyPath
 from moderator.policies.fields import NEVER, SLOT, same_text
-from moderator.policies.schema import Category, Policy, Rule, Signal
+from moderator.policies.schema import Category, Policy, Rule
+from moderator.policies.signal_schema import SignalEntry
 from moderator.signals.words import WordList
 
 
@@ -102,7 +103,7 @@ def _both_sides(path: KeyPath, policy: Policy, category: Category) -> Iterator[F
             yield Finding((*path, "safe", n), Severity.HINT, message)
 
 
-def _words(path: KeyPath, signal: Signal) -> Iterator[Finding]:
+def _words(path: KeyPath, signal: SignalEntry) -> Iterator[Finding]:
     """Words that the signal `text` cannot look for: it would fail at every image. Those in a file are not seen here."""
     words = signal.options.get("words") or []
     if signal.kind == "text" and (words or signal.file is None):

@@ -13,7 +13,8 @@ from moderator.policies.characters import invisible, named, shown
 from moderator.policies.document import MAX_BYTES, Document, Fault, KeyPath, read_document
 from moderator.policies.explain import explain
 from moderator.policies.fields import Slug
-from moderator.policies.schema import Pointer, Policy
+from moderator.policies.pointer_schema import Pointer
+from moderator.policies.schema import Policy
 from moderator.signals.files import digest_below
 from moderator.signals.registry import option_problems
 

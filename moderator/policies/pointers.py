@@ -7,7 +7,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 
 from moderator.errors import PolicyInvalid
 from moderator.policies.loader import POINTER_FILE, Pointers, parse_pointers, read_file
-from moderator.policies.schema import Pointer
+from moderator.policies.pointer_schema import Pointer
 
 
 def read_pointers(folder: Path) -> Pointers:

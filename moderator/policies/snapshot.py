@@ -10,9 +10,10 @@ from typing import TypeVar
 from moderator.errors import PolicyChanged, PolicyError, PolicyNotFound, PolicyUnreleased, PolicyUnusable
 from moderator.policies.folder import Listing, missing_releases, strays
 from moderator.policies.loader import POINTER_FILE, Pointers, Problem
+from moderator.policies.pointer_schema import Pointer
 from moderator.policies.pointers import read_pointers
 from moderator.policies.releases import Releases, read_releases, verify
-from moderator.policies.schema import Pointer, Policy
+from moderator.policies.schema import Policy
 
 T = TypeVar("T")
 

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moderator.policies.loader import parse_pointers
+from moderator.policies.pointer_schema import Canary, Pointer
 from moderator.policies.pointers import pointed_at, with_pointer
-from moderator.policies.schema import Canary, Pointer
 
 FILE = """\
 # which versions decide

@@ -17,9 +17,10 @@ from moderator.errors import (
 )
 from moderator.policies.audit import Action, State
 from moderator.policies.catalogue import Catalogue
+from moderator.policies.pointer_schema import Canary, Pointer
 from moderator.policies.pointers import read_pointers
 from moderator.policies.releases import read_releases
-from moderator.policies.schema import Canary, Pointer, Policy
+from moderator.policies.schema import Policy
 from moderator.policies.store import PolicyStore
 from tests.policies import activate, release, unchecked
 
