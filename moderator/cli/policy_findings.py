@@ -11,12 +11,12 @@ from rich.markup import escape
 
 from moderator.errors import PolicyError, PolicyInvalid
 from moderator.policies.characters import shown
-from moderator.policies.document import read_document
 from moderator.policies.lint import Severity, lint
 from moderator.policies.loader import POINTER_FILE, Problem, key_text, read_file
 from moderator.policies.releases import LOCK_FILE
 from moderator.policies.requirements import EncoderFacts, unmet
 from moderator.policies.schema import Policy
+from moderator.policies.yaml_reader import read_document
 from moderator.settings import load_settings
 from moderator.signals.files import SIGNAL_FILES
 

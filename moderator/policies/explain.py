@@ -7,11 +7,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from moderator.policies.characters import foreign, plain_letters
-from moderator.policies.document import Document, Fault, KeyPath
 from moderator.policies.fields import MAX_NAME, MAX_VERSION
 from moderator.policies.pointer_schema import Canary, Pointer
 from moderator.policies.schema import PROBE, Category, Policy, Rule
 from moderator.policies.signal_schema import SignalEntry
+from moderator.policies.yaml_reader import Document, Fault, KeyPath
 from moderator.suggestions import closest, did_you_mean
 
 #: What to write where a key is missing or holds something of the wrong kind.

@@ -7,10 +7,10 @@ from enum import StrEnum
 
 from moderator.errors import SignalFailed
 from moderator.policies.characters import named, odd_in_prompt
-from moderator.policies.document import KeyPath
 from moderator.policies.fields import NEVER, SLOT, same_text
 from moderator.policies.schema import Category, Policy, Rule
 from moderator.policies.signal_schema import SignalEntry
+from moderator.policies.yaml_reader import KeyPath
 from moderator.signals.words import WordList
 
 
