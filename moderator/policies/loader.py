@@ -10,8 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from moderator.errors import PolicyInvalid, PolicyUnreadable
 from moderator.policies.characters import invisible, named, shown
-from moderator.policies.explain import explain
 from moderator.policies.fields import Slug
+from moderator.policies.messages import explain
 from moderator.policies.pointer_schema import Pointer
 from moderator.policies.schema import Policy
 from moderator.policies.yaml_reader import MAX_BYTES, Document, Fault, KeyPath, read_document
