@@ -21,8 +21,8 @@ import numpy as np
 from moderator.encoders.base import Embeddings
 from moderator.errors import ModeratorError, ours
 from moderator.events import Event, ImageReference
+from moderator.image_paths import is_url
 from moderator.images.fetch import Fetcher
-from moderator.listing import is_url
 from moderator.lookahead import ahead
 from moderator.policies.schema import Policy
 from moderator.signals.reading import Moment, Readings

@@ -123,9 +123,9 @@ def hash_(
 
       moderator signals hash uploads/ -o policies/lists/seen.pdq
     """
+    from moderator.image_paths import expand_images
     from moderator.images.decode import DecodeLimits, decode
     from moderator.images.fetch import Fetcher
-    from moderator.listing import expand_images
     from moderator.signals.hash_list import pdq
 
     settings = load_settings().model_copy(update={"fetch_roots": (Path("/"),), "max_frames": 1})
@@ -223,7 +223,7 @@ def _refuse_released(path: Path, settings: Settings) -> None:
 
 def _reference(name: str) -> "ImageReference":
     from moderator.events import ImageReference
-    from moderator.listing import is_url
+    from moderator.image_paths import is_url
 
     if is_url(name):
         return ImageReference(url=name)

@@ -14,9 +14,9 @@ from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import encoder_of
 from moderator.errors import EmbeddingInvalid, FetchRefused, ModeratorError
 from moderator.events import ImageReference
+from moderator.image_paths import is_url
 from moderator.images.decode import DecodeLimits, decode
 from moderator.images.fetch import Fetcher
-from moderator.listing import is_url
 from moderator.lookahead import ahead
 from moderator.settings import Settings, load_settings
 
