@@ -131,15 +131,15 @@ def _catalogue(policies: Path | None) -> Catalogue:
 def _facts(snapshot: Snapshot, name: str, version: int, policy: Policy | None = None) -> dict[str, Any]:
     policy = policy or snapshot.policies.get((name, version))
     broken = snapshot.broken.get((name, version))
-    standing = snapshot.standings.get(name)
-    canary = standing.pointer.canary if standing and standing.canary else None
+    resolved = snapshot.resolved.get(name)
+    canary = resolved.pointer.canary if resolved and resolved.canary else None
     return {
         "name": name,
         "version": version,
         "digest": policy.digest if policy else None,
         "released": (name, version) in snapshot.releases,
-        "active": bool(standing and standing.active.version == version),
-        "shadow": bool(standing and any(p.version == version for p in standing.shadows)),
+        "active": bool(resolved and resolved.active.version == version),
+        "shadow": bool(resolved and any(p.version == version for p in resolved.shadows)),
         "canary_percent": canary.percent if canary and canary.version == version else None,
         "problem": str(broken) if broken else None,
     }
@@ -159,8 +159,8 @@ def _state(facts: dict[str, Any]) -> Text:
 
 
 def _in_use(snapshot: Snapshot, policy: Policy) -> bool:
-    standing = snapshot.standings.get(policy.name)
-    return standing is not None and policy in (standing.active, standing.canary, *standing.shadows)
+    resolved = snapshot.resolved.get(policy.name)
+    return resolved is not None and policy in (resolved.active, resolved.canary, *resolved.shadows)
 
 
 def _warn(catalogue: Catalogue) -> None:

@@ -19,7 +19,7 @@ from moderator.policies.loader import POINTER_FILE, Problem
 from moderator.policies.parsed_files import ParsedFiles
 from moderator.policies.pointer_schema import canary_picks
 from moderator.policies.schema import Policy
-from moderator.policies.snapshot import Admit, Snapshot, Standing, derive
+from moderator.policies.snapshot import Admit, ResolvedPolicy, Snapshot, derive
 from moderator.suggestions import did_you_mean
 
 #: What failed to compile is tried again at each of so many refreshes, then after twice as many each time, up to the
@@ -98,7 +98,7 @@ class Catalogue:
     def references(self) -> Iterator[str]:
         """What events may name: each policy that has a version in force, and each released version."""
         snapshot = self._snapshot
-        yield from snapshot.standings
+        yield from snapshot.resolved
         for name, version in snapshot.policies:
             if (name, version) in snapshot.releases:
                 yield f"{name}@{version}"
@@ -112,7 +112,7 @@ class Catalogue:
         """
         snapshot = self._snapshot
         if version is None:
-            return _standing(snapshot, name).active
+            return _resolved(snapshot, name).active
         policy = snapshot.policies.get((name, version))
         if policy is None:
             if (name, version) in snapshot.broken:
@@ -145,11 +145,11 @@ class Catalogue:
         Raises:
             PolicyNotFound: there is no such policy, or none of its versions is active.
         """
-        standing = _standing(self._snapshot, name)
-        decides, canary = standing.active, standing.pointer.canary
-        if standing.canary and canary and canary_picks(event_key, name, canary.percent):
-            decides = standing.canary
-        return Selection(decides, tuple(p for p in standing.shadows if p.version != decides.version))
+        resolved = _resolved(self._snapshot, name)
+        decides, canary = resolved.active, resolved.pointer.canary
+        if resolved.canary and canary and canary_picks(event_key, name, canary.percent):
+            decides = resolved.canary
+        return Selection(decides, tuple(p for p in resolved.shadows if p.version != decides.version))
 
     def require(self, admit: Admit) -> None:
         """Let a version that a pointer names go live only after `admit(policy)`, from now on.
@@ -159,7 +159,7 @@ class Catalogue:
         """
         with self._lock:
             self._admit = admit
-            self._snapshot = self._derive(replace(self._snapshot, standings={}))
+            self._snapshot = self._derive(replace(self._snapshot, resolved={}))
             self._failed = 0
 
     def refresh(self) -> bool:
@@ -211,15 +211,15 @@ def _differ(one: Snapshot, other: Snapshot) -> bool:
 
     def seen(snapshot: Snapshot) -> tuple[object, ...]:
         problems = [str(problem) for problem in snapshot.problems]
-        return problems, snapshot.standings, set(snapshot.policies), snapshot.releases, snapshot.strays
+        return problems, snapshot.resolved, set(snapshot.policies), snapshot.releases, snapshot.strays
 
     return seen(one) != seen(other)
 
 
-def _standing(snapshot: Snapshot, name: str) -> Standing:
-    standing = snapshot.standings.get(name)
-    if standing is not None:
-        return standing
+def _resolved(snapshot: Snapshot, name: str) -> ResolvedPolicy:
+    resolved = snapshot.resolved.get(name)
+    if resolved is not None:
+        return resolved
     versions = _versions(snapshot, name)
     if not versions:
         names = sorted({n for n, _ in (*snapshot.policies, *snapshot.broken)})

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Standing:
+class ResolvedPolicy:
     """What one policy's pointer resolves to."""
 
     pointer: Pointer
@@ -37,7 +37,7 @@ class Snapshot:
     """Versions whose file is not usable as it is now. They may still be in `policies`, as they last were."""
     releases: Releases = field(default_factory=dict)
     pointers: Pointers = field(default_factory=dict)
-    standings: Mapping[str, Standing] = field(default_factory=dict)
+    resolved: Mapping[str, ResolvedPolicy] = field(default_factory=dict)
     unusable: Mapping[tuple[str, int], PolicyUnusable] = field(default_factory=dict)
     """Versions that a pointer names and that do not compile here. None of them decides; a shadow of them fails."""
     problems: tuple[PolicyError, ...] = ()
@@ -97,23 +97,23 @@ def derive(
         problems.append(pointers)
         pointers = before.pointers
 
-    standings: dict[str, Standing] = {}
+    resolved: dict[str, ResolvedPolicy] = {}
     unusable: dict[tuple[str, int], PolicyUnusable] = {}
     for name, pointer in pointers.items():
-        standing, faults, of_shadows = _resolve(
+        current, faults, of_shadows = _resolve(
             folder, name, pointer, policies, broken, releases, admit, unusable
         )
         problems += (*faults, *of_shadows)
-        if faults and name in before.standings:
-            standing = before.standings[name]
-        if standing is not None:
-            standings[name] = standing
+        if faults and name in before.resolved:
+            current = before.resolved[name]
+        if current is not None:
+            resolved[name] = current
     return Snapshot(
         policies=policies,
         broken=broken,
         releases=releases,
         pointers=pointers,
-        standings=standings,
+        resolved=resolved,
         unusable=unusable,
         problems=tuple(problems),
         strays=strays(folder, listing, policies.values()),
@@ -140,7 +140,7 @@ def _resolve(
     releases: Releases,
     admit: Admit,
     unusable: dict[tuple[str, int], PolicyUnusable],
-) -> tuple[Standing | None, list[PolicyError], list[PolicyError]]:
+) -> tuple[ResolvedPolicy | None, list[PolicyError], list[PolicyError]]:
     """What of a pointer can be used, what is wrong with the rest, and which shadows do not compile.
 
     None: not even the active version can be used. What is not admitted is added to `unusable`.
@@ -179,5 +179,5 @@ def _resolve(
     canary = target(pointer.canary.version, "canary") if pointer.canary else None
     if active is None:
         return None, faults, of_shadows
-    standing = Standing(pointer, active, tuple(p for p in shadows if p is not None), canary)
-    return standing, faults, of_shadows
+    resolved = ResolvedPolicy(pointer, active, tuple(p for p in shadows if p is not None), canary)
+    return resolved, faults, of_shadows
