@@ -1,4 +1,4 @@
-"""`moderator policy`: look at policies, check, release and activate them."""
+"""`moderator policy`: show, check, release, activate and roll back policies."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from moderator.policies.lint import Severity
 from moderator.policies.schema import Policy
 from moderator.policies.snapshot import Snapshot
 
-app = typer.Typer(no_args_is_help=True, help="Look at policies, check, release and activate them.")
+app = typer.Typer(no_args_is_help=True, help="Show, check, release, activate and roll back policies.")
 
 
 @app.command("list")
@@ -118,8 +118,8 @@ def lint_(
     print_rows(rows, as_json)
     counts = {s: sum(row.severity is s for row in rows) for s in Severity}
     if not as_json:
-        told = ", ".join(f"{n} {s}{'' if n == 1 else 's'}" for s, n in counts.items())
-        Console().print(f"{len(checked)} valid version{'' if len(checked) == 1 else 's'}: {told}")
+        summary = ", ".join(f"{n} {s}{'' if n == 1 else 's'}" for s, n in counts.items())
+        Console().print(f"{len(checked)} valid version{'' if len(checked) == 1 else 's'}: {summary}")
     if counts[Severity.ERROR]:
         raise typer.Exit(1)
 
@@ -165,9 +165,9 @@ def _in_use(snapshot: Snapshot, policy: Policy) -> bool:
 
 def _warn(catalogue: Catalogue) -> None:
     counts = {"problem": len(catalogue.problems), "unread file": len(catalogue.snapshot.strays)}
-    told = ", ".join(f"{n} {noun}{'' if n == 1 else 's'}" for noun, n in counts.items() if n)
-    if told:
-        typer.echo(f"{told} in {catalogue.folder}: run 'moderator policy lint'", err=True)
+    summary = ", ".join(f"{n} {noun}{'' if n == 1 else 's'}" for noun, n in counts.items() if n)
+    if summary:
+        typer.echo(f"{summary} in {catalogue.folder}: run 'moderator policy lint'", err=True)
 
 
 for _change in (policy_changes.release, policy_changes.activate, policy_changes.rollback, policy_changes.log):

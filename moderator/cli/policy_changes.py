@@ -161,7 +161,7 @@ def _pointer_text(pointer: Pointer | None) -> str:
 def _full_reference(text: str) -> tuple[str, int]:
     name, version = policy_reference(text)
     if version is None:
-        raise typer.BadParameter(f"name the version, too, such as {name}@1")
+        raise typer.BadParameter(f"name the version as well, such as {name}@1")
     return name, version
 
 

@@ -1,4 +1,4 @@
-"""What `moderator policy` finds wrong in a folder of policies, as rows for people and programs."""
+"""Rows that show, to people and programs, what is wrong in a folder of policies."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -35,7 +35,7 @@ class Row:
     message: str
 
     def concerns(self, references: Iterable[tuple[str, int | None]]) -> bool:
-        """Whether it is about one of these policies."""
+        """Return whether the row is about one of these policies."""
         if self.policy is None:
             return False
         name, _, version = self.policy.partition("@")
@@ -66,13 +66,13 @@ def problem_row(problem: Problem, severity: Severity) -> Row:
 
 
 def _named_in(message: str) -> str | None:
-    """The first `name@version` in a message."""
+    """Return the first `name@version` in a message."""
     words = (word.strip(":,.") for word in message.split())
     return next((word for word in words if "@" in word), None)
 
 
 def finding_rows(folder: Path, policy: Policy) -> list[Row]:
-    """What `lint` finds in a valid policy."""
+    """Return a row for each finding of `lint` in a valid policy."""
     path = folder / policy.name / f"{policy.version}.yaml"
     findings = lint(policy)
     document = read_document(read_file(path)) if findings else None
@@ -89,7 +89,7 @@ def unmet_rows(
     severity: Severity = Severity.ERROR,
     encoder: Callable[[], EncoderFacts | None] = lambda: None,
 ) -> list[Row]:
-    """What the signals of a valid policy lack on this machine."""
+    """Return a row for each signal of a valid policy that cannot be used on this machine."""
     path = folder / policy.name / f"{policy.version}.yaml"
     rows: list[Row] = []
     for n, error in unmet(policy, (folder, load_settings().cache / SIGNAL_FILES), encoder):
@@ -101,7 +101,7 @@ def unmet_rows(
 
 
 def refuse_errors(what: str, rows: Iterable[Row], as_json: bool) -> None:
-    """End with 1 where a row is an error."""
+    """Print the rows that are errors and end with 1, if there are any."""
     errors = [row for row in rows if row.severity is Severity.ERROR]
     if errors:
         print_rows(errors, as_json)

@@ -1,4 +1,4 @@
-"""`moderator signals`: which kinds there are, whether they work here, and the files that they read."""
+"""`moderator signals`: list the kinds of signals, check that they work here, and get the files that they read."""
 
 from dataclasses import asdict
 from hashlib import sha256
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from moderator.events import ImageReference
 
 app = typer.Typer(
-    no_args_is_help=True, help="Further scorers for policies: which there are, and the files that they read."
+    no_args_is_help=True,
+    help="List and check further scorers for policies, and get the files that they read.",
 )
 
 ListOption = Annotated[
@@ -156,7 +157,7 @@ def import_(
     output: ListOption,
     column: Annotated[str | None, typer.Option(help="Of a CSV file, if lines hold several digests.")] = None,
 ) -> None:
-    """Bring files of PDQ hashes into a list for the signal hash-list, and print its entry for a policy.
+    """Import PDQ hashes from files into a list for the signal hash-list, and print its entry for a policy.
 
     Each line may hold one hash of 64 hexadecimal digits among other things. A list that a released policy reads does
     not change: to add to it, import it and the new hashes into a new list.
@@ -186,7 +187,7 @@ def import_(
 
 
 def _add(path: Path, hashes: dict[str, str], settings: Settings) -> None:
-    """Add to a list, and say what a policy has to say of it."""
+    """Add hashes to a list, and print the list's entry for a policy."""
     from moderator.signals.hash_file import add_hashes
 
     if path.exists():

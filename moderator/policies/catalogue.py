@@ -1,4 +1,4 @@
-"""All policies of a folder, kept current while files change, and never worse than the last good state."""
+"""Keep all policies of a folder current while files change, and never worse than the last good state."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -37,7 +37,7 @@ class Selection:
 
 
 def parse_reference(text: str) -> tuple[str, int | None]:
-    """Read `NAME` or `NAME@VERSION`; the version is None where none is given.
+    """Read `NAME` or `NAME@VERSION`; without a version, that is None.
 
     Raises:
         PolicyNotFound: the text is neither.
@@ -51,7 +51,7 @@ def parse_reference(text: str) -> tuple[str, int | None]:
 
 
 class Catalogue:
-    """Every policy of a folder. Readers of any thread see one consistent state; `refresh` brings the next.
+    """Every policy of a folder. Readers of any thread see one consistent state; `refresh` replaces it.
 
     Args:
         folder: holds `<name>/<version>.yaml`, `active.yaml` and `releases.lock`.
@@ -92,11 +92,11 @@ class Catalogue:
         return self._snapshot.problems
 
     def knows(self, name: str) -> bool:
-        """Whether there is a version of a policy, usable or not."""
+        """Return whether there is a version of a policy, usable or not."""
         return bool(_versions(self._snapshot, name))
 
     def references(self) -> Iterator[str]:
-        """What events may name: each policy that has a version in force, and each released version."""
+        """Yield what events may name: each policy that has a version in force, and each released version."""
         snapshot = self._snapshot
         yield from snapshot.resolved
         for name, version in snapshot.policies:
@@ -104,7 +104,7 @@ class Catalogue:
                 yield f"{name}@{version}"
 
     def get(self, name: str, version: int | None = None) -> Policy:
-        """A version of a policy, released or not; None is the active one.
+        """Return a version of a policy, released or not; None is the active one.
 
         Raises:
             PolicyNotFound: there is no such policy or version, or none is active; the message lists what is.
@@ -122,7 +122,7 @@ class Catalogue:
         return policy
 
     def released(self, name: str, version: int) -> Policy:
-        """A version that may decide though no pointer names it.
+        """Return a version that may decide though no pointer names it.
 
         Raises:
             PolicyUnreleased: it is a draft.
@@ -137,9 +137,9 @@ class Catalogue:
         return policy
 
     def select(self, name: str, event_key: str) -> Selection:
-        """The versions for one event: the active one or the canary decides, the shadows look on.
+        """Return the versions for one event: the active one or the canary decides, the shadows are scored beside it.
 
-        A version that decides is not its own shadow. When the canary decides, the active version looks on
+        A version that decides is not its own shadow. When the canary decides, the active version is scored
         only if it is listed as a shadow.
 
         Raises:
@@ -152,7 +152,7 @@ class Catalogue:
         return Selection(decides, tuple(p for p in resolved.shadows if p.version != decides.version))
 
     def require(self, admit: Admit) -> None:
-        """Let a version that a pointer names go live only after `admit(policy)`, from now on.
+        """From now on, let a version that a pointer names go live only after `admit(policy)`.
 
         Where it raises `PolicyUnusable`, what worked before stays in force, and `refresh` tries again. It is called
         for all such versions now, and at each refresh that finds a change.
@@ -163,7 +163,7 @@ class Catalogue:
             self._failed = 0
 
     def refresh(self) -> bool:
-        """Take in what changed in the folder since the last call; False where that makes no difference.
+        """Read what changed in the folder since the last call, and return whether that makes a difference.
 
         Cheap where nothing did: a listing and one `stat` per file, those of signals included. Never raises for what is
         in the files: a broken one is listed in `problems` and leaves what worked before in place. What could not be
@@ -191,7 +191,7 @@ class Catalogue:
             return changed or _differ(before, self._snapshot)
 
     def _try_again(self) -> bool:
-        """Whether something failed that may have passed, and it is time to look."""
+        """Return whether something failed that may have passed, and it is time to look again."""
         if any(isinstance(problem, PolicyUnreadable) for problem in self._snapshot.problems):
             return True
         if not self._snapshot.unusable:
@@ -207,7 +207,7 @@ class Catalogue:
 
 
 def _differ(one: Snapshot, other: Snapshot) -> bool:
-    """Whether people or events would notice."""
+    """Return whether people or events would notice the difference."""
 
     def seen(snapshot: Snapshot) -> tuple[object, ...]:
         problems = [str(problem) for problem in snapshot.problems]

@@ -1,4 +1,4 @@
-"""Writes the small shared files of a policy folder: one writer at a time, and no reader sees half of a file."""
+"""Write the small shared files of a policy folder: one writer at a time, and no reader sees half of a file."""
 
 import fcntl
 import os
@@ -19,7 +19,7 @@ LOCK_TIMEOUT_SECONDS = 15.0
 
 @contextmanager
 def locked(folder: Path, timeout: float = LOCK_TIMEOUT_SECONDS) -> Iterator[None]:
-    """Be the only writer of a folder, among all processes of this machine (on NFS: of all machines).
+    """Hold the folder's lock: only one writer at a time, on this machine (on NFS: on all machines).
 
     Raises:
         PolicyNotWritten: others hold it for longer than `timeout` seconds, or the folder cannot be written to.
@@ -42,7 +42,7 @@ def locked(folder: Path, timeout: float = LOCK_TIMEOUT_SECONDS) -> Iterator[None
 
 
 def _acquire(path: Path) -> int | None:
-    """The lock, open; None if another has it."""
+    """Return the lock, open; None if another process has it."""
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:

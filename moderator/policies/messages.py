@@ -1,4 +1,4 @@
-"""Says in plain words what is wrong with a value in a policy file and how to mend it. Pure."""
+"""Explain in plain words what is wrong with a value in a policy file and how to fix it. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -49,7 +49,7 @@ _RANGES = {
 
 
 def explain(error: ValidationError, document: Document, pointers: bool) -> Iterator[Fault]:
-    """Turn a validation error into faults, one for each thing to mend.
+    """Turn a validation error into faults, one for each thing to fix.
 
     Args:
         error: of a `Policy`, or of a mapping of names to `Pointer`.
@@ -77,11 +77,11 @@ def explain(error: ValidationError, document: Document, pointers: bool) -> Itera
         else:
             written = document.written.get(path)
             message = _explain(kind, path, detail["input"], written, detail.get("ctx") or {})
-        yield Fault(document.line_of(path), path, message or f"{detail['msg']}; mend the value")
+        yield Fault(document.line_of(path), path, message or f"{detail['msg']}; correct the value")
 
 
 def _allowed(path: KeyPath, pointers: bool) -> list[str]:
-    """The keys that may stand below a path."""
+    """Return the keys that may stand below a path."""
     if pointers:
         return list((Canary if path[-1:] == ("canary",) else Pointer).model_fields)
     below: dict[str, type[BaseModel]] = {"categories": Category, "signals": SignalEntry}
@@ -193,7 +193,7 @@ def _shown(value: Any, written: str | None) -> str:
 
 
 def _number(key: str, value: Any) -> str:
-    """The number that was probably meant, as the end of a sentence."""
+    """Return the number that was probably meant, as the end of a sentence."""
     fallback = f"; write for example '{EXAMPLES[key]}'" if key in EXAMPLES else ""
     if key == "block" and value is not True:
         fallback += ", or 'block: never' where no score is to block"

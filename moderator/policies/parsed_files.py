@@ -10,7 +10,7 @@ from moderator.policies.releases import LOCK_FILE
 from moderator.policies.schema import Policy
 from moderator.policies.snapshot import attempt
 
-#: Modification time, change time (ns), size and inode: they tell an edited file from an untouched one. Empty: there,
+#: Modification time, change time (ns), size and inode: they differ where a file was edited. Empty: there,
 #: and not to be looked at.
 _Stamp = tuple[int, ...]
 _Stamps = dict[Path, _Stamp]
@@ -37,7 +37,7 @@ class ParsedFiles:
         return self._stamps != before
 
     def forget_stamps(self) -> None:
-        """Take every file for changed at the next update."""
+        """Treat every file as changed at the next update."""
         self._stamps = {}
 
     def results(self) -> dict[Path, Policy | PolicyError]:
@@ -82,7 +82,7 @@ class ParsedFiles:
                 yield path, ()
 
     def _with_signal_files(self, path: Path, result: Policy | PolicyError) -> Policy | PolicyError:
-        """The policy, or what is wrong with the files of its signals."""
+        """Return the policy, or what is wrong with the files of its signals."""
         if isinstance(result, Policy) and result.signals:
             try:
                 check_signal_files(result, path, self._digest)
@@ -91,7 +91,7 @@ class ParsedFiles:
         return result
 
     def _digest(self, path: Path) -> str | None:
-        """The digest of a signal's file, taken again when the file changed or could not be read."""
+        """Return the digest of a signal's file, taken again when the file changed or could not be read."""
         stamp = self._stamps.get(path)
         if stamp is None:
             return None

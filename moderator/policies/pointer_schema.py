@@ -45,7 +45,7 @@ class Pointer(Frozen):
 
 
 def canary_picks(event_key: str, name: str, percent: float) -> bool:
-    """Whether the canary of policy `name` decides for the event with this key.
+    """Return whether the canary of policy `name` decides for the event with this key.
 
     Stable: it depends on nothing but the arguments, so a redelivered event meets the same version, and an
     event picked at some percentage stays picked at every higher one. The first 64 bits of SHA-256 over name

@@ -1,4 +1,4 @@
-"""Read and edit the text of `active.yaml`, which says what version of each policy decides. `PolicyStore` writes it."""
+"""Read and edit the text of `active.yaml`, which names the version of each policy that decides."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def pointed_at(pointer: Pointer | None, version: int) -> Pointer:
 
 
 def with_pointer(text: str, name: str, pointer: Pointer) -> str:
-    """The text of a valid pointer file with one policy's pointer replaced or added.
+    """Return the text of a valid pointer file with one policy's pointer replaced or added.
 
     Comments and layout stay, except inside an entry whose shadows or canary change. Where the layout does not
     allow that, the whole file is written again.
@@ -64,7 +64,7 @@ def _edit(text: str, name: str, pointer: Pointer) -> str:
 
 
 def _entry(node: Node | None, key: str) -> tuple[Node, Node] | tuple[None, None]:
-    """The key and the value of an entry."""
+    """Return the key and the value of an entry."""
     if isinstance(node, MappingNode):
         for key_node, value in node.value:
             if isinstance(key_node, ScalarNode) and key_node.value == key:
@@ -73,7 +73,7 @@ def _entry(node: Node | None, key: str) -> tuple[Node, Node] | tuple[None, None]
 
 
 def _end(node: Node) -> int:
-    """Where the last value of a block ends. Its own end mark lies behind the comments that follow it."""
+    """Return where the last value of a block ends. The block's own end mark lies behind the comments that follow it."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end(last[1] if isinstance(last, tuple) else last)

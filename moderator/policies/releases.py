@@ -1,4 +1,4 @@
-"""The list of released versions and their digests: `policies/releases.lock`.
+"""Read the list of released versions and their digests: `policies/releases.lock`.
 
 One line `name@version sha256` per release, sorted, so that git merges two releases made side by side. Lines
 that start with `#` are comments.
@@ -63,7 +63,7 @@ def parse_releases(content: bytes, file: str = LOCK_FILE) -> Releases:
 
 
 def verify(policy: Policy, releases: Releases) -> bool:
-    """Whether a version is released.
+    """Return whether a version is released.
 
     Raises:
         PolicyChanged: it is, with another digest.

@@ -138,7 +138,7 @@ class Policy(Frozen):
         cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo
     ) -> dict[str, Category]:
         # The categories' own problems and those across keys are reported together, so that one reading of
-        # the file shows all there is to mend.
+        # the file shows all there is to fix.
         problems = [] if info.data.get("safe") != () else _without_safe(value)
         try:
             categories: dict[str, Category] = handler(value)
@@ -199,7 +199,7 @@ class Policy(Frozen):
         return self
 
     def canonical(self) -> bytes:
-        """What the digest is taken of: JSON in UTF-8, keys sorted, no whitespace, defaults filled in.
+        """Return what the digest is taken of: JSON in UTF-8, keys sorted, no whitespace, defaults filled in.
 
         It holds everything that can change a verdict, and the name and version. The description is not part
         of it, nor are comments, layout and the order of keys in the file. The order of prompts is. A field
@@ -232,12 +232,12 @@ class Policy(Frozen):
 
 
 def _kept(error: Any) -> str | PydanticCustomError:
-    """The type of an error, in the form that raises it again unchanged."""
+    """Return the type of an error, in the form that raises it again unchanged."""
     return policy_error(error["ctx"]["problem"]) if error["type"] == "policy" else str(error["type"])
 
 
 def _without_safe(categories: Any) -> list[Located]:
-    """Categories that are scored against safe prompts and have none, in a policy without shared ones."""
+    """Return a problem for each category that is scored against safe prompts and has none."""
     if not isinstance(categories, Mapping):
         return []
     problems: list[Located] = []

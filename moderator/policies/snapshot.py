@@ -1,4 +1,4 @@
-"""One consistent state of a policy folder, and how the next follows from the files and the state before."""
+"""Derive one consistent state of a policy folder from its files and, where they are broken, the state before."""
 
 import os
 import re
@@ -50,7 +50,7 @@ Admit = Callable[[Policy], object]
 
 
 def attempt(load: Callable[[Path], T], path: Path) -> T | PolicyError:
-    """Load something, or say why that is not possible."""
+    """Load something, or return why that is not possible."""
     try:
         return load(path)
     except PolicyError as error:
@@ -64,7 +64,7 @@ def derive(
     before: Snapshot,
     admit: Admit = lambda policy: None,
 ) -> Snapshot:
-    """The next state, from the files as parsed and, where they are broken, from the state before."""
+    """Return the next state, from the files as parsed and, where they are broken, from the state before."""
     problems: list[PolicyError] = list(listing.problems)
     releases = attempt(read_releases, folder)
     if isinstance(releases, PolicyError):
@@ -121,7 +121,7 @@ def derive(
 
 
 def _usable(result: Policy | PolicyError, releases: Releases) -> PolicyError | None:
-    """Why a parsed file cannot be used; None where it can."""
+    """Return why a parsed file cannot be used; None where it can."""
     if isinstance(result, PolicyError):
         return result
     try:
@@ -141,7 +141,7 @@ def _resolve(
     admit: Admit,
     unusable: dict[tuple[str, int], PolicyUnusable],
 ) -> tuple[ResolvedPolicy | None, list[PolicyError], list[PolicyError]]:
-    """What of a pointer can be used, what is wrong with the rest, and which shadows do not compile.
+    """Return what of a pointer can be used, what is wrong with the rest, and which shadows do not compile.
 
     None: not even the active version can be used. What is not admitted is added to `unusable`.
     """

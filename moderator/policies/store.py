@@ -55,9 +55,9 @@ class PolicyStore:
 
     folder: Path
     check: Callable[[Policy], object]
-    """Is given a version before it is released or goes live, and compiles it; what it raises prevents that."""
+    """Compiles a version before it is released or goes live; what it raises prevents that."""
     actor: str = field(default_factory=current_user)
-    """Who is recorded."""
+    """The name in the records."""
 
     def read(self) -> Catalogue:
         """Read the folder as it is now.
@@ -124,7 +124,7 @@ class PolicyStore:
         return self._point(Action.ACTIVATE, name, version, expect, reason)
 
     def rollback(self, name: str, *, expect: int | None = None, reason: str = "") -> Activation:
-        """Make the version decide that did so before the active one; done again, the one before that.
+        """Make the version decide again that was active before; repeated, go back one further each time.
 
         Args:
             name: of the policy.
@@ -143,7 +143,7 @@ class PolicyStore:
                 f"no version of '{name}' is recorded as active before the one that is active now; "
                 f"name it: moderator policy activate {name}@VERSION"
             )
-        # Whoever has changed the pointer since has changed what lies before it, too.
+        # Whoever has changed the pointer since has changed what lies before it as well.
         expect = pointer.active if expect is None else expect
         return self._point(Action.ROLLBACK, name, earlier, expect, reason)
 
