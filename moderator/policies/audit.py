@@ -1,17 +1,19 @@
 """Record who changed which policy, when and why: `audit.jsonl` in the folder of policies, one JSON object per line.
 
-A record is written before the change that it describes. So a change that decides always has its record, and a
-command that is killed in between leaves a record without its change. `history` finds these by comparing: a change
+A record is written before the change that it describes, and a mark after it. So a change that decides always has its
+record, and a command that is killed in between leaves a record without a mark. `history` compares these: such a change
 took effect if what came after it, the next record or the folder, starts where it ended.
 """
 
 import os
 import pwd
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
+from uuid import uuid4
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,6 +25,8 @@ from moderator.policies.releases import Releases
 
 AUDIT_FILE = "audit.jsonl"
 MAX_REASON_LENGTH = 500
+
+T = TypeVar("T", bound=BaseModel)
 
 
 class Action(StrEnum):
@@ -40,9 +44,9 @@ class State(StrEnum):
 
     IN_FORCE = "in force"
     REPLACED = "replaced"
-    """A later change followed it."""
+    """Something changed it later."""
     NOT_APPLIED = "not applied"
-    """The command was stopped before the change, or the change was undone by hand."""
+    """The command was stopped before it changed anything."""
 
 
 class Record(BaseModel):
@@ -50,6 +54,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
+    id: str = Field(default_factory=lambda: uuid4().hex[:16])
     when: AwareDatetime | None = Field(default_factory=lambda: datetime.now(UTC))
     """None: unrecorded."""
     who: str | None
@@ -63,6 +68,13 @@ class Record(BaseModel):
     digest: str | None = None
     """Of the version."""
     why: str = ""
+
+
+class Mark(BaseModel):
+    """Says that the change of a record was made."""
+
+    applied: str
+    """`id` of the record."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +93,8 @@ def current_user() -> str:
         return f"uid {os.getuid()}"
 
 
-def append(folder: Path, record: Record) -> None:
-    """Append a record; it is on the disk when this returns. The caller holds the folder's lock.
+def append(folder: Path, record: Record | Mark) -> None:
+    """Append a record or a mark; it is on the disk when this returns. The caller holds the folder's lock.
 
     Raises:
         PolicyNotWritten: the file cannot be written.
@@ -90,10 +102,10 @@ def append(folder: Path, record: Record) -> None:
     append_line(folder / AUDIT_FILE, record.model_dump_json(by_alias=True))
 
 
-def read_records(folder: Path) -> list[Record]:
-    """Return all records, oldest first; without a file there are none.
+def read_records(folder: Path) -> tuple[list[Record], set[str]]:
+    """Return all records, oldest first, and the ids of those with a mark; without a file there are none.
 
-    A line that is no record is left out: the fragment of a killed writer, or what a merge left.
+    A line that is neither is left out: the fragment of a killed writer, or what a merge left.
 
     Raises:
         PolicyUnreadable: the file is there and cannot be read.
@@ -102,26 +114,29 @@ def read_records(folder: Path) -> list[Record]:
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
-        return []
+        return [], set()
     except OSError as error:
         message = f"cannot be read ({error.strerror}); check its permissions and its disk"
         raise PolicyUnreadable(Problem(str(path), 1, "", message)) from error
-    return list(_parsed(lines))
+    return list(_parsed(lines, Record)), {mark.applied for mark in _parsed(lines, Mark)}
 
 
-def _parsed(lines: Sequence[bytes]) -> Iterator[Record]:
+def _parsed(lines: Sequence[bytes], kind: type[T]) -> Iterator[T]:
     for line in lines:
         try:
-            yield Record.model_validate_json(line)
+            yield kind.model_validate_json(line)
         except ValidationError:
             continue
 
 
-def history(records: Sequence[Record], pointers: Pointers, releases: Releases) -> list[Change]:
+def history(
+    records: Sequence[Record], marked: Set[str], pointers: Pointers, releases: Releases
+) -> list[Change]:
     """Return what became of each record, oldest first, with the changes that no record describes.
 
     Args:
         records: oldest first.
+        marked: ids of those whose change was made for certain.
         pointers: what `active.yaml` says now.
         releases: what `releases.lock` says now.
     """
@@ -139,10 +154,11 @@ def history(records: Sequence[Record], pointers: Pointers, releases: Releases) -
             version = name, record.version or 0
             released = version not in again and releases.get(version) == record.digest
             again.add(version)
-            changes.append(Change(record, State.IN_FORCE if released else State.NOT_APPLIED))
+            gone = State.REPLACED if record.id in marked else State.NOT_APPLIED
+            changes.append(Change(record, State.IN_FORCE if released else gone))
             continue
         if record.after != later[name]:
-            if record.before == later[name]:
+            if record.before == later[name] and record.id not in marked:
                 changes.append(Change(record, State.NOT_APPLIED))
                 continue
             found = _unrecorded(name, record.after, later[name])

@@ -4,14 +4,16 @@ Nothing else writes `releases.lock`, `active.yaml` and `audit.jsonl`; people may
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from moderator.errors import PolicyConflict, PolicyNotFound, PolicyUnreleased
+from moderator.errors import PolicyConflict, PolicyNotFound, PolicyNotWritten, PolicyUnreleased
 from moderator.policies.audit import (
     MAX_REASON_LENGTH,
     Action,
     Change,
+    Mark,
     Record,
     append,
     current_user,
@@ -42,7 +44,7 @@ class PolicyStore:
     """A folder of policies that several people and programs change.
 
     Changes wait for one another, start from what the folder says then, and are on the disk when they return. Each
-    is recorded before it is made (see `audit`). What is the case already is neither changed nor recorded.
+    is recorded (see `audit`). What is the case already is neither changed nor recorded.
 
     All methods that change something raise, beside what they list:
         PolicyNotFound: there is no such version.
@@ -70,12 +72,12 @@ class PolicyStore:
     def log(self, name: str | None = None) -> list[Change]:
         """Return all changes, oldest first, or those of one policy, and what became of each.
 
-        A change that another process is about to make may show as not applied.
+        A change that another process is making may show as not applied.
 
         Raises:
             PolicyInvalid: `releases.lock` or `active.yaml` is not valid.
         """
-        changes = history(read_records(self.folder), read_pointers(self.folder), read_releases(self.folder))
+        changes = history(*read_records(self.folder), read_pointers(self.folder), read_releases(self.folder))
         return [change for change in changes if name in (None, change.record.policy)]
 
     def release(self, name: str, version: int, *, expect: str | None = None, reason: str = "") -> Policy:
@@ -102,9 +104,8 @@ class PolicyStore:
                     continue  # edited meanwhile
                 releases = read_releases(self.folder)
                 if not verify(policy, releases):
-                    self._record(Action.RELEASE, policy, reason)
                     text = releases_text({**releases, (name, version): policy.digest})
-                    replace_text(self.folder / LOCK_FILE, text)
+                    self._write(LOCK_FILE, text, self._record(Action.RELEASE, policy, reason))
                 return policy
 
     def activate(self, name: str, version: int, *, expect: int | None = None, reason: str = "") -> Activation:
@@ -158,10 +159,9 @@ class PolicyStore:
                 raise PolicyConflict(self._other_version(name, active, expect))
             now = pointed_at(before, version)
             if now != before:
-                path = self.folder / POINTER_FILE
-                text = with_pointer(read_file(path, missing=b"").decode("utf-8-sig"), name, now)
-                self._record(action, policy, reason, before, now)
-                replace_text(path, text)
+                text = read_file(self.folder / POINTER_FILE, missing=b"").decode("utf-8-sig")
+                text = with_pointer(text, name, now)
+                self._write(POINTER_FILE, text, self._record(action, policy, reason, before, now))
             return Activation(before, now)
 
     def _record(
@@ -171,8 +171,8 @@ class PolicyStore:
         reason: str,
         before: Pointer | None = None,
         after: Pointer | None = None,
-    ) -> None:
-        record = Record(
+    ) -> Record:
+        return Record(
             who=printable(self.actor),
             action=action,
             policy=policy.name,
@@ -182,7 +182,12 @@ class PolicyStore:
             digest=policy.digest,
             why=printable(reason, " ")[:MAX_REASON_LENGTH],
         )
+
+    def _write(self, file: str, text: str, record: Record) -> None:
         append(self.folder, record)
+        replace_text(self.folder / file, text)
+        with suppress(PolicyNotWritten):  # the change is made; `history` finds that without the mark as well
+            append(self.folder, Mark(applied=record.id))
 
     def _load(self, name: str, version: int) -> Policy:
         path = self.folder / name / f"{version}.yaml"

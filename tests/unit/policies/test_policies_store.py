@@ -12,10 +12,11 @@ from moderator.errors import (
     PolicyConflict,
     PolicyInvalid,
     PolicyNotFound,
+    PolicyNotWritten,
     PolicyUnreleased,
     PolicyUnusable,
 )
-from moderator.policies.audit import Action, State
+from moderator.policies.audit import Action, Mark, Record, State, append
 from moderator.policies.catalogue import Catalogue
 from moderator.policies.pointer_schema import Canary, Pointer
 from moderator.policies.pointers import read_pointers
@@ -26,7 +27,10 @@ from tests.policies import activate, release, unchecked
 
 
 def recorded(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "audit.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / "audit.jsonl").read_text().splitlines()]
+    records, marks = lines[::2], lines[1::2]
+    assert [mark["applied"] for mark in marks] == [record["id"] for record in records]
+    return records
 
 
 def told(folder: Path, name: str | None = None) -> list[tuple[Action, int | None, State]]:
@@ -175,6 +179,33 @@ def test_rolling_back_does_not_make_a_canary_of_the_version_that_failed(tmp_path
     assert unchecked(tmp_path).rollback("market").now == Pointer(active=1)
 
 
+def test_a_rollback_during_which_another_version_goes_live_is_refused(tmp_path: Path) -> None:
+    write_released(tmp_path)
+    activate(tmp_path, "market", 1)
+    activate(tmp_path, "market", 2)
+    store = PolicyStore(tmp_path, check=lambda policy: activate(tmp_path, "market", 3))
+    with pytest.raises(PolicyConflict, match="version 3 of 'market' is active, not version 2 as expected"):
+        store.rollback("market")
+    assert read_pointers(tmp_path)["market"].active == 3
+
+
+def test_a_change_is_done_though_its_mark_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_released(tmp_path)
+    activate(tmp_path, "market", 1)
+
+    def full(folder: Path, line: Record | Mark) -> None:
+        if isinstance(line, Mark):
+            raise PolicyNotWritten("no space left")
+        append(folder, line)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("moderator.policies.store.append", full)
+        assert activate(tmp_path, "market", 2) == Pointer(active=2)
+    assert told(tmp_path)[-1] == (Action.ACTIVATE, 2, State.IN_FORCE)
+
+
 def test_a_policy_without_an_active_version_cannot_be_rolled_back(tmp_path: Path) -> None:
     write_released(tmp_path)
     with pytest.raises(PolicyNotFound, match="no version of 'market' is active"):
@@ -218,6 +249,13 @@ def test_the_log_shows_changes_by_hand(tmp_path: Path) -> None:
     ]
     assert changes[-1].record.after == Pointer(active=3, canary=canary)
     assert (changes[-1].record.who, changes[-1].record.when) == (None, None)
+    # A change that is undone by hand was made all the same.
+    point(tmp_path, "market: {active: 2}")
+    changes = unchecked(tmp_path).log("market")[-2:]
+    assert [(c.record.action, c.record.version, c.state) for c in changes] == [
+        (Action.ACTIVATE, 3, State.REPLACED),
+        (Action.UNRECORDED, 2, State.IN_FORCE),
+    ]
     # Where somebody takes a policy out of the file, nothing is in force.
     point(tmp_path, "")
     assert unchecked(tmp_path).log("market")[-1].record.after is None
@@ -228,7 +266,7 @@ def test_lines_that_are_no_records_do_not_hide_the_others(tmp_path: Path) -> Non
     activate(tmp_path, "market", 1)
     path = tmp_path / "audit.jsonl"
     lines = path.read_text().splitlines()
-    newer = json.dumps({**json.loads(lines[1]), "ticket": 7})
+    newer = json.dumps({**json.loads(lines[2]), "ticket": 7})
     path.write_text("<<<<<<< ours\n" + lines[0] + "\n" + newer + '\n{"when": "2026-01-0')
     assert told(tmp_path) == [(Action.RELEASE, 1, State.IN_FORCE), (Action.ACTIVATE, 1, State.IN_FORCE)]
     write(tmp_path, version=2)

@@ -12,7 +12,7 @@ from policy_files import write, write_released
 
 from moderator import atomic
 from moderator.policies import store as store_module
-from moderator.policies.audit import Action, State
+from moderator.policies.audit import Action, Mark, State, append
 from moderator.policies.pointers import read_pointers
 from moderator.policies.releases import read_releases
 from tests.policies import activate, release, unchecked
@@ -168,6 +168,12 @@ def kill_self(*_: object, **__: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def mark_alone(folder: Path, line: object) -> None:
+    if isinstance(line, Mark):
+        kill_self()
+    append(folder, line)  # type: ignore[arg-type]
+
+
 def half_a_line(folder: Path, record: object) -> None:
     with (folder / "audit.jsonl").open("a") as file:
         file.write('{"when": "20')
@@ -186,9 +192,10 @@ def after(function: Callable[..., object]) -> Callable[..., object]:
 KILLS: dict[str, tuple[object, str, Callable[..., object], bool]] = {
     "before its record": (store_module, "append", kill_self, False),
     "within its record": (store_module, "append", half_a_line, False),
-    "after its record": (store_module, "append", after(store_module.append), False),
+    "after its record": (store_module, "append", after(append), False),
     "with the new file written": (atomic, "sync", kill_self, False),
-    "after the change": (store_module, "replace_text", after(store_module.replace_text), True),
+    "after the change": (store_module, "append", mark_alone, True),
+    "after its mark": (store_module.PolicyStore, "_write", after(store_module.PolicyStore._write), True),
 }
 
 
