@@ -21,7 +21,7 @@ import numpy as np
 from moderator.encoders.base import Embeddings
 from moderator.errors import ModeratorError, ours
 from moderator.events import Event, ImageReference
-from moderator.images.fetch import Fetcher
+from moderator.fetching.fetcher import Fetcher
 from moderator.lookahead import ahead
 from moderator.policies.schema import Policy
 from moderator.signals.reading import Moment, Readings

@@ -13,9 +13,9 @@ from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import encoder_of
 from moderator.errors import ModeratorError, PolicyError, PolicyUnusable, ours
 from moderator.events import Event
-from moderator.images.breaker import Breakers
+from moderator.fetching.breaker import Breakers
+from moderator.fetching.fetcher import Fetcher
 from moderator.images.decode import DecodeLimits
-from moderator.images.fetch import Fetcher
 from moderator.images.pool import DecoderPool
 from moderator.images.prepare import Recipe
 from moderator.images.process import Reason

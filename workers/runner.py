@@ -17,7 +17,7 @@ from moderator.backoff import jittered
 from moderator.encoders.base import Embeddings, Pixels
 from moderator.encoders.parallel import cores_shared
 from moderator.errors import ModeratorError, QueueUnavailable, SettingsError
-from moderator.images.breaker import Breakers
+from moderator.fetching.breaker import Breakers
 from moderator.metrics import LoadedPolicy, Metrics, QueueCollector
 from moderator.queue.announcements import Announcements
 from moderator.queue.connection import WORKER_CALL, SentinelLogin, connect

@@ -123,8 +123,8 @@ def hash_(
 
       moderator signals hash uploads/ -o policies/lists/seen.pdq
     """
+    from moderator.fetching.fetcher import Fetcher
     from moderator.images.decode import DecodeLimits, decode
-    from moderator.images.fetch import Fetcher
     from moderator.listing import expand_images
     from moderator.signals.hash_list import pdq
 

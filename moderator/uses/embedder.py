@@ -14,8 +14,8 @@ from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import encoder_of
 from moderator.errors import EmbeddingInvalid, FetchRefused, ModeratorError
 from moderator.events import ImageReference
+from moderator.fetching.fetcher import Fetcher
 from moderator.images.decode import DecodeLimits, decode
-from moderator.images.fetch import Fetcher
 from moderator.lookahead import ahead
 from moderator.settings import Settings, load_settings
 

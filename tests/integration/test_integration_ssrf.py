@@ -16,10 +16,10 @@ from moderator.errors import (
     ModeratorError,
 )
 from moderator.events import ImageReference
+from moderator.fetching.fetcher import Fetcher
+from moderator.fetching.http import GuardedClient
+from moderator.fetching.urls import AllowedHosts
 from moderator.images.decode import DecodedImage, decode
-from moderator.images.fetch import Fetcher
-from moderator.images.http import GuardedClient
-from moderator.images.urls import AllowedHosts
 from moderator.metrics import Metrics
 from moderator.queue import names
 from moderator.queue.server import EmbeddedServer

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from standardwebhooks import Webhook
 
 from moderator.errors import DeliveryUnreadable, FetchFailed, HostUnavailable, ModeratorError, SettingsError
-from moderator.images.http import PostAnswer
+from moderator.fetching.http import PostAnswer
 from moderator.metrics import Metrics
 from moderator.queue.webhooks import Delivery
 from moderator.settings import Settings

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moderator.errors import FetchRefused, SettingsError
-from moderator.images.urls import AllowedHosts, parse_url
+from moderator.fetching.urls import AllowedHosts, parse_url
 
 SECRET = "hunter2"
 

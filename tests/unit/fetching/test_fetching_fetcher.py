@@ -16,8 +16,8 @@ from moderator.errors import (
     NotAnImage,
 )
 from moderator.events import ImageReference
-from moderator.images import fetch as module
-from moderator.images.fetch import Fetcher
+from moderator.fetching import fetcher as module
+from moderator.fetching.fetcher import Fetcher
 from moderator.settings import Settings
 
 LIMIT = 100

@@ -17,7 +17,7 @@ import httpcore2
 import pytest
 
 from moderator.errors import FetchFailed, FetchRefused, ImageNotFound, ImageTooLarge, ModeratorError
-from moderator.images.http import GuardedClient, PostAnswer
+from moderator.fetching.http import GuardedClient, PostAnswer
 from tests.tools import needs
 
 LOOPBACK = [ip_network("127.0.0.0/8")]

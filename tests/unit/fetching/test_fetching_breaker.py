@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moderator.errors import FetchFailed, HostUnavailable, ImageNotFound
-from moderator.images.breaker import MAX_HOSTS, Breakers
+from moderator.fetching.breaker import MAX_HOSTS, Breakers
 
 HOST = "https://images.example"
 

@@ -19,7 +19,7 @@ import httpcore2
 from httpcore2 import SOCKET_OPTION
 
 from moderator.errors import FetchRefused
-from moderator.images.addresses import Network, parse_address, why_refused
+from moderator.fetching.addresses import Network, parse_address, why_refused
 
 #: Turns a host name and a port into addresses, e.g. "93.184.216.34"; raises OSError if there are none.
 Resolver = Callable[[str, int], Sequence[str]]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from moderator.errors import FetchFailed, FetchRefused, ImageNotFound, ImageTooLarge
 from moderator.events import ImageReference
-from moderator.images.breaker import Breakers
-from moderator.images.http import GuardedClient
-from moderator.images.inline import decode_inline
-from moderator.images.urls import AllowedHosts
+from moderator.fetching.breaker import Breakers
+from moderator.fetching.http import GuardedClient
+from moderator.fetching.sources.inline import decode_inline
+from moderator.fetching.urls import AllowedHosts
 from moderator.settings import Settings
 
 _BLOCK = 1 << 20

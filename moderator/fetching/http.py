@@ -21,10 +21,10 @@ from urllib.parse import urljoin
 import httpcore2
 
 from moderator.errors import FetchFailed, FetchRefused, ImageNotFound, ImageTooLarge
-from moderator.images.addresses import Network
-from moderator.images.breaker import Breakers
-from moderator.images.network import GuardedBackend, Resolver, exchange_limits, resolve, time_left
-from moderator.images.urls import AllowedHosts, Target, parse_url
+from moderator.fetching.addresses import Network
+from moderator.fetching.breaker import Breakers
+from moderator.fetching.network import GuardedBackend, Resolver, exchange_limits, resolve, time_left
+from moderator.fetching.urls import AllowedHosts, Target, parse_url
 
 MAX_REDIRECTS = 3
 #: How much of an answer to a POST is read so that its connection can be used again.
