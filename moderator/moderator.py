@@ -21,7 +21,7 @@ import numpy as np
 from moderator.encoders.base import Embeddings
 from moderator.errors import ModeratorError, ours
 from moderator.events import Event, ImageReference
-from moderator.fetching.fetcher import Fetcher
+from moderator.fetching.fetcher import TrustedFetcher
 from moderator.lookahead import ahead
 from moderator.policies.schema import Policy
 from moderator.signals.reading import Moment, Readings
@@ -42,14 +42,14 @@ class Moderator(Steps):
     """
 
     @cached_property
-    def _local(self) -> Fetcher:
-        """Paths given to `check` are the caller's own: any of them may be read."""
-        return Fetcher(self.settings.model_copy(update={"fetch_roots": (Path("/"),)}))
+    def _images(self) -> TrustedFetcher:
+        """Images given to `check` are named by the caller: any file may be read."""
+        return TrustedFetcher(self.settings)
 
     def close(self) -> None:
         """End the decoding processes and the connections."""
         super().close()
-        self._local.close()
+        self._images.close()
 
     def _version(self, name: str, version: int) -> Policy:
         return self.catalogue.get(name, version)
@@ -95,12 +95,7 @@ class Moderator(Steps):
     def _open(self, image: str | Path | bytes, policy: str) -> "_Checked":
         checked = _Checked(_check_event(image, policy))
         try:
-            if isinstance(image, bytes):
-                data = image
-            elif isinstance(image, str) and image.startswith(("http://", "https://")):
-                data = self.fetcher.fetch(ImageReference(url=image))
-            else:
-                data = self._local.fetch(ImageReference.model_construct(path=str(Path(image).absolute())))
+            data = image if isinstance(image, bytes) else self._images.fetch(image)
             checked.watch.lap("fetch")
             prepared = self.prepare(data, checked.event)
             if self.needs_slow_reading(prepared):

@@ -100,7 +100,7 @@ class Steps:
         self.settings = settings or load_settings()
         self.catalogue = Catalogue(self.settings.policies, (self.settings.cache / SIGNAL_FILES,))
         self.encoder = encoder or encoder_of(self.settings)
-        self.fetcher = Fetcher(self.settings, breakers)
+        self.fetcher = Fetcher.from_settings(self.settings, breakers)
         self._compiler = Compiler(self.encoder, self.settings.cache)
         self.signals = Signals(
             (self.settings.policies, self.settings.cache / SIGNAL_FILES),

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -17,9 +17,6 @@ from moderator.signals.files import SIGNAL_FILES
 from moderator.signals.known_files import KNOWN_FILES
 from moderator.signals.known_files import fetch as fetch_file
 from moderator.signals.registry import kinds, signal_class
-
-if TYPE_CHECKING:
-    from moderator.events import ImageReference
 
 app = typer.Typer(
     no_args_is_help=True, help="Further scorers for policies: which there are, and the files that they read."
@@ -123,18 +120,18 @@ def hash_(
 
       moderator signals hash uploads/ -o policies/lists/seen.pdq
     """
-    from moderator.fetching.fetcher import Fetcher
+    from moderator.fetching.fetcher import TrustedFetcher
     from moderator.images.decode import DecodeLimits, decode
     from moderator.listing import expand_images
     from moderator.signals.hash_list import pdq
 
-    settings = load_settings().model_copy(update={"fetch_roots": (Path("/"),), "max_frames": 1})
-    fetcher, limits = Fetcher(settings), DecodeLimits.from_settings(settings)
+    settings = load_settings().model_copy(update={"max_frames": 1})
+    fetcher, limits = TrustedFetcher(settings), DecodeLimits.from_settings(settings)
     hashes: dict[str, str] = {}
     failed = 0
     for name in expand_images(images):
         try:
-            decoded = decode(fetcher.fetch(_reference(name)), limits, 256)
+            decoded = decode(fetcher.fetch(name), limits, 256)
         except ModeratorError as error:
             errors.print(plain(f"{name}: {type(error).__name__}: {error}"), style="yellow", soft_wrap=True)
             failed += 1
@@ -219,14 +216,6 @@ def _refuse_released(path: Path, settings: Settings) -> None:
                 f"the released policy {policy.reference} reads {path} as it is; write a new list, and a new version "
                 "of the policy that names it"
             )
-
-
-def _reference(name: str) -> "ImageReference":
-    from moderator.events import ImageReference
-
-    if name.startswith(("http://", "https://")):
-        return ImageReference(url=name)
-    return ImageReference.model_construct(path=str(Path(name).absolute()))
 
 
 def _check_kinds() -> dict[str, ModeratorError | None]:

@@ -145,9 +145,11 @@ class GuardedClient:
     def _exchange(
         self, method: str, target: Target, headers: Mapping[str, str], body: bytes | None = None
     ) -> Iterator[httpcore2.Response]:
+        # In parts, so that nothing parses the text a second time.
+        url = httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.target)
         fields = [("Host", target.authority), ("User-Agent", "moderator"), *headers.items()]
         try:
-            with self._pool.stream(method, target.url, headers=fields, content=body) as response:
+            with self._pool.stream(method, url, headers=fields, content=body) as response:
                 yield response
         except httpcore2.TimeoutException as error:
             raise FetchFailed(f"{target.origin} did not answer within {self._timeout:g} s") from error

@@ -10,8 +10,6 @@ from ipaddress import IPv6Address
 from typing import Self
 from urllib.parse import quote, urlsplit
 
-import httpcore2
-
 from moderator.errors import FetchRefused, SettingsError
 
 _PORTS = {"http": 80, "https": 443}
@@ -57,13 +55,13 @@ class Target:
         return self._bracketed if self.port == _PORTS[self.scheme] else f"{self._bracketed}:{self.port}"
 
     @property
-    def url(self) -> httpcore2.URL:
-        """The same for the HTTP library, so that nothing parses the text a second time."""
-        return httpcore2.URL(scheme=self.scheme, host=self.host, port=self.port, target=self.target)
-
-    @property
     def _bracketed(self) -> str:
         return f"[{self.host}]" if ":" in self.host else self.host
+
+
+def is_url(name: str) -> bool:
+    """Return whether the name of an image is an address on the web, and no file."""
+    return name.startswith(("http://", "https://"))
 
 
 def parse_url(url: str) -> Target:

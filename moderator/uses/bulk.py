@@ -25,6 +25,7 @@ from uuid import uuid4
 import numpy as np
 
 from moderator.errors import EmbeddingsUnreadable, ImageNotFound, ModelMismatch
+from moderator.fetching.urls import is_url
 from moderator.uses.embedder import Embedded, Embedder
 from moderator.uses.parts import PART_ROWS, Parts, clear, locked, write_synced
 from moderator.uses.store import EmbeddingsFile, Facts, matrix, open_writer
@@ -203,7 +204,7 @@ class _Seen:
 def _new(images: Iterable[str], seen: _Seen, progress: Callable[[int], None]) -> Iterator[str]:
     """The images that are not done yet, local ones by absolute path."""
     for image in images:
-        name = image if image.startswith(("http://", "https://")) else os.path.abspath(image)
+        name = image if is_url(image) else os.path.abspath(image)
         if seen.add(name):
             yield name
         else:

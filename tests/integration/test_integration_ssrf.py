@@ -230,7 +230,7 @@ def test_settings_name_the_hosts_of_images_and_of_webhooks(
         webhook_hosts="*.hooks.test",  # type: ignore[arg-type]
         webhook_secret=WEBHOOK_SECRET,  # type: ignore[arg-type]
     )
-    fetcher = Fetcher(settings)
+    fetcher = Fetcher.from_settings(settings)
     for url in ("http://other.test/ok", "http://a.hooks.test/ok", "http://127.0.0.1/ok"):
         with pytest.raises(FetchRefused, match="MODERATOR_FETCH_HOSTS"):
             fetcher.fetch(ImageReference(url=url))

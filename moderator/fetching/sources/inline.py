@@ -3,6 +3,15 @@
 import base64
 
 from moderator.errors import ImageTooLarge, NotAnImage
+from moderator.fetching.sources.base import ImageSource
+
+
+class InlineSource(ImageSource):
+    """Decodes images that the event itself holds."""
+
+    def fetch(self, reference: str, max_bytes: int) -> bytes:
+        """Return the file that is written in base64; see `decode_inline`."""
+        return decode_inline(reference, max_bytes)
 
 
 def decode_inline(text: str, max_bytes: int) -> bytes:

@@ -16,8 +16,9 @@ from moderator.errors import (
     NotAnImage,
 )
 from moderator.events import ImageReference
-from moderator.fetching import fetcher as module
 from moderator.fetching.fetcher import Fetcher
+from moderator.fetching.sources.base import ImageSource
+from moderator.fetching.sources.inline import InlineSource
 from moderator.settings import Settings
 
 LIMIT = 100
@@ -36,7 +37,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fetcher(root: Path) -> Fetcher:
-    return Fetcher(Settings(fetch_roots=(root,), max_bytes=LIMIT))
+    return Fetcher.from_settings(Settings(fetch_roots=(root,), max_bytes=LIMIT))
 
 
 def refused(fetcher: Fetcher, error: type[ModeratorError] = FetchRefused, **reference: str) -> str:
@@ -58,12 +59,12 @@ def test_follows_a_link_that_stays_inside(fetcher: Fetcher, root: Path) -> None:
 
 def test_a_root_may_itself_be_a_link(root: Path, tmp_path: Path) -> None:
     (tmp_path / "alias").symlink_to(root)
-    fetcher = Fetcher(Settings(fetch_roots=(tmp_path / "alias",)))
+    fetcher = Fetcher.from_settings(Settings(fetch_roots=(tmp_path / "alias",)))
     assert fetcher.fetch(ImageReference(path=str(tmp_path / "alias" / "sub" / "a.png"))) == b"image"
 
 
 def test_names_the_setting_where_no_root_is_set(root: Path) -> None:
-    message = refused(Fetcher(Settings(fetch_roots=())), path=str(root / "sub" / "a.png"))
+    message = refused(Fetcher.from_settings(Settings(fetch_roots=())), path=str(root / "sub" / "a.png"))
     assert "MODERATOR_FETCH_ROOTS" in message
 
 
@@ -96,7 +97,7 @@ def test_a_link_put_there_after_the_check_is_not_followed(
         return real
 
     (root / "sub" / "secret").write_bytes(b"mine")
-    monkeypatch.setattr(module.os.path, "realpath", swap_after_resolving)
+    monkeypatch.setattr(os.path, "realpath", swap_after_resolving)
     assert "changed" in refused(fetcher, path=str(root / "sub" / "secret"))
 
 
@@ -111,7 +112,7 @@ def test_a_file_swapped_for_a_link_is_not_followed(
         (root / "sub" / "a.png").symlink_to(tmp_path / "secret")
         return real
 
-    monkeypatch.setattr(module.os.path, "realpath", swap_after_resolving)
+    monkeypatch.setattr(os.path, "realpath", swap_after_resolving)
     assert "changed" in refused(fetcher, path=str(root / "sub" / "a.png"))
 
 
@@ -158,7 +159,7 @@ def test_only_regular_files_are_read(fetcher: Fetcher, root: Path) -> None:
     for name in ("fifo", "socket", "sub", "."):
         assert "regular file" in refused(fetcher, path=str(root / name))
     assert "regular file" in refused(fetcher, path=str(root / "sub" / "a.png" / "below"))
-    devices = Fetcher(Settings(fetch_roots=(Path("/dev"),)))
+    devices = Fetcher.from_settings(Settings(fetch_roots=(Path("/dev"),)))
     for name in ("zero", "random", "null", "tty"):
         assert "regular file" in refused(devices, path=f"/dev/{name}")
 
@@ -191,7 +192,7 @@ def test_a_file_that_grows_while_it_is_read_is_bounded(
         path.write_bytes(bytes(LIMIT * 10))
         return facts
 
-    monkeypatch.setattr(module.os, "fstat", grow_after)
+    monkeypatch.setattr(os, "fstat", grow_after)
     refused(fetcher, ImageTooLarge, path=str(path))
 
 
@@ -230,3 +231,23 @@ def test_a_url_goes_through_the_guarded_client(fetcher: Fetcher) -> None:
 
 def test_a_key_is_refused_with_the_remedy(fetcher: Fetcher) -> None:
     assert "pre-signed" in refused(fetcher, key="bucket/a.png")
+
+
+def test_a_further_kind_of_source_is_one_more_entry() -> None:
+    class Shelf(ImageSource):
+        """Objects by key."""
+
+        closed = False
+
+        def fetch(self, reference: str, max_bytes: int) -> bytes:
+            return {"bucket/a.png": b"image"}[reference][:max_bytes]
+
+        def close(self) -> None:
+            self.closed = True
+
+    shelf = Shelf()
+    fetcher = Fetcher({"key": shelf, "inline": InlineSource()}, LIMIT)
+    assert fetcher.fetch(ImageReference(key="bucket/a.png")) == b"image"
+    assert fetcher.fetch(ImageReference(inline="aGk=")) == b"hi"
+    fetcher.close()
+    assert shelf.closed
