@@ -29,7 +29,7 @@ from moderator.metrics import Metrics
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.webhooks import Delivery, WebhookOutbox
 from moderator.settings import Settings
-from workers.pipeline import delay_for_host
+from workers.retries import delay_for_host
 
 log = logging.getLogger(__name__)
 

@@ -232,7 +232,9 @@ def _check_kinds() -> dict[str, ModeratorError | None]:
 
 
 def _check_policy(reference: str) -> dict[str, ModeratorError | None]:
-    from moderator import Moderator
+    from moderator.engine.engine import Engine
+    from moderator.engine.resolver import PolicyResolver
 
-    moderator = Moderator()
-    return moderator.signals.check(moderator.select(reference, "").decides)
+    settings = load_settings()
+    engine = Engine(settings, resolver=PolicyResolver.from_settings(settings, drafts=True))
+    return engine.signals.check(engine.resolver.select(reference, "").decides)

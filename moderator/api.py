@@ -5,7 +5,7 @@
     for verdict in Moderator().check(["cat.jpg", "coffee.jpg"], policy="marketplace"):
         print(verdict.decision, verdict.unsafe_score)
 
-The worker calls the same steps (`prepare`, `embed`, `judge`), with its own scheduling in between.
+The worker calls the same parts of `Engine`, with its own scheduling in between.
 """
 
 import logging
@@ -18,15 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-from moderator.encoders.base import Embeddings
+from moderator.encoders.base import Embeddings, Encoder
+from moderator.engine.engine import Engine
+from moderator.engine.preparer import Prepared
+from moderator.engine.resolver import PolicyResolver
+from moderator.engine.stopwatch import Stopwatch
 from moderator.errors import ModeratorError, ours
 from moderator.events import Event, ImageReference
 from moderator.fetching.fetcher import TrustedFetcher
 from moderator.lookahead import ahead
-from moderator.policies.schema import Policy
+from moderator.settings import Settings, load_settings
 from moderator.signals.reading import Moment, Readings
-from moderator.steps import Prepared, Steps
-from moderator.stopwatch import Stopwatch
 from moderator.verdicts import Verdict
 
 log = logging.getLogger(__name__)
@@ -35,11 +37,26 @@ log = logging.getLogger(__name__)
 CHECK_SOURCE = "check"
 
 
-class Moderator(Steps):
-    """`Steps` that also know how to check many images, without a queue. Arguments and errors are those of `Steps`.
+class Moderator:
+    """Judges images, without a queue. A draft of a policy may be tried here: nothing is decided by it.
 
-    A draft of a policy may be tried here: nothing is decided by it.
+    Args:
+        settings: default: the environment's.
+        encoder: default: the one that the settings name.
+        processes: decode in so many confined processes; `close` ends them. 0: in threads.
+
+    Raises:
+        EncoderUnknown, RuntimeMissing, WeightsInvalid, SettingsError: the encoder cannot be loaded.
+        PolicyError: no policy can be used.
+        DecoderUnavailable: the decoding processes do not start.
     """
+
+    def __init__(
+        self, settings: Settings | None = None, *, encoder: Encoder | None = None, processes: int = 0
+    ) -> None:
+        self.settings = settings or load_settings()
+        resolver = PolicyResolver.from_settings(self.settings, drafts=True)
+        self.engine = Engine(self.settings, encoder=encoder, resolver=resolver, processes=processes)
 
     @cached_property
     def _images(self) -> TrustedFetcher:
@@ -48,11 +65,8 @@ class Moderator(Steps):
 
     def close(self) -> None:
         """End the decoding processes and the connections."""
-        super().close()
+        self.engine.close()
         self._images.close()
-
-    def _version(self, name: str, version: int) -> Policy:
-        return self.catalogue.get(name, version)
 
     def check(self, images: Iterable[str | Path | bytes], policy: str | None = None) -> list[Verdict]:
         """Judge images by a policy.
@@ -73,11 +87,12 @@ class Moderator(Steps):
     ) -> Iterator[Verdict]:
         """As `check`, one by one: decoding runs ahead while the model works, and memory stays bounded."""
         reference = policy or self.settings.default_policy
-        self.select(reference, "")  # a wrong name fails before any work
+        self.engine.resolver.select(reference, "")  # a wrong name fails before any work
         threads = self.settings.threads or 4
+        most = self.engine.max_batch
         batch: list[_Checked] = []
         frames = 0
-        opened = ahead(threads, (lambda image: self._open(image, reference)), images, 4 * self.max_batch)
+        opened = ahead(threads, (lambda image: self._open(image, reference)), images, 4 * most)
         with closing(opened):
             for item in opened:
                 if item is None:  # a host takes its time; what is there is answered now
@@ -87,7 +102,7 @@ class Moderator(Steps):
                 batch.append(item)
                 # A failure counts, too: otherwise a run of them would wait, and grow, until an image follows.
                 frames += 1 if item.prepared is None else len(item.prepared.pixels)
-                if frames >= self.max_batch:
+                if frames >= most:
                     yield from self._finish(batch)
                     batch, frames = [], 0
             yield from self._finish(batch)
@@ -97,14 +112,13 @@ class Moderator(Steps):
         try:
             data = image if isinstance(image, bytes) else self._images.fetch(image)
             checked.watch.lap("fetch")
-            prepared = self.prepare(data, checked.event)
-            if self.needs_slow_reading(prepared):
-                prepared = self.read_slowly(data, prepared)
+            preparer = self.engine.preparer
+            prepared = preparer.prepare(data, self.engine.resolver.select_for(checked.event))
+            if prepared.needs_slow_reading:
+                prepared = preparer.read_slowly(data, prepared)
             checked.watch.note("decode", checked.watch.lap("decode") - prepared.signal_seconds)
-            shadows = [
-                spec for m in (Moment.PIXELS, Moment.SLOWLY) for spec in self.shadow_signals(prepared, m)
-            ]
-            checked.beside = self.look_on(data, shadows)
+            shadows = [spec for m in (Moment.PIXELS, Moment.SLOWLY) for spec in prepared.shadow_signals(m)]
+            checked.shadow_readings = preparer.read_for_shadows(data, shadows)
             checked.prepared = prepared
         except Exception as error:
             checked.error = ours(error)
@@ -125,7 +139,7 @@ class Moderator(Steps):
         start = time.perf_counter()
         pixels = [item.prepared.pixels for item in items if item.prepared is not None]
         try:
-            embeddings = self.embed(np.concatenate(pixels))
+            embeddings = self.engine.embed(np.concatenate(pixels))
         except Exception as error:  # whatever a model library raises
             if len(items) == 1:
                 items[0].error = ours(error)
@@ -147,10 +161,13 @@ class Moderator(Steps):
             item.watch.lap("embed")
             item.watch.note("embed", item.seconds)
             try:
-                return self.judge(item.event, item.prepared, item.embeddings, item.watch, item.beside)
+                judged = self.engine.judge(
+                    item.event, item.prepared, item.embeddings, item.watch, item.shadow_readings
+                )
+                return self.engine.verdict(item.event, item.prepared, judged, item.watch)
             except Exception as error:
                 item.error = ours(error)
-        return self.failed(item.event, item.error, item.watch)
+        return self.engine.failed(item.event, item.error, item.watch)
 
 
 @dataclass
@@ -160,7 +177,7 @@ class _Checked:
     event: Event
     watch: Stopwatch = field(default_factory=Stopwatch)
     prepared: Prepared | None = None
-    beside: Readings = field(default_factory=dict)
+    shadow_readings: Readings = field(default_factory=dict)
     """What the shadows' signals say."""
     embeddings: Embeddings | None = None
     seconds: float = 0.0

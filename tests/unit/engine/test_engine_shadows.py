@@ -13,15 +13,15 @@ from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from moderator import Decision, Moderator, Settings, Verdict
+from moderator.engine.preparer import needs_pixels
 from moderator.errors import EmbeddingInvalid, ImageTooLarge, SignalFailed
 from moderator.events import Event
 from moderator.images.decode import DecodeLimits
 from moderator.images.prepare import Recipe, prepare
-from moderator.images.resize import Resize
+from moderator.images.resize import Pixels, Resize
 from moderator.metrics import Metrics
 from moderator.policies.releases import release
 from moderator.signals.base import Frame, Reading
-from moderator.steps import Steps
 
 POLICY = """\
 name: colours
@@ -67,6 +67,11 @@ def noise(format: str, size: tuple[int, int], **options: Any) -> bytes:
     return file.getvalue()
 
 
+def prepared(moderator: Moderator, data: bytes, event: Event) -> Pixels:
+    engine = moderator.engine
+    return engine.preparer.prepare(data, engine.resolver.select_for(event)).pixels
+
+
 EXIF = Image.Exif()
 EXIF[0x0112] = 6  # lies on its side
 
@@ -90,10 +95,10 @@ def test_the_model_sees_the_same_whatever_else_looks(tmp_path: Path, data: bytes
     event = Event.model_validate({"id": "e", "source": "s", "image": {"inline": "eA=="}})
     without, beside = made(tmp_path, None, "a", encoder), made(tmp_path, kind, "b", encoder)
     deciding = event.model_copy(update={"policy": "colours@2"})
-    expected = without.prepare(data, event).pixels
+    expected = prepared(without, data, event)
     for moderator, one in ((beside, event), (beside, deciding)):
-        np.testing.assert_array_equal(moderator.prepare(data, one).pixels, expected)
-    assert without.embedding_space == beside.embedding_space
+        np.testing.assert_array_equal(prepared(moderator, data, one), expected)
+    assert without.engine.embedding_space == beside.engine.embedding_space
 
 
 @pytest.mark.parametrize("enough", [1, 16, 100, 300, 2**31 - 1])
@@ -125,7 +130,7 @@ def test_a_view_is_the_same_whoever_else_looks(tmp_path: Path, monkeypatch: pyte
     third = text.replace("version: 2", "version: 3").replace("kind: whole", "kind: slow")
     (tmp_path / "policies" / "colours" / "3.yaml").write_text(third)
     release(tmp_path / "policies", "colours", 3)
-    moderator.catalogue.refresh()
+    moderator.engine.catalogue.refresh()
     (verdict,) = moderator.check([noise("JPEG", (1600, 1200))])
     assert (verdict.policy.version, [shadow.error for shadow in verdict.shadow]) == (2, [None])
     assert sizes == [(200, 150)]
@@ -188,7 +193,7 @@ def test_views_that_cannot_be_had_are_the_shadows(tmp_path: Path, monkeypatch: p
             raise ImageTooLarge("more memory than allowed")
         return prepare(data, recipe)
 
-    monkeypatch.setattr("moderator.viewer.prepare", narrow)
+    monkeypatch.setattr("moderator.engine.preparer.prepare", narrow)
     assert_failed_alone(judged(made(tmp_path, "whole")), "ImageTooLarge")
 
 
@@ -197,15 +202,15 @@ def test_a_shadow_that_does_not_compile_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     moderator = made(tmp_path, "whole")
-    compile_ = moderator._compiler.compile
+    compile_ = moderator.engine.compiler.compile
 
     def fussy(policy: Any) -> Any:
         if policy.version == 2:
             raise error
         return compile_(policy)
 
-    monkeypatch.setattr(moderator._compiler, "compile", fussy)
-    moderator.warm_up()
+    monkeypatch.setattr(moderator.engine.compiler, "compile", fussy)
+    moderator.engine.warm_up()
     assert_failed_alone(
         judged(moderator), "EmbeddingInvalid" if isinstance(error, EmbeddingInvalid) else "Unexpected"
     )
@@ -213,13 +218,13 @@ def test_a_shadow_that_does_not_compile_changes_nothing(
 
 def test_scores_that_are_no_numbers_decide_nothing(tmp_path: Path) -> None:
     moderator = made(tmp_path, None)
-    moderator.encoder.scale = float("nan")  # type: ignore[misc]
+    moderator.engine.encoder.scale = float("nan")  # type: ignore[misc]
     verdict = judged(moderator)
     assert (verdict.decision, verdict.error.type) == (Decision.ERROR, "EmbeddingInvalid")
 
 
 def test_a_shadow_keeps_no_image_from_being_recalled(tmp_path: Path) -> None:
-    steps: Steps = made(tmp_path, "whole")
+    resolver = made(tmp_path, "whole").engine.resolver
     event = Event.model_validate({"id": "e", "source": "s", "image": {"inline": "eA=="}})
-    assert not steps.needs_pixels(event)
-    assert steps.needs_pixels(event.model_copy(update={"policy": "colours@2"}))
+    assert not needs_pixels(resolver.select_for(event))
+    assert needs_pixels(resolver.select_for(event.model_copy(update={"policy": "colours@2"})))

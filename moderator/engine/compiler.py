@@ -8,18 +8,22 @@ import json
 import logging
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from moderator.atomic import write_atomically
-from moderator.encoders.base import Embeddings, Encoder
 from moderator.errors import EmbeddingInvalid
 from moderator.policies.fields import fill
 from moderator.policies.schema import Policy
 from moderator.scoring.judge import CompiledPolicy
 from moderator.scoring.layout import lay_out
+from moderator.scoring.rules import Floats
+
+if TYPE_CHECKING:  # compiled policies are read without the image libraries
+    from moderator.encoders.base import Encoder
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +33,15 @@ class Compiler:
 
     Args:
         encoder: whose text tower embeds the prompts.
-        cache: folder for compiled policies; made when needed. A broken file in it is written anew.
+        cache: folder for compiled policies; made when needed. A broken file in it is replaced.
     """
 
-    def __init__(self, encoder: Encoder, cache: Path) -> None:
+    def __init__(self, encoder: "Encoder", cache: Path) -> None:
         self._encoder = encoder
         self._folder = cache / f"{encoder.identity.key}-{encoder.dtype}"
         self._compiled: dict[str, CompiledPolicy] = {}
         # Versions of a policy share most prompts: (templates, prompt) -> vector, over all policies.
-        self._prompts: dict[tuple[tuple[str, ...], str], Embeddings] = {}
+        self._prompts: dict[tuple[tuple[str, ...], str], Floats] = {}
         self._lock = Lock()
 
     def compile(self, policy: Policy) -> CompiledPolicy:
@@ -77,7 +81,7 @@ class Compiler:
                 self._prompts.setdefault((tuple(policy.templates), prompt), row)
         return CompiledPolicy(policy, layout, matrix, self._encoder.scale, self._encoder.bias)
 
-    def _embed(self, prompts: tuple[str, ...], templates: tuple[str, ...]) -> Embeddings:
+    def _embed(self, prompts: tuple[str, ...], templates: tuple[str, ...]) -> Floats:
         """Embed prompts -> float32 [P, dimension].
 
         A prompt's vector is the normalised mean over the templates of the normalised text embeddings
@@ -93,21 +97,21 @@ class Compiler:
             self._prompts.update({(templates, prompt): row for prompt, row in zip(new, rows, strict=True)})
         return np.stack([self._prompts[templates, prompt] for prompt in prompts])
 
-    def _read(self, path: Path, prompts: tuple[str, ...]) -> Embeddings | None:
+    def _read(self, path: Path, prompts: tuple[str, ...]) -> Floats | None:
         if not path.exists():
             return None
         try:
             with safe_open(path, framework="numpy") as file:
                 kept = json.loads((file.metadata() or {}).get("prompts", "[]"))
-                matrix: Embeddings = file.get_tensor("matrix")
+                matrix: Floats = file.get_tensor("matrix")
         except (SafetensorError, OSError, ValueError) as error:
-            log.warning("compiled policy %s is broken (%s): compiling it anew", path, error)
+            log.warning("compiled policy %s is broken (%s): compiling it again", path, error)
             return None
         shape = len(prompts), self._encoder.dimension
         fits = kept == list(prompts) and matrix.shape == shape and matrix.dtype == np.float32
         return matrix if fits and np.isfinite(matrix).all() else None
 
-    def _write(self, path: Path, prompts: tuple[str, ...], matrix: Embeddings) -> None:
+    def _write(self, path: Path, prompts: tuple[str, ...], matrix: Floats) -> None:
         data = save({"matrix": matrix}, metadata={"prompts": json.dumps(prompts)})
         try:
             write_atomically(path, data)

@@ -3,7 +3,6 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,7 @@ from PIL import Image
 
 from moderator import Decision, Moderator, Settings
 from moderator.encoders.base import Embeddings, Pixels
-from moderator.errors import ImageError, NotAnImage, PolicyNotFound
-from moderator.events import parse_message
-from moderator.images.resize import Resize
-from moderator.stopwatch import Stopwatch
+from moderator.errors import PolicyNotFound
 
 
 @pytest.fixture
@@ -54,7 +50,7 @@ def test_a_verdict(moderator: Moderator) -> None:
     assert verdict.unsafe_score > 0.5 > verdict.safe_score
     assert verdict.categories["red"].top_prompts[0].prompt == "red"
     assert (verdict.policy.name, verdict.policy.version) == ("colours", 1)
-    assert verdict.policy.digest == moderator.catalogue.get("colours").digest
+    assert verdict.policy.digest == moderator.engine.catalogue.get("colours").digest
     assert (verdict.model.id, verdict.model.dtype) == ("colours", "float32")
     assert (verdict.image.width, verdict.image.height, verdict.image.format) == (20, 10, "png")
     assert verdict.error is None
@@ -152,7 +148,7 @@ def test_shadows_are_recorded_and_do_not_decide(moderator: Moderator) -> None:
     (shadow,) = verdict.shadow
     assert (verdict.policy.version, verdict.decision) == (1, Decision.BLOCK)
     assert (shadow.version, shadow.decision) == (2, Decision.ALLOW)
-    assert shadow.digest == moderator.catalogue.get("colours", 2).digest
+    assert shadow.digest == moderator.engine.catalogue.get("colours", 2).digest
     assert shadow.unsafe_score == verdict.unsafe_score
     assert shadow.categories["red"].score == verdict.categories["red"].score
 
@@ -170,7 +166,7 @@ def test_looking_ahead_is_bounded(moderator: Moderator) -> None:
     verdicts = moderator.check_each(images())
     for number in range(1, 40):
         assert next(verdicts).decision is Decision.ALLOW
-        assert last <= number + 5 * moderator.max_batch
+        assert last <= number + 5 * moderator.engine.max_batch
     verdicts.close()
 
 
@@ -185,7 +181,7 @@ def test_broken_images_are_told_as_they_come(moderator: Moderator) -> None:
 
     verdicts = moderator.check_each(images())
     assert next(verdicts).decision is Decision.ERROR
-    assert taken <= 6 * moderator.max_batch, "a run of failures may not pile up"
+    assert taken <= 6 * moderator.engine.max_batch, "a run of failures may not pile up"
     verdicts.close()
 
 
@@ -193,13 +189,6 @@ def test_batches_are_at_most_max_batch(moderator: Moderator, encoder: ColourEnco
     moderator.check([animation("red", "green", "blue"), *[picture("green")] * 10])
     assert max(encoder.batches) <= 4
     assert sum(encoder.batches) == 13
-
-
-def test_the_default_batch_follows_the_encoder(settings: Settings, encoder: ColourEncoder) -> None:
-    moderator = Moderator(settings.model_copy(update={"max_batch": 0}), encoder=encoder)
-    assert moderator.max_batch == 8
-    encoder.best_batch = 64
-    assert moderator.max_batch == 64
 
 
 class NaNForBlue(ColourEncoder):
@@ -236,82 +225,6 @@ def test_timings_add_up(
         assert sum(verdict.timings_ms.values()) <= (elapsed - paused) * 1000
         pause.wait(0.2)
         paused += 0.2
-
-
-def test_prepare_gives_what_the_model_takes(moderator: Moderator) -> None:
-    prepared = moderator.prepare(animation("red", "blue"))
-    assert (prepared.pixels.shape, prepared.pixels.dtype) == ((2, 8, 8, 3), np.uint8)
-    with pytest.raises(NotAnImage):
-        moderator.prepare(b"?")
-
-
-def test_processes_answer_as_threads_do(
-    moderator: Moderator, settings: Settings, encoder: ColourEncoder
-) -> None:
-    data = animation("red", "blue")
-    apart = Moderator(settings, encoder=encoder, processes=1)
-    try:
-        ours, theirs = moderator.prepare(data), apart.prepare(data)
-        assert ours.facts == theirs.facts
-        assert ours.facts.sha256 == sha256(data).hexdigest()
-        np.testing.assert_array_equal(ours.pixels, theirs.pixels)
-        assert [v.decision for v in apart.check([data, b"?"])] == [Decision.BLOCK, Decision.ERROR]
-    finally:
-        apart.close()
-
-
-def test_large_jpegs_are_decoded_at_a_reduced_size(settings: Settings, encoder: ColourEncoder) -> None:
-    seen: list[tuple[int, int]] = []
-
-    class Watched(Resize):
-        def __call__(self, image: Image.Image) -> Pixels:
-            seen.append(image.size)
-            return super().__call__(image)
-
-    encoder.preprocess = Watched(8, 8)
-    data = picture("red", "JPEG", (800, 600))
-    for draft in (True, False):
-        moderator = Moderator(settings.model_copy(update={"jpeg_draft": draft}), encoder=encoder)
-        assert moderator.prepare(data).facts.width == 800
-    assert seen == [(100, 75), (800, 600)]
-
-
-def test_warm_up_compiles_all_that_a_pointer_names(moderator: Moderator, encoder: ColourEncoder) -> None:
-    moderator.warm_up()
-    assert encoder.batches == [1, 4]
-    assert sorted(encoder.texts) == ["blue", "green", "red", "white"]
-    encoder.texts.clear()
-    moderator.check([picture("red")])
-    assert encoder.texts == []
-
-
-def test_judge_and_failed_answer_the_event(moderator: Moderator) -> None:
-    body = {"id": "e", "source": "shop", "image": {"path": "/a"}, "metadata": {"user": 7}}
-    (event,) = parse_message(body)
-    prepared = moderator.prepare(picture("red"))
-    verdict = moderator.judge(event, prepared, moderator.embed(prepared.pixels), Stopwatch({"fetch": 1.5}))
-    assert (verdict.event_id, verdict.source, verdict.metadata) == ("e", "shop", {"user": 7})
-    assert (verdict.policy.name, verdict.timings_ms["fetch"]) == ("colours", 1.5)
-    failed = moderator.failed(event, NotAnImage("no"), Stopwatch())
-    assert (failed.event_id, failed.metadata, failed.decision) == ("e", {"user": 7}, Decision.ERROR)
-    assert (failed.error.type, failed.error.message) == ("NotAnImage", "no")
-    assert failed.policy == verdict.policy
-    assert issubclass(NotAnImage, ImageError)
-
-
-def test_events_may_not_read_what_check_may(moderator: Moderator, tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(picture("red"))
-    (event,) = parse_message({"image": {"path": str(tmp_path / "a.png")}})
-    with pytest.raises(ImageError, match="MODERATOR_FETCH_ROOTS"):
-        moderator.fetcher.fetch(event.image)
-
-
-def test_a_stopwatch() -> None:
-    watch = Stopwatch()
-    assert watch.lap("a") >= 0
-    watch.note("b", 0.0123456)
-    assert watch.timings_ms["b"] == 12.346
-    assert list(watch.timings_ms) == ["a", "b"]
 
 
 @pytest.mark.parametrize("how", ["raises", "nan"])
@@ -353,3 +266,12 @@ def test_a_model_that_is_broken_costs_no_call(
     verdicts = moderator.check([picture("red"), b"?", picture("green")])
     assert [v.error.type for v in verdicts] == ["Unexpected", "NotAnImage", "Unexpected"]
     assert "RuntimeError: CUDA error" in verdicts[0].error.message
+
+
+def test_decoding_may_be_had_in_processes(settings: Settings, encoder: ColourEncoder) -> None:
+    apart = Moderator(settings, encoder=encoder, processes=1)
+    try:
+        decisions = [v.decision for v in apart.check([picture("red"), b"?"])]
+    finally:
+        apart.close()
+    assert decisions == [Decision.BLOCK, Decision.ERROR]

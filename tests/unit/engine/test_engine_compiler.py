@@ -10,8 +10,8 @@ from colour_encoder import ColourEncoder
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from moderator.compiler import Compiler
 from moderator.encoders.base import Embeddings
+from moderator.engine.compiler import Compiler
 from moderator.errors import EmbeddingInvalid
 from moderator.policies.schema import Policy
 
