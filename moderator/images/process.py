@@ -17,7 +17,7 @@ from PIL import Image
 from moderator.errors import DecoderCrashed, DecoderUnavailable, DecodeTimeout, ModeratorError
 from moderator.images.decode import check_length
 from moderator.images.prepare import Picture, Recipe
-from moderator.images.wire import (
+from moderator.images.protocol import (
     READY,
     REPLY_SIZE,
     REQUEST,

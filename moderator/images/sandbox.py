@@ -1,7 +1,7 @@
 """The program of a decoding process: `python -m moderator.images.sandbox RECIPE MEMORY DESCRIPTOR PARENT`.
 
-Standard input is a socket: lengths of files come in, replies go out (`moderator.images.wire`). Files and pixels are in
-the shared memory behind DESCRIPTOR. It ends when the socket does. MEMORY is in bytes.
+Standard input is a socket: lengths of files come in, replies go out (`moderator.images.protocol`). Files and pixels are
+in the shared memory behind DESCRIPTOR. It ends when the socket does. MEMORY is in bytes.
 """
 
 import mmap
@@ -29,10 +29,10 @@ from PIL import (  # what Pillow would import at the first file of a kind: nothi
 )
 
 from moderator.errors import ImageTooLarge
-from moderator.images.confine import confine, die_with_parent
 from moderator.images.decode import DecodeLimits
 from moderator.images.prepare import Recipe, prepare
-from moderator.images.wire import READY, REQUEST, Layout, load_recipe, pack_error, pack_picture
+from moderator.images.protocol import READY, REQUEST, Layout, load_recipe, pack_error, pack_picture
+from moderator.images.seccomp import confine, die_with_parent
 
 #: Generous, whatever the settings are.
 TRIAL_LIMITS = DecodeLimits(max_bytes=10**6, max_pixels=10**6, max_frames=1, timeout=60.0)

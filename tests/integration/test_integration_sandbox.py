@@ -147,7 +147,7 @@ def test_many_threads_share_a_pool() -> None:
 def test_a_process_can_open_start_and_reach_nothing() -> None:
     program = """
 import os, signal, socket, sys, threading
-from moderator.images.confine import confine
+from moderator.images.seccomp import confine
 sealed = confine(2_000_000_000)
 attempts = {
     "open": lambda: open("/etc/hostname"),

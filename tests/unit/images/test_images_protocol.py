@@ -9,8 +9,7 @@ from PIL import Image
 from moderator.errors import DecodeTimeout, ImageBroken, ImageTooLarge, ModeratorError, NotAnImage, Unexpected
 from moderator.images.decode import DecodeLimits
 from moderator.images.prepare import VIEW_PIXELS, Picture, Recipe
-from moderator.images.resize import Resize
-from moderator.images.wire import (
+from moderator.images.protocol import (
     REPLY_SIZE,
     Found,
     Layout,
@@ -22,6 +21,7 @@ from moderator.images.wire import (
     pack_picture,
     parse_reply,
 )
+from moderator.images.resize import Resize
 
 LIMITS = DecodeLimits(max_bytes=1000, max_pixels=10_000, max_frames=4, timeout=2.5)
 RECIPE = Recipe(LIMITS, Resize(9, 8, Image.Resampling.BILINEAR, squash=True), draft=True)

@@ -16,7 +16,7 @@ from PIL import Image
 from moderator.errors import ImageError, ImageTooLarge
 from moderator.images.decode import DecodeLimits, decode
 from moderator.images.formats import FORMATS
-from moderator.images.structure import (
+from moderator.images.preflight import (
     MAX_JPEG_SCANS,
     check_before_decoding,
     count_gif_frames,
