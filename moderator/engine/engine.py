@@ -16,7 +16,7 @@ from moderator.engine.stopwatch import Stopwatch
 from moderator.errors import ModeratorError, PolicyUnusable
 from moderator.events import Event
 from moderator.images.decode import DecodeLimits
-from moderator.images.prepare import Recipe
+from moderator.images.prepare import PreprocessSpec
 from moderator.images.process import Reason
 from moderator.policies.schema import Policy
 from moderator.settings import Settings, load_settings
@@ -67,7 +67,7 @@ class Engine:
         )
         self.compiler = Compiler(self.encoder, self.settings.cache)
         self.preparer = Preparer(
-            Recipe(
+            PreprocessSpec(
                 DecodeLimits.from_settings(self.settings), self.encoder.preprocess, self.settings.jpeg_draft
             ),
             self.signals,
@@ -96,7 +96,9 @@ class Engine:
     @property
     def embedding_space(self) -> str:
         """Names all that an embedding depends on besides the file: model, precision, limits, reduced decoding."""
-        text = f"{_PREPROCESSING_VERSION} {self.preparer.recipe!r}"
+        spec = self.preparer.spec
+        # Written so by earlier versions, whose embeddings are to be found again.
+        text = f"{_PREPROCESSING_VERSION} Recipe(limits={spec.limits!r}, resize={spec.resize!r}, draft={spec.draft!r})"
         return f"{self.encoder.identity.key}-{self.encoder.dtype}-{sha256(text.encode()).hexdigest()[:16]}"
 
     def embed(self, pixels: Pixels) -> Embeddings:

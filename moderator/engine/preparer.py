@@ -9,7 +9,7 @@ import numpy as np
 
 from moderator.errors import ours
 from moderator.images.pool import DecoderPool
-from moderator.images.prepare import Picture, Recipe, prepare
+from moderator.images.prepare import PreparedImage, PreprocessSpec, prepare
 from moderator.images.process import Reason
 from moderator.images.resize import Pixels
 from moderator.policies.catalogue import Selection
@@ -68,7 +68,7 @@ class Preparer:
     """Decodes files, brings them to the model's input, and has signals look at them. Knows no model. Thread-safe.
 
     Args:
-        recipe: what is made of a file.
+        spec: what is made of a file.
         signals: makes and reads the signals that look at pixels.
         processes: decode in so many confined processes, which a hostile image cannot get out of; `close` ends them.
             0: in the calling thread.
@@ -81,16 +81,16 @@ class Preparer:
 
     def __init__(
         self,
-        recipe: Recipe,
+        spec: PreprocessSpec,
         signals: Signals,
         *,
         processes: int = 0,
         memory: int = 0,
         on_decoder_lost: Callable[[Reason], None] = lambda reason: None,
     ) -> None:
-        self.recipe = recipe
+        self.spec = spec
         self._signals = signals
-        self._pool = DecoderPool(recipe, processes, memory, on_decoder_lost) if processes else None
+        self._pool = DecoderPool(spec, processes, memory, on_decoder_lost) if processes else None
 
     def close(self) -> None:
         """End the decoding processes."""
@@ -112,19 +112,19 @@ class Preparer:
             SignalFailed: a signal cannot be read.
         """
         sides = by_side(due([selection.decides], Moment.PIXELS)) if selection is not None else {}
-        picture = self._decode(data, next(iter(sides), 0))
+        image = self._decode(data, next(iter(sides), 0))
         facts = ImageFacts(
             sha256=sha256(data).hexdigest(),
-            width=picture.width,
-            height=picture.height,
-            format=picture.format,
-            frames=len(picture.pixels),
+            width=image.width,
+            height=image.height,
+            format=image.format,
+            frames=len(image.pixels),
         )
-        prepared = Prepared(facts, picture.pixels, selection)
+        prepared = Prepared(facts, image.pixels, selection)
         if selection is None or not sides:
             return prepared
         start = time.perf_counter()
-        readings = self._read(data, sides, picture)
+        readings = self._read(data, sides, image)
         refuse_failed(selection.decides, readings)  # the model need not look at it
         return replace(prepared, readings=readings, signal_seconds=time.perf_counter() - start)
 
@@ -162,27 +162,27 @@ class Preparer:
 
     def recall(self, facts: ImageFacts, selection: Selection) -> Prepared:
         """Return an image whose embeddings are known: what is needed beside them, without its pixels."""
-        size = self.recipe.resize.crop
+        size = self.spec.resize.crop
         return Prepared(facts, np.empty((0, size, size, 3), dtype=np.uint8), selection)
 
-    def _decode(self, data: bytes, enough: int) -> Picture:
+    def _decode(self, data: bytes, view_side: int) -> PreparedImage:
         """Return the model's input and, where they are wanted, views; see `moderator.images.prepare.prepare`."""
         if self._pool is None:
-            return prepare(data, self.recipe, enough)
-        return self._pool.prepare(data, enough)
+            return prepare(data, self.spec, view_side)
+        return self._pool.prepare(data, view_side)
 
     def _read(
-        self, data: bytes, sides: Mapping[int, Iterable[Specification]], first: Picture | None = None
+        self, data: bytes, sides: Mapping[int, Iterable[Specification]], first: PreparedImage | None = None
     ) -> dict[str, Outcome]:
         """Read signals in views of the size that is enough for each, so that none depends on which others there are.
 
         Args:
             data: the file.
             sides: signals by the shorter side that is enough for them.
-            first: the picture with the views for the first side, if it is there already.
+            first: the image with the views for the first side, if it is there already.
         """
         readings: dict[str, Outcome] = {}
         for side, specs in sides.items():
-            picture, first = first or self._decode(data, side), None
-            readings.update(self._signals.read(specs, [Frame(image=view) for view in picture.views]))
+            image, first = first or self._decode(data, side), None
+            readings.update(self._signals.read(specs, [Frame(image=view) for view in image.views]))
         return readings

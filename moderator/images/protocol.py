@@ -23,15 +23,15 @@ from moderator.errors import (
 )
 from moderator.images.decode import DecodeLimits
 from moderator.images.formats import FORMATS
-from moderator.images.prepare import VIEW_PIXELS, Picture, Recipe
+from moderator.images.prepare import VIEW_PIXELS, PreparedImage, PreprocessSpec
 from moderator.images.resize import Pixels, Resize
 
 #: What a process says once, when it has confined itself and can decode: with or without a filter of system calls.
 READY = {False: b"limited\n", True: b"sealed.\n"}
-#: The number of the request, the length of the file in bytes, and what is enough for views; the file itself is in the
-#: shared memory.
+#: The number of the request, the length of the file in bytes, and the shorter side that views need. The file itself is
+#: in the shared memory.
 REQUEST = struct.Struct("<QQI")
-#: Whether it is a picture, the number of the request, width, height, frames, format; or the error's name and message.
+#: Whether it is an image, the number of the request, width, height, frames, format; or the error's name and message.
 _REPLY = struct.Struct("<?QIII8s32s512s")
 REPLY_SIZE = _REPLY.size
 
@@ -56,46 +56,48 @@ class Layout:
     size: int
 
     @classmethod
-    def of(cls, recipe: Recipe) -> "Layout":
+    def of(cls, spec: PreprocessSpec) -> "Layout":
         """Room for the largest file, the most frames and the largest views."""
-        frames = recipe.limits.max_frames
-        pixels_at = recipe.limits.max_bytes
-        sizes_at = pixels_at + frames * recipe.resize.crop**2 * 3
+        frames = spec.limits.max_frames
+        pixels_at = spec.limits.max_bytes
+        sizes_at = pixels_at + frames * spec.resize.crop**2 * 3
         views_at = sizes_at + frames * 8
         return cls(pixels_at, sizes_at, views_at, views_at + 3 * VIEW_PIXELS)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A reply to a picture: what stands beside the pixels."""
+    """A reply to an image: what stands beside the pixels."""
 
     width: int
     height: int
     format: str
     frames: int
 
-    def with_pixels(self, pixels: Pixels, views: tuple[Image.Image, ...]) -> Picture:
-        """The picture whole."""
-        return Picture(self.width, self.height, self.format, pixels, views)
+    def with_pixels(self, pixels: Pixels, views: tuple[Image.Image, ...]) -> PreparedImage:
+        """Return the image with them."""
+        return PreparedImage(self.width, self.height, self.format, pixels, views)
 
 
-def dump_recipe(recipe: Recipe) -> str:
+def dump_spec(spec: PreprocessSpec) -> str:
     """As JSON."""
-    return json.dumps(asdict(recipe))
+    return json.dumps(asdict(spec))
 
 
-def load_recipe(text: str) -> Recipe:
-    """What `dump_recipe` made."""
+def load_spec(text: str) -> PreprocessSpec:
+    """What `dump_spec` made."""
     parts = json.loads(text)
     resize = parts["resize"]
     resample = Image.Resampling(resize.pop("resample"))
-    return Recipe(DecodeLimits(**parts["limits"]), Resize(resample=resample, **resize), parts["draft"])
+    return PreprocessSpec(
+        DecodeLimits(**parts["limits"]), Resize(resample=resample, **resize), parts["draft"]
+    )
 
 
-def pack_picture(number: int, picture: Picture) -> bytes:
+def pack_image(number: int, image: PreparedImage) -> bytes:
     """The reply to a file that was decoded."""
-    frames, name = len(picture.pixels), picture.format.encode()
-    return _REPLY.pack(True, number, picture.width, picture.height, frames, name, b"", b"")
+    frames, name = len(image.pixels), image.format.encode()
+    return _REPLY.pack(True, number, image.width, image.height, frames, name, b"", b"")
 
 
 def pack_error(number: int, error: Exception) -> bytes:

@@ -105,3 +105,7 @@ def test_judge_and_failed_answer_the_event(engine: Engine) -> None:
     assert (failed.error.type, failed.error.message) == ("NotAnImage", "no")
     assert failed.policy == verdict.policy
     assert issubclass(NotAnImage, ImageError)
+
+
+def test_embeddings_that_earlier_versions_kept_are_found_again(engine: Engine) -> None:
+    assert engine.embedding_space == "b45af0f5139d75b3-float32-b40d4988c25815a2"

@@ -17,7 +17,7 @@ from moderator.engine.preparer import needs_pixels
 from moderator.errors import EmbeddingInvalid, ImageTooLarge, SignalFailed
 from moderator.events import Event
 from moderator.images.decode import DecodeLimits
-from moderator.images.prepare import Recipe, prepare
+from moderator.images.prepare import PreprocessSpec, prepare
 from moderator.images.resize import Pixels, Resize
 from moderator.metrics import Metrics
 from moderator.policies.releases import release
@@ -101,15 +101,15 @@ def test_the_model_sees_the_same_whatever_else_looks(tmp_path: Path, data: bytes
     assert without.engine.embedding_space == beside.engine.embedding_space
 
 
-@pytest.mark.parametrize("enough", [1, 16, 100, 300, 2**31 - 1])
+@pytest.mark.parametrize("view_side", [1, 16, 100, 300, 2**31 - 1])
 @pytest.mark.parametrize("size", [(1600, 1200), (1200, 90), (260, 500), (63, 64)])
-def test_views_are_apart_from_the_models_input(size: tuple[int, int], enough: int) -> None:
+def test_views_are_apart_from_the_models_input(size: tuple[int, int], view_side: int) -> None:
     limits = DecodeLimits(max_bytes=10**7, max_pixels=10**7, max_frames=4, timeout=10.0)
-    recipe, data = Recipe(limits, Resize(16, 16), draft=True), noise("JPEG", size)
-    found, alone = prepare(data, recipe, enough), prepare(data, recipe)
+    spec, data = PreprocessSpec(limits, Resize(16, 16), draft=True), noise("JPEG", size)
+    found, alone = prepare(data, spec, view_side), prepare(data, spec)
     np.testing.assert_array_equal(found.pixels, alone.pixels)
     (view,) = found.views
-    assert min(view.size) >= min(*size, enough)
+    assert min(view.size) >= min(*size, view_side)
     assert alone.views == ()
 
 
@@ -188,10 +188,10 @@ def test_a_kind_that_is_gone_is_its_shadows(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_views_that_cannot_be_had_are_the_shadows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def narrow(data: bytes, recipe: Recipe, enough: int = 0) -> Any:
-        if enough:
+    def narrow(data: bytes, spec: PreprocessSpec, view_side: int = 0) -> Any:
+        if view_side:
             raise ImageTooLarge("more memory than allowed")
-        return prepare(data, recipe)
+        return prepare(data, spec)
 
     monkeypatch.setattr("moderator.engine.preparer.prepare", narrow)
     assert_failed_alone(judged(made(tmp_path, "whole")), "ImageTooLarge")

@@ -8,23 +8,23 @@ from PIL import Image
 
 from moderator.errors import DecodeTimeout, ImageBroken, ImageTooLarge, ModeratorError, NotAnImage, Unexpected
 from moderator.images.decode import DecodeLimits
-from moderator.images.prepare import VIEW_PIXELS, Picture, Recipe
+from moderator.images.prepare import VIEW_PIXELS, PreparedImage, PreprocessSpec
 from moderator.images.protocol import (
     REPLY_SIZE,
     Found,
     Layout,
     ReplyInvalid,
     check_sizes,
-    dump_recipe,
-    load_recipe,
+    dump_spec,
+    load_spec,
     pack_error,
-    pack_picture,
+    pack_image,
     parse_reply,
 )
 from moderator.images.resize import Resize
 
 LIMITS = DecodeLimits(max_bytes=1000, max_pixels=10_000, max_frames=4, timeout=2.5)
-RECIPE = Recipe(LIMITS, Resize(9, 8, Image.Resampling.BILINEAR, squash=True), draft=True)
+SPEC = PreprocessSpec(LIMITS, Resize(9, 8, Image.Resampling.BILINEAR, squash=True), draft=True)
 
 
 NUMBER = 7
@@ -46,14 +46,16 @@ def reply(
 @pytest.mark.parametrize("squash", [False, True])
 @pytest.mark.parametrize("draft", [False, True])
 def test_a_recipe_arrives_as_it_was(squash: bool, draft: bool) -> None:
-    recipe = Recipe(LIMITS, Resize(9, 8, Image.Resampling.LANCZOS, squash=squash, rounded=not squash), draft)
-    assert load_recipe(dump_recipe(recipe)) == recipe
+    spec = PreprocessSpec(
+        LIMITS, Resize(9, 8, Image.Resampling.LANCZOS, squash=squash, rounded=not squash), draft
+    )
+    assert load_spec(dump_spec(spec)) == spec
 
 
 def test_there_is_room_for_the_largest_file_and_the_most_frames() -> None:
     sizes_at = 1000 + 4 * 8 * 8 * 3
     views_at = sizes_at + 4 * 2 * 4
-    assert Layout.of(RECIPE) == Layout(1000, sizes_at, views_at, views_at + 3 * VIEW_PIXELS)
+    assert Layout.of(SPEC) == Layout(1000, sizes_at, views_at, views_at + 3 * VIEW_PIXELS)
 
 
 @pytest.mark.parametrize(
@@ -66,8 +68,8 @@ def test_views_of_impossible_sizes(sizes: list[tuple[int, int]]) -> None:
 
 @given(st.integers(1, 100), st.integers(1, 100), st.sampled_from(["jpeg", "avif", "ico"]), st.integers(1, 4))
 def test_a_picture_arrives_as_it_was(width: int, height: int, kind: str, frames: int) -> None:
-    picture = Picture(width, height, kind, np.zeros((frames, 8, 8, 3), np.uint8))
-    assert parse_reply(pack_picture(NUMBER, picture), NUMBER, LIMITS) == Found(width, height, kind, frames)
+    picture = PreparedImage(width, height, kind, np.zeros((frames, 8, 8, 3), np.uint8))
+    assert parse_reply(pack_image(NUMBER, picture), NUMBER, LIMITS) == Found(width, height, kind, frames)
 
 
 @pytest.mark.parametrize("kind", [DecodeTimeout, ImageBroken, ImageTooLarge, NotAnImage])
