@@ -26,7 +26,7 @@ from moderator.engine.stopwatch import Stopwatch
 from moderator.errors import ModeratorError, ours
 from moderator.events import Event, ImageReference
 from moderator.fetching.fetcher import TrustedFetcher
-from moderator.lookahead import ahead
+from moderator.lookahead import bounded_map
 from moderator.settings import Settings, load_settings
 from moderator.signals.reading import Moment, Readings
 from moderator.verdicts import Verdict
@@ -92,7 +92,7 @@ class Moderator:
         most = self.engine.max_batch
         batch: list[_Checked] = []
         frames = 0
-        opened = ahead(threads, (lambda image: self._open(image, reference)), images, 4 * most)
+        opened = bounded_map(threads, (lambda image: self._open(image, reference)), images, 4 * most)
         with closing(opened):
             for item in opened:
                 if item is None:  # a host takes its time; what is there is answered now

@@ -29,9 +29,9 @@ from workers.attempt import Attempt, SlowShadows
 from workers.batcher import MicroBatcher, small_batch
 from workers.leases import Leases
 from workers.outcomes import Outcomes
+from workers.priority import PriorityGate, PrioritySemaphore
 from workers.retries import Retry, RetryRules, delay_for_slow_place
 from workers.slow import SlowLane
-from workers.traffic import Places, Traffic
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Pipeline:
         ledger: where events are claimed and verdicts published.
         metrics: what is measured.
         decoders: how many images are decoded at once: more than there are cores only cost memory and cache.
-        traffic: told of each event; while interactive ones come, bulk gets less.
+        gate: notes each event; while interactive ones come, bulk gets less.
         cache: embeddings of images that were seen before.
         leases: told of what is claimed here and of its end.
         known: whether some worker judges by a policy, by its reference.
@@ -60,7 +60,7 @@ class Pipeline:
         ledger: Ledger,
         metrics: Metrics,
         decoders: int,
-        traffic: Traffic,
+        gate: PriorityGate,
         cache: EmbeddingCache | None = None,
         leases: Leases | None = None,
         known: Callable[[str], bool] = lambda reference: False,
@@ -72,17 +72,17 @@ class Pipeline:
         self._batcher = batcher
         self._ledger = ledger
         self._metrics = metrics
-        self._traffic = traffic
+        self._gate = gate
         self._cache = cache
         self._leases = leases or Leases()
         self._outcomes = Outcomes(engine, ledger, metrics, RetryRules(engine.settings, known))
         # Two small batches of bulk are enough to keep the model busy with one; each further thread would only want
         # the interpreter when an interactive event does.
         few = 2 * small_batch(engine.max_batch)
-        self._turns = Semaphore(decoders)
-        self._in_hand = Places(math.inf, lambda: few if traffic.interactive() else math.inf)
-        self._decoders = Places(decoders, lambda: max(1, decoders - traffic.interactive()))
-        # With those that wait, a quarter of what the worker has in hand of a queue, at most.
+        self._groups = Semaphore(decoders)
+        self._in_flight = PrioritySemaphore(math.inf, lambda: gate.bulk_limit(few, math.inf))
+        self._decoders = PrioritySemaphore(decoders, lambda: gate.bulk_limit(max(1, decoders - 1), decoders))
+        # With those that wait, a quarter of what the worker has in flight of a queue, at most.
         places = max(1, min(decoders, engine.max_batch // 2))
         self._slow = SlowLane(places, "slow")
         # Apart, so that shadows take no place from what decides.
@@ -104,7 +104,7 @@ class Pipeline:
         if fault := self._batcher.broken:
             raise fault
         priority = events[0].priority
-        self._traffic.note(priority)
+        self._gate.note(priority)
         try:
             quick: list[Event] = []
             slow: list[Event] = []
@@ -118,10 +118,10 @@ class Pipeline:
             self._leases.done(events)
 
     def _process_quickly(self, priority: Priority, events: Sequence[Event]) -> None:
-        with self._in_hand.take(priority, len(events)):
+        with self._in_flight.acquire(priority, len(events)):
             # A group is decoded as a whole before the next one: else all of them would be ready at the same time,
             # and the decoders idle until the model is done with them.
-            with self._turns if len(events) > 1 else nullcontext(), self._batcher.coming(priority):
+            with self._groups if len(events) > 1 else nullcontext(), self._batcher.coming(priority):
                 attempts = [self._begin(event, claim) for event, claim in self._claim(events)]
             self._outcomes.publish([answer for one in attempts if (answer := self._end(one)) is not None])
 
@@ -210,7 +210,7 @@ class Pipeline:
         return self._preparer.recall(seen.facts, selection)
 
     def _prepare(self, event: Event, data: bytes) -> Prepared:
-        with self._decoders.take(event.priority):
+        with self._decoders.acquire(event.priority):
             prepared = self._preparer.prepare(data, self._engine.resolver.select_for(event))
         if prepared.needs_slow_reading:
             prepared = self._slow.run(partial(self._preparer.read_slowly, data, prepared))
@@ -220,7 +220,7 @@ class Pipeline:
         """Have the shadows' signals read while the model is at the image. Never raises: a shadow changes nothing."""
         try:
             if quick := prepared.shadow_signals(Moment.PIXELS):
-                with self._decoders.take(attempt.event.priority):
+                with self._decoders.acquire(attempt.event.priority):
                     attempt.quick_readings = self._preparer.read_for_shadows(data, quick)
             if slow := prepared.shadow_signals(Moment.SLOWLY):
                 future = self._shadows.offer(partial(self._preparer.read_for_shadows, data, slow))

@@ -36,11 +36,11 @@ from workers.model_watch import ModelWatch
 from workers.periodic import Periodic
 from workers.pipeline import Pipeline
 from workers.policy_watch import PolicyWatch
+from workers.priority import PriorityGate
 from workers.reading import SharedReading
 from workers.recovery import Recovery
 from workers.shutdown import Shutdown
 from workers.startup import wait_for_redis
-from workers.traffic import Traffic
 from workers.trimmer import StreamTrimmer
 from workers.watchdog import Watchdog
 from workers.webhooks import WebhookSender
@@ -112,17 +112,17 @@ class Worker:
         max_batch = self._engine.max_batch
         # Enough images in hand to fill the next batch while one is in the model and others are on their way.
         self._slots = 4 * max_batch
-        traffic = Traffic()
+        gate = PriorityGate()
         encoder = self._engine.encoder
 
         def embed(pixels: Pixels) -> Embeddings:
-            with cores_shared(traffic.bulk()):
+            with cores_shared(gate.bulk()):
                 return encoder.embed_images(pixels)
 
         self._model = ModelWatch(embed, encoder.image_size)
         self._metrics.model_broken.set_function(lambda: float(self._model.broken is not None))
         self._batcher = MicroBatcher(
-            embed, max_batch, self._count_batch, interactive=traffic.interactive, watch=self._model
+            embed, max_batch, self._count_batch, interactive=gate.interactive, watch=self._model
         )
         cache = (
             EmbeddingCache(
@@ -142,7 +142,7 @@ class Worker:
             self._ledger,
             self._metrics,
             decoders,
-            traffic,
+            gate,
             cache,
             self._leases,
             announcements.knows,

@@ -14,7 +14,7 @@ from moderator.encoders.registry import encoder_of
 from moderator.errors import EmbeddingInvalid, ModeratorError
 from moderator.fetching.fetcher import TrustedFetcher
 from moderator.images.decode import DecodeLimits, decode
-from moderator.lookahead import ahead
+from moderator.lookahead import bounded_map
 from moderator.settings import Settings, load_settings
 
 
@@ -67,7 +67,7 @@ class Embedder:
         error.
         """
         batch: list[_Opened] = []
-        opened = ahead(self.settings.threads or 4, self._open, map(str, images), 4 * self._batch)
+        opened = bounded_map(self.settings.threads or 4, self._open, map(str, images), 4 * self._batch)
         with closing(opened):
             for item in opened:
                 if item is None:  # a host takes its time; what is there is embedded now

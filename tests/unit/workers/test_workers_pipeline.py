@@ -31,8 +31,8 @@ from tests.tools import needs_extra
 from workers.batcher import MicroBatcher
 from workers.leases import Leases
 from workers.pipeline import Pipeline
+from workers.priority import PriorityGate
 from workers.retries import DEPLOYMENT_MAX_SECONDS, RETRY_DELAY_MAX_SECONDS
-from workers.traffic import Traffic
 
 
 class MemoryLedger:
@@ -118,8 +118,8 @@ def batcher(engine: Engine) -> Iterator[MicroBatcher]:
 
 
 @pytest.fixture
-def traffic() -> Traffic:
-    return Traffic()
+def gate() -> PriorityGate:
+    return PriorityGate()
 
 
 @pytest.fixture
@@ -128,10 +128,10 @@ def pipeline(
     batcher: MicroBatcher,
     ledger: MemoryLedger,
     metrics: Metrics,
-    traffic: Traffic,
+    gate: PriorityGate,
     fetcher: Fetcher,
 ) -> Pipeline:
-    return Pipeline(engine, fetcher, batcher, ledger, metrics, 2, traffic)
+    return Pipeline(engine, fetcher, batcher, ledger, metrics, 2, gate)
 
 
 def event(data: bytes | None = None, **fields: Any) -> Event:
@@ -284,12 +284,12 @@ def deployed(
     batcher: MicroBatcher,
     ledger: MemoryLedger,
     metrics: Metrics,
-    traffic: Traffic,
+    gate: PriorityGate,
     fetcher: Fetcher,
 ) -> Pipeline:
     """While another worker knows the policy `new` and its first version."""
     known = {"new", "new@1", "colours@4"}
-    return Pipeline(engine, fetcher, batcher, ledger, metrics, 2, traffic, known=known.__contains__)
+    return Pipeline(engine, fetcher, batcher, ledger, metrics, 2, gate, known=known.__contains__)
 
 
 @pytest.mark.parametrize("reference", ["new", "new@1", "colours@4"])
@@ -397,7 +397,7 @@ def test_delays_have_an_end(
     engine.settings = engine.settings.model_copy(update={"max_attempts": 5000})
     monkeypatch.setattr(fetcher, "fetch", failing(FetchFailed("503")))
     ledger.answer = Claim(attempt=900, waited=0)
-    Pipeline(engine, fetcher, batcher, ledger, metrics, 1, Traffic()).process([event()])
+    Pipeline(engine, fetcher, batcher, ledger, metrics, 1, PriorityGate()).process([event()])
     assert ledger.retries == [waits(RETRY_DELAY_MAX_SECONDS)]
 
 
@@ -480,7 +480,7 @@ def test_signals_are_a_stage_of_their_own_and_their_failure_is_no_allow(
     metrics: Metrics,
     fetcher: Fetcher,
     batcher: MicroBatcher,
-    traffic: Traffic,
+    gate: PriorityGate,
 ) -> None:
     needs_extra("pdqhash", "hash")
     policies = engine.settings.policies
@@ -502,7 +502,7 @@ def test_signals_are_a_stage_of_their_own_and_their_failure_is_no_allow(
 
     (policies / "bad.pdq").unlink()
     restarted = Engine(engine.settings, encoder=engine.encoder)
-    Pipeline(restarted, fetcher, batcher, ledger, metrics, 2, traffic).process([event(policy="listed@1")])
+    Pipeline(restarted, fetcher, batcher, ledger, metrics, 2, gate).process([event(policy="listed@1")])
     verdict, dead = ledger.published[1]
     assert (verdict.decision, verdict.is_safe, verdict.error.type) == (Decision.ERROR, False, "SignalFailed")
     assert (dead.type, ledger.retries) == ("SignalFailed", [])
@@ -514,14 +514,14 @@ def test_a_draft_never_decides_for_an_event_and_may_be_tried_without_a_queue(
     engine: Engine,
     ledger: MemoryLedger,
     metrics: Metrics,
-    traffic: Traffic,
+    gate: PriorityGate,
     fetcher: Fetcher,
 ) -> None:
     policies = engine.settings.policies
     draft = (policies / "colours" / "1.yaml").read_text().replace("version: 1", "version: 7")
     (policies / "colours" / "7.yaml").write_text(draft)
     engine.catalogue.refresh()
-    pipeline = Pipeline(engine, fetcher, batcher, ledger, metrics, 2, traffic)
+    pipeline = Pipeline(engine, fetcher, batcher, ledger, metrics, 2, gate)
     pipeline.process([event(policy="colours@7")])
     ((verdict, dead),) = ledger.published
     assert (verdict.decision, verdict.error.type) == (Decision.ERROR, "PolicyUnreleased")
@@ -541,7 +541,7 @@ def test_a_draft_never_decides_for_an_event_and_may_be_tried_without_a_queue(
 @pytest.mark.parametrize("interactive", [False, True])
 def test_bulk_has_little_in_hand_while_interactive_events_come(
     pipeline: Pipeline,
-    traffic: Traffic,
+    gate: PriorityGate,
     ledger: MemoryLedger,
     monkeypatch: pytest.MonkeyPatch,
     interactive: bool,
@@ -565,7 +565,7 @@ def test_bulk_has_little_in_hand_while_interactive_events_come(
 
     monkeypatch.setattr(fetcher, "fetch", counting)
     if interactive:
-        traffic.note(Priority.INTERACTIVE)
+        gate.note(Priority.INTERACTIVE)
     events = [event(id=f"e{n}", priority="bulk") for n in range(6)]
     threads = [Thread(target=pipeline.process, args=([one],)) for one in events]
     for thread in threads:
@@ -613,7 +613,7 @@ def test_what_is_claimed_is_held_until_the_end(
 
     monkeypatch.setattr(fetcher, "fetch", beating)
     ledger.answer = Claim(attempt=1, waited=0, token="ours")
-    pipeline = Pipeline(engine, fetcher, batcher, ledger, metrics, 1, Traffic(), leases=leases)
+    pipeline = Pipeline(engine, fetcher, batcher, ledger, metrics, 1, PriorityGate(), leases=leases)
     pipeline.process([event(id="a")])
     assert held == [("shop:a", "ours")]
     leases.beat()

@@ -27,8 +27,8 @@ from workers.attempt import SHADOW_WAIT_MAX_SECONDS
 from workers.batcher import MicroBatcher
 from workers.model_watch import ModelWatch
 from workers.pipeline import Pipeline
+from workers.priority import PriorityGate
 from workers.slow import SlowLane
-from workers.traffic import Traffic
 
 PLAIN = "name: {name}\nversion: {version}\nsafe: [green]\ncategories:\n  red: {{unsafe: [red]}}\n"
 WITH_SIGNAL = PLAIN + "  s: {{signal: s}}\nsignals: [{{name: s, kind: {kind}}}]\n"
@@ -77,7 +77,7 @@ def metrics() -> Metrics:
 @pytest.fixture
 def pipeline(engine: Engine, fetcher: Fetcher, ledger: MemoryLedger, metrics: Metrics) -> Iterator[Pipeline]:
     batcher = MicroBatcher(engine.encoder.embed_images, 4)
-    pipeline = Pipeline(engine, fetcher, batcher, ledger, metrics, DECODERS, Traffic())
+    pipeline = Pipeline(engine, fetcher, batcher, ledger, metrics, DECODERS, PriorityGate())
     yield pipeline
     batcher.stop()
     pipeline.close()
@@ -234,7 +234,7 @@ def test_events_wait_for_a_model_that_is_broken(
     watch.learn()
     watch._embed = broken
     batcher = MicroBatcher(broken, 4, watch=watch)
-    pipeline = Pipeline(engine, fetcher, batcher, ledger, metrics, DECODERS, Traffic())
+    pipeline = Pipeline(engine, fetcher, batcher, ledger, metrics, DECODERS, PriorityGate())
     ledger.answer = Claim(attempt=3, waited=0)  # the last
     pipeline.process([event("a", "plain")])
     assert (ledger.given_back, ledger.retries, ledger.published) == (["moderator:a"], [], [])
