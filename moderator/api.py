@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -57,11 +56,8 @@ class Moderator:
         self.settings = settings or load_settings()
         resolver = PolicyResolver.from_settings(self.settings, drafts=True)
         self.engine = Engine(self.settings, encoder=encoder, resolver=resolver, processes=processes)
-
-    @cached_property
-    def _images(self) -> TrustedFetcher:
-        """Images given to `check` are named by the caller: any file may be read."""
-        return TrustedFetcher(self.settings)
+        # Images given to `check` are named by the caller: any file may be read.
+        self._images = TrustedFetcher(self.settings)
 
     def close(self) -> None:
         """End the decoding processes and the connections."""

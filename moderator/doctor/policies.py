@@ -6,6 +6,7 @@ from pathlib import Path
 from moderator.doctor.findings import Finding, ok, problem, warning
 from moderator.encoders.registry import parse_name
 from moderator.errors import ModeratorError, PolicyChanged, PolicyError
+from moderator.fetching.fetcher import Fetcher
 from moderator.policies.catalogue import Catalogue, parse_reference
 from moderator.policies.requirements import unmet
 from moderator.policies.schema import Policy
@@ -115,6 +116,7 @@ def _check_with_model(settings: Settings, policies: list[Policy]) -> Iterator[Fi
     from moderator.engine.engine import Engine  # loads the model libraries
 
     try:
+        Fetcher.from_settings(settings).close()
         engine = Engine(settings)
     except ModeratorError as error:
         yield _does_not_start(error)
