@@ -24,6 +24,7 @@ from moderator.queue.connection import WORKER_CALL, SentinelLogin, connect
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.deadline import within
 from moderator.queue.embedding_cache import EmbeddingCache
+from moderator.queue.executors import RedisExecutor
 from moderator.queue.ledger import Ledger
 from moderator.queue.unacked import adopt_unacked
 from moderator.queue.webhooks import WebhookOutbox
@@ -100,9 +101,10 @@ class Worker:
             on_decoder_lost=self._metrics.count_decoder_loss,
             breakers=image_hosts,
         )
-        self._ledger = Ledger(self._redis, settings.redeliver_after)
+        executor = RedisExecutor(self._redis)
+        self._ledger = Ledger(executor, settings.redeliver_after)
         outbox = WebhookOutbox(self._redis)
-        dead_letters = DeadLetters(self._redis, self._ledger, outbox)
+        dead_letters = DeadLetters(executor, self._ledger)
         self._webhooks = WebhookSender(settings, outbox, dead_letters, self._metrics, webhook_hosts)
         outgoing = partial(read_outgoing, self._redis, outbox)
         backlog = SharedReading(
@@ -130,12 +132,12 @@ class Worker:
         )
         cache = (
             EmbeddingCache(
-                self._redis, self._moderator.embedding_space, encoder.dimension, settings.embedding_cache
+                executor, self._moderator.embedding_space, encoder.dimension, settings.embedding_cache
             )
             if settings.embedding_cache
             else None
         )
-        self._announcements = Announcements(self._redis)
+        self._announcements = Announcements(executor)
         self._leases = Leases(self._ledger.extend, settings.redeliver_after)
         self._pipeline = Pipeline(
             self._moderator,

@@ -17,15 +17,19 @@ from redis.exceptions import ResponseError
 from moderator.errors import VerdictsMissed
 from moderator.queue import names
 from moderator.queue.connection import Redis
-from moderator.queue.stream import Entry, entries_of, missed, missed_between, read_verdict
+from moderator.queue.stream import (
+    READ_SECONDS,
+    READ_SIZE,
+    Entry,
+    entries_of,
+    missed,
+    missed_between,
+    read_verdict,
+)
 from moderator.verdicts import Verdict
 
 log = logging.getLogger(__name__)
 
-#: Seconds that one blocking read lasts; a reader notices within it that it should stop.
-BLOCK = 1.0
-#: Entries taken from the stream in one read.
-READ_SIZE = 100
 #: Seconds after which what a reader was given and has not touched goes to another one.
 TAKE_OVER_AFTER = 300.0
 #: Seconds without a sign of life after which a reader that has nothing is deleted.
@@ -118,7 +122,7 @@ class Consumer:
         # What came with it is ours by now: where the gap is raised, it is the first to be read after that.
         self._report_gap(gap)
         # With nothing left to read there can be no gap, so waiting needs no such look.
-        return entries_of(answer) or self._read(">", block=round(BLOCK * 1000))
+        return entries_of(answer) or self._read(">", block=round(READ_SECONDS * 1000))
 
     def _take_over(self) -> list[Entry]:
         """A step through what is given to others, from time to time: of those entries, the ones left lying."""

@@ -26,7 +26,20 @@ END = f"{_LAST_NUMBER}-{_LAST_NUMBER}"
 #: Most entries trimmed in one step: bounds the time that Redis is busy with it.
 TRIM_SIZE = 50_000
 
+#: Entries taken from the stream in one read.
+READ_SIZE = 100
+#: Seconds that one blocking read lasts; a reader notices within it that it should stop.
+READ_SECONDS = 1.0
+
 Entry = tuple[str, dict[bytes, bytes]]
+
+
+@dataclass(frozen=True)
+class StreamPage:
+    """What comes next in the stream: some entries, and what was trimmed before them and not read."""
+
+    entries: list[Entry]
+    gap: VerdictsMissed | None
 
 
 @dataclass(frozen=True)
@@ -120,6 +133,20 @@ def entries_of(answer: Any) -> list[Entry]:
         batch = entries[0] if entries and isinstance(entries[0], list) else entries
         found += [(entry.decode(), fields or {}) for entry, fields in batch]
     return found
+
+
+def read_page(after: str, answer: list[Any]) -> StreamPage:
+    """Return what `read_stream.lua` answered to whoever has read as far as `after`."""
+    length, first, added, found = answer
+    entries = [(entry.decode(), dict(zip(fields[::2], fields[1::2], strict=True))) for entry, fields in found]
+    if not length or after in ("0", "0-0", "$"):
+        return StreamPage(entries, None)
+    first = first.decode()
+    untouched = added == length  # nothing was ever trimmed
+    if untouched or split_id(next_id(after)) >= split_id(first):
+        return StreamPage(entries, None)
+    # How many they are is not known: the server counts for groups.
+    return StreamPage(entries, missed_between(after, first, None, "they were read here"))
 
 
 def read_verdict(entry: str, fields: dict[bytes, bytes]) -> Verdict | None:

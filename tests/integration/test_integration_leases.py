@@ -11,10 +11,10 @@ from moderator.client import Client
 from moderator.errors import ModeratorError, QueueUnavailable, RedisMisused
 from moderator.queue import ledger as ledger_module
 from moderator.queue import names
+from moderator.queue.commands import MAX_DELIVERIES
 from moderator.queue.ledger import Acceptance, Claim, DeadLetterReason, Ledger
 from moderator.queue.message import decode_message
 from moderator.queue.server import EmbeddedServer
-from moderator.queue.sweeper import MAX_DELIVERIES
 from moderator.verdicts import Decision, Verdict
 from tests.integration.conftest import StartWorker
 from tests.integration.http_server import Answer as HttpAnswer
@@ -379,7 +379,9 @@ def test_a_worker_that_is_slower_than_the_lease_keeps_what_it_has(
     server: EmbeddedServer, start_worker: StartWorker, small_images: list[Path], http: HttpServer
 ) -> None:
     """Two workers, and a bulk message and single events that take several leases each: nothing is done twice."""
-    http.answers = {f"/{n}.jpg": [HttpAnswer(200, small_images[n].read_bytes(), delay=0.8)] for n in range(10)}
+    http.answers = {
+        f"/{n}.jpg": [HttpAnswer(200, small_images[n].read_bytes(), delay=0.8)] for n in range(10)
+    }
     settings = {"redeliver_after": "0.4", "fetch_networks": "127.0.0.0/8", "max_batch": "1"}
     workers = [start_worker(server.url, wait=False, **settings) for _ in range(2)]
     for worker in workers:

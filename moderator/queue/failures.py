@@ -1,0 +1,46 @@
+"""What a failure of Redis means for whoever uses the queue: one place for the texts, for threads and event loops."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from moderator.errors import QueueUnavailable, RedisMisused
+from moderator.events import Event
+
+
+@contextmanager
+def failing_as(unavailable: Callable[[Exception], QueueUnavailable]) -> Iterator[None]:
+    """Raise what it returns in place of an error of Redis, or of a key that holds what is not ours."""
+    try:
+        yield
+    except (RedisError, RedisMisused) as error:
+        raise unavailable(error) from error
+
+
+def not_accepted(event: Event, error: Exception) -> QueueUnavailable:
+    """Return the error for an event, or the first of many, that Redis did not accept."""
+    # Without an answer it may have arrived: whoever submits it again must give the same id.
+    fate = (
+        f"{event.id} may be on the queue all the same"
+        if isinstance(error, RedisTimeoutError)
+        else "nothing is on the queue"
+    )
+    return QueueUnavailable(
+        f"Redis did not accept the event ({error}); {fate}. Check MODERATOR_REDIS_URL "
+        "and that the server runs, then submit again: the same id is accepted once"
+    )
+
+
+def not_replayed(key: str, error: Exception) -> QueueUnavailable:
+    """Return the error for a dead letter that Redis did not take back."""
+    return QueueUnavailable(f"Redis did not take {key} back ({error}); try again")
+
+
+def not_answered(error: Exception) -> QueueUnavailable:
+    """Return the error for a question that Redis did not answer."""
+    return QueueUnavailable(
+        f"Redis does not answer ({error}), so the verdict is not known; check MODERATOR_REDIS_URL and that the "
+        "server runs, then ask again"
+    )
