@@ -97,7 +97,7 @@ class RedisExecutor:
             again = self._send([commands[n] for n in unknown])
             for n, answer in zip(unknown, again, strict=True):
                 answers[n] = answer
-        return _read_each(commands, answers)
+        return read_each(commands, answers)
 
     def _send(self, commands: Sequence[Command[T]]) -> list[Any]:
         if not commands:
@@ -152,7 +152,7 @@ class AsyncRedisExecutor:
                 again = await self._send([commands[n] for n in unknown])
                 for n, answer in zip(unknown, again, strict=True):
                     answers[n] = answer
-        return _read_each(commands, answers)
+        return read_each(commands, answers)
 
     async def _send(self, commands: Sequence[Command[T]]) -> list[Any]:
         if not commands:
@@ -187,7 +187,8 @@ def _unknown_scripts(commands: Sequence[Command[T]], answers: Sequence[Any]) -> 
     return [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
 
 
-def _read_each(commands: Sequence[Command[T]], answers: Sequence[Any]) -> list[T | RedisMisused]:
+def read_each(commands: Sequence[Command[T]], answers: Sequence[Any]) -> list[T | RedisMisused]:
+    """Return what commands say; in place of an answer, the `RedisMisused` of a command that changed nothing."""
     said: list[T | RedisMisused] = []
     for command, answer in zip(commands, answers, strict=True):
         error = typed(answer) if isinstance(answer, ResponseError) else answer

@@ -44,3 +44,8 @@ def not_answered(error: Exception) -> QueueUnavailable:
         f"Redis does not answer ({error}), so the verdict is not known; check MODERATOR_REDIS_URL and that the "
         "server runs, then ask again"
     )
+
+
+def not_dropped(key: str, error: Exception) -> QueueUnavailable:
+    """Return the error for a dead letter that Redis did not forget."""
+    return QueueUnavailable(f"Redis did not drop {key} ({error}); try again")
