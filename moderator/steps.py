@@ -19,7 +19,8 @@ from moderator.images.fetch import Fetcher
 from moderator.images.pool import DecoderPool
 from moderator.images.prepare import Recipe
 from moderator.images.process import Reason
-from moderator.policies.catalogue import Catalogue, Selection, parse_reference
+from moderator.policies.catalogue import Catalogue, Selection
+from moderator.policies.references import parse_reference
 from moderator.policies.schema import Policy
 from moderator.scoring.judge import Judgement, judge
 from moderator.settings import Settings, load_settings

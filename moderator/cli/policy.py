@@ -13,12 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from moderator.errors import ModeratorError, PolicyError, PolicyInvalid, PolicyNotFound
-from moderator.policies.catalogue import Catalogue, parse_reference
+from moderator.policies.catalogue import Catalogue
 from moderator.policies.characters import shown
 from moderator.policies.document import read_document
 from moderator.policies.fields import threshold_text
 from moderator.policies.lint import Severity, lint
 from moderator.policies.loader import POINTER_FILE, Problem, key_text, read_file
+from moderator.policies.references import parse_reference
 from moderator.policies.releases import LOCK_FILE
 from moderator.policies.requirements import EncoderFacts, unmet
 from moderator.policies.schema import Policy

@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import quote, urlsplit
 
-import httpcore2
-
 from moderator.errors import FetchRefused, SettingsError
+
+if TYPE_CHECKING:
+    import httpcore2
 
 _PORTS = {"http": 80, "https": 443}
 #: Ports where something else than HTTP listens that would take a request for its own language, e.g. mail: the
@@ -57,8 +58,10 @@ class Target:
         return self._bracketed if self.port == _PORTS[self.scheme] else f"{self._bracketed}:{self.port}"
 
     @property
-    def url(self) -> httpcore2.URL:
+    def url(self) -> "httpcore2.URL":
         """The same for the HTTP library, so that nothing parses the text a second time."""
+        import httpcore2  # whoever only checks a URL does without
+
         return httpcore2.URL(scheme=self.scheme, host=self.host, port=self.port, target=self.target)
 
     @property

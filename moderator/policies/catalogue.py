@@ -1,6 +1,5 @@
 """All policies of a folder, kept current while files change, and never worse than the last good state."""
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -43,20 +42,6 @@ class Selection:
 
     decides: Policy
     shadows: tuple[Policy, ...] = ()
-
-
-def parse_reference(text: str) -> tuple[str, int | None]:
-    """Read `NAME` or `NAME@VERSION`; the version is None where none is given.
-
-    Raises:
-        PolicyNotFound: the text is neither.
-    """
-    match = re.fullmatch(r"([a-z0-9]+(?:-[a-z0-9]+)*)(?:@([1-9][0-9]{0,5}))?", text)
-    if not match:
-        raise PolicyNotFound(
-            f"'{text[:80]}' does not name a policy; write NAME or NAME@VERSION, such as marketplace@2"
-        )
-    return match[1], int(match[2]) if match[2] else None
 
 
 class Catalogue:

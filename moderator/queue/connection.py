@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote, unquote
 
 import redis
@@ -25,7 +25,9 @@ from moderator.queue.deadline import (
     TimedSSLConnection,
     TimedUnixConnection,
 )
-from moderator.settings import Settings
+
+if TYPE_CHECKING:
+    from moderator.settings import Settings
 
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
@@ -62,7 +64,7 @@ class SentinelLogin:
     password: str | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, settings: Settings) -> "SentinelLogin":
+    def of(cls, settings: "Settings") -> "SentinelLogin":
         """As set."""
         password = settings.redis_sentinel_password
         return cls(settings.redis_sentinel_username, password.get_secret_value() if password else None)

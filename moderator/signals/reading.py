@@ -9,7 +9,6 @@ from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
 
 from moderator.errors import ModeratorError, SignalFailed, brief
 from moderator.identity import Identity
@@ -107,6 +106,8 @@ class Signals:
 
     def check(self, policy: HasSignals) -> dict[str, ModeratorError | None]:
         """By name, why each signal of a policy cannot be used, or None: all are made, and read an empty frame."""
+        from PIL import Image  # nothing else here looks at pixels
+
         embedding = np.zeros(self._dimension, dtype=np.float32)
         embedding[0] = 1
         empty = Frame(Image.new("RGB", (64, 64), "white"), embedding)
