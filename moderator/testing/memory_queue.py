@@ -53,12 +53,15 @@ class MemoryServer:
         Raises:
             RedisConnectionError: it is away.
             ResponseError: a key holds something else than it should.
+            NotImplementedError: only servers know this command.
         """
         with self._lock:
             if self.away:
                 raise RedisConnectionError("away")
             if command.name in _SCRIPTS:
                 return _SCRIPTS[command.name](self._store, _encode(command.keys), _encode(command.args))
+            if command.name not in _COMMANDS:
+                raise NotImplementedError(f"{command.name}: use a server for what needs this command")
             return _COMMANDS[command.name](self._store, *_encode(command.args))
 
     def published(self, channel: str) -> int:
