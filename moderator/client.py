@@ -278,27 +278,7 @@ class Client:
         idle: float = TAKE_OVER_AFTER,
         on_gap: Callable[[VerdictsMissed], object] | None = None,
     ) -> Iterator[Verdict]:
-        """Verdicts as one of a group of consumers: each goes to one of them, at least once.
-
-        A verdict is acknowledged when the next one is asked for, so what a consumer had in hand when it died
-        is given to it again: it starts with its own unacknowledged ones. Then it takes over what other consumers
-        have not touched for `idle` seconds, which is how the verdicts of one that never comes back, or comes back
-        under another name, find a reader; then come new ones. A new group starts with all that the stream keeps.
-
-        What a consumer has been given is touched whenever it asks for the next one, so a slow consumer keeps it for as
-        long as it takes less than `idle` seconds for one verdict. Entries that are no verdicts are logged,
-        acknowledged and skipped.
-
-        Args:
-            group: each group gets all verdicts.
-            consumer: a name that no other of the group has at the same time.
-            idle: seconds; longer than handling one verdict ever takes.
-            on_gap: called with the error in place of raising it; reading goes on after it.
-
-        Raises:
-            VerdictsMissed: verdicts were trimmed before the group had read them. Raised once; consume again to go on
-                with the oldest that is kept.
-        """
+        """Verdicts as one of a group of consumers: each goes to one of them, at least once; see `Consumer.verdicts`."""
         return Consumer(self.redis, group, consumer, idle, on_gap).verdicts()
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from moderator.errors import ModeratorError
 from moderator.images.process import REASONS, Reason
-from moderator.queue.stream import StreamState
+from moderator.queue.stream_state import StreamState
 from moderator.verdicts import Decision, Verdict
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.deadline import within
 from moderator.queue.ledger import Ledger
 from moderator.queue.names import QUEUES
-from moderator.queue.stream import read_stream
+from moderator.queue.stream_state import read_stream
 from moderator.queue.webhooks import WebhookOutbox
 
 #: Groups of readers that metrics show, those most behind.

@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 from moderator.doctor.findings import Finding, ok, problem, warning
 from moderator.queue.connection import SentinelLogin, connect
 from moderator.queue.deadline import within
-from moderator.queue.stream import GroupState, read_stream
+from moderator.queue.stream_state import GroupState, read_stream
 from moderator.queue.webhooks import WebhookOutbox
 from moderator.settings import Settings
 

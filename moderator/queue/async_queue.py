@@ -109,7 +109,7 @@ class AsyncQueue:
         last = after
         while True:
             with failing_as(not_answered):
-                page = await self._executor.run(commands.read_stream(last, READ_SIZE))
+                page = await self._executor.run(commands.read_on(last, READ_SIZE))
             if page.gap is not None:
                 log.warning("%s", page.gap)
                 if on_gap is None:

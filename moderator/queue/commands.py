@@ -218,9 +218,9 @@ def newest_entries(count: int) -> Command[list[Entry]]:
     )
 
 
-def read_stream(after: str, count: int) -> Command[StreamPage]:
+def read_on(after: str, count: int) -> Command[StreamPage]:
     """Read on in the stream of verdicts after an entry."""
-    return Command("read_stream", [names.VERDICTS], [after, count], lambda answer: read_page(after, answer))
+    return Command("read_on", [names.VERDICTS], [after, count], lambda answer: read_page(after, answer))
 
 
 def await_entries(after: str, count: int, seconds: float) -> Command[list[Entry]]:

@@ -69,8 +69,18 @@ class Consumer:
     def verdicts(self) -> Iterator[Verdict]:
         """Verdicts without end.
 
+        A verdict is acknowledged when the next one is asked for, so what a consumer had in hand when it died
+        is given to it again: it starts with its own unacknowledged ones. Then it takes over what other consumers
+        have not touched for `idle` seconds, which is how the verdicts of one that never comes back, or comes back
+        under another name, find a reader; then come new ones. A new group starts with all that the stream keeps.
+
+        What a consumer has been given is touched whenever it asks for the next one, so a slow consumer keeps it for as
+        long as it takes less than `idle` seconds for one verdict. Entries that are no verdicts are logged,
+        acknowledged and skipped.
+
         Raises:
-            VerdictsMissed: there is a gap, and no `on_gap`.
+            VerdictsMissed: verdicts were trimmed before the group had read them, and there is no `on_gap`. Raised once;
+                consume again to go on with the oldest that is kept.
         """
         self._report_gap(self._join(keys=[names.VERDICTS], args=[self._group]))
         while True:

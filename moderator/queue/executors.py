@@ -20,7 +20,8 @@ from moderator.errors import RedisMisused
 from moderator.queue.commands import Command
 from moderator.queue.connection import CLIENT_CALL, AsyncRedis, Redis
 from moderator.queue.deadline import block_seconds
-from moderator.queue.scripts import script_text, typed
+from moderator.queue.failures import typed
+from moderator.queue.scripts import script_text
 
 T = TypeVar("T")
 

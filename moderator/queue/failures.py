@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from moderator.errors import QueueUnavailable, RedisMisused
@@ -41,11 +41,20 @@ def not_replayed(key: str, error: Exception) -> QueueUnavailable:
 def not_answered(error: Exception) -> QueueUnavailable:
     """Return the error for a question that Redis did not answer."""
     return QueueUnavailable(
-        f"Redis does not answer ({error}), so the verdict is not known; check MODERATOR_REDIS_URL and that the "
-        "server runs, then ask again"
+        f"Redis does not answer ({error}); check MODERATOR_REDIS_URL and that the server runs, then ask again"
     )
 
 
 def not_dropped(key: str, error: Exception) -> QueueUnavailable:
     """Return the error for a dead letter that Redis did not forget."""
     return QueueUnavailable(f"Redis did not drop {key} ({error}); try again")
+
+
+def typed(error: ResponseError) -> RedisMisused | ResponseError:
+    """Return the error for a key that holds something else than it should; any other as it is."""
+    if not str(error).startswith("WRONGTYPE"):
+        return error
+    return RedisMisused(
+        f"{str(error).removeprefix('WRONGTYPE ')}: something else writes into our Redis. Nothing has changed; rename "
+        "that key, and what waits goes on"
+    )

@@ -5,10 +5,6 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any
 
-from redis.exceptions import ResponseError
-
-from moderator.errors import RedisMisused
-
 Call = tuple[list[str], list[Any]]
 """Keys and arguments."""
 
@@ -24,13 +20,3 @@ def script_text(name: str) -> str:
 def script_sha(name: str) -> str:
     """Return the name by which a server knows a script that it has been sent."""
     return sha1(script_text(name).encode(), usedforsecurity=False).hexdigest()
-
-
-def typed(error: ResponseError) -> RedisMisused | ResponseError:
-    """Return the error for a key that holds something else than it should; any other as it is."""
-    if not str(error).startswith("WRONGTYPE"):
-        return error
-    return RedisMisused(
-        f"{str(error).removeprefix('WRONGTYPE ')}: something else writes into our Redis. Nothing has changed; rename "
-        "that key, and what waits goes on"
-    )

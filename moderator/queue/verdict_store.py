@@ -67,7 +67,7 @@ class VerdictStore:
         """
         last = after
         while True:
-            page = self._executor.run(commands.read_stream(last, READ_SIZE))
+            page = self._executor.run(commands.read_on(last, READ_SIZE))
             if page.gap is not None:
                 log.warning("%s", page.gap)
                 if on_gap is None:

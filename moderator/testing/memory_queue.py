@@ -21,7 +21,7 @@ from moderator.errors import RedisMisused
 from moderator.queue.commands import Command
 from moderator.queue.deadline import block_seconds
 from moderator.queue.executors import AsyncExecutor, AsyncWait, Executor, Wait, read_each
-from moderator.queue.scripts import typed
+from moderator.queue.failures import typed
 from moderator.testing import memory_letters, memory_scripts
 from moderator.testing.memory_scripts import entries_after, entry_id
 from moderator.testing.memory_store import Hash, List, MemoryStore, SortedSet, Stream, String
@@ -208,7 +208,7 @@ _SCRIPTS: dict[str, Callable[..., Any]] = {
         memory_scripts.extend,
         memory_scripts.overdue,
         memory_scripts.publish,
-        memory_scripts.read_stream,
+        memory_scripts.read_on,
         memory_scripts.requeue,
         memory_scripts.retry,
     )

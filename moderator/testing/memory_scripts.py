@@ -199,8 +199,8 @@ def requeue(store: MemoryStore, keys: Words, args: Words) -> int:
     return 1
 
 
-def read_stream(store: MemoryStore, keys: Words, args: Words) -> list[Any]:
-    """See `read_stream.lua`."""
+def read_on(store: MemoryStore, keys: Words, args: Words) -> list[Any]:
+    """See `read_on.lua`."""
     after, most = args
     stream = store.find(keys[0], Stream) or Stream()
     first = entry_id(stream.entries[0][0]) if stream.entries else b""

@@ -13,7 +13,7 @@ from moderator.client import Client
 from moderator.errors import VerdictsMissed, VerdictUnreadable
 from moderator.queue import consumer, names
 from moderator.queue.server import EmbeddedServer
-from moderator.queue.stream import read_stream, trim_stream
+from moderator.queue.stream_state import read_stream, trim_stream
 from moderator.queue.webhooks import WebhookOutbox
 from moderator.verdicts import Decision, Verdict
 from tests.integration.service import make_client

@@ -17,7 +17,7 @@ from moderator.metrics import (
     QueueState,
     describe,
 )
-from moderator.queue.stream import GroupState, StreamState
+from moderator.queue.stream_state import GroupState, StreamState
 from moderator.verdicts import CategoryVerdict, Decision, PolicyFacts, ShadowVerdict, Verdict
 
 # The contract with dashboards and alert rules: names and labels may be added, never changed.

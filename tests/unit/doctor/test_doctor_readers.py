@@ -2,7 +2,7 @@ import pytest
 
 from moderator.doctor.findings import Level
 from moderator.doctor.readers import check_group, check_webhooks
-from moderator.queue.stream import GroupState
+from moderator.queue.stream_state import GroupState
 
 
 @pytest.mark.parametrize(
