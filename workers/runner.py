@@ -14,6 +14,8 @@ from kombu.asynchronous import set_event_loop
 from prometheus_client import CollectorRegistry
 
 from moderator.backoff import jittered
+from moderator.delivery.consumers import consumer_names, make_consumer
+from moderator.delivery.delivery_metrics import DeliveryMetrics
 from moderator.encoders.base import Embeddings, Pixels
 from moderator.encoders.parallel import cores_shared
 from moderator.errors import ModeratorError, QueueUnavailable, SettingsError
@@ -23,17 +25,19 @@ from moderator.queue.announcements import Announcements
 from moderator.queue.connection import WORKER_CALL, SentinelLogin, connect
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.deadline import within
+from moderator.queue.disabled_webhooks import DisabledWebhooks
 from moderator.queue.embedding_cache import EmbeddingCache
 from moderator.queue.executors import RedisExecutor
 from moderator.queue.ledger import Ledger
+from moderator.queue.subscriptions import Subscriptions
 from moderator.queue.unacked import adopt_unacked
-from moderator.queue.webhooks import WebhookOutbox
 from moderator.settings import Settings
 from moderator.steps import Steps
 from moderator.verdicts import Verdict
 from workers.app import VISIBILITY_TIMEOUT, make_app
 from workers.backlog import READING_SECONDS, Backlog, read_outgoing
 from workers.batcher import MicroBatcher
+from workers.deliverer import delivering, installed_consumers, make_loops
 from workers.handler import Handler
 from workers.health import HealthServer
 from workers.leases import Leases
@@ -45,15 +49,13 @@ from workers.shutdown import Shutdown
 from workers.traffic import Traffic
 from workers.trimmer import StreamTrimmer
 from workers.watchdog import Watchdog
-from workers.webhooks import WebhookSender
 
 log = logging.getLogger(__name__)
 
-#: Seconds between looks at the ledger for overdue events, at the policy folder, at the webhook outbox, at the
-#: consumer, for what workers of an earlier version left, and at a model that is broken.
+#: Seconds between looks at the ledger for overdue events, at the policy folder, at the consumer, for what workers of an
+#: earlier version left, and at a model that is broken.
 SWEEP_EVERY = 1.0
 REFRESH_EVERY = 2.0
-WEBHOOKS_EVERY = 0.5
 WATCH_EVERY = 1.0
 #: How often within a lease what is here is said to be here still: one beat may fail.
 BEATS = 3
@@ -102,11 +104,18 @@ class Worker:
             breakers=image_hosts,
         )
         executor = RedisExecutor(self._redis)
-        self._ledger = Ledger(executor, settings.redeliver_after)
-        outbox = WebhookOutbox(self._redis)
+        self._ledger = Ledger(executor, settings.redeliver_after, subscriptions=Subscriptions.of(settings))
         dead_letters = DeadLetters(executor, self._ledger)
-        self._webhooks = WebhookSender(settings, outbox, dead_letters, self._metrics, webhook_hosts)
-        outgoing = partial(read_outgoing, self._redis, outbox)
+        deliver = installed_consumers(settings) if settings.deliver == "worker" else []
+        self._deliveries = make_loops(
+            [make_consumer(name, settings, self._redis, webhook_hosts) for name in deliver],
+            self._redis,
+            dead_letters,
+            DeliveryMetrics(self._metrics.registry, deliver, self._metrics.count_failure),
+            settings.retry_delay,
+        )
+        disabled = DisabledWebhooks(self._redis)
+        outgoing = partial(read_outgoing, self._redis, disabled, consumer_names(settings))
         backlog = SharedReading(
             "backlog", Backlog(self._redis, self._ledger, dead_letters, outgoing).read, HEALTH_PATIENCE
         )
@@ -276,7 +285,6 @@ class Worker:
         periodic = [
             Periodic("sweeper", SWEEP_EVERY, self._sweep),
             Periodic("policies", REFRESH_EVERY, self._refresh_policies),
-            Periodic("webhooks", WEBHOOKS_EVERY, self._webhooks.send_due),
             Periodic("stream", TRIM_EVERY, self._trimmer.trim),
             Periodic("watchdog", WATCH_EVERY, self._watch),
             Periodic("adoption", ADOPT_EVERY, self._adopt),
@@ -286,11 +294,11 @@ class Worker:
         ]
         leases = Periodic("leases", self._settings.redeliver_after / BEATS, self._leases.beat)
         try:
-            yield
+            with delivering(self._deliveries):
+                yield
         finally:
             for thread in periodic:
                 thread.stop()
-            self._webhooks.close()
             self._handler.close()
             leases.stop()
             self._pipeline.close()
@@ -365,13 +373,13 @@ class Worker:
             self._metrics.count_failure(problem)
         snapshot = catalogue.snapshot
         loaded: list[LoadedPolicy] = []
-        for name, standing in snapshot.standings.items():
-            loaded.append(LoadedPolicy(name, standing.active.version, standing.active.digest, "active"))
-            if standing.canary is not None:
-                loaded.append(LoadedPolicy(name, standing.canary.version, standing.canary.digest, "canary"))
+        for name, resolved in snapshot.resolved.items():
+            loaded.append(LoadedPolicy(name, resolved.active.version, resolved.active.digest, "active"))
+            if resolved.canary is not None:
+                loaded.append(LoadedPolicy(name, resolved.canary.version, resolved.canary.digest, "canary"))
             loaded += [
                 LoadedPolicy(name, shadow.version, shadow.digest, "shadow")
-                for shadow in standing.shadows
+                for shadow in resolved.shadows
                 if (name, shadow.version) not in snapshot.unusable
             ]
         self._metrics.show_policies(loaded)

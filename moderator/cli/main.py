@@ -42,6 +42,7 @@ COMMANDS = {
     "search": "Find the images that a text describes best, or that resemble an image.",
     "demo": "Run the whole service on a folder of images, then stop it.",
     "worker": "Serve the queue: take events from Redis, judge them, publish verdicts.",
+    "deliver": "Deliver verdicts to webhooks and to the other consumers of the outbox.",
     "submit": "Put images on the queue; a worker judges them.",
     "doctor": "Examine this installation: Redis, secrets, policies, and the machine.",
     "probe": "Train a linear probe on labelled images, measure it, use it.",
@@ -50,9 +51,9 @@ COMMANDS = {
     "spool": "See and deliver events that were spooled while Redis was away.",
     "webhooks": "See which webhooks get no more deliveries, and enable them again.",
     "dead-letters": "See what could not be dealt with, and try it again.",
-    "policy": "Look at policies, check, release and activate them.",
+    "policy": "Show, check, release, activate and roll back policies.",
     "models": "See which models there are, try one, fetch one.",
-    "signals": "Further scorers for policies: which there are, and the files that they read.",
+    "signals": "List and check further scorers for policies, and get the files that they read.",
 }
 
 

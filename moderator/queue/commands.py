@@ -17,6 +17,7 @@ from moderator.queue.message import encode_message
 from moderator.queue.records import Acceptance, Claim, Publication, read_claim, to_claim, to_record
 from moderator.queue.scripts import script_sha
 from moderator.queue.stream import Entry, StreamPage, entries_of, read_page
+from moderator.queue.subscriptions import NO_SUBSCRIPTIONS, Subscriptions
 from moderator.verdicts import Verdict
 
 T = TypeVar("T")
@@ -106,11 +107,19 @@ def claim(event: Event, token: str, lease: float) -> Command[Claim | Literal["an
     return Command("claim", *to_claim(event, token, lease), lambda answer: read_claim(answer, token))
 
 
-def publish(publication: Publication, ttl: float, stream_length: int) -> Command[float | None]:
-    """Keep and publish a verdict and close its event; says how long after it was accepted, None: it was not done."""
+def publish(
+    publication: Publication,
+    ttl: float,
+    stream_length: int,
+    subscriptions: Subscriptions = NO_SUBSCRIPTIONS,
+) -> Command[float | None]:
+    """Keep and publish a verdict, put it into the outbox and close its event.
+
+    Says how long after the event was accepted, None: it was not done.
+    """
     return Command(
         "publish",
-        *publication.call(ttl, stream_length),
+        *publication.call(ttl, stream_length, subscriptions),
         lambda answer: float(answer[1]) if answer[0] else None,
     )
 

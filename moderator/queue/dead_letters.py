@@ -1,7 +1,7 @@
 """Dead letters: what could not be dealt with, with the reason, kept until somebody replays or drops it."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -15,19 +15,24 @@ from moderator.queue.commands import Command, ask, letter_gone
 from moderator.queue.element import MAX_RAW
 from moderator.queue.executors import Executor
 from moderator.queue.ledger import Acceptance, Ledger
-from moderator.queue.webhooks import Delivery
+from moderator.queue.outbox import Delivery
+from moderator.queue.subscriptions import WEBHOOKS, outbox_names
 
-#: Before the event key, in the key of a dead letter that is a webhook's.
-WEBHOOK_KEY_PREFIX = "webhook:"
 #: Dead letters read in one round trip.
 PAGE_SIZE = 100
 
 
+def delivery_prefix(consumer: str) -> str:
+    """Return what stands before the key of a delivery, in the key of its dead letter."""
+    return "webhook:" if consumer == WEBHOOKS else f"delivery:{consumer}:"
+
+
 class DeadLetter(BaseModel):
-    """What could not be dealt with: an event, a message that is no event, or a webhook that took no verdict.
+    """What could not be dealt with: an event, a message that is no event, or a consumer that took no verdict.
 
     An event stands in `event`. A message that is no event has only `raw`: what it was; so has a dead letter that
-    cannot be read. A webhook has its address in `webhook` and the verdict in `raw`.
+    cannot be read. A webhook has its address in `webhook` and the verdict in `raw`; another consumer its name in
+    `consumer`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,6 +44,7 @@ class DeadLetter(BaseModel):
     died_at: datetime
     event: Event | None = None
     webhook: str | None = None
+    consumer: str | None = None
     raw: str | None = None
     stamp: str = Field("", exclude=True, repr=False)
     """`died_at` as it stands in Redis: the same key may name another death later."""
@@ -77,18 +83,26 @@ class DeadLetters:
         self._bury(key, error, 0, {"raw": json.dumps(body, default=repr)[:MAX_RAW]})
         return key
 
-    def bury_delivery(self, delivery: Delivery, error: ModeratorError) -> None:
-        """Keep a verdict that its webhook did not take."""
-        fields = {"webhook": delivery.url, "raw": delivery.body.decode("utf-8", "replace")}
-        self._bury(WEBHOOK_KEY_PREFIX + delivery.key, error, delivery.attempt, fields)
+    def bury_delivery(self, consumer: str, delivery: Delivery, error: ModeratorError) -> None:
+        """Keep a verdict that a consumer did not take."""
+        fields: dict[str, str | bytes] = {"raw": delivery.body.decode("utf-8", "replace")}
+        fields["webhook" if consumer == WEBHOOKS else "consumer"] = (
+            delivery.url if consumer == WEBHOOKS else consumer
+        )
+        if delivery.evidence is not None:
+            values = delivery.evidence.to_fields()
+            fields.update(zip(("embedding", "tensor", "readings"), values, strict=True))
+        self._bury(delivery_prefix(consumer) + delivery.key, error, delivery.attempt, fields)
 
-    def _bury(self, key: str, error: ModeratorError, attempts: int, fields: dict[str, str]) -> None:
+    def _bury(
+        self, key: str, error: ModeratorError, attempts: int, fields: Mapping[str, str | bytes]
+    ) -> None:
         facts = {"error": type(error).__name__, "message": str(error), "attempts": str(attempts), **fields}
         parts = [part for pair in facts.items() for part in pair]
         self._executor.run(bury(key, parts))
 
     def replay(self, letter: DeadLetter) -> Acceptance:
-        """Submit the event again, or deliver to the webhook again.
+        """Submit the event again, or deliver to the webhook or another consumer again.
 
         An event's `error` verdict is withdrawn; a new verdict will be published.
 
@@ -136,24 +150,24 @@ def read_letters(keys: Sequence[str], answers: Sequence[Any]) -> Iterator[DeadLe
             yield _letter(key, {name.decode(errors="replace"): value for name, value in fields.items()})
 
 
-def bury(key: str, parts: Sequence[str]) -> Command[int]:
+def bury(key: str, parts: Sequence[str | bytes]) -> Command[int]:
     """Keep a dead letter: its key, and names and values of its fields."""
     return Command("bury", [names.DEAD_LETTERS, names.DEAD_LETTER_PREFIX + key], [key, *parts], int)
 
 
 def redeliver(letter: DeadLetter) -> Command[Acceptance] | None:
-    """Deliver to a webhook again; None: the dead letter is not a webhook's.
+    """Deliver to a webhook or another consumer again; None: the dead letter is not of a delivery.
 
     Its answer raises:
         DeadLetterNotFound: this dead letter is not there any more.
     """
-    if letter.webhook is None or letter.raw is None:
+    consumer = WEBHOOKS if letter.webhook is not None else letter.consumer
+    if consumer is None or letter.raw is None:
         return None
-    delivery = letter.key.removeprefix(WEBHOOK_KEY_PREFIX)
-    keys = [names.DEAD_LETTERS, names.DEAD_LETTER_PREFIX + letter.key]
-    keys += [names.WEBHOOKS, names.WEBHOOK_PREFIX + delivery]
-    args = [letter.key, letter.stamp, delivery, letter.webhook, letter.raw]
-    return Command("redeliver", keys, args, _there(letter))
+    delivery = letter.key.removeprefix(delivery_prefix(consumer))
+    due, prefix = outbox_names(consumer)
+    keys = [names.DEAD_LETTERS, names.DEAD_LETTER_PREFIX + letter.key, due, prefix + delivery]
+    return Command("redeliver", keys, [letter.key, letter.stamp, delivery], _there(letter))
 
 
 def event_of(letter: DeadLetter) -> Event:
@@ -201,6 +215,7 @@ def _letter(key: str, fields: dict[str, bytes]) -> DeadLetter:
             died_at=_moment(text["died_at"]),
             event=event,
             webhook=text.get("webhook"),
+            consumer=text.get("consumer"),
             raw=text.get("raw"),
             stamp=text["died_at"],
         )

@@ -34,6 +34,9 @@ CALL_SECONDS, SPOOLING_CALL_SECONDS = 2.0, 1.0
 PAUSE = 1.0
 #: Messages that a call delivers before its own; what is left goes in the background.
 AT_ONCE = 200
+#: Seconds that a call waits for whoever delivers just now: it may be about to find the queue full, which callers are
+#: to hear rather than have their event spooled behind.
+DELIVERY_PATIENCE_SECONDS = 0.1
 #: Messages delivered between two writes to the spool.
 STEP = 100
 
@@ -119,6 +122,9 @@ class Intake:
             log.warning("%s; spooling", error)
         self._away = True
 
+    def _note_back(self) -> None:
+        self._away = False
+
     def _caught_up(self, spool: Spool) -> bool:
         """Whether the spool is empty, if need be by delivering some of it.
 
@@ -129,7 +135,7 @@ class Intake:
         if spool.empty():
             return True
         try:
-            self._deliver(spool, AT_ONCE)
+            self._deliver(spool, AT_ONCE, patience=DELIVERY_PATIENCE_SECONDS)
         except QueueFull as full:
             self._deliver_in_background()
             raise QueueFull(
@@ -140,9 +146,15 @@ class Intake:
             ) from full
         return spool.empty()
 
-    def _deliver(self, spool: Spool, most: int | None, told: Callable[[], None] = lambda: None) -> int:
+    def _deliver(
+        self,
+        spool: Spool,
+        most: int | None,
+        told: Callable[[], None] = lambda: None,
+        patience: float = 0.0,
+    ) -> int:
         count, last = 0, 0
-        with spool.delivery() as ours:
+        with spool.delivery(patience) as ours:
             if not ours:
                 return 0
             try:
@@ -187,15 +199,15 @@ class Intake:
             try:
                 with self._lock:
                     if self._spool.empty():
-                        self._away = False
+                        self._note_back()
                         self._thread = None
                         return
-                count = self._deliver(self._spool, None)
-                self._away = False
+                count = self._deliver(self._spool, None, self._note_back)
+                self._note_back()
                 if count:
                     log.info("delivered %d spooled messages", count)
             except QueueFull as full:
-                self._away = False
+                self._note_back()
                 pause = full.retry_after + jittered(PAUSE)
             except SpoolUnavailable as error:
                 log.warning("%s", error)

@@ -22,6 +22,7 @@ from moderator.queue.failures import failing_as, not_accepted, not_replayed
 from moderator.queue.message import decode_message
 from moderator.queue.records import Acceptance, Answer, Claim, DeadLetterReason, Publication
 from moderator.queue.stats import QueueStats
+from moderator.queue.subscriptions import NO_SUBSCRIPTIONS, Subscriptions
 from moderator.queue.sweeper import Sweeper
 from moderator.verdicts import Verdict
 
@@ -36,13 +37,21 @@ class Ledger:
         lease: seconds after which a started event that nobody holds any more, or one lost on its way, is given out
             again.
         bounds: how full the queue may get by `accept`.
+        subscriptions: the consumers for which `publish` and `sweep` put verdicts into the outbox, besides webhooks.
     """
 
-    def __init__(self, executor: Executor, lease: float, bounds: QueueBounds = NO_BOUNDS) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        lease: float,
+        bounds: QueueBounds = NO_BOUNDS,
+        subscriptions: Subscriptions = NO_SUBSCRIPTIONS,
+    ) -> None:
         self._executor = executor
         self._lease = lease
         self._bounds = bounds
-        self._sweeper = Sweeper(executor, lease)
+        self._subscriptions = subscriptions
+        self._sweeper = Sweeper(executor, lease, subscriptions)
 
     def accept(self, body: dict[str, Any]) -> list[tuple[Event, Acceptance]]:
         """Accept an event, or a bulk event with many images, and put it on the queue, in one step.
@@ -99,7 +108,10 @@ class Ledger:
         not hold it any more, or why it could not be published: then nothing changed.
         """
         return self._executor.run_each(
-            [commands.publish(Publication.of(answer), ttl, stream_length) for answer in answers]
+            [
+                commands.publish(Publication.of(answer), ttl, stream_length, self._subscriptions)
+                for answer in answers
+            ]
         )
 
     def retry(

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from moderator.errors import EventInvalid, SpoolFull, SpoolUnavailable
 FILE, LOCK, RESERVE = "spool.sqlite3", "spool.lock", "spool.reserve"
 #: Bytes set aside for a disk that gets full: to remove what was delivered, SQLite first writes down what it was.
 RESERVE_SIZE = 1 << 20
+#: Seconds between two looks at the lock of the delivery.
+LOCK_POLL_SECONDS = 0.01
 #: Seconds to wait for another process that writes.
 PATIENCE = 10.0
 
@@ -195,20 +198,19 @@ class Spool:
         )
 
     @contextmanager
-    def delivery(self) -> Iterator[bool]:
-        """Take the right to deliver, which one process and thread has at a time; False if another has it."""
+    def delivery(self, patience: float = 0.0) -> Iterator[bool]:
+        """Take the right to deliver, which one process and thread has at a time; False if another has it.
+
+        Args:
+            patience: seconds to wait for another to finish.
+        """
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise self._unavailable(error) from error
         try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+            yield _locked(lock, patience)
         finally:
             os.close(lock)
 
@@ -255,3 +257,16 @@ def _readable(entry: Entry) -> dict[str, Any]:
         return entry.body
     except EventInvalid:
         return {}
+
+
+def _locked(lock: int, patience: float) -> bool:
+    until = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(LOCK_POLL_SECONDS)
+        else:
+            return True

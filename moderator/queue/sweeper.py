@@ -16,6 +16,7 @@ from moderator.queue import commands, names
 from moderator.queue.commands import MAX_DELIVERIES
 from moderator.queue.executors import Executor
 from moderator.queue.records import DeadLetterReason, Publication, to_record
+from moderator.queue.subscriptions import NO_SUBSCRIPTIONS, Subscriptions
 from moderator.verdicts import Decision, ErrorFacts, Verdict
 
 log = logging.getLogger(__name__)
@@ -27,10 +28,14 @@ class Sweeper:
     Args:
         executor: of the ledger.
         lease: seconds after which an event that was put on the queue is looked at again.
+        subscriptions: the consumers for which verdicts go into the outbox, besides webhooks.
     """
 
-    def __init__(self, executor: Executor, lease: float) -> None:
+    def __init__(
+        self, executor: Executor, lease: float, subscriptions: Subscriptions = NO_SUBSCRIPTIONS
+    ) -> None:
         self._executor = executor
+        self._subscriptions = subscriptions
         self._lease = lease
 
     def sweep(
@@ -113,7 +118,7 @@ class Sweeper:
             due=due.decode(),
             known=event is None or bool(self._ask("HEXISTS", record, "version")),
         )
-        seconds = self._executor.run(commands.publish(kept, ttl, stream_length))
+        seconds = self._executor.run(commands.publish(kept, ttl, stream_length, self._subscriptions))
         if seconds is not None:
             log.error("event %s: dead letter: %s: %s", key, dead.type, dead.message)
             told(verdict, seconds, error)

@@ -1,4 +1,4 @@
-"""What a signal is: made from its entry in a policy file, it reads one frame and answers with a score."""
+"""The interface of signals: made from an entry in a policy file, a signal reads one frame and returns a score."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,7 +87,7 @@ class Signal(Protocol):
     slow: ClassVar[bool]
 
     def __init__(self, options: Any, context: Context) -> None:
-        """Make ready to read.
+        """Load what reading needs.
 
         Args:
             options: an `options_type`.
@@ -100,10 +100,10 @@ class Signal(Protocol):
         ...
 
     def read(self, frame: Frame) -> Reading:
-        """Look at one frame."""
+        """Read one frame and return its score."""
         ...
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        """Frames with the scores that they should get."""
+        """Return frames with the scores that they should get."""
         ...

@@ -7,6 +7,9 @@ from moderator.testing.memory_store import Hash, MemoryStore, SortedSet, String
 
 Words = Sequence[bytes]
 
+#: What a delivery carries of what its verdict was made from.
+EVIDENCE_FIELDS = (b"embedding", b"tensor", b"readings")
+
 
 def enter(store: MemoryStore, record: bytes, event: bytes, queue: bytes, size: int) -> None:
     """Write the record of an event that is on a queue."""
@@ -39,12 +42,11 @@ def add_bytes(store: MemoryStore, size: bytes, count: int) -> None:
 
 
 def deliver(
-    store: MemoryStore, webhooks: bytes, webhook: bytes, delivery: bytes, url: bytes, body: bytes
+    store: MemoryStore, deliveries: bytes, record: bytes, delivery: bytes, fields: dict[bytes, bytes]
 ) -> None:
-    """Put a verdict into the outbox of webhooks."""
-    fields = {b"url": url, b"body": body, b"attempts": b"0", b"since": seconds(store.now())}
-    store.set(webhook, Hash(fields))
-    store.at(webhooks, SortedSet)[delivery] = store.now()
+    """Put a verdict into the outbox of a consumer."""
+    store.set(record, Hash({**fields, b"attempts": b"0", b"since": seconds(store.now())}))
+    store.at(deliveries, SortedSet)[delivery] = store.now()
 
 
 def digest(verdict: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """The scripts of `moderator/queue/lua/` about dead letters, in Python; see `memory_scripts`."""
 
-from moderator.testing.memory_common import Words, add_bytes, deliver, digest, enter, seconds
+from moderator.testing.memory_common import EVIDENCE_FIELDS, Words, add_bytes, deliver, digest, enter, seconds
 from moderator.testing.memory_store import Hash, List, MemoryStore, SortedSet, String
 
 
@@ -29,12 +29,15 @@ def replay(store: MemoryStore, keys: Words, args: Words) -> bytes:
 
 def redeliver(store: MemoryStore, keys: Words, args: Words) -> int:
     """See `redeliver.lua`."""
-    letters, letter, webhooks, webhook = keys
-    key, died_at, delivery, url, body = args
-    store.require((letters, SortedSet), (webhooks, SortedSet))
+    letters, letter, deliveries, record = keys
+    key, died_at, delivery = args
+    store.require((letters, SortedSet), (deliveries, SortedSet))
     if not _died(store, letter, died_at):
         return 0
-    deliver(store, webhooks, webhook, delivery, url, body)
+    kept = store.at(letter, Hash)
+    named = {b"url": b"webhook", b"body": b"raw", **{field: field for field in EVIDENCE_FIELDS}}
+    fields = {field: kept[name] for field, name in named.items() if name in kept}
+    deliver(store, deliveries, record, delivery, fields)
     return _forget_letter(store, letters, letter, key)
 
 

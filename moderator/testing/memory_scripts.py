@@ -7,6 +7,7 @@ from math import ceil, inf
 from typing import Any
 
 from moderator.testing.memory_common import (
+    EVIDENCE_FIELDS,
     Words,
     add_bytes,
     bytes_held,
@@ -80,9 +81,10 @@ def claim(store: MemoryStore, keys: Words, args: Words) -> list[Any]:
 
 def publish(store: MemoryStore, keys: Words, args: Words) -> list[Any]:
     """See `publish.lua`."""
-    pending, record, verdict, stream, letters, letter, webhooks, webhook, size, *_ = keys
-    key, body, ttl, length, error, message, url, event, delivery, token, due, by_id, *_ = args
+    pending, record, verdict, stream, letters, letter, webhooks, webhook, size, *outbox = keys
+    key, body, ttl, length, error, message, url, event, delivery, token, due, by_id, *further = args
     store.require((pending, SortedSet), (stream, Stream), (letters, SortedSet), (webhooks, SortedSet))
+    store.require(*((name, Hash) for name in outbox[:1]), *((name, SortedSet) for name in outbox[1::2]))
     now = store.now()
     if store.holds(verdict, String):
         close(store, pending, record, size, key)
@@ -101,10 +103,25 @@ def publish(store: MemoryStore, keys: Words, args: Words) -> list[Any]:
         store.set(letter, Hash(facts))
         store.at(letters, SortedSet)[key] = now
     if url:
-        deliver(store, webhooks, webhook, delivery, url, body)
+        deliver(store, webhooks, webhook, delivery, {b"url": url, b"body": body})
+    if outbox:
+        _deliver_further(store, outbox, delivery, body, further)
     close(store, pending, record, size, key)
     store.published.update([verdict, *([by_id] if by_id else [])])
     return [1, seconds(max(0.0, now - float(fields.get(b"accepted_at", now))))]
+
+
+def _deliver_further(store: MemoryStore, outbox: Words, delivery: bytes, body: bytes, further: Words) -> None:
+    """Put a verdict into the outbox of the consumers besides webhooks; see `publish.lua`."""
+    missed, *consumers = outbox
+    most, embedding, tensor, readings, *wanted = further
+    evidence = dict(zip(EVIDENCE_FIELDS, (embedding, tensor, readings), strict=True)) if embedding else {}
+    for deliveries, record, wants in zip(consumers[::2], consumers[1::2], wanted, strict=True):
+        if len(store.find(deliveries, SortedSet) or ()) >= int(most):
+            counts = store.at(missed, Hash)
+            counts[deliveries] = b"%d" % (int(counts.get(deliveries, 0)) + 1)
+        else:
+            deliver(store, deliveries, record, delivery, {b"body": body, **(evidence if wants else {})})
 
 
 def retry(store: MemoryStore, keys: Words, args: Words) -> int:
