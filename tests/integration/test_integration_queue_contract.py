@@ -3,11 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from threading import Timer
 from typing import Any
 
+import numpy as np
 import pytest
 
 from moderator.errors import (
@@ -19,17 +21,21 @@ from moderator.errors import (
     VerdictsMissed,
     VerdictTimeout,
     VerdictUnreadable,
+    WebhookFailed,
 )
 from moderator.queue import commands, names
 from moderator.queue.bounds import NO_BOUNDS, QueueBounds
 from moderator.queue.commands import MAX_DELIVERIES
 from moderator.queue.connection import connect, connect_async
+from moderator.queue.evidence import Evidence
 from moderator.queue.executors import AsyncRedisExecutor, RedisExecutor
 from moderator.queue.ledger import Acceptance, Claim, DeadLetterReason, Ledger
 from moderator.queue.message import decode_message
+from moderator.queue.outbox import Delivery
 from moderator.queue.server import EmbeddedServer
+from moderator.queue.subscriptions import WEBHOOKS, Subscription, Subscriptions, outbox_names
 from moderator.testing.memory_queue import MemoryServer
-from moderator.verdicts import Decision
+from moderator.verdicts import Decision, ModelFacts
 from tests.integration.ledger_events import BULK, QUEUE, answer, body, claim_one, event, publish
 from tests.integration.queue_doors import LEASE, Door, EventLoop, Threads, redis
 from tests.integration.service import stopped
@@ -390,6 +396,77 @@ def test_dead_letters_that_are_no_events(door: Door) -> None:
             door.replay(letter)
         door.drop(letter)
     assert door.dead_letters() == []
+
+
+BOTH = Subscriptions((Subscription("archive", evidence=True), Subscription("audit")), limit=2)
+MODEL = ModelFacts(id="m", revision="1", preprocessing="p", device="cpu", dtype="float32")
+EVIDENCE = Evidence(np.ones((1, 2), np.float32), {"s": {"score": 0.5}}, MODEL)
+
+
+def publish_to_consumers(door: Door, *names: str) -> None:
+    ledger = Ledger(door.executor, LEASE, subscriptions=BOTH)
+    answers = [replace(answer(event(name)), evidence=EVIDENCE) for name in names]
+    published = ledger.publish(answers, ttl=60.0, stream_length=100)
+    assert all(isinstance(seconds, float) for seconds in published)
+
+
+def delivery_of(door: Door, consumer: str) -> tuple[str, dict[bytes, bytes]]:
+    """The newest delivery: its key, and what it carries."""
+    due, prefix = outbox_names(consumer)
+    key = redis(door, "ZRANGE", due, -1, -1)[0].decode()
+    fields = redis(door, "HGETALL", prefix + key)
+    assert float(fields.pop(b"since")) > 0
+    return key, fields
+
+
+def test_consumers_of_the_outbox_get_what_they_want(door: Door) -> None:
+    publish_to_consumers(door, "a")
+    embedding, tensor, readings = EVIDENCE.to_fields()
+    verdict = door.verdict("moderator:a")
+    assert verdict is not None
+    for consumer, evidence in {
+        "archive": {b"embedding": embedding, b"tensor": tensor, b"readings": readings},
+        "audit": {},
+    }.items():
+        key, fields = delivery_of(door, consumer)
+        assert key.startswith("moderator:a#")
+        assert fields == {b"body": verdict.model_dump_json().encode(), b"attempts": b"0", **evidence}
+    assert redis(door, "ZCARD", outbox_names(WEBHOOKS)[0]) == 0
+
+
+def test_a_consumer_at_its_limit_misses_verdicts(door: Door) -> None:
+    publish_to_consumers(door, *"abc")
+    due, _ = outbox_names("audit")
+    assert redis(door, "ZCARD", due) == 2
+    assert redis(door, "HGET", names.OUTBOX_MISSED, due) == b"1"
+    assert redis(door, "XLEN", names.VERDICTS) == 3
+
+
+@pytest.mark.parametrize("key", [names.OUTBOX_MISSED, outbox_names("audit")[0]])
+def test_nothing_is_published_where_an_outbox_is_something_else(door: Door, key: str) -> None:
+    redis(door, "SET", key, "theirs")
+    ledger = Ledger(door.executor, LEASE, subscriptions=BOTH)
+    (misused,) = ledger.publish([answer(event("a"))], ttl=60.0, stream_length=100)
+    assert isinstance(misused, RedisMisused)
+    assert redis(door, "XLEN", names.VERDICTS) == 0
+
+
+@pytest.mark.parametrize("consumer", [WEBHOOKS, "archive", "audit"])
+def test_a_delivery_that_died_is_made_again(door: Door, consumer: str) -> None:
+    url = "https://example.com/" if consumer == WEBHOOKS else ""
+    evidence = EVIDENCE if consumer == "archive" else None
+    delivery = Delivery("moderator:a#1", url, b"{}", 3, 0.0, evidence)
+    door.letters.bury_delivery(consumer, delivery, WebhookFailed("no"))
+    (letter,) = door.dead_letters()
+    assert (letter.webhook, letter.consumer) == ((url, None) if url else (None, consumer))
+    assert door.replay(letter) is Acceptance.ACCEPTED
+    key, fields = delivery_of(door, consumer)
+    wanted = {b"body": b"{}", b"attempts": b"0"} | ({b"url": url.encode()} if url else {})
+    if evidence is not None:
+        wanted |= dict(zip((b"embedding", b"tensor", b"readings"), evidence.to_fields(), strict=True))
+    assert (key, fields) == ("moderator:a#1", wanted)
+    with pytest.raises(DeadLetterNotFound):
+        door.replay(letter)
 
 
 def test_a_full_queue_takes_nothing(open_door: Open) -> None:
