@@ -18,7 +18,7 @@ from moderator.delivery.delivery_metrics import lag_metrics
 from moderator.errors import ModeratorError
 from moderator.images.process import REASONS, Reason
 from moderator.queue.outbox import ConsumerLag
-from moderator.queue.stream import StreamState
+from moderator.queue.stream_state import StreamState
 from moderator.verdicts import Decision, Verdict
 
 logger = logging.getLogger(__name__)

@@ -25,8 +25,9 @@ from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.deadline import within
 from moderator.queue.disabled_webhooks import DisabledWebhooks
 from moderator.queue.embedding_cache import EmbeddingCache
+from moderator.queue.executors import RedisExecutor
 from moderator.queue.ledger import Ledger
-from moderator.queue.outbox import Subscriptions
+from moderator.queue.subscriptions import Subscriptions
 from moderator.settings import Settings
 from workers.app import make_app
 from workers.backlog import READING_SECONDS, Backlog, read_outgoing
@@ -98,8 +99,9 @@ class Worker:
             on_decoder_lost=self._metrics.count_decoder_loss,
         )
         self._fetcher = Fetcher.from_settings(settings, image_hosts)
-        self._ledger = Ledger(self._redis, settings.redeliver_after, subscriptions=Subscriptions.of(settings))
-        dead_letters = DeadLetters(self._redis, self._ledger)
+        executor = RedisExecutor(self._redis)
+        self._ledger = Ledger(executor, settings.redeliver_after, subscriptions=Subscriptions.of(settings))
+        dead_letters = DeadLetters(executor, self._ledger)
         deliver = installed_consumers(settings) if settings.deliver == "worker" else []
         self._deliveries = make_loops(
             [make_consumer(name, settings, self._redis, webhook_hosts) for name in deliver],
@@ -135,12 +137,12 @@ class Worker:
         )
         cache = (
             EmbeddingCache(
-                self._redis, self._engine.embedding_space, encoder.dimension, settings.embedding_cache
+                executor, self._engine.embedding_space, encoder.dimension, settings.embedding_cache
             )
             if settings.embedding_cache
             else None
         )
-        announcements = Announcements(self._redis)
+        announcements = Announcements(executor)
         self._policies = PolicyWatch(self._engine, self._metrics, announcements)
         self._recovery = Recovery(self._redis, self._ledger, self._metrics, settings)
         self._leases = Leases(self._ledger.extend, settings.redeliver_after)

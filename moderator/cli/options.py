@@ -32,7 +32,7 @@ def policies_folder(option: Path | None) -> Path:
 def policy_reference(text: str) -> tuple[str, int | None]:
     """Read `NAME` or `NAME@VERSION`; anything else is wrong usage and ends with 2."""
     from moderator.errors import PolicyNotFound
-    from moderator.policies.catalogue import parse_reference
+    from moderator.policies.references import parse_reference
 
     try:
         return parse_reference(text)

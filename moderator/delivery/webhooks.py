@@ -26,7 +26,8 @@ from moderator.fetching.breaker import Breakers
 from moderator.fetching.http import GuardedClient
 from moderator.fetching.urls import AllowedHosts, parse_url
 from moderator.queue.disabled_webhooks import DisabledWebhooks
-from moderator.queue.outbox import WEBHOOKS, Delivery
+from moderator.queue.outbox import Delivery
+from moderator.queue.subscriptions import WEBHOOKS
 from moderator.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ from moderator.doctor.findings import Finding, ok, problem, warning
 from moderator.encoders.registry import parse_name
 from moderator.errors import ModeratorError, PolicyChanged, PolicyError
 from moderator.fetching.fetcher import Fetcher
-from moderator.policies.catalogue import Catalogue, parse_reference
+from moderator.policies.catalogue import Catalogue
+from moderator.policies.references import parse_reference
 from moderator.policies.requirements import unmet
 from moderator.policies.schema import Policy
 from moderator.policies.snapshot import Snapshot

@@ -5,7 +5,8 @@ from typing import Self
 
 from moderator.errors import PolicyError
 from moderator.events import Event
-from moderator.policies.catalogue import Catalogue, Selection, parse_reference
+from moderator.policies.catalogue import Catalogue, Selection
+from moderator.policies.references import parse_reference
 from moderator.settings import Settings
 from moderator.signals.files import SIGNAL_FILES
 from moderator.verdicts import PolicyFacts

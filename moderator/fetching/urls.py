@@ -7,10 +7,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import quote, urlsplit
 
 from moderator.errors import FetchRefused, SettingsError
+
+if TYPE_CHECKING:
+    pass
 
 _PORTS = {"http": 80, "https": 443}
 #: Ports where something else than HTTP listens that would take a request for its own language, e.g. mail: the

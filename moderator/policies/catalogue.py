@@ -1,6 +1,5 @@
 """Keep all policies of a folder current while files change, and never worse than the last good state."""
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,20 +33,6 @@ class Selection:
 
     decides: Policy
     shadows: tuple[Policy, ...] = ()
-
-
-def parse_reference(text: str) -> tuple[str, int | None]:
-    """Read `NAME` or `NAME@VERSION`; without a version, that is None.
-
-    Raises:
-        PolicyNotFound: the text is neither.
-    """
-    match = re.fullmatch(r"([a-z0-9]+(?:-[a-z0-9]+)*)(?:@([1-9][0-9]{0,5}))?", text)
-    if not match:
-        raise PolicyNotFound(
-            f"'{text[:80]}' does not name a policy; write NAME or NAME@VERSION, such as marketplace@2"
-        )
-    return match[1], int(match[2]) if match[2] else None
 
 
 class Catalogue:

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from moderator.identity import Identity
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # whoever reads policies names signals and looks at no pixels: that starts without these
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image
 
 
@@ -37,7 +37,7 @@ class Frame:
     """What a signal may look at: pixels (RGB, upright, of any size) or the embedding, as its `uses_pixels` says."""
 
     image: "Image.Image | None" = None
-    embedding: NDArray[np.float32] | None = None
+    embedding: "NDArray[np.float32] | None" = None
     """[dimension], of length 1"""
 
 

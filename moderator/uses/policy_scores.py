@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 
 from moderator.encoders.base import Embeddings
 from moderator.engine.compiler import Compiler
-from moderator.policies.catalogue import Catalogue, parse_reference
+from moderator.policies.catalogue import Catalogue
+from moderator.policies.references import parse_reference
 from moderator.scoring.rules import score
 from moderator.uses.embedder import Embedder
 

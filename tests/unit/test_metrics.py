@@ -19,7 +19,7 @@ from moderator.metrics import (
     describe,
 )
 from moderator.queue.outbox import ConsumerLag
-from moderator.queue.stream import GroupState, StreamState
+from moderator.queue.stream_state import GroupState, StreamState
 from moderator.verdicts import CategoryVerdict, Decision, PolicyFacts, ShadowVerdict, Verdict
 
 # The contract with dashboards and alert rules: names and labels may be added, never changed.

@@ -16,7 +16,8 @@ from moderator.errors import (
     PolicyUnreleased,
     PolicyUnusable,
 )
-from moderator.policies.catalogue import Catalogue, parse_reference
+from moderator.policies.catalogue import Catalogue
+from moderator.policies.references import parse_reference
 from moderator.policies.releases import LOCK_FILE
 from moderator.policies.schema import Policy
 from tests.policies import release
