@@ -42,7 +42,6 @@ from moderator.queue.intake import Intake
 from moderator.queue.ledger import Acceptance, Ledger
 from moderator.queue.spool import Spool
 from moderator.queue.verdict_store import VerdictStore
-from moderator.queue.webhooks import WebhookOutbox
 from moderator.settings import Settings, load_settings
 from moderator.submission import check_submission
 from moderator.verdicts import Verdict
@@ -101,7 +100,7 @@ class Client:
         self._sources: OrderedDict[str, str] = OrderedDict()
         self._lock = Lock()
         self.verdicts = VerdictStore(self.redis)
-        self.dead_letters = DeadLetters(self.redis, self.ledger, WebhookOutbox(self.redis))
+        self.dead_letters = DeadLetters(self.redis, self.ledger)
 
     def submit(
         self,

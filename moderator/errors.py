@@ -153,8 +153,15 @@ class WebhookDisabled(ModeratorError):
     stage = "webhook"
 
 
+class ConsumerUnavailable(ModeratorError):
+    """A consumer of the outbox can take no verdict now, whichever it is."""
+
+    transient = True
+    stage = "delivery"
+
+
 class DeliveryUnreadable(ModeratorError):
-    """What is kept of a webhook delivery cannot be read; `key`, `url` and `body` are what there is of it."""
+    """What is kept of a delivery cannot be read; `key`, `url` and `body` are what there is of it."""
 
     stage = "webhook"
 

@@ -13,8 +13,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from moderator.delivery.delivery_metrics import ROWS as DELIVERY_ROWS
+from moderator.delivery.delivery_metrics import lag_metrics
 from moderator.errors import ModeratorError
 from moderator.images.process import REASONS, Reason
+from moderator.queue.outbox import ConsumerLag
 from moderator.queue.stream import StreamState
 from moderator.verdicts import Decision, Verdict
 
@@ -79,6 +82,7 @@ class OutgoingState:
 
     stream: StreamState
     disabled_webhooks: int
+    outbox: tuple[ConsumerLag, ...] = ()
 
 
 class Metrics:
@@ -343,6 +347,7 @@ class QueueCollector(Collector):
     def describe(self) -> Iterator[Metric]:
         """Names alone, so that registering does not need Redis."""
         yield from _families((*self.rows, *self.outgoing_rows))
+        yield from lag_metrics(())
 
     def collect(self) -> Iterator[Metric]:
         """Read the backlog once."""
@@ -367,6 +372,7 @@ class QueueCollector(Collector):
             if state.outgoing is not None:
                 _add_outgoing(outgoing, state.outgoing)
             yield from (*gauges, refusals, *outgoing)
+            yield from lag_metrics(state.outgoing.outbox if state.outgoing is not None else ())
         failures.add_metric([], self._failures)
         yield failures
 
@@ -390,7 +396,8 @@ def _add_outgoing(families: Sequence[GaugeMetricFamily | CounterMetricFamily], s
 
 def describe() -> list[MetricRow]:
     """All metrics, in the order in which they are declared."""
-    return [*Metrics(CollectorRegistry()).rows, *QueueCollector.rows, *QueueCollector.outgoing_rows]
+    rows = [*Metrics(CollectorRegistry()).rows, *QueueCollector.rows, *QueueCollector.outgoing_rows]
+    return rows + [MetricRow(*row) for row in DELIVERY_ROWS]
 
 
 def _policy_labels(policy: LoadedPolicy) -> tuple[str, str, str, str]:

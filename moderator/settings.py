@@ -4,6 +4,7 @@ This is the only place where configuration enters. The table in the docs is gene
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from functools import lru_cache
@@ -213,16 +214,48 @@ class Settings(BaseSettings):
         8, ge=1, description="Tries before a webhook delivery becomes a dead letter."
     )
 
+    # --- outbox
+    deliver: Literal["worker", "apart"] = Field(
+        "worker",
+        description="Who delivers to webhooks and other consumers: each `worker` beside its events, or "
+        "`moderator deliver` as a process `apart`.",
+    )
+    outbox_consumers: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Consumers besides webhooks for which each verdict is kept until they have it, comma-separated; "
+        "`NAME:embedding` for one that also gets embedding and signal readings. None: none.",
+    )
+    outbox_limit: int = Field(
+        100_000,
+        gt=0,
+        description="Most deliveries that wait for such a consumer. Above it, verdicts are not kept for it, which "
+        "`moderation_outbox_missed_total` counts. One takes 1 to 6 kB, with an embedding about 1 kB more per frame and "
+        "512 dimensions.",
+    )
+
     @property
     def most_in_stream(self) -> int:
         """Most verdicts that the stream keeps, whoever is behind."""
         return max(self.stream_length, self.stream_limit or 3 * self.stream_length)
 
-    @field_validator("fetch_roots", "fetch_networks", "fetch_hosts", "webhook_hosts", mode="before")
+    @field_validator(
+        "fetch_roots", "fetch_networks", "fetch_hosts", "webhook_hosts", "outbox_consumers", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("outbox_consumers")
+    @classmethod
+    def _check_consumers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = [entry.partition(":")[0] for entry in value]
+        for entry, name in zip(value, names, strict=True):
+            if not re.fullmatch(r"[a-z][a-z0-9-]{0,31}(:embedding)?", entry):
+                raise ValueError(f"{entry!r} is neither NAME nor NAME:embedding (a name: a-z, 0-9 and -)")
+            if name == "webhooks" or names.count(name) > 1:
+                raise ValueError(f"{name!r} is one too many: name each once; webhooks need not be named")
         return value
 
     @classmethod

@@ -1,16 +1,17 @@
 """Measures the backlog for the metrics: how many events wait, and how long the oldest has."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from moderator.metrics import OutgoingState, QueueState
 from moderator.queue.connection import Redis
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.deadline import within
+from moderator.queue.disabled_webhooks import DisabledWebhooks
 from moderator.queue.ledger import Ledger
 from moderator.queue.names import QUEUES
+from moderator.queue.outbox import read_lags
 from moderator.queue.stream import read_stream
-from moderator.queue.webhooks import WebhookOutbox
 
 #: Groups of readers that metrics show, those most behind.
 SHOWN_GROUPS = 50
@@ -82,8 +83,9 @@ class Backlog:
         return self._seen[queue][1]
 
 
-def read_outgoing(client: Redis, outbox: WebhookOutbox) -> OutgoingState:
+def read_outgoing(client: Redis, disabled: DisabledWebhooks, consumers: Sequence[str]) -> OutgoingState:
     """How verdicts get to those who wait for them, now."""
     stream = read_stream(client)
     groups = sorted(stream.groups, key=lambda group: (group.missed, group.oldest_age), reverse=True)
-    return OutgoingState(replace(stream, groups=tuple(groups[:SHOWN_GROUPS])), outbox.count_disabled())
+    shown = replace(stream, groups=tuple(groups[:SHOWN_GROUPS]))
+    return OutgoingState(shown, len(disabled), read_lags(client, consumers))

@@ -11,7 +11,7 @@ from functools import partial
 from hashlib import sha256
 from threading import Semaphore
 
-from moderator.backoff import exponential, jittered
+from moderator.backoff import delay_for_host, exponential, jittered
 from moderator.encoders.base import Embeddings
 from moderator.errors import (
     AttemptsExhausted,
@@ -28,8 +28,10 @@ from moderator.errors import (
 from moderator.events import Event, Priority
 from moderator.metrics import Metrics
 from moderator.queue.embedding_cache import EmbeddingCache
+from moderator.queue.evidence import Evidence
 from moderator.queue.ledger import Answer, Claim, DeadLetterReason, Ledger
-from moderator.signals.reading import Moment, Outcome, Readings, Specification
+from moderator.queue.outbox import Subscriptions
+from moderator.signals.reading import Moment, Outcome, Readings, Specification, plain
 from moderator.steps import Prepared, Steps
 from moderator.stopwatch import Stopwatch
 from moderator.verdicts import Verdict
@@ -54,13 +56,6 @@ DEPLOYMENT = 600.0
 SOONEST_ELSEWHERE, LATEST_ELSEWHERE = 0.5, 2.0
 
 
-def delay_for_host(error: HostUnavailable, waited: float) -> float:
-    """Seconds until what waits for a host asks again: as long again as it has waited for it, so that many do not ask
-    all the time, but not before the host may be asked."""
-    # Jitter takes a quarter at most.
-    return jittered(max(error.retry_after / 0.75, min(waited, MAX_RETRY_DELAY)))
-
-
 @dataclass(eq=False)
 class _Try:
     """An event on its way: what is known of it so far, or what went wrong."""
@@ -69,6 +64,7 @@ class _Try:
     claim: Claim
     watch: Stopwatch
     seen: tuple[Prepared, Embeddings] | None = None
+    evidence: Evidence | None = None
     prepared: Prepared | None = None
     embedded: "Future[Embedded] | None" = None
     beside: Readings = field(default_factory=dict)
@@ -137,6 +133,7 @@ class Pipeline:
         self._cache = cache
         self._leases = leases or Leases()
         self._is_known = known
+        self._keeps_evidence = Subscriptions.of(self._settings).evidence
         # Two small batches of bulk are enough to keep the model busy with one; each further thread would only want
         # the interpreter when an interactive event does.
         few = 2 * small_batch(moderator.max_batch)
@@ -270,7 +267,8 @@ class Pipeline:
         """Wait for the model and judge; None where the event gets another try."""
         event = one.event
         try:
-            return Answer(event, self._judge(one), claim=one.claim)
+            verdict = self._judge(one)
+            return Answer(event, verdict, claim=one.claim, evidence=one.evidence)
         except (WorkerStopping, ModelBroken):
             # Another worker may do better; where the model is broken, this one takes nothing until it works.
             self._note_loss(self._ledger.give_back(event, one.claim))
@@ -285,18 +283,23 @@ class Pipeline:
         if one.error is not None:
             raise one.error
         if one.seen is not None:
-            return self._moderator.judge(one.event, *one.seen, one.watch, self._beside(one))
-        assert one.prepared is not None
-        assert one.embedded is not None
-        embedded = one.embedded.result()
-        one.watch.lap("embed")
-        one.watch.note("batch_wait", embedded.waited)
-        one.watch.note("embed", embedded.embed)
-        if self._cache is not None:
-            self._cache.put(one.prepared.facts, embedded.embeddings)
-        return self._moderator.judge(
-            one.event, one.prepared, embedded.embeddings, one.watch, self._beside(one)
-        )
+            prepared, embeddings = one.seen
+        else:
+            assert one.prepared is not None
+            assert one.embedded is not None
+            embedded = one.embedded.result()
+            one.watch.lap("embed")
+            one.watch.note("batch_wait", embedded.waited)
+            one.watch.note("embed", embedded.embed)
+            prepared, embeddings = one.prepared, embedded.embeddings
+            if self._cache is not None:
+                self._cache.put(prepared.facts, embeddings)
+        beside = self._beside(one)
+        verdict = self._moderator.judge(one.event, prepared, embeddings, one.watch, beside)
+        if self._keeps_evidence and verdict.model is not None:
+            readings = plain({**beside, **prepared.readings})
+            one.evidence = Evidence(embeddings, readings, verdict.model)
+        return verdict
 
     def _beside(self, one: _Try) -> Readings:
         return one.beside if one.shadows is None else {**one.beside, **one.shadows.readings()}

@@ -14,6 +14,8 @@ from kombu.asynchronous import set_event_loop
 from prometheus_client import CollectorRegistry
 
 from moderator.backoff import jittered
+from moderator.delivery.consumers import consumer_names, make_consumer
+from moderator.delivery.delivery_metrics import DeliveryMetrics
 from moderator.encoders.base import Embeddings, Pixels
 from moderator.encoders.parallel import cores_shared
 from moderator.errors import ModeratorError, QueueUnavailable, SettingsError
@@ -23,16 +25,18 @@ from moderator.queue.announcements import Announcements
 from moderator.queue.connection import WORKER_CALL, SentinelLogin, connect
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.deadline import within
+from moderator.queue.disabled_webhooks import DisabledWebhooks
 from moderator.queue.embedding_cache import EmbeddingCache
 from moderator.queue.ledger import Ledger
+from moderator.queue.outbox import Subscriptions
 from moderator.queue.unacked import adopt_unacked
-from moderator.queue.webhooks import WebhookOutbox
 from moderator.settings import Settings
 from moderator.steps import Steps
 from moderator.verdicts import Verdict
 from workers.app import VISIBILITY_TIMEOUT, make_app
 from workers.backlog import READING_SECONDS, Backlog, read_outgoing
 from workers.batcher import MicroBatcher
+from workers.deliverer import delivering, installed_consumers, make_loops
 from workers.handler import Handler
 from workers.health import HealthServer
 from workers.leases import Leases
@@ -44,15 +48,13 @@ from workers.shutdown import Shutdown
 from workers.traffic import Traffic
 from workers.trimmer import StreamTrimmer
 from workers.watchdog import Watchdog
-from workers.webhooks import WebhookSender
 
 log = logging.getLogger(__name__)
 
-#: Seconds between looks at the ledger for overdue events, at the policy folder, at the webhook outbox, at the
-#: consumer, for what workers of an earlier version left, and at a model that is broken.
+#: Seconds between looks at the ledger for overdue events, at the policy folder, at the consumer, for what workers of an
+#: earlier version left, and at a model that is broken.
 SWEEP_EVERY = 1.0
 REFRESH_EVERY = 2.0
-WEBHOOKS_EVERY = 0.5
 WATCH_EVERY = 1.0
 #: How often within a lease what is here is said to be here still: one beat may fail.
 BEATS = 3
@@ -100,11 +102,18 @@ class Worker:
             on_decoder_lost=self._metrics.count_decoder_loss,
             breakers=image_hosts,
         )
-        self._ledger = Ledger(self._redis, settings.redeliver_after)
-        outbox = WebhookOutbox(self._redis)
-        dead_letters = DeadLetters(self._redis, self._ledger, outbox)
-        self._webhooks = WebhookSender(settings, outbox, dead_letters, self._metrics, webhook_hosts)
-        outgoing = partial(read_outgoing, self._redis, outbox)
+        self._ledger = Ledger(self._redis, settings.redeliver_after, subscriptions=Subscriptions.of(settings))
+        dead_letters = DeadLetters(self._redis, self._ledger)
+        deliver = installed_consumers(settings) if settings.deliver == "worker" else []
+        self._deliveries = make_loops(
+            [make_consumer(name, settings, self._redis, webhook_hosts) for name in deliver],
+            self._redis,
+            dead_letters,
+            DeliveryMetrics(self._metrics.registry, deliver, self._metrics.count_failure),
+            settings.retry_delay,
+        )
+        disabled = DisabledWebhooks(self._redis)
+        outgoing = partial(read_outgoing, self._redis, disabled, consumer_names(settings))
         backlog = SharedReading(
             "backlog", Backlog(self._redis, self._ledger, dead_letters, outgoing).read, HEALTH_PATIENCE
         )
@@ -274,7 +283,6 @@ class Worker:
         periodic = [
             Periodic("sweeper", SWEEP_EVERY, self._sweep),
             Periodic("policies", REFRESH_EVERY, self._refresh_policies),
-            Periodic("webhooks", WEBHOOKS_EVERY, self._webhooks.send_due),
             Periodic("stream", TRIM_EVERY, self._trimmer.trim),
             Periodic("watchdog", WATCH_EVERY, self._watch),
             Periodic("adoption", ADOPT_EVERY, self._adopt),
@@ -284,11 +292,11 @@ class Worker:
         ]
         leases = Periodic("leases", self._settings.redeliver_after / BEATS, self._leases.beat)
         try:
-            yield
+            with delivering(self._deliveries):
+                yield
         finally:
             for thread in periodic:
                 thread.stop()
-            self._webhooks.close()
             self._handler.close()
             leases.stop()
             self._pipeline.close()

@@ -42,6 +42,7 @@ COMMANDS = {
     "search": "Find the images that a text describes best, or that resemble an image.",
     "demo": "Run the whole service on a folder of images, then stop it.",
     "worker": "Serve the queue: take events from Redis, judge them, publish verdicts.",
+    "deliver": "Deliver verdicts to webhooks and to the other consumers of the outbox.",
     "submit": "Put images on the queue; a worker judges them.",
     "doctor": "Examine this installation: Redis, secrets, policies, and the machine.",
     "probe": "Train a linear probe on labelled images, measure it, use it.",

@@ -6,7 +6,7 @@ import typer
 
 from moderator.cli.output import console, plain, print_json
 from moderator.client import Client
-from moderator.queue.webhooks import WebhookOutbox
+from moderator.queue.disabled_webhooks import DisabledWebhooks
 
 app = typer.Typer(
     help="See which webhooks get no more deliveries, and enable them again.",
@@ -25,7 +25,7 @@ def list_(
 
       moderator webhooks list
     """
-    for url, since in WebhookOutbox(Client().redis).disabled():
+    for url, since in DisabledWebhooks(Client().redis):
         if json:
             print_json({"url": url, "disabled_at": since.isoformat()})
         else:
@@ -40,9 +40,9 @@ def enable(urls: Annotated[list[str], typer.Argument(help="As `list` prints them
 
       moderator webhooks enable https://example.org/hook
     """
-    outbox = WebhookOutbox(Client().redis)
+    disabled = DisabledWebhooks(Client().redis)
     for url in urls:
-        done = outbox.enable(url)
+        done = disabled.remove(url)
         console.print(
             plain(f"{url}: {'enabled' if done else 'was not disabled'}"), highlight=False, soft_wrap=True
         )

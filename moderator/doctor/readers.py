@@ -1,15 +1,18 @@
-"""Who waits for verdicts: groups that read the stream, and webhooks that are gone."""
+"""Who waits for verdicts: groups that read the stream, consumers of the outbox, and webhooks that are gone."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
 
+from moderator.delivery.consumers import consumer_names
 from moderator.doctor.findings import Finding, ok, problem, warning
+from moderator.queue import names
 from moderator.queue.connection import SentinelLogin, connect
 from moderator.queue.deadline import within
+from moderator.queue.disabled_webhooks import DisabledWebhooks
+from moderator.queue.outbox import ConsumerLag, outbox_names, read_lags
 from moderator.queue.stream import GroupState, read_stream
-from moderator.queue.webhooks import WebhookOutbox
 from moderator.settings import Settings
 
 #: Part of what the stream can keep above which a group is soon left behind.
@@ -28,7 +31,8 @@ def examine_readers(settings: Settings) -> Iterator[Finding]:
     try:
         with within(PATIENCE):
             groups = read_stream(client).groups
-            disabled = list(WebhookOutbox(client).disabled())
+            disabled = list(DisabledWebhooks(client))
+            lags = read_lags(client, consumer_names(settings))
     except RedisError:
         return
     finally:
@@ -37,6 +41,8 @@ def examine_readers(settings: Settings) -> Iterator[Finding]:
         yield ok("stream.readers", "no group reads the stream of verdicts")
     for group in groups:
         yield check_group(group, settings.most_in_stream)
+    for lag in lags:
+        yield check_consumer(lag, settings)
     yield check_webhooks([url for url, _ in disabled])
 
 
@@ -59,6 +65,24 @@ def check_group(group: GroupState, limit: int) -> Finding:
             f"{name} has not finished a verdict that was published {group.oldest_age / 3600:.1f} h ago "
             f"({group.pending} given and not acknowledged)"
         )
+        return warning(check, message, remedy)
+    return ok(check, f"{name} keeps up")
+
+
+def check_consumer(lag: ConsumerLag, settings: Settings) -> Finding:
+    """Whether a consumer of the outbox keeps up with the verdicts."""
+    check, name = "outbox.consumers", f"the consumer '{lag.consumer}' of the outbox"
+    where = "a worker" if settings.deliver == "worker" else "`moderator deliver`"
+    remedy = f"see that {where} runs with this consumer, and what its log says"
+    if lag.missed:
+        message = (
+            f"{name} missed {lag.missed} verdicts: {settings.outbox_limit} waited for it "
+            "(MODERATOR_OUTBOX_LIMIT)"
+        )
+        known = f"redis-cli HDEL {names.OUTBOX_MISSED} {outbox_names(lag.consumer)[0]}"
+        return problem(check, message, f"{remedy}; once this is known: {known}")
+    if lag.oldest_age > STALE:
+        message = f"{lag.waiting} verdicts wait for {name}, one of them for {lag.oldest_age / 3600:.1f} h"
         return warning(check, message, remedy)
     return ok(check, f"{name} keeps up")
 

@@ -1,7 +1,7 @@
 """Dead letters: what could not be dealt with, with the reason, kept until somebody replays or drops it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -15,18 +15,21 @@ from moderator.queue import names
 from moderator.queue.connection import Redis
 from moderator.queue.element import MAX_RAW
 from moderator.queue.ledger import Acceptance, Ledger
+from moderator.queue.outbox import WEBHOOKS, Delivery, outbox_names
 from moderator.queue.scripts import Script
-from moderator.queue.webhooks import Delivery, WebhookOutbox
 
-#: Before the event key, in the key of a dead letter that is a webhook's.
-WEBHOOK_KEY_PREFIX = "webhook:"
+
+def delivery_prefix(consumer: str) -> str:
+    """Return what stands before the key of a delivery, in the key of its dead letter."""
+    return "webhook:" if consumer == WEBHOOKS else f"delivery:{consumer}:"
 
 
 class DeadLetter(BaseModel):
-    """What could not be dealt with: an event, a message that is no event, or a webhook that took no verdict.
+    """What could not be dealt with: an event, a message that is no event, or a consumer that took no verdict.
 
     An event stands in `event`. A message that is no event has only `raw`: what it was; so has a dead letter that
-    cannot be read. A webhook has its address in `webhook` and the verdict in `raw`.
+    cannot be read. A webhook has its address in `webhook` and the verdict in `raw`; another consumer its name in
+    `consumer`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -38,6 +41,7 @@ class DeadLetter(BaseModel):
     died_at: datetime
     event: Event | None = None
     webhook: str | None = None
+    consumer: str | None = None
     raw: str | None = None
     stamp: str = Field("", exclude=True, repr=False)
     """`died_at` as it stands in Redis: the same key may name another death later."""
@@ -46,10 +50,9 @@ class DeadLetter(BaseModel):
 class DeadLetters:
     """The dead letters in one Redis."""
 
-    def __init__(self, client: Redis, ledger: Ledger, outbox: WebhookOutbox) -> None:
+    def __init__(self, client: Redis, ledger: Ledger) -> None:
         self._redis = client
         self._ledger = ledger
-        self._outbox = outbox
         self._drop, self._redeliver, self._keep = (
             Script(client, name) for name in ("drop", "redeliver", "bury")
         )
@@ -87,18 +90,26 @@ class DeadLetters:
         self._bury(key, error, 0, {"raw": json.dumps(body, default=repr)[:MAX_RAW]})
         return key
 
-    def bury_delivery(self, delivery: Delivery, error: ModeratorError) -> None:
-        """Keep a verdict that its webhook did not take."""
-        fields = {"webhook": delivery.url, "raw": delivery.body.decode("utf-8", "replace")}
-        self._bury(WEBHOOK_KEY_PREFIX + delivery.key, error, delivery.attempt, fields)
+    def bury_delivery(self, consumer: str, delivery: Delivery, error: ModeratorError) -> None:
+        """Keep a verdict that a consumer did not take."""
+        fields: dict[str, str | bytes] = {"raw": delivery.body.decode("utf-8", "replace")}
+        fields["webhook" if consumer == WEBHOOKS else "consumer"] = (
+            delivery.url if consumer == WEBHOOKS else consumer
+        )
+        if delivery.evidence is not None:
+            values = delivery.evidence.to_fields()
+            fields.update(zip(("embedding", "tensor", "readings"), values, strict=True))
+        self._bury(delivery_prefix(consumer) + delivery.key, error, delivery.attempt, fields)
 
-    def _bury(self, key: str, error: ModeratorError, attempts: int, fields: dict[str, str]) -> None:
+    def _bury(
+        self, key: str, error: ModeratorError, attempts: int, fields: Mapping[str, str | bytes]
+    ) -> None:
         facts = {"error": type(error).__name__, "message": str(error), "attempts": str(attempts), **fields}
         parts = [part for pair in facts.items() for part in pair]
         self._keep([names.DEAD_LETTERS, names.DEAD_LETTER_PREFIX + key], [key, *parts])
 
     def replay(self, letter: DeadLetter) -> Acceptance:
-        """Submit the event again, or deliver to the webhook again.
+        """Submit the event again, or deliver to the webhook or another consumer again.
 
         An event's `error` verdict is withdrawn; a new verdict will be published.
 
@@ -110,12 +121,12 @@ class DeadLetters:
             DeadLetterNotFound: this dead letter is not there any more: replayed already, or dropped. Nothing happened.
             QueueUnavailable: Redis cannot be reached; the dead letter is still there.
         """
-        if letter.webhook is not None and letter.raw is not None:
-            delivery = letter.key.removeprefix(WEBHOOK_KEY_PREFIX)
-            keys = [names.DEAD_LETTERS, names.DEAD_LETTER_PREFIX + letter.key]
-            keys += [names.WEBHOOKS, names.WEBHOOK_PREFIX + delivery]
-            args = [letter.key, letter.stamp, delivery, letter.webhook, letter.raw]
-            if not self._redeliver(keys, args):
+        consumer = WEBHOOKS if letter.webhook is not None else letter.consumer
+        if consumer is not None and letter.raw is not None:
+            delivery = letter.key.removeprefix(delivery_prefix(consumer))
+            due, prefix = outbox_names(consumer)
+            keys = [names.DEAD_LETTERS, names.DEAD_LETTER_PREFIX + letter.key, due, prefix + delivery]
+            if not self._redeliver(keys, [letter.key, letter.stamp, delivery]):
                 raise _gone(letter)
             return Acceptance.ACCEPTED
         if letter.event is None:
@@ -150,6 +161,7 @@ def _letter(key: str, fields: dict[str, bytes]) -> DeadLetter:
             died_at=_moment(text["died_at"]),
             event=event,
             webhook=text.get("webhook"),
+            consumer=text.get("consumer"),
             raw=text.get("raw"),
             stamp=text["died_at"],
         )

@@ -28,6 +28,7 @@ from moderator.queue import names
 from moderator.queue.bounds import DRAIN_SAMPLE, NO_BOUNDS, QueueBounds, retry_after
 from moderator.queue.connection import Redis
 from moderator.queue.message import decode_message, encode_message
+from moderator.queue.outbox import NO_SUBSCRIPTIONS, Subscriptions
 from moderator.queue.records import (
     Acceptance,
     Answer,
@@ -68,16 +69,24 @@ class Ledger:
         lease: seconds after which a started event that nobody holds any more, or one lost on its way, is given out
             again.
         bounds: how full the queue may get by `accept`.
+        subscriptions: the consumers for which `publish` and `sweep` put verdicts into the outbox, besides webhooks.
     """
 
-    def __init__(self, client: Redis, lease: float, bounds: QueueBounds = NO_BOUNDS) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        lease: float,
+        bounds: QueueBounds = NO_BOUNDS,
+        subscriptions: Subscriptions = NO_SUBSCRIPTIONS,
+    ) -> None:
         self._redis = client
+        self._subscriptions = subscriptions
         self._lease = lease
         self._bounds = bounds
         self._accept, self._claim, self._publish, self._retry, self._extend, self._replay = (
             Script(client, name) for name in ("accept", "claim", "publish", "retry", "extend", "replay")
         )
-        self._sweeper = Sweeper(client, lease)
+        self._sweeper = Sweeper(client, lease, subscriptions)
 
     def accept(self, body: dict[str, Any]) -> list[tuple[Event, Acceptance]]:
         """Accept an event, or a bulk event with many images, and put it on the queue, in one step.
@@ -181,7 +190,7 @@ class Ledger:
         Returns for each the seconds since the event was accepted; or None if it had a verdict already or the claim does
         not hold it any more, or why it could not be published: then nothing changed.
         """
-        calls = [Publication.of(answer).call(ttl, stream_length) for answer in answers]
+        calls = [Publication.of(answer).call(ttl, stream_length, self._subscriptions) for answer in answers]
         done = self._publish.run_each(calls)
         return [d if isinstance(d, RedisMisused) else float(d[1]) if d[0] else None for d in done]
 

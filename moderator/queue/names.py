@@ -34,6 +34,9 @@ WEBHOOKS = "moderation:webhooks"
 #: Sorted set of the webhooks' URLs that get no more deliveries, by the time at which they said so.
 DISABLED_WEBHOOKS = "moderation:webhooks-disabled"
 
+#: How many verdicts were not kept for each further consumer of the outbox, by the name of its list.
+OUTBOX_MISSED = "moderation:outbox-missed"
+
 #: Sorted set of images whose embeddings are kept, by the time at which they were last asked for.
 EMBEDDINGS = "moderation:embeddings"
 
@@ -45,4 +48,6 @@ VERDICT_PREFIX = "moderation:verdict:"
 RECORD_PREFIX = "moderation:event:"
 DEAD_LETTER_PREFIX = "moderation:dead-letter:"
 WEBHOOK_PREFIX = "moderation:webhook:"
+#: The name of a consumer follows, alone for the sorted set of its deliveries, with `:` and a key for one of them.
+OUTBOX_PREFIX = "moderation:outbox:"
 EMBEDDING_PREFIX = "moderation:embedding:"

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from moderator.events import Event, event_key
 from moderator.queue import names
+from moderator.queue.evidence import Evidence
+from moderator.queue.outbox import NO_SUBSCRIPTIONS, Subscriptions
 from moderator.queue.scripts import Call
 from moderator.verdicts import Verdict
 
@@ -51,12 +53,16 @@ class DeadLetterReason:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an event gets: its verdict and, if it died, why. With a claim, only if it still holds the event."""
+    """What an event gets: its verdict and, if it died, why. With a claim, only if it still holds the event.
+
+    `evidence` goes to the consumers of the outbox that want it.
+    """
 
     event: Event
     verdict: Verdict
     dead: DeadLetterReason | None = None
     claim: Claim | None = None
+    evidence: Evidence | None = None
 
 
 def to_record(event: Event) -> str:
@@ -94,6 +100,7 @@ class Publication:
         token: by which the event must be held; `""`: nobody asks.
         due: when the event must be overdue, as the sweeper saw it; `""`: nobody asks.
         known: False where it is not known whether the event is an image of a bulk event: then the verdict does not say.
+        evidence: what the verdict was made from, for the consumers of the outbox that want it.
     """
 
     key: str
@@ -104,6 +111,7 @@ class Publication:
     token: str = ""
     due: str = ""
     known: bool = True
+    evidence: Evidence | None = None
 
     @classmethod
     def of(cls, answer: Answer) -> "Publication":
@@ -117,9 +125,10 @@ class Publication:
             event.reply.webhook or "",
             claim.token if claim else "",
             known=claim is None or not claim.before_bulk,
+            evidence=answer.evidence,
         )
 
-    def call(self, ttl: float, stream_length: int) -> Call:
+    def call(self, ttl: float, stream_length: int, subscriptions: Subscriptions = NO_SUBSCRIPTIONS) -> Call:
         """Keys and arguments of `publish.lua`."""
         key, verdict, dead = self.key, self.verdict, self.dead
         body = verdict.model_dump_json(exclude=None if self.known else {"bulk"})
@@ -152,7 +161,8 @@ class Publication:
             self.due,
             "" if verdict.bulk is None else names.VERDICT_PREFIX + by_id,
         ]
-        return keys, args
+        further_keys, further_args = subscriptions.call(delivery, self.evidence)
+        return keys + further_keys, args + further_args
 
 
 def read_claim(answer: list[Any], token: str) -> Claim | Literal["answered", "busy"]:

@@ -14,6 +14,7 @@ from moderator.events import Event, split_key
 from moderator.queue import names
 from moderator.queue.connection import Redis
 from moderator.queue.message import encode_message
+from moderator.queue.outbox import NO_SUBSCRIPTIONS, Subscriptions
 from moderator.queue.records import DeadLetterReason, Publication, to_record
 from moderator.queue.scripts import Script
 from moderator.verdicts import Decision, ErrorFacts, Verdict
@@ -33,10 +34,12 @@ class Sweeper:
     Args:
         client: connection.
         lease: seconds after which an event that was put on the queue is looked at again.
+        subscriptions: the consumers for which verdicts go into the outbox, besides webhooks.
     """
 
-    def __init__(self, client: Redis, lease: float) -> None:
+    def __init__(self, client: Redis, lease: float, subscriptions: Subscriptions = NO_SUBSCRIPTIONS) -> None:
         self._redis = client
+        self._subscriptions = subscriptions
         self._lease = lease
         self._overdue, self._requeue, self._publish = (
             Script(client, name) for name in ("overdue", "requeue", "publish")
@@ -130,7 +133,7 @@ class Sweeper:
             due=due.decode(),
             known=event is None or self._redis.hexists(record, "version"),
         )
-        done = self._publish(*kept.call(ttl, stream_length))
+        done = self._publish(*kept.call(ttl, stream_length, self._subscriptions))
         if done[0]:
             log.error("event %s: dead letter: %s: %s", key, dead.type, dead.message)
             told(verdict, float(done[1]), error)

@@ -220,6 +220,16 @@ def facts(policy: HasSignals, readings: Readings) -> dict[str, Any]:
     }
 
 
+def plain(readings: Readings) -> dict[str, Any]:
+    """Return readings as JSON values, by the key of the signal: those that failed with the error's type and message."""
+    return {
+        key: {"error": {"type": type(outcome).__name__, "message": str(outcome)}}
+        if isinstance(outcome, ModeratorError)
+        else {"score": outcome.score, "unsure": outcome.unsure, "facts": dict(outcome.facts)}
+        for key, outcome in readings.items()
+    }
+
+
 def _reading(spec: Specification, readings: Readings) -> Reading:
     outcome = readings.get(spec.key)
     if outcome is None:

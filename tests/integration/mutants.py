@@ -33,6 +33,7 @@ LEDGER = "integration/test_integration_ledger.py"
 LEASES = "integration/test_integration_leases.py"
 REPLAY = "integration/test_integration_replay.py"
 READERS = "integration/test_integration_readers.py"
+OUTBOX = "integration/test_integration_outbox.py"
 SHUTDOWN = "unit/workers/test_workers_shutdown.py"
 LUA = "moderator/queue/lua"
 
@@ -211,6 +212,20 @@ MUTANTS = (
         "if own ~= redis.sha1hex(verdict) then",
         "if false then",
         f"{REPLAY}::test_a_verdict_that_is_not_the_letters_own_is_never_withdrawn",
+    ),
+    Mutant(
+        "a consumer that never comes fills the server",
+        f"{LUA}/publish.lua",
+        "if redis.call('ZCARD', KEYS[i]) >= tonumber(ARGV[13]) then",
+        "if false then",
+        f"{OUTBOX}::test_at_its_limit_a_consumer_misses_verdicts_and_nobody_else_does",
+    ),
+    Mutant(
+        "what a consumer took and did not confirm is forgotten",
+        f"{LUA}/take_deliveries.lua",
+        "redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), key)",
+        "redis.call('ZREM', KEYS[1], key)",
+        f"{OUTBOX}::test_what_is_taken_and_not_confirmed_comes_again",
     ),
     Mutant(
         "the first signal ends a worker at once",

@@ -75,12 +75,14 @@ def stopped(server: EmbeddedServer) -> Iterator[None]:
 
 
 class WorkerProcess:
-    """`moderator worker` as an operator runs it; its log goes to a file.
+    """`moderator worker`, or another command that serves, as an operator runs it; its log goes to a file.
 
     Args:
         folder: for the log; also the working directory, so that no settings file is found.
         settings: without their prefix, in lower case.
     """
+
+    command = "worker"
 
     def __init__(self, folder: Path, **settings: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +95,7 @@ class WorkerProcess:
     def start(self, *, wait: bool = True) -> "WorkerProcess":
         with self.log_file.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "moderator", "worker"],
+                [sys.executable, "-m", "moderator", self.command],
                 env=environment(**self.settings),
                 cwd=self.folder,
                 stdout=output,
@@ -170,6 +172,12 @@ class WorkerProcess:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+
+class DeliverProcess(WorkerProcess):
+    """`moderator deliver`."""
+
+    command = "deliver"
 
 
 def _labels(labels: dict[str, str]) -> str:

@@ -11,7 +11,6 @@ from moderator.queue.connection import connect
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.ledger import Ledger
 from moderator.queue.server import EmbeddedServer
-from moderator.queue.webhooks import WebhookOutbox
 from tests.integration.conftest import StartWorker
 from tests.integration.service import make_client, run_cli, until
 from workers.backlog import Backlog
@@ -128,7 +127,7 @@ def test_the_backlog_grows_while_the_worker_is_stuck(
     worker = start_worker(server.url)
     redis = connect(server.url)
     ledger = Ledger(redis, 4)
-    backlog = Backlog(redis, ledger, DeadLetters(redis, ledger, WebhookOutbox(redis)))
+    backlog = Backlog(redis, ledger, DeadLetters(redis, ledger))
     client = make_client(server.url)
     worker.send(signal.SIGSTOP)
     events = [client.submit(path=small_images[n % 10]) for n in range(30)]

@@ -12,9 +12,10 @@ import pytest
 from moderator.client import Client
 from moderator.errors import VerdictsMissed, VerdictUnreadable
 from moderator.queue import consumer, names
+from moderator.queue.disabled_webhooks import DisabledWebhooks
+from moderator.queue.outbox import WEBHOOKS
 from moderator.queue.server import EmbeddedServer
 from moderator.queue.stream import read_stream, trim_stream
-from moderator.queue.webhooks import WebhookOutbox
 from moderator.verdicts import Decision, Verdict
 from tests.integration.service import make_client
 from workers import backlog
@@ -344,7 +345,7 @@ def test_metrics_show_the_groups_most_behind(client: Client, monkeypatch: pytest
     for name in ("a", "b", "c"):
         client.redis.xgroup_create(names.VERDICTS, name, id="0" if name == "b" else "$")
     monkeypatch.setattr(backlog, "SHOWN_GROUPS", 1)
-    shown = backlog.read_outgoing(client.redis, WebhookOutbox(client.redis))
+    shown = backlog.read_outgoing(client.redis, DisabledWebhooks(client.redis), [WEBHOOKS])
     assert [(group.name, group.lag) for group in shown.stream.groups] == [("b", 3)]
     assert shown.stream.length == 3
 

@@ -12,8 +12,8 @@ from moderator.errors import DeadLetterNotFound, WebhookFailed
 from moderator.queue import names
 from moderator.queue.dead_letters import DeadLetter
 from moderator.queue.ledger import Acceptance, DeadLetterReason
+from moderator.queue.outbox import WEBHOOKS, Delivery
 from moderator.queue.server import EmbeddedServer
-from moderator.queue.webhooks import Delivery
 from tests.integration.ledger_events import QUEUE, body, claim_one, event, everything, publish
 from tests.integration.service import make_client, run_cli
 
@@ -111,7 +111,7 @@ def test_a_letter_of_the_previous_version_is_replayed(client: Client) -> None:
 
 def bury_webhook(client: Client) -> DeadLetter:
     delivery = Delivery("moderator:a#1", "http://x/", b"{}", 3, 7.0)
-    client.dead_letters.bury_delivery(delivery, WebhookFailed("500"))
+    client.dead_letters.bury_delivery(WEBHOOKS, delivery, WebhookFailed("500"))
     (letter,) = client.dead_letters
     return letter
 

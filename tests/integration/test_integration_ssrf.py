@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import pytest
 from prometheus_client import CollectorRegistry
 
+from moderator.delivery.delivery_metrics import DeliveryMetrics
+from moderator.delivery.loop import DeliveryLoop
+from moderator.delivery.webhooks import WebhookSender
 from moderator.errors import (
     FetchRefused,
     ModeratorError,
@@ -20,10 +23,10 @@ from moderator.images.decode import DecodedImage, decode
 from moderator.images.fetch import Fetcher
 from moderator.images.http import GuardedClient
 from moderator.images.urls import AllowedHosts
-from moderator.metrics import Metrics
 from moderator.queue import names
+from moderator.queue.disabled_webhooks import DisabledWebhooks
+from moderator.queue.outbox import Outbox
 from moderator.queue.server import EmbeddedServer
-from moderator.queue.webhooks import WebhookOutbox
 from moderator.settings import Settings
 from tests.integration.service import SECRET as WEBHOOK_SECRET
 from tests.integration.service import make_client
@@ -47,7 +50,6 @@ from tests.integration.ssrf_cases import (
     to,
 )
 from tests.integration.strangers import NameServer, NoEscape, StubResolver, WebServer, lead_to
-from workers.webhooks import WebhookSender
 
 NET = NoEscape()
 TLS = ssl.create_default_context()  # made once: reading the authorities takes a while
@@ -235,12 +237,13 @@ def test_settings_name_the_hosts_of_images_and_of_webhooks(
         with pytest.raises(FetchRefused, match="MODERATOR_FETCH_HOSTS"):
             fetcher.fetch(ImageReference(url=url))
     client = make_client(server.url)
-    outbox = WebhookOutbox(client.redis)
-    sender = WebhookSender(settings, outbox, client.dead_letters, Metrics(CollectorRegistry()))
+    sender = WebhookSender(settings, DisabledWebhooks(client.redis))
+    metrics = DeliveryMetrics(CollectorRegistry(), (), lambda error: None)
+    loop = DeliveryLoop(sender, Outbox(client.redis, sender.name), client.dead_letters, metrics, 2.0)
     for n, url in enumerate(("http://images.test/", "http://hooks.test/", f"http://{SECRET}@a.hooks.test/")):
         client.redis.hset(f"{names.WEBHOOK_PREFIX}test:{n}", mapping={"url": url, "body": "{}"})
         client.redis.zadd(names.WEBHOOKS, {f"test:{n}": 0})
-    sender.send_due()
+    loop.drain()
     assert caplog.text.count("MODERATOR_WEBHOOK_HOSTS") == 2
     assert caplog.text.count("credentials") == 1
     assert SECRET not in caplog.text

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
+from moderator.delivery.delivery_metrics import DeliveryMetrics
 from moderator.errors import FetchFailed, NotAnImage
 from moderator.metrics import (
     STAGES,
@@ -17,6 +18,7 @@ from moderator.metrics import (
     QueueState,
     describe,
 )
+from moderator.queue.outbox import ConsumerLag
 from moderator.queue.stream import GroupState, StreamState
 from moderator.verdicts import CategoryVerdict, Decision, PolicyFacts, ShadowVerdict, Verdict
 
@@ -68,6 +70,7 @@ def test_names_and_labels_are_the_contract() -> None:
 
 def test_described_names_are_the_exported_ones(registry: CollectorRegistry, metrics: Metrics) -> None:
     registry.register(QueueCollector(lambda: QueueState({"moderation": 0}, {"moderation": 0.0}, 0)))
+    DeliveryMetrics(registry, ["webhooks"], metrics.count_failure)
     exported = set(re.findall(r"^# TYPE (\S+) ", generate_latest(registry).decode(), re.M))
     exported = {name for name in exported if not name.endswith("_created")}
     assert {row.name for row in describe()} == exported
@@ -210,13 +213,14 @@ def test_readers_and_webhooks_are_shown_by_group(registry: CollectorRegistry) ->
         GroupState("archive", lag=5, pending=2, missed=0, oldest_age=7.5, needs="1-0"),
         GroupState("feed", lag=None, pending=0, missed=540, oldest_age=0.0, needs="2-0"),
     )
-    outgoing = OutgoingState(StreamState(700, groups), disabled_webhooks=3)
+    lags = (ConsumerLag("webhooks", 4, 12.5, 0), ConsumerLag("archive", 100, 60.0, 9))
+    outgoing = OutgoingState(StreamState(700, groups), disabled_webhooks=3, outbox=lags)
     registry.register(QueueCollector(lambda: QueueState({}, {}, 0, outgoing=outgoing)))
     shown = {
-        (s.name.removeprefix("moderation_"), s.labels.get("group")): s.value
+        (s.name.removeprefix("moderation_"), s.labels.get("group") or s.labels.get("consumer")): s.value
         for family in registry.collect()
         for s in family.samples
-        if "stream" in s.name or "webhooks" in s.name
+        if "stream" in s.name or "webhooks" in s.name or "outbox" in s.name
     }
     assert shown == {
         ("stream_length", None): 700,
@@ -228,6 +232,12 @@ def test_readers_and_webhooks_are_shown_by_group(registry: CollectorRegistry) ->
         ("stream_oldest_age_seconds", "archive"): 7.5,
         ("stream_oldest_age_seconds", "feed"): 0,
         ("webhooks_disabled", None): 3,
+        ("outbox_waiting", "webhooks"): 4,
+        ("outbox_waiting", "archive"): 100,
+        ("outbox_oldest_age_seconds", "webhooks"): 12.5,
+        ("outbox_oldest_age_seconds", "archive"): 60,
+        ("outbox_missed_total", "webhooks"): 0,
+        ("outbox_missed_total", "archive"): 9,
     }
 
 

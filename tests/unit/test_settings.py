@@ -54,6 +54,15 @@ def test_comma_separated_folders(monkeypatch: pytest.MonkeyPatch, text: str, roo
     assert load_settings().fetch_roots == tuple(map(Path, roots))
 
 
+@pytest.mark.parametrize(
+    "value", ["Archive", "archive:all", "archive:", "webhooks", "a,a", "a,a:embedding", "a b", "1a", "x" * 33]
+)
+def test_a_consumer_that_cannot_be_named_so_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("MODERATOR_OUTBOX_CONSUMERS", value)
+    with pytest.raises(SettingsError, match="MODERATOR_OUTBOX_CONSUMERS"):
+        load_settings()
+
+
 def test_lists_in_toml() -> None:
     Path("moderator.toml").write_text('fetch_roots = ["/a", "/b"]\nfetch_networks = "10.0.0.0/8, fd00::/8"\n')
     settings = load_settings()

@@ -30,7 +30,18 @@ from moderator.settings import load_settings
 
 COMMANDS = {
     *("check", "classify", "similarity", "embed", "search", "probe", "bench"),  # no queue
-    *("demo", "worker", "submit", "spool", "verdicts", "dead-letters", "policy", "models", "signals"),
+    *(
+        "demo",
+        "worker",
+        "deliver",
+        "submit",
+        "spool",
+        "verdicts",
+        "dead-letters",
+        "policy",
+        "models",
+        "signals",
+    ),
     *("doctor", "webhooks"),
 }
 

@@ -1,8 +1,10 @@
 import pytest
 
 from moderator.doctor.findings import Level
-from moderator.doctor.readers import check_group, check_webhooks
+from moderator.doctor.readers import check_consumer, check_group, check_webhooks
+from moderator.queue.outbox import ConsumerLag
 from moderator.queue.stream import GroupState
+from moderator.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -33,3 +35,21 @@ def test_webhooks_that_are_gone_are_named_by_host_alone() -> None:
     assert "2 more" in finding.message
     assert "hunter2" not in finding.message
     assert "moderator webhooks enable" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("waiting", "age", "missed", "level", "word"),
+    [
+        (0, 0.0, 0, Level.OK, "keeps up"),
+        (500, 3000.0, 0, Level.OK, "keeps up"),
+        (500, 7200.0, 0, Level.WARNING, "2.0 h"),
+        (500, 0.0, 3, Level.PROBLEM, "missed 3 verdicts: 500 waited"),
+    ],
+)
+def test_a_consumer_of_the_outbox(waiting: int, age: float, missed: int, level: Level, word: str) -> None:
+    settings = Settings(deliver="apart", outbox_limit=500)
+    finding = check_consumer(ConsumerLag("archive", waiting, age, missed), settings)
+    assert (finding.check, finding.level) == ("outbox.consumers", level)
+    assert "'archive'" in finding.message
+    assert word in finding.message
+    assert ("moderator deliver" in (finding.remedy or "")) == (level is not Level.OK)

@@ -22,6 +22,7 @@ from moderator.errors import (
 from moderator.events import Event, ImageReference, Priority
 from moderator.metrics import Metrics
 from moderator.policies.releases import release
+from moderator.queue.evidence import Evidence
 from moderator.queue.ledger import Answer, Claim, DeadLetterReason
 from moderator.steps import Prepared, Steps
 from tests.tools import needs_extra
@@ -43,6 +44,7 @@ class MemoryLedger:
         self.held_off: list[bool] = []
         self.given_back: list[str] = []
         self.claims: list[Claim | None] = []
+        self.evidence: list[Evidence | None] = []
         self.holds = True
         self.duration: float | RedisMisused | None = 1.5
         self.arguments: dict[str, Any] = {}
@@ -55,6 +57,7 @@ class MemoryLedger:
     def publish(self, answers: Sequence[Answer], **arguments: Any) -> list[float | RedisMisused | None]:
         self.published += [(answer.verdict, answer.dead) for answer in answers]
         self.claims += [answer.claim for answer in answers]
+        self.evidence += [answer.evidence for answer in answers]
         self.arguments = arguments
         return [self.duration] * len(answers)
 

@@ -9,6 +9,7 @@ from threading import Event as Flag
 from threading import Thread
 from typing import Any
 
+import numpy as np
 import pytest
 from colour_encoder import ColourEncoder, picture
 from fake_signals import Slow, Whole, installed
@@ -210,6 +211,42 @@ def test_a_failed_verdict_names_the_policy_that_was_asked_for(
     }
     assert counted == {"plain": 3, "reads": 1, "unknown": 2}
     assert sample("moderation_events_total", {"policy": "nonsense", "decision": "error"}) is None
+
+
+@pytest.mark.parametrize(
+    ("consumers", "kept"), [((), False), (("audit",), False), (("audit", "archive:embedding"), True)]
+)
+def test_what_a_verdict_was_made_from_is_kept_where_a_consumer_wants_it(
+    steps: Steps,
+    ledger: MemoryLedger,
+    metrics: Metrics,
+    monkeypatch: pytest.MonkeyPatch,
+    consumers: tuple[str, ...],
+    kept: bool,
+) -> None:
+    monkeypatch.setattr(Slow, "read", lambda self, frame: Reading(0.25, {"why": "x"}))
+    steps.settings = steps.settings.model_copy(update={"outbox_consumers": consumers})
+    batcher = MicroBatcher(steps.encoder.embed_images, 4)
+    pipeline = Pipeline(steps, batcher, ledger, metrics, DECODERS, Traffic())
+    bad = {"inline": base64.b64encode(b"text").decode()}
+    for policy in ("plain", "reads", "shadowed"):
+        pipeline.process([event(policy, policy)])
+    pipeline.process([event("broken", "plain", image=bad)])
+    batcher.stop()
+    pipeline.close()
+
+    *judged, broken = ledger.evidence
+    assert broken is None
+    assert [evidence is not None for evidence in judged] == [kept] * 3
+    found = [evidence for evidence in judged if evidence is not None]
+    for evidence, (verdict, _) in zip(found, ledger.published, strict=False):
+        assert evidence.model == verdict.model
+        pixels = steps.prepare(picture("green")).pixels
+        np.testing.assert_array_equal(evidence.embeddings, steps.encoder.embed_images(pixels))
+    (spec,) = steps.select("reads", "").decides.signals
+    reading = {"score": 0.25, "unsure": False, "facts": {"why": "x"}}
+    expected = [{}, {spec.key: reading}, {spec.key: reading}]  # a shadow's as well
+    assert [evidence.readings for evidence in found] == (expected if kept else [])
 
 
 def test_events_wait_for_a_model_that_is_broken(steps: Steps, ledger: MemoryLedger, metrics: Metrics) -> None:

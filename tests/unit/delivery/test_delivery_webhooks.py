@@ -1,20 +1,24 @@
 """How deliveries are spread over hosts and threads. What is sent is tested with a real server."""
 
 import base64
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from threading import Event, Lock
 from typing import Any
 
 import pytest
+from consumer_contract import ConsumerContract
 from prometheus_client import CollectorRegistry
 from standardwebhooks import Webhook
 
+from moderator.delivery.delivery_metrics import DeliveryMetrics
+from moderator.delivery.loop import DeliveryLoop
+from moderator.delivery.webhooks import DELIVERIES, DELIVERIES_TO_A_HOST, WebhookSender
 from moderator.errors import DeliveryUnreadable, FetchFailed, HostUnavailable, ModeratorError, SettingsError
 from moderator.images.http import PostAnswer
-from moderator.metrics import Metrics
-from moderator.queue.webhooks import Delivery
+from moderator.queue.outbox import Delivery
 from moderator.settings import Settings
-from workers.webhooks import DELIVERIES, DELIVERIES_TO_A_HOST, WebhookSender
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
 OLD_SECRET = "whsec_" + base64.b64encode(b"the one before 0123456789").decode()
@@ -31,25 +35,26 @@ class Outbox:
         self.forgotten: list[bytes] = []
         self.lock = Lock()
 
-    def take(self) -> Delivery | None:
-        found = self.due.pop(0) if self.due else None
-        if isinstance(found, Exception):
-            raise found
-        return found
+    def take(self, most: int) -> list[Delivery | DeliveryUnreadable]:
+        taken, self.due = self.due[:most], self.due[most:]
+        return taken
 
-    def disable(self, url: str) -> None:
+    def forget(self, keys: Sequence[str | bytes]) -> None:
+        with self.lock:
+            self.made += [key for key in keys if isinstance(key, str)]
+            self.forgotten += [key for key in keys if isinstance(key, bytes)]
+
+    def postpone(self, deliveries: Sequence[Delivery], delay: float, *, counts: bool = True) -> None:
+        with self.lock:
+            self.postponed += [(delivery.key, delay, counts) for delivery in deliveries]
+
+    # As `DisabledWebhooks`.
+
+    def among(self, urls: Sequence[str]) -> set[str]:
+        return set(urls) & set(self.disabled)
+
+    def add(self, url: str) -> None:
         self.disabled.append(url)
-
-    def forget(self, key: bytes) -> None:
-        self.forgotten.append(key)
-
-    def done(self, delivery: Delivery) -> None:
-        with self.lock:
-            self.made.append(delivery.key)
-
-    def later(self, delivery: Delivery, delay: float, *, counts: bool = True) -> None:
-        with self.lock:
-            self.postponed.append((delivery.key, delay, counts))
 
 
 class Hosts:
@@ -93,7 +98,7 @@ class Letters:
     def __init__(self) -> None:
         self.buried: list[tuple[str, ModeratorError]] = []
 
-    def bury_delivery(self, delivery: Delivery, error: ModeratorError) -> None:
+    def bury_delivery(self, consumer: str, delivery: Delivery, error: ModeratorError) -> None:
         self.buried.append((delivery.key, error))
 
 
@@ -102,12 +107,15 @@ def letters() -> Letters:
     return Letters()
 
 
+def make_loop(sender: WebhookSender, outbox: Outbox, letters: Letters) -> DeliveryLoop:
+    metrics = DeliveryMetrics(CollectorRegistry(), (), lambda error: None)
+    return DeliveryLoop(sender, outbox, letters, metrics, retry_delay=2.0)  # type: ignore[arg-type]
+
+
 @pytest.fixture
-def sender(
-    outbox: Outbox, hosts: Hosts, letters: Letters, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[WebhookSender]:
+def sender(outbox: Outbox, hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebhookSender]:
     settings = Settings(webhook_secret=f"{SECRET} {OLD_SECRET}", host_patience=100.0, webhook_attempts=3)
-    sender = WebhookSender(settings, outbox, letters, Metrics(CollectorRegistry()))
+    sender = WebhookSender(settings, outbox)
     monkeypatch.setattr("moderator.backoff.random.uniform", lambda low, high: low)
     monkeypatch.setattr(sender, "_client", hosts)
     yield sender
@@ -115,8 +123,13 @@ def sender(
     sender.close()
 
 
-def delivery(key: str, host: str, age: float = 0.0, attempt: int = 1, disabled: bool = False) -> Delivery:
-    return Delivery(key, f"http://{host}/hook", b"{}", attempt, age, disabled)
+@pytest.fixture
+def loop(sender: WebhookSender, outbox: Outbox, letters: Letters) -> DeliveryLoop:
+    return make_loop(sender, outbox, letters)
+
+
+def delivery(key: str, host: str, age: float = 0.0, attempt: int = 1) -> Delivery:
+    return Delivery(key, f"http://{host}/hook", b"{}", attempt, age)
 
 
 def wait_for(count: int, done: list[Any]) -> None:
@@ -127,9 +140,9 @@ def wait_for(count: int, done: list[Any]) -> None:
     raise AssertionError(f"{len(done)} of {count}")
 
 
-def test_a_slow_host_does_not_hold_up_the_others(sender: WebhookSender, outbox: Outbox, hosts: Hosts) -> None:
+def test_a_slow_host_does_not_hold_up_the_others(loop: DeliveryLoop, outbox: Outbox, hosts: Hosts) -> None:
     outbox.due = [delivery(f"s{n}", "slow") for n in range(20)] + [delivery("q", "quick")]
-    sender.send_due()
+    loop.drain()
     wait_for(1, outbox.made)
     assert outbox.made == ["q"]
     assert len(outbox.postponed) == 20 - DELIVERIES_TO_A_HOST
@@ -137,44 +150,44 @@ def test_a_slow_host_does_not_hold_up_the_others(sender: WebhookSender, outbox: 
     hosts.go.set()
     wait_for(1 + DELIVERIES_TO_A_HOST, outbox.made)
     outbox.due = [delivery("s", "slow")]
-    sender.send_due()
+    loop.drain()
     wait_for(2 + DELIVERIES_TO_A_HOST, outbox.made)
 
 
-def test_what_waits_long_is_looked_at_seldom(sender: WebhookSender, outbox: Outbox) -> None:
+def test_what_waits_long_is_looked_at_seldom(loop: DeliveryLoop, outbox: Outbox) -> None:
     ages = [0.0] * DELIVERIES_TO_A_HOST + [0.0, 20.0, 5000.0]
     outbox.due = [delivery(str(n), "slow", age) for n, age in enumerate(ages)]
-    sender.send_due()
+    loop.drain()
     assert [delay for _, delay, _ in outbox.postponed] == [0.5, 10.0, 30.0]
 
 
-def test_deliveries_at_once_are_bounded(sender: WebhookSender, outbox: Outbox, hosts: Hosts) -> None:
+def test_deliveries_at_once_are_bounded(loop: DeliveryLoop, outbox: Outbox, hosts: Hosts) -> None:
     outbox.due = [delivery(str(n), f"slow{n}") for n in range(DELIVERIES + 5)]
-    sender.send_due()
+    loop.drain()
     assert len(outbox.due) == 5, "what cannot be made now is not taken"
     assert outbox.postponed == []
 
 
 @pytest.mark.parametrize(("age", "delay", "counts"), [(50.0, 50.0, False), (100.0, 2.0, True)])
 def test_a_host_that_is_left_alone_costs_no_try_for_a_while(
-    sender: WebhookSender, outbox: Outbox, hosts: Hosts, age: float, delay: float, counts: bool
+    loop: DeliveryLoop, outbox: Outbox, hosts: Hosts, age: float, delay: float, counts: bool
 ) -> None:
     hosts.errors["http://down/hook"] = HostUnavailable("down", 30.0)
     outbox.due = [delivery("d", "down", age)]
-    sender.send_due()
+    loop.drain()
     wait_for(1, outbox.postponed)
     # With jitter, which takes a quarter at most.
     assert outbox.postponed == [("d", pytest.approx(delay * 0.875, rel=1 / 7), counts)]
 
 
 def test_an_error_nobody_foresaw_gives_the_place_back(
-    sender: WebhookSender, outbox: Outbox, hosts: Hosts
+    loop: DeliveryLoop, sender: WebhookSender, outbox: Outbox, hosts: Hosts
 ) -> None:
     hosts.errors["http://odd/hook"] = RuntimeError("?")
     for _ in range(3):
         outbox.due = [delivery("o", "odd") for _ in range(DELIVERIES_TO_A_HOST)]
         before = hosts.inside
-        sender.send_due()
+        loop.drain()
         for _ in range(1000):
             if hosts.inside == before + DELIVERIES_TO_A_HOST and sender._busy.total() == 0:
                 break
@@ -182,13 +195,13 @@ def test_an_error_nobody_foresaw_gives_the_place_back(
     assert hosts.inside == 3 * DELIVERIES_TO_A_HOST
     hosts.errors["http://odd/hook"] = FetchFailed("503")
     outbox.due = [delivery("o", "odd")]
-    sender.send_due()
+    loop.drain()
     wait_for(1, outbox.postponed)
 
 
-def test_each_secret_signs(sender: WebhookSender, outbox: Outbox, hosts: Hosts) -> None:
+def test_each_secret_signs(loop: DeliveryLoop, outbox: Outbox, hosts: Hosts) -> None:
     outbox.due = [delivery("a", "quick")]
-    sender.send_due()
+    loop.drain()
     wait_for(1, outbox.made)
     (headers,) = hosts.headers
     assert len(headers["webhook-signature"].split(" ")) == 2
@@ -201,19 +214,19 @@ def test_each_secret_signs(sender: WebhookSender, outbox: Outbox, hosts: Hosts) 
 @pytest.mark.parametrize(
     "secret", ["", " ", "whsec_", f"{SECRET} whsec_", f"{SECRET} whsec_no!", f"{SECRET},{OLD_SECRET}"]
 )
-def test_a_secret_that_is_none_is_refused(outbox: Outbox, letters: Letters, secret: str) -> None:
+def test_a_secret_that_is_none_is_refused(outbox: Outbox, secret: str) -> None:
     with pytest.raises(SettingsError, match="MODERATOR_WEBHOOK_SECRET") as refused:
-        WebhookSender(Settings(webhook_secret=secret), outbox, letters, Metrics(CollectorRegistry()))
+        WebhookSender(Settings(webhook_secret=secret), outbox)
     assert SECRET not in str(refused.value)
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
 def test_a_redirect_is_final(
-    sender: WebhookSender, outbox: Outbox, hosts: Hosts, letters: Letters, status: int
+    loop: DeliveryLoop, outbox: Outbox, hosts: Hosts, letters: Letters, status: int
 ) -> None:
     hosts.answers["http://moved/hook"] = PostAnswer(status)
     outbox.due = [delivery("m", "moved")]
-    sender.send_due()
+    loop.drain()
     wait_for(1, outbox.made)
     ((key, error),) = letters.buried
     assert (key, type(error).__name__, str(status) in str(error)) == ("m", "WebhookRedirected", True)
@@ -221,15 +234,15 @@ def test_a_redirect_is_final(
 
 
 def test_what_is_gone_is_final_and_disables_its_address(
-    sender: WebhookSender, outbox: Outbox, hosts: Hosts, letters: Letters
+    loop: DeliveryLoop, outbox: Outbox, hosts: Hosts, letters: Letters
 ) -> None:
     hosts.answers["http://gone/hook"] = PostAnswer(410, 60.0)
     outbox.due = [delivery("g", "gone")]
-    sender.send_due()
+    loop.drain()
     wait_for(1, outbox.made)
     assert outbox.disabled == ["http://gone/hook"]
-    outbox.due = [delivery("h", "gone", disabled=True)]
-    sender.send_due()
+    outbox.due = [delivery("h", "gone")]
+    loop.drain()
     wait_for(2, outbox.made)
     assert hosts.inside == 1, "a disabled one is not asked"
     assert [(key, type(error).__name__) for key, error in letters.buried] == [
@@ -252,7 +265,7 @@ def test_what_is_gone_is_final_and_disables_its_address(
     ],
 )
 def test_tries_are_spread_and_wait_as_long_as_is_asked_for(
-    sender: WebhookSender,
+    loop: DeliveryLoop,
     outbox: Outbox,
     hosts: Hosts,
     status: int,
@@ -262,7 +275,7 @@ def test_tries_are_spread_and_wait_as_long_as_is_asked_for(
 ) -> None:
     hosts.answers["http://busy/hook"] = PostAnswer(status, retry_after)
     outbox.due = [delivery("b", "busy", attempt=attempt)]
-    sender.send_due()
+    loop.drain()
     wait_for(1, outbox.postponed)
     assert outbox.postponed == [("b", delay, True)]
 
@@ -271,11 +284,12 @@ def test_tries_that_failed_together_do_not_come_back_together(
     outbox: Outbox, hosts: Hosts, letters: Letters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(webhook_secret=SECRET)
-    sender = WebhookSender(settings, outbox, letters, Metrics(CollectorRegistry()))
+    sender = WebhookSender(settings, outbox)
+    loop = make_loop(sender, outbox, letters)
     monkeypatch.setattr(sender, "_client", hosts)
     hosts.answers = {f"http://down{n}/hook": PostAnswer(500) for n in range(10)}
     outbox.due = [delivery(str(n), f"down{n}", attempt=4) for n in range(10)]
-    sender.send_due()
+    loop.drain()
     wait_for(10, outbox.postponed)
     delays = {delay for _, delay, _ in outbox.postponed}
     assert len(delays) > 5
@@ -284,13 +298,32 @@ def test_tries_that_failed_together_do_not_come_back_together(
 
 
 def test_a_record_that_cannot_be_read_is_buried_and_the_rest_goes_on(
-    sender: WebhookSender, outbox: Outbox, letters: Letters
+    loop: DeliveryLoop, outbox: Outbox, letters: Letters
 ) -> None:
     outbox.due = [DeliveryUnreadable(b"bad\xff", b"http://x/", b"\xff"), delivery("a", "quick")]
-    sender.send_due()
+    loop.drain()
     wait_for(1, outbox.made)
     assert outbox.made == ["a"]
     assert [(key, type(error).__name__) for key, error in letters.buried] == [
         ("bad\ufffd", "DeliveryUnreadable")
     ]
     assert outbox.forgotten == [b"bad\xff"]
+
+
+class TestWebhooks(ConsumerContract):
+    @pytest.fixture
+    def consumer(self, sender: WebhookSender) -> WebhookSender:
+        return sender
+
+    @pytest.fixture
+    def arrived(self, hosts: Hosts) -> Callable[[], Counter[str]]:
+        """A receiver knows a repeat by its id."""
+
+        def read() -> Counter[str]:
+            ids = {headers["webhook-id"] for headers in hosts.headers}
+            keys = [f"moderator:{n}#abc" for n in range(2)]
+            return Counter(
+                key for key in keys if "msg_" + sha256(key.encode()).hexdigest()[:32] in ids and len(ids) == 2
+            )
+
+        return read

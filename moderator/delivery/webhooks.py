@@ -1,9 +1,9 @@
 """Delivers verdicts to webhooks, signed as Standard Webhooks asks, and tries again what fails."""
 
 import logging
-import time
 from base64 import b64decode
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -11,9 +11,9 @@ from threading import Lock
 
 from standardwebhooks import Webhook
 
-from moderator.backoff import exponential
+from moderator.backoff import delay_for_host
+from moderator.delivery.consumers import Settle
 from moderator.errors import (
-    DeliveryUnreadable,
     FetchRefused,
     HostUnavailable,
     ModeratorError,
@@ -25,52 +25,43 @@ from moderator.errors import (
 from moderator.images.breaker import Breakers
 from moderator.images.http import GuardedClient
 from moderator.images.urls import AllowedHosts, parse_url
-from moderator.metrics import Metrics
-from moderator.queue.dead_letters import DeadLetters
-from moderator.queue.webhooks import Delivery, WebhookOutbox
+from moderator.queue.disabled_webhooks import DisabledWebhooks
+from moderator.queue.outbox import WEBHOOKS, Delivery
 from moderator.settings import Settings
-from workers.pipeline import delay_for_host
 
 log = logging.getLogger(__name__)
 
-#: Longest time between two tries, in seconds, and the longest that a receiver may ask for.
-MAX_DELAY = 3600.0
+#: Longest time, in seconds, for which a receiver may ask to be left alone.
+RETRY_AFTER_MAX_SECONDS = 3600.0
 #: Answers that end all deliveries to a webhook, and those whose `Retry-After` counts.
 GONE, COME_LATER = 410, frozenset({429, 503})
-#: Seconds of deliveries in one go, before the thread looks whether it should stop.
-BURST = 1.0
 #: Deliveries made at once, and to one host: a slow one does not hold up the others.
 DELIVERIES, DELIVERIES_TO_A_HOST = 16, 4
 #: Seconds until a delivery to a host that is busy with others is looked at again: half its age, within these.
-SOONEST, LATEST = 0.5, 30.0
+BUSY_DELAY_MIN_SECONDS, BUSY_DELAY_MAX_SECONDS = 0.5, 30.0
 
 
 class WebhookSender:
-    """Takes deliveries from the outbox and makes them.
+    """Posts verdicts to webhooks: a consumer of the outbox.
 
     Args:
         settings: secret, tries, and the address rules.
-        outbox: what is to be delivered.
-        dead_letters: where deliveries go that fail for good.
-        metrics: counts failures.
+        disabled: webhooks that get nothing.
         breakers: keep from hosts that fail all the time.
 
     Raises:
         SettingsError: the secret is no Standard Webhooks secret, or an allowed host is no host name.
     """
 
+    name = WEBHOOKS
+    wants_evidence = False
+
     def __init__(
-        self,
-        settings: Settings,
-        outbox: WebhookOutbox,
-        dead_letters: DeadLetters,
-        metrics: Metrics,
-        breakers: Breakers | None = None,
+        self, settings: Settings, disabled: DisabledWebhooks, breakers: Breakers | None = None
     ) -> None:
-        self._settings = settings
-        self._outbox = outbox
-        self._dead_letters = dead_letters
-        self._metrics = metrics
+        self.attempts = settings.webhook_attempts
+        self._patience = settings.host_patience
+        self._disabled = disabled
         self._client = GuardedClient(
             settings.fetch_networks,
             settings.fetch_timeout,
@@ -83,44 +74,43 @@ class WebhookSender:
         secrets = settings.webhook_secret.get_secret_value() if settings.webhook_secret is not None else None
         self._signers = [] if secrets is None else [Webhook(key) for key in _keys(secrets)]
 
-    def send_due(self) -> None:
-        """Start the deliveries that are due, as many as may be made at once."""
-        until = time.monotonic() + BURST
-        while time.monotonic() < until and self._has_slot():
-            try:
-                delivery = self._outbox.take()
-            except DeliveryUnreadable as error:
-                self._bury_unreadable(error)
-                continue
-            if delivery is None:
-                return
+    def room(self) -> int:
+        """Return how many deliveries may be made now."""
+        with self._lock:
+            return DELIVERIES - self._busy.total()
+
+    def deliver(self, deliveries: Sequence[Delivery], settle: Settle) -> None:
+        """Start deliveries; a host that is busy with others is asked later."""
+        disabled = self._disabled.among([delivery.url for delivery in deliveries])
+        for delivery in deliveries:
             host = _host(delivery.url)
             if self._take_slot(host):
-                self._pool.submit(self._deliver, delivery, host)
+                self._pool.submit(self._deliver, delivery, host, delivery.url in disabled, settle)
             else:
-                self._outbox.later(delivery, min(max(delivery.age / 2, SOONEST), LATEST), counts=False)
-
-    def _bury_unreadable(self, error: DeliveryUnreadable) -> None:
-        log.warning("%s", error)
-        self._metrics.count_failure(error)
-        key, url = (part.decode("utf-8", "replace") for part in (error.key, error.url))
-        self._dead_letters.bury_delivery(Delivery(key, url, error.body, 0, 0.0), error)
-        self._outbox.forget(error.key)
+                delay = min(max(delivery.age / 2, BUSY_DELAY_MIN_SECONDS), BUSY_DELAY_MAX_SECONDS)
+                settle.postpone(delivery, delay)
 
     def close(self) -> None:
-        """Finish the deliveries in hand, and end the threads."""
+        """Finish the deliveries that were started, and end the threads."""
         self._pool.shutdown(wait=True)
         self._client.close()
 
-    def _deliver(self, delivery: Delivery, host: str) -> None:
+    def _deliver(self, delivery: Delivery, host: str, disabled: bool, settle: Settle) -> None:
         try:
             try:
-                self._send(delivery)
+                self._send(delivery, disabled)
+            except HostUnavailable as error:
+                if delivery.age < self._patience:
+                    settle.postpone(delivery, delay_for_host(error, delivery.age), error)
+                else:
+                    settle.fail(delivery, error)
+            except WebhookFailed as error:
+                # Not before what the receiver asked for, and spread after it.
+                settle.fail(delivery, error, error.retry_after)
             except ModeratorError as error:
-                self._metrics.count_failure(error)
-                self._fail(delivery, error)
+                settle.fail(delivery, error)
             else:
-                self._outbox.done(delivery)
+                settle.done([delivery])
         except Exception as error:  # Redis, say: the delivery is leased and becomes due again
             log.warning("webhook for %s: %s: %s", delivery.key, type(error).__name__, error)
         finally:
@@ -135,19 +125,15 @@ class WebhookSender:
                 self._busy[host] += 1
             return free
 
-    def _has_slot(self) -> bool:
-        with self._lock:
-            return self._busy.total() < DELIVERIES
-
-    def _send(self, delivery: Delivery) -> None:
+    def _send(self, delivery: Delivery, disabled: bool) -> None:
         if not self._signers:
             raise FetchRefused("MODERATOR_WEBHOOK_SECRET is not set: verdicts are not sent unsigned")
-        if delivery.disabled:
+        if disabled:
             raise WebhookDisabled(
                 "the webhook answered 410 Gone to an earlier delivery and gets no more; if it is back: "
                 "`moderator webhooks enable URL`, then replay this"
             )
-        # The same id at every try, so the receiver can tell a repeat; another for the verdict after a replay.
+        # The same id at every try, so the receiver knows a repeat; another for the verdict after a replay.
         message_id = "msg_" + sha256(delivery.key.encode()).hexdigest()[:32]
         now = datetime.now(UTC)
         signatures = [signer.sign(message_id, now, delivery.body.decode()) for signer in self._signers]
@@ -167,32 +153,13 @@ class WebhookSender:
                 f"the webhook answered {answer.status}; redirects are not followed: name the address that it leads to"
             )
         if answer.status == GONE:
-            self._outbox.disable(delivery.url)
+            self._disabled.add(delivery.url)
             raise WebhookDisabled(
                 "the webhook answered 410 Gone, so it gets no more deliveries; if it is back: "
                 "`moderator webhooks enable URL`, then replay this"
             )
         asked = answer.retry_after if answer.status in COME_LATER else 0.0
-        raise WebhookFailed(f"the webhook answered {answer.status}", min(asked, MAX_DELAY))
-
-    def _fail(self, delivery: Delivery, error: ModeratorError) -> None:
-        name = type(error).__name__
-        if isinstance(error, HostUnavailable) and delivery.age < self._settings.host_patience:
-            self._outbox.later(delivery, delay_for_host(error, delivery.age), counts=False)
-            return
-        if error.transient and delivery.attempt < self._settings.webhook_attempts:
-            delay = exponential(delivery.attempt, self._settings.retry_delay, MAX_DELAY)
-            if isinstance(error, WebhookFailed):
-                # Not before what the receiver asked for, and spread after it.
-                delay += error.retry_after
-            log.info("webhook for %s: %s; try %d in %.1f s", delivery.key, name, delivery.attempt + 1, delay)
-            self._outbox.later(delivery, delay)
-        else:
-            log.warning(
-                "webhook for %s: dead letter after %d tries: %s", delivery.key, delivery.attempt, error
-            )
-            self._dead_letters.bury_delivery(delivery, error)
-            self._outbox.done(delivery)
+        raise WebhookFailed(f"the webhook answered {answer.status}", min(asked, RETRY_AFTER_MAX_SECONDS))
 
 
 def _host(url: str) -> str:

@@ -1,0 +1,1 @@
+"""Consumers of the outbox: each gets every verdict that is kept for it, at least once."""

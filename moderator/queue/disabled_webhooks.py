@@ -1,0 +1,54 @@
+"""Webhooks that said that they are gone: for all workers, no deliveries are made to them."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from moderator.queue import names
+from moderator.queue.connection import Redis
+
+#: Seconds for which a webhook stays disabled, unless it is enabled before: then it is asked once more.
+DISABLED_SECONDS = 30 * 86_400.0
+#: Disabled webhooks that are remembered, the latest ones: senders of events choose the URLs.
+MOST_DISABLED = 10_000
+
+
+class DisabledWebhooks:
+    """The disabled webhooks in one Redis.
+
+    Args:
+        client: connection.
+    """
+
+    def __init__(self, client: Redis) -> None:
+        self._redis = client
+
+    def __len__(self) -> int:
+        return int(self._redis.zcard(names.DISABLED_WEBHOOKS))
+
+    def __iter__(self) -> Iterator[tuple[str, datetime]]:
+        """Yield URL and time of each, the latest first."""
+        for url, since in self._redis.zrevrange(names.DISABLED_WEBHOOKS, 0, -1, withscores=True):
+            yield url.decode("utf-8", "replace"), datetime.fromtimestamp(since, tz=UTC)
+
+    def among(self, urls: Sequence[str]) -> set[str]:
+        """Return those of the URLs that are disabled now."""
+        if not urls:
+            return set()
+        forgotten = self._redis.time()[0] - DISABLED_SECONDS
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zremrangebyscore(names.DISABLED_WEBHOOKS, "-inf", forgotten)
+            pipe.zmscore(names.DISABLED_WEBHOOKS, urls)
+            _, since = pipe.execute()
+        return {url for url, at in zip(urls, since, strict=True) if at is not None}
+
+    def add(self, url: str) -> None:
+        """Disable a webhook."""
+        seconds, micros = self._redis.time()
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zadd(names.DISABLED_WEBHOOKS, {url: seconds + micros / 1e6})
+            pipe.zremrangebyrank(names.DISABLED_WEBHOOKS, 0, -MOST_DISABLED - 1)
+            pipe.execute()
+
+    def remove(self, url: str) -> bool:
+        """Enable a webhook again; return whether it was disabled."""
+        return bool(self._redis.zrem(names.DISABLED_WEBHOOKS, url))

@@ -1,0 +1,55 @@
+"""What a verdict was made from, as the outbox carries it: the embedding in half precision, and what signals said."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
+
+from moderator.verdicts import ModelFacts
+
+if TYPE_CHECKING:  # whoever only passes it on does not load it
+    from numpy.typing import NDArray
+
+#: Little-endian, on whatever machine.
+DTYPE, NUMPY_DTYPE = "float16", "<f2"
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a verdict was made from.
+
+    With it, another policy decides on the same image without its pixels. Signals that read the embedding alone are not
+    among the readings: they can be read from it again.
+    """
+
+    embeddings: "NDArray[Any]"
+    """[frames, dimension]: float32 from the model, float16 from the outbox."""
+    readings: Mapping[str, Any]
+    """By the key of a signal: `score`, `unsure` and `facts`, or `error`. See `moderator.signals.reading.plain`."""
+    model: ModelFacts
+    """Whose embeddings they are."""
+
+    def to_fields(self) -> tuple[bytes, bytes, bytes]:
+        """Return the bytes of the embedding (C order), their description and the readings, both in JSON."""
+        tensor = {"dtype": DTYPE, "shape": self.embeddings.shape, "model": self.model}
+        return self.embeddings.astype(NUMPY_DTYPE).tobytes(), to_json(tensor), to_json(self.readings)
+
+    @classmethod
+    def from_fields(cls, embedding: bytes, tensor: bytes, readings: bytes) -> "Evidence":
+        """Read what `to_fields` wrote.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        import numpy as np
+
+        try:
+            described = json.loads(tensor)
+            if described["dtype"] != DTYPE:
+                raise ValueError(f"{described['dtype']} is not {DTYPE}")
+            rows = np.frombuffer(embedding, dtype=NUMPY_DTYPE).reshape(described["shape"])
+            return cls(rows, json.loads(readings), ModelFacts.model_validate(described["model"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no embedding: {error}") from error

@@ -1,0 +1,189 @@
+"""The outbox: what consumers of verdicts have not been given yet. Filled in the same step that publishes a verdict.
+
+Each consumer has a list of its own. A delivery taken from it is leased: if whoever took it dies, it becomes due again.
+So a consumer gets each verdict at least once, and knows a repeat by the delivery's identity.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moderator.errors import DeliveryUnreadable
+from moderator.events import split_key
+from moderator.queue import names
+from moderator.queue.connection import Redis
+from moderator.queue.evidence import Evidence
+from moderator.queue.scripts import Call, Script
+from moderator.settings import Settings
+
+#: The consumer that every service has. Events name where its deliveries go.
+WEBHOOKS = "webhooks"
+#: After the name of a consumer in the settings: it also wants what the verdict was made from.
+WITH_EMBEDDING = ":embedding"
+#: Seconds that whoever took deliveries has to make them.
+DELIVERY_LEASE_SECONDS = 120.0
+#: Deliveries whose age is looked at for the metrics, from either end of a list.
+LAG_SAMPLE = 100
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A verdict on its way to a consumer."""
+
+    key: str
+    """The event's key, `#` and a digest of the verdict."""
+    url: str
+    """Where it goes; `""` for consumers other than webhooks."""
+    body: bytes
+    """The verdict, as JSON."""
+    attempt: int
+    age: float
+    """Seconds since it was put here."""
+    evidence: Evidence | None = None
+    """What it was made from, for consumers that asked for it; None where the image could not be judged."""
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """Source, event id and digest of the verdict: equal for what is delivered again, and for nothing else."""
+        event, _, digest = self.key.rpartition("#")
+        source, id, _ = split_key(event)
+        return source, id, digest
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """A consumer for which verdicts are kept, and whether with the evidence."""
+
+    consumer: str
+    evidence: bool = False
+
+
+@dataclass(frozen=True)
+class Subscriptions:
+    """The consumers besides webhooks for which verdicts are kept, and how many at most for each."""
+
+    entries: tuple[Subscription, ...] = ()
+    limit: int = 0
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Subscriptions":
+        """Return those of the settings."""
+        entries = (
+            Subscription(name.removesuffix(WITH_EMBEDDING), name.endswith(WITH_EMBEDDING))
+            for name in settings.outbox_consumers
+        )
+        return cls(tuple(entries), settings.outbox_limit)
+
+    @property
+    def evidence(self) -> bool:
+        """Whether any of them wants the evidence."""
+        return any(entry.evidence for entry in self.entries)
+
+    def call(self, delivery: str, evidence: Evidence | None) -> Call:
+        """Return what `publish.lua` is given for them, after its own keys and arguments."""
+        if not self.entries:
+            return [], []
+        keys, wanted = [names.OUTBOX_MISSED], []
+        for entry in self.entries:
+            due, prefix = outbox_names(entry.consumer)
+            keys += [due, prefix + delivery]
+            wanted.append("1" if entry.evidence else "")
+        fields: tuple[Any, ...] = ("", "", "")
+        if evidence is not None and self.evidence:
+            fields = evidence.to_fields()
+        return keys, [self.limit, *fields, *wanted]
+
+
+#: Nothing is kept but webhooks.
+NO_SUBSCRIPTIONS = Subscriptions()
+
+
+@dataclass(frozen=True)
+class ConsumerLag:
+    """How far a consumer is behind."""
+
+    consumer: str
+    waiting: int
+    """Deliveries that are not made yet."""
+    oldest_age: float
+    """Seconds since the oldest of them was put here; 0 for none."""
+    missed: int
+    """Verdicts that were not kept for it, of all time: it was at its limit."""
+
+
+def outbox_names(consumer: str) -> tuple[str, str]:
+    """Return the names in Redis of a consumer's list and, as a prefix, of its records. Webhooks had theirs before."""
+    if consumer == WEBHOOKS:
+        return names.WEBHOOKS, names.WEBHOOK_PREFIX
+    return names.OUTBOX_PREFIX + consumer, f"{names.OUTBOX_PREFIX}{consumer}:"
+
+
+class Outbox:
+    """The deliveries for one consumer, in one Redis.
+
+    Args:
+        client: connection.
+        consumer: its name.
+    """
+
+    def __init__(self, client: Redis, consumer: str) -> None:
+        self._redis = client
+        self._due, self._prefix = outbox_names(consumer)
+        self._take = Script(client, "take_deliveries")
+
+    def __len__(self) -> int:
+        return int(self._redis.zcard(self._due))
+
+    def take(self, most: int) -> list[Delivery | DeliveryUnreadable]:
+        """Take deliveries that are due, in one round trip.
+
+        Returns in place of a delivery, where its record is none, the error with all that is known of it: to be buried
+        and forgotten.
+        """
+        taken = self._take([self._due], [self._prefix, DELIVERY_LEASE_SECONDS, most])
+        return [_read(fields) for fields in taken]
+
+    def forget(self, keys: Sequence[str | bytes]) -> None:
+        """Forget deliveries that were made or given up, in one round trip."""
+        if not keys:
+            return
+        members = [key.encode() if isinstance(key, str) else key for key in keys]
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zrem(self._due, *members)
+            pipe.unlink(*(self._prefix.encode() + member for member in members))
+            pipe.execute()
+
+    def postpone(self, deliveries: Sequence[Delivery], delay: float, *, counts: bool = True) -> None:
+        """Let deliveries be due again after `delay` seconds; a try that was not made does not count."""
+        if not deliveries:
+            return
+        seconds, micros = self._redis.time()
+        due = seconds + micros / 1e6 + delay
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zadd(self._due, {delivery.key: due for delivery in deliveries}, xx=True)
+            if not counts:
+                for delivery in deliveries:
+                    pipe.hincrby(self._prefix + delivery.key, "attempts", -1)
+            pipe.execute()
+
+
+def read_lags(client: Redis, consumers: Sequence[str]) -> tuple[ConsumerLag, ...]:
+    """Return how far consumers are behind."""
+    lists = [outbox_names(consumer) for consumer in consumers]
+    lags = Script(client, "outbox_lag").run_each([([due], [prefix, LAG_SAMPLE]) for due, prefix in lists])
+    missed = client.hgetall(names.OUTBOX_MISSED)
+    return tuple(
+        ConsumerLag(consumer, int(lag[0]), max(0.0, float(lag[1])), int(missed.get(due.encode(), 0)))
+        for consumer, (due, _), lag in zip(consumers, lists, lags, strict=True)
+        if isinstance(lag, list)  # else the key holds what is not ours, which whoever publishes reports
+    )
+
+
+def _read(fields: list[Any]) -> Delivery | DeliveryUnreadable:
+    try:
+        key, url, body, attempt, age, embedding, tensor, readings = fields
+        body.decode()  # it is passed on as text
+        evidence = Evidence.from_fields(embedding, tensor, readings) if embedding else None
+        return Delivery(key.decode(), url.decode(), body, int(attempt), max(0.0, float(age)), evidence)
+    except ValueError:  # too few parts, text that is not UTF-8, or no embedding
+        return DeliveryUnreadable(fields[0], *fields[1:3])

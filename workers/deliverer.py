@@ -1,0 +1,157 @@
+"""The process of `moderator deliver`: consumers of the outbox, apart from the workers. It loads no model library."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from moderator.delivery.consumers import DeliveryConsumer, consumer_names, is_installed, make_consumer
+from moderator.delivery.delivery_metrics import DeliveryMetrics, OutboxCollector
+from moderator.delivery.loop import DeliveryLoop
+from moderator.errors import ModeratorError
+from moderator.images.breaker import Breakers
+from moderator.queue.connection import WORKER_CALL, Redis, SentinelLogin, connect
+from moderator.queue.dead_letters import DeadLetters
+from moderator.queue.deadline import within
+from moderator.queue.ledger import Ledger
+from moderator.queue.outbox import ConsumerLag, Outbox, read_lags
+from moderator.settings import Settings
+from workers.health import HealthServer
+from workers.periodic import Periodic
+from workers.reading import SharedReading
+from workers.shutdown import Shutdown
+
+log = logging.getLogger(__name__)
+
+#: Seconds between looks at an outbox in which nothing was due.
+DELIVER_EVERY = 0.5
+#: Seconds that a scrape or a question for health waits for Redis, and that Redis has for the answer.
+READING_PATIENCE, READING_SECONDS = 0.8, 0.6
+
+
+def installed_consumers(settings: Settings, chosen: Sequence[str] = ()) -> list[str]:
+    """Return the consumers that this process delivers to: those chosen, or all that are kept for and installed here."""
+    if chosen:
+        return list(dict.fromkeys(chosen))
+    names = consumer_names(settings)
+    for name in names:
+        if not is_installed(name):
+            log.info("the consumer %s is not installed here; verdicts wait for it in the outbox", name)
+    return [name for name in names if is_installed(name)]
+
+
+def make_loops(
+    consumers: Sequence[DeliveryConsumer],
+    client: Redis,
+    dead_letters: DeadLetters,
+    metrics: DeliveryMetrics,
+    retry_delay: float,
+) -> list[DeliveryLoop]:
+    """Return the loop of each consumer."""
+    return [
+        DeliveryLoop(consumer, Outbox(client, consumer.name), dead_letters, metrics, retry_delay)
+        for consumer in consumers
+    ]
+
+
+@contextmanager
+def delivering(loops: Sequence[DeliveryLoop]) -> Iterator[None]:
+    """Deliver beside the block; what was begun is finished at its end."""
+    threads = [Periodic(f"deliver-{loop.name}", DELIVER_EVERY, loop.drain) for loop in loops]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.stop()
+        for thread in threads:
+            thread.stop()
+        for loop in loops:
+            loop.close()
+
+
+class Deliverer:
+    """Delivers to consumers until a signal comes.
+
+    Args:
+        settings: all of them.
+        chosen: names of consumers; none: all that the outbox is filled for and that are installed.
+        port: of `/metrics`, `/ready` and `/live`.
+        consumers: in place of those named.
+
+    Raises:
+        SettingsError: a consumer cannot be made, or the port is taken.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        chosen: Sequence[str] = (),
+        port: int | None = None,
+        consumers: Sequence[DeliveryConsumer] = (),
+    ) -> None:
+        self._settings = settings
+        self._port = settings.metrics_port if port is None else port
+        self._redis = connect(settings.redis_url, call=WORKER_CALL, sentinels=SentinelLogin.of(settings))
+        hosts = Breakers(settings.breaker_failures, settings.breaker_cooldown)
+        consumers = consumers or [
+            make_consumer(name, settings, self._redis, hosts)
+            for name in installed_consumers(settings, chosen)
+        ]
+        self._names = [consumer.name for consumer in consumers]
+        self._registry = CollectorRegistry()
+        self._failures = Counter(
+            "moderation_failures_total",
+            "Failures by stage and type of error, retried ones included.",
+            ["stage", "error"],
+            registry=self._registry,
+        )
+        open_breakers = Gauge(
+            "moderation_breaker_open", "Hosts that are left alone for now.", ["kind"], registry=self._registry
+        )
+        open_breakers.labels("webhook").set_function(hosts.count_open)
+        metrics = DeliveryMetrics(self._registry, self._names, self._count_failure)
+        lags = SharedReading("outbox", self._read_lags, READING_PATIENCE)
+        self._registry.register(OutboxCollector(lags.get))
+        self._reachable = SharedReading("reachable", self._ping, READING_PATIENCE)
+        dead_letters = DeadLetters(self._redis, Ledger(self._redis, settings.redeliver_after))
+        self._loops = make_loops(consumers, self._redis, dead_letters, metrics, settings.retry_delay)
+
+    def run(self, shutdown: Shutdown) -> None:
+        """Deliver until a signal comes; what was begun is finished, the rest stays in the outbox."""
+        stopped = Event()
+        server = HealthServer(
+            self._settings.metrics_host,
+            self._port,
+            self._registry,
+            ready=self._reachable.get,
+            live=lambda: True,
+        )
+        try:
+            log.info(
+                "delivering to %s; metrics on http://%s:%d/metrics",
+                ", ".join(self._names),
+                self._settings.metrics_host,
+                server.port,
+            )
+            if self._settings.deliver == "worker":
+                log.info("workers deliver as well; MODERATOR_DELIVER=apart leaves it to this process")
+            with delivering(self._loops):
+                shutdown.serve(stopped.set)
+                stopped.wait()
+        finally:
+            server.close()
+            log.info("stopped")
+
+    def _count_failure(self, error: BaseException) -> None:
+        stage = error.stage if isinstance(error, ModeratorError) else ModeratorError.stage
+        self._failures.labels(stage, type(error).__name__).inc()
+
+    def _read_lags(self) -> tuple[ConsumerLag, ...]:
+        with within(READING_SECONDS):
+            return read_lags(self._redis, self._names)
+
+    def _ping(self) -> bool:
+        with within(READING_SECONDS):
+            return bool(self._redis.ping())
