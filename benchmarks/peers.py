@@ -62,7 +62,7 @@ from moderator import Moderator, Settings
 from moderator.client import Client
 from moderator.encoders.device import dtype_name, resolve_device
 from moderator.encoders.registry import load_encoder
-from moderator.listing import list_images
+from moderator.image_paths import list_images
 
 PACKAGES = {"openmoderate": "openmoderate", "infinity": "infinity-emb", "litserve": "litserve"}
 #: The least cosine between an embedding of a picture and the model's own in float32.

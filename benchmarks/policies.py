@@ -27,7 +27,7 @@ import yaml
 
 from benchmarks.setup import cpu_flags, make_photographs, print_result
 from moderator import Moderator, Settings
-from moderator.policies.releases import release
+from moderator.policies.store import PolicyStore
 
 COUNTS = (1, 10, 100, 1000)
 LOOKS = ("red", "old", "broken", "wet", "tiny", "huge", "wooden", "shiny", "burning", "plastic")
@@ -43,6 +43,7 @@ SAFE = [f"a photo of a {thing} in a shop" for thing in THINGS[:13]]
 
 def write_policies(folder: Path) -> None:
     """A policy for each of `COUNTS`, released and active."""
+    store = PolicyStore(folder, check=lambda policy: None)
     for count in COUNTS:
         unsafe = [f"a {look} {thing}" for look, thing in islice(product(LOOKS, THINGS), count)]
         categories = {
@@ -53,8 +54,8 @@ def write_policies(folder: Path) -> None:
         (folder / name).mkdir(parents=True)
         policy = {"name": name, "version": 1, "safe": SAFE, "categories": categories}
         (folder / name / "1.yaml").write_text(yaml.safe_dump(policy))
-        release(folder, name, 1)
-    (folder / "active.yaml").write_text("".join(f"of-{count}: {{active: 1}}\n" for count in COUNTS))
+        store.release(name, 1)
+        store.activate(name, 1)
 
 
 def run(moderator: Moderator, files: list[Path], policy: str) -> float:

@@ -61,7 +61,7 @@ from moderator.client import Client
 from moderator.encoders.base import Encoder
 from moderator.encoders.device import dtype_name, resolve_device
 from moderator.encoders.registry import load_encoder
-from moderator.listing import expand_images
+from moderator.image_paths import expand_images
 from moderator.settings import Settings
 from moderator.uses.runtimes import BATCHES, Row, compare_runtimes
 from workers.traffic import EXPECTED

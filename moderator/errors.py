@@ -7,6 +7,8 @@ for the user. A message names the cause and the remedy. `transient` says whether
 
 from typing import ClassVar
 
+from moderator.printable import printable
+
 
 class ModeratorError(Exception):
     """Base of all errors raised on purpose by this project."""
@@ -289,6 +291,10 @@ class PolicyUnusable(PolicyError):
     """A valid version cannot be used here: its prompts do not compile, or a signal lacks its file or its package."""
 
 
+class PolicyConflict(PolicyError):
+    """A policy is not as whoever changes it has seen it: somebody else changed it meanwhile."""
+
+
 class PolicyNotWritten(PolicyError):
     """The folder of policies cannot be changed: it is read-only, or another command is at it."""
 
@@ -379,8 +385,7 @@ class ExtraMissing(UseError):
 
 def brief(error: BaseException) -> str:
     """An error of somebody else's code: its type and message, printable and bounded."""
-    text = "".join(c if c.isprintable() else " " for c in f"{type(error).__name__}: {error}")
-    return text[:300]
+    return printable(f"{type(error).__name__}: {error}", " ")[:300]
 
 
 def ours(error: Exception) -> ModeratorError:

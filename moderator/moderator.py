@@ -21,6 +21,7 @@ import numpy as np
 from moderator.encoders.base import Embeddings
 from moderator.errors import ModeratorError, ours
 from moderator.events import Event, ImageReference
+from moderator.image_paths import is_url
 from moderator.images.fetch import Fetcher
 from moderator.lookahead import ahead
 from moderator.policies.schema import Policy
@@ -97,7 +98,7 @@ class Moderator(Steps):
         try:
             if isinstance(image, bytes):
                 data = image
-            elif isinstance(image, str) and image.startswith(("http://", "https://")):
+            elif isinstance(image, str) and is_url(image):
                 data = self.fetcher.fetch(ImageReference(url=image))
             else:
                 data = self._local.fetch(ImageReference.model_construct(path=str(Path(image).absolute())))

@@ -371,13 +371,13 @@ class Worker:
             self._metrics.count_failure(problem)
         snapshot = catalogue.snapshot
         loaded: list[LoadedPolicy] = []
-        for name, standing in snapshot.standings.items():
-            loaded.append(LoadedPolicy(name, standing.active.version, standing.active.digest, "active"))
-            if standing.canary is not None:
-                loaded.append(LoadedPolicy(name, standing.canary.version, standing.canary.digest, "canary"))
+        for name, resolved in snapshot.resolved.items():
+            loaded.append(LoadedPolicy(name, resolved.active.version, resolved.active.digest, "active"))
+            if resolved.canary is not None:
+                loaded.append(LoadedPolicy(name, resolved.canary.version, resolved.canary.digest, "canary"))
             loaded += [
                 LoadedPolicy(name, shadow.version, shadow.digest, "shadow")
-                for shadow in standing.shadows
+                for shadow in resolved.shadows
                 if (name, shadow.version) not in snapshot.unusable
             ]
         self._metrics.show_policies(loaded)

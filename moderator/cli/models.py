@@ -13,7 +13,7 @@ from rich.text import Text
 from moderator.cli.demo import PHOTOGRAPHS
 from moderator.cli.output import console, errors, plain, print_json
 from moderator.encoders.known import KNOWN, KnownModel
-from moderator.listing import expand_images
+from moderator.image_paths import expand_images
 from moderator.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="See which models there are, try one, fetch one.")

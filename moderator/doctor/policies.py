@@ -41,7 +41,7 @@ def examine_policies(settings: Settings, with_model: bool) -> Iterator[Finding]:
 
 def in_use(snapshot: Snapshot) -> list[Policy]:
     """The versions that decide: active ones and canaries."""
-    found = [(s.active, s.canary) for _, s in sorted(snapshot.standings.items())]
+    found = [(s.active, s.canary) for _, s in sorted(snapshot.resolved.items())]
     return [policy for pair in found for policy in pair if policy is not None]
 
 

@@ -25,6 +25,7 @@ from moderator.images.decode import DecodeLimits
 from moderator.images.formats import FORMATS
 from moderator.images.prepare import VIEW_PIXELS, Picture, Recipe
 from moderator.images.resize import Pixels, Resize
+from moderator.printable import printable
 
 #: What a process says once, when it has confined itself and can decode: with or without a filter of system calls.
 READY = {False: b"limited\n", True: b"sealed.\n"}
@@ -103,8 +104,8 @@ def pack_error(number: int, error: Exception) -> bytes:
     name, message = type(error).__name__, str(error)
     if name not in _ERRORS:
         name, message = Unexpected.__name__, f"{name}: {message}"
-    printable = "".join(c if c.isascii() and c.isprintable() else "?" for c in message)
-    return _REPLY.pack(False, number, 0, 0, 0, b"", name.encode(), (printable or name).encode())
+    text = printable(message, ascii_only=True) or name
+    return _REPLY.pack(False, number, 0, 0, 0, b"", name.encode(), text.encode())
 
 
 def parse_reply(reply: bytes, number: int, limits: DecodeLimits) -> Found | ModeratorError:

@@ -14,6 +14,7 @@ from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import encoder_of
 from moderator.errors import EmbeddingInvalid, FetchRefused, ModeratorError
 from moderator.events import ImageReference
+from moderator.image_paths import is_url
 from moderator.images.decode import DecodeLimits, decode
 from moderator.images.fetch import Fetcher
 from moderator.lookahead import ahead
@@ -118,7 +119,7 @@ class Embedder:
         return self._decode(self._fetch(str(image)))
 
     def _fetch(self, image: str) -> bytes:
-        if image.startswith(("http://", "https://")):
+        if is_url(image):
             try:
                 reference = ImageReference(url=image)
             except ValueError as error:

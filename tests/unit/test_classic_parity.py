@@ -11,9 +11,8 @@ from PIL import Image
 
 from moderator import Moderator, Settings, Verdict
 from moderator.policies.loader import load_policy
-from moderator.policies.pointers import activate
-from moderator.policies.releases import release
 from moderator.policies.schema import Policy
+from tests.policies import activate, release
 
 CLASSIC = Path(__file__).parents[2] / "policies" / "classic" / "1.yaml"
 THRESHOLD = 0.5

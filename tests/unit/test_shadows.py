@@ -19,9 +19,10 @@ from moderator.images.decode import DecodeLimits
 from moderator.images.prepare import Recipe, prepare
 from moderator.images.resize import Resize
 from moderator.metrics import Metrics
-from moderator.policies.releases import release
 from moderator.signals.base import Frame, Reading
+from moderator.signals.registry import KINDS
 from moderator.steps import Steps
+from tests.policies import release
 
 POLICY = """\
 name: colours
@@ -178,7 +179,7 @@ def test_a_signal_that_fails_is_its_shadows(
 def test_a_kind_that_is_gone_is_its_shadows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moderator = made(tmp_path, "whole")
     with monkeypatch.context() as patch:
-        patch.setattr("moderator.signals.reading.signal_class", raising(SignalFailed("no such kind")))
+        patch.setattr(KINDS, "get", raising(SignalFailed("no such kind")))
         assert_failed_alone(judged(moderator), "SignalFailed")
 
 

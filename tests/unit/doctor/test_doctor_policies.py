@@ -6,8 +6,8 @@ from colour_encoder import write_policies
 
 from moderator.doctor.findings import Finding, Level
 from moderator.doctor.policies import check_encoder_name, examine_policies
-from moderator.policies.releases import release
 from moderator.settings import Settings
+from tests.policies import release
 from tests.tools import needs_extra
 
 

@@ -197,7 +197,7 @@ def test_a_probe_of_another_model_is_an_error(moderator: Moderator, policies: Pa
     moderator.catalogue.refresh()
     (verdict,) = moderator.check([picture("green")], policy="probed@1")
     assert (verdict.decision, verdict.error.type) == (Decision.ERROR, "ModelMismatch")
-    assert "train anew" in verdict.error.message
+    assert "train it again" in verdict.error.message
 
 
 def test_warming_up_tells_of_a_signal_that_cannot_be_used(

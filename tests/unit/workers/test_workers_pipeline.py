@@ -21,10 +21,10 @@ from moderator.errors import (
 )
 from moderator.events import Event, ImageReference, Priority
 from moderator.metrics import Metrics
-from moderator.policies.releases import release
 from moderator.queue.evidence import Evidence
 from moderator.queue.ledger import Answer, Claim, DeadLetterReason
 from moderator.steps import Prepared, Steps
+from tests.policies import release
 from tests.tools import needs_extra
 from workers.batcher import MicroBatcher
 from workers.leases import Leases

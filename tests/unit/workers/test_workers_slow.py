@@ -19,10 +19,10 @@ from test_workers_pipeline import MemoryLedger
 from moderator import Decision, Settings
 from moderator.events import Event, Priority
 from moderator.metrics import Metrics
-from moderator.policies.releases import release
 from moderator.queue.ledger import Claim
 from moderator.signals.base import Frame, Reading
 from moderator.steps import Steps
+from tests.policies import release
 from workers.batcher import MicroBatcher
 from workers.model_watch import ModelWatch
 from workers.pipeline import SHADOW_PATIENCE, Pipeline

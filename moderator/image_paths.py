@@ -1,4 +1,4 @@
-"""Which image files a folder or a list names, without holding them all."""
+"""List the image files that a folder or a list names, one by one."""
 
 import os
 import re
@@ -16,7 +16,7 @@ _PATTERN = re.compile(r"[*?\[]")
 
 
 def list_images(source: Path) -> Iterator[str]:
-    """Image files below a folder, folder by folder in sorted order; or the lines of a list file.
+    """Yield the image files below a folder, folder by folder in sorted order; or the lines of a list file.
 
     Relative paths in a list start at its folder. URLs are left as they are, and empty lines are left out. Links to
     folders are not followed.
@@ -48,7 +48,7 @@ def list_images(source: Path) -> Iterator[str]:
 
 
 def expand_images(names: list[str]) -> list[str]:
-    """Folders stand for the image files in them, anything else for itself.
+    """Return the images that some names stand for: a folder for the image files in it, anything else for itself.
 
     Raises:
         NoImages: that names nothing: empty folders alone, or patterns that match nothing.
@@ -66,7 +66,7 @@ def expand_images(names: list[str]) -> list[str]:
 
 
 def no_images(source: Path) -> NoImages:
-    """The error for a folder or list without images."""
+    """Return the error for a folder or list without images."""
     if not source.is_dir():
         return NoImages(f"no images in {source}: the list is empty; write one path or URL a line")
     return NoImages(
@@ -76,12 +76,12 @@ def no_images(source: Path) -> NoImages:
 
 
 def _is_pattern(name: str) -> bool:
-    """Whether a shell has left a pattern as it is, because nothing matches it."""
+    """Return whether a shell has left a pattern as it is, because nothing matches it."""
     return _PATTERN.search(name) is not None and not is_url(name) and not Path(name).exists()
 
 
 def is_url(name: str) -> bool:
-    """Whether a name is an address of the web, and no file."""
+    """Return whether a name is an http(s) URL rather than a file."""
     return name.startswith(("http://", "https://"))
 
 

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from moderator.policies.document import MAX_ALIASES, MAX_BYTES, MAX_DEPTH, read_document
+from moderator.policies.yaml_reader import MAX_ALIASES, MAX_BYTES, MAX_DEPTH, read_document
 
 
 def messages(text: str | bytes) -> list[str]:

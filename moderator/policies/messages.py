@@ -1,24 +1,18 @@
-"""Says in plain words what is wrong with a value in a policy file and how to mend it. Pure."""
+"""Explain in plain words what is wrong with a value in a policy file and how to fix it. Pure."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from moderator.policies.characters import foreign, plain_letters
-from moderator.policies.document import Document, Fault, KeyPath
 from moderator.policies.fields import MAX_NAME, MAX_VERSION
-from moderator.policies.schema import (
-    PROBE,
-    Canary,
-    Category,
-    Pointer,
-    Policy,
-    Rule,
-    Signal,
-)
+from moderator.policies.pointer_schema import Canary, Pointer
+from moderator.policies.schema import PROBE, Category, Policy, Rule
+from moderator.policies.signal_schema import SignalEntry
+from moderator.policies.yaml_reader import Document, Fault, KeyPath
+from moderator.suggestions import closest, did_you_mean
 
 #: What to write where a key is missing or holds something of the wrong kind.
 EXAMPLES = {
@@ -54,14 +48,8 @@ _RANGES = {
 }
 
 
-def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """`"; did you mean 'unsafe'?"` for a near miss, else nothing."""
-    close = get_close_matches(word, list(choices), n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else ""
-
-
 def explain(error: ValidationError, document: Document, pointers: bool) -> Iterator[Fault]:
-    """Turn a validation error into faults, one for each thing to mend.
+    """Turn a validation error into faults, one for each thing to fix.
 
     Args:
         error: of a `Policy`, or of a mapping of names to `Pointer`.
@@ -71,10 +59,10 @@ def explain(error: ValidationError, document: Document, pointers: bool) -> Itera
     details = [(tuple(p for p in e["loc"] if p != "[key]"), e) for e in error.errors(include_url=False)]
     places = [path for path, _ in details]
     misspelt = {
-        (*path[:-1], close[0])
+        (*path[:-1], meant)
         for path, e in details
         if e["type"] == "extra_forbidden"
-        and (close := get_close_matches(str(path[-1]), _allowed(path[:-1], pointers), n=1, cutoff=0.6))
+        and (meant := closest(str(path[-1]), _allowed(path[:-1], pointers))) is not None
     }
     for path, detail in details:
         kind = detail["type"]
@@ -89,21 +77,21 @@ def explain(error: ValidationError, document: Document, pointers: bool) -> Itera
         else:
             written = document.written.get(path)
             message = _explain(kind, path, detail["input"], written, detail.get("ctx") or {})
-        yield Fault(document.line_of(path), path, message or f"{detail['msg']}; mend the value")
+        yield Fault(document.line_of(path), path, message or f"{detail['msg']}; correct the value")
 
 
 def _allowed(path: KeyPath, pointers: bool) -> list[str]:
-    """The keys that may stand below a path."""
+    """Return the keys that may stand below a path."""
     if pointers:
         return list((Canary if path[-1:] == ("canary",) else Pointer).model_fields)
-    below: dict[str, type[BaseModel]] = {"categories": Category, "signals": Signal}
+    below: dict[str, type[BaseModel]] = {"categories": Category, "signals": SignalEntry}
     return list(below.get(str(path[0]) if path else "", Policy).model_fields)
 
 
 def _unknown_key(key: str, allowed: list[str]) -> str:
     plain = plain_letters(key).strip()
-    hint = f"; did you mean '{plain}'?" if plain in allowed else did_you_mean(key, allowed)
-    return f"unknown key{hint or '; allowed here: ' + ', '.join(allowed)}{foreign(key)}"
+    hint = did_you_mean(plain if plain in allowed else key, allowed) or f"allowed here: {', '.join(allowed)}"
+    return f"unknown key; {hint}{foreign(key)}"
 
 
 def _explain(
@@ -186,10 +174,8 @@ def _unknown_rule(rule: str) -> str:
         )
     if rule == "signal":
         return "'signal' is not a rule; remove it and the prompts, and write 'signal: NAME' instead"
-    return (
-        f"'{rule[:40]}' is not a rule{did_you_mean(rule, Rule) or '; choose one'} (rules: {', '.join(Rule)})"
-        + foreign(rule)
-    )
+    hint = did_you_mean(rule, Rule) or "choose one"
+    return f"'{rule[:40]}' is not a rule; {hint} (rules: {', '.join(Rule)}){foreign(rule)}"
 
 
 def _shown(value: Any, written: str | None) -> str:
@@ -207,7 +193,7 @@ def _shown(value: Any, written: str | None) -> str:
 
 
 def _number(key: str, value: Any) -> str:
-    """The number that was probably meant, as the end of a sentence."""
+    """Return the number that was probably meant, as the end of a sentence."""
     fallback = f"; write for example '{EXAMPLES[key]}'" if key in EXAMPLES else ""
     if key == "block" and value is not True:
         fallback += ", or 'block: never' where no score is to block"

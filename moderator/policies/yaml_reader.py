@@ -1,4 +1,4 @@
-"""Reads YAML as plain data with the line of every key, bounded in everything that a hostile file may grow.
+"""Read YAML as plain data with the line of every key, bounded in everything that a hostile file may grow.
 
 Only what the policy format needs is understood: mappings, lists, text, decimal numbers, `true`/`false` and
 nothing. PyYAML's `SafeLoader` parses; no Python object is ever built from a tag.
@@ -28,7 +28,7 @@ _FLOAT = re.compile(r"[-+]?([0-9]{1,18}\.[0-9]{0,30}|\.[0-9]{1,30})([eE][-+]?[0-
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong at a place in a file: what it is and how to mend it."""
+    """Something wrong at a place in a file: what it is and how to fix it."""
 
     line: int
     path: KeyPath
@@ -52,13 +52,13 @@ class Document:
     """The first invisible character of each line that has one, with its column, from 1."""
 
     def line_of(self, path: KeyPath) -> int:
-        """The line of a key; where the file does not have it, of the nearest key above it."""
+        """Return the line of a key; where the file does not have it, of the nearest key above it."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
 
     def value_at(self, path: KeyPath) -> Any:
-        """What the file says at a path; None where it says nothing."""
+        """Return what the file says at a path; None where it says nothing."""
         value = self.data
         for part in path:
             try:
@@ -69,7 +69,7 @@ class Document:
 
 
 class _Refused(yaml.MarkedYAMLError):
-    """A bound was passed; the message says which and what to do."""
+    """Raised where a bound is passed; the message says which and what to do."""
 
 
 class _BoundedLoader(yaml.SafeLoader):
@@ -89,7 +89,7 @@ class _BoundedLoader(yaml.SafeLoader):
                 problem = f"more than {MAX_ALIASES} aliases (*name) are not allowed; write the values out"
                 raise _Refused(problem=problem, problem_mark=mark)
         self._nodes += 1
-        if self._nodes > 2 * MAX_VALUES:  # keys count here, too
+        if self._nodes > 2 * MAX_VALUES:  # keys count as well
             problem = f"more than {MAX_VALUES} values; split the policy"
             raise _Refused(problem=problem, problem_mark=mark)
         if self._depth >= MAX_DEPTH:
@@ -103,7 +103,7 @@ class _BoundedLoader(yaml.SafeLoader):
 
 
 def read_document(content: bytes) -> Document:
-    """Parse the content of a file. Never raises: what is wrong stands in the document's `faults`."""
+    """Parse the content of a file. Never raises: the document's `faults` list what is wrong."""
     if len(content) > MAX_BYTES:
         return _broken(1, f"the file is larger than {MAX_BYTES // 1_000_000} MB; split the policy")
     try:
@@ -170,7 +170,7 @@ def _syntax(error: yaml.MarkedYAMLError) -> tuple[int, str]:
 
 
 class _Reader:
-    """Turns the node graph into plain data and notes lines and faults on the way."""
+    """Turns the node graph into plain data, and notes lines and faults on the way."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
