@@ -103,3 +103,21 @@ def test_every_path_in_the_documents_exists(page: Path) -> None:
     folders = "moderator|workers|policies|benchmarks|docker|docs|tests"
     for name in re.findall(rf"`((?:{folders})/[\w./-]+\.\w+)`", page.read_text()):
         assert (ROOT / name).exists(), name
+
+
+def test_the_architecture_answers_twenty_questions_with_files_that_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| (\w[^|]*\?) \| ([^|]+) \|$", page, re.MULTILINE)
+    assert len(rows) >= 20
+    for question, answer in rows:
+        files = re.findall(r"`([^`]+)`", answer)
+        assert files, question
+        assert [file for file in files if not (ROOT / file).is_file()] == [], question
+
+
+def test_the_architecture_names_every_package() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    packages = [path.parent for path in (ROOT / "moderator").glob("*/__init__.py")]
+    assert [path.name for path in packages if f"`moderator/{path.name}/`" not in page] == ["data"] * (
+        (ROOT / "moderator" / "data" / "__init__.py").exists()
+    )
