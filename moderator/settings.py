@@ -277,7 +277,7 @@ def closest(name: str, known: Iterable[str]) -> str:
     # Upper case is how the environment has them, so it is the likeliest slip.
     lowered = {known_name.lower(): known_name for known_name in names}
     meant = suggestions.closest(name.lower(), lowered)
-    return f"did you mean '{lowered[meant]}'?" if meant else "remove it (the README lists all settings)"
+    return f"did you mean '{lowered[meant]}'?" if meant else "remove it (docs/settings.md lists all settings)"
 
 
 def unknown_variables() -> Iterator[tuple[str, str]]:
