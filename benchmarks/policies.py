@@ -89,7 +89,7 @@ def main() -> None:
                 cost = run(moderator, files, f"of-{count}")
                 if number:  # the first round compiles
                     values.append(cost)
-    print(f"\n{moderator.encoder.identity.id}, {moderator.encoder.dtype}")
+    print(f"\n{moderator.engine.encoder.identity.id}, {moderator.engine.encoder.dtype}")
     print(f"  {'categories':>10} {'ms/image':>9} {'min':>7} {'max':>7} {'over 1':>7}")
     ratios = {}
     for count, values in costs.items():

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from moderator.errors import ImageNotFound, NoImages
+from moderator.fetching.urls import is_url
 
 #: What is taken from a folder. Whether a file really is an image is decided by its content.
 SUFFIXES = frozenset(
@@ -78,11 +79,6 @@ def no_images(source: Path) -> NoImages:
 def _is_pattern(name: str) -> bool:
     """Return whether a shell has left a pattern as it is, because nothing matches it."""
     return _PATTERN.search(name) is not None and not is_url(name) and not Path(name).exists()
-
-
-def is_url(name: str) -> bool:
-    """Return whether a name is an http(s) URL rather than a file."""
-    return name.startswith(("http://", "https://"))
 
 
 def _walk(folder: str) -> Iterator[str]:

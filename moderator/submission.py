@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from moderator.errors import EventInvalid, FetchRefused, ImageError, PolicyNotFound
 from moderator.events import Event, ImageReference
-from moderator.images.inline import decode_inline
-from moderator.images.urls import parse_url
+from moderator.fetching.sources.inline import decode_inline
+from moderator.fetching.urls import parse_url
 from moderator.policies.fields import MAX_NAME
 from moderator.policies.references import parse_reference
 

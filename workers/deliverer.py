@@ -11,7 +11,7 @@ from moderator.delivery.consumers import DeliveryConsumer, consumer_names, is_in
 from moderator.delivery.delivery_metrics import DeliveryMetrics, OutboxCollector
 from moderator.delivery.loop import DeliveryLoop
 from moderator.errors import ModeratorError
-from moderator.images.breaker import Breakers
+from moderator.fetching.breaker import Breakers
 from moderator.queue.connection import WORKER_CALL, Redis, SentinelLogin, connect
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.deadline import within

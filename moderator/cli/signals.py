@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -17,9 +17,6 @@ from moderator.signals.files import SIGNAL_FILES
 from moderator.signals.known_files import KNOWN_FILES
 from moderator.signals.known_files import fetch as fetch_file
 from moderator.signals.registry import KINDS
-
-if TYPE_CHECKING:
-    from moderator.events import ImageReference
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -124,18 +121,18 @@ def hash_(
 
       moderator signals hash uploads/ -o policies/lists/seen.pdq
     """
+    from moderator.fetching.fetcher import TrustedFetcher
     from moderator.image_paths import expand_images
     from moderator.images.decode import DecodeLimits, decode
-    from moderator.images.fetch import Fetcher
     from moderator.signals.hash_list import pdq
 
-    settings = load_settings().model_copy(update={"fetch_roots": (Path("/"),), "max_frames": 1})
-    fetcher, limits = Fetcher(settings), DecodeLimits.from_settings(settings)
+    settings = load_settings().model_copy(update={"max_frames": 1})
+    fetcher, limits = TrustedFetcher(settings), DecodeLimits.from_settings(settings)
     hashes: dict[str, str] = {}
     failed = 0
     for name in expand_images(images):
         try:
-            decoded = decode(fetcher.fetch(_reference(name)), limits, 256)
+            decoded = decode(fetcher.fetch(name), limits, 256)
         except ModeratorError as error:
             errors.print(plain(f"{name}: {type(error).__name__}: {error}"), style="yellow", soft_wrap=True)
             failed += 1
@@ -222,15 +219,6 @@ def _refuse_released(path: Path, settings: Settings) -> None:
             )
 
 
-def _reference(name: str) -> "ImageReference":
-    from moderator.events import ImageReference
-    from moderator.image_paths import is_url
-
-    if is_url(name):
-        return ImageReference(url=name)
-    return ImageReference.model_construct(path=str(Path(name).absolute()))
-
-
 def _check_kinds() -> dict[str, ModeratorError | None]:
     from moderator.signals.reading import check_examples
 
@@ -245,7 +233,9 @@ def _check_kinds() -> dict[str, ModeratorError | None]:
 
 
 def _check_policy(reference: str) -> dict[str, ModeratorError | None]:
-    from moderator import Moderator
+    from moderator.engine.engine import Engine
+    from moderator.engine.resolver import PolicyResolver
 
-    moderator = Moderator()
-    return moderator.signals.check(moderator.select(reference, "").decides)
+    settings = load_settings()
+    engine = Engine(settings, resolver=PolicyResolver.from_settings(settings, drafts=True))
+    return engine.signals.check(engine.resolver.select(reference, "").decides)

@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from typing import Protocol
 
 from moderator.errors import ModeratorError, SettingsError
-from moderator.images.breaker import Breakers
+from moderator.fetching.breaker import Breakers
 from moderator.queue.connection import Redis
 from moderator.queue.disabled_webhooks import DisabledWebhooks
 from moderator.queue.outbox import Delivery

@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from moderator.errors import DecodeTimeout, ImageBroken, ImageError, ImageTooLarge
 from moderator.images.colour import to_rgb
 from moderator.images.formats import sniff
-from moderator.images.structure import check_before_decoding, count_gif_frames
+from moderator.images.preflight import check_before_decoding, count_gif_frames
 from moderator.printable import printable
 
 if TYPE_CHECKING:  # a decoding process has no use for it

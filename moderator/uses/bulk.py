@@ -26,7 +26,7 @@ import numpy as np
 
 from moderator.atomic import remove_leftovers, replacing, write_atomically
 from moderator.errors import EmbeddingsUnreadable, ImageNotFound, ModelMismatch
-from moderator.image_paths import is_url
+from moderator.fetching.urls import is_url
 from moderator.uses.embedder import Embedded, Embedder
 from moderator.uses.parts import PART_ROWS, Parts, clear, locked
 from moderator.uses.store import EmbeddingsFile, Facts, matrix, open_writer
