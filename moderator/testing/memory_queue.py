@@ -33,7 +33,7 @@ POLL_SECONDS = 0.002
 
 
 class MemoryServer:
-    """What a Redis server does for the queue; not for groups of readers, and not for webhooks on their way.
+    """What a Redis server does for the queue; not for groups of readers, nor for taking from the outbox.
 
     Args:
         clock: seconds since the epoch; leases and what expires go by it.
