@@ -182,7 +182,7 @@ class _Checked:
 
 
 def _check_event(image: str | Path | bytes, policy: str) -> Event:
-    """An event for an image that came past the queue: named after its path, so that verdicts can be told apart."""
+    """An event for an image that came past the queue: named after its path, so that verdicts can be distinguished."""
     # A file name need not be UTF-8; a verdict has to be.
     name = "inline" if isinstance(image, bytes) else str(image).encode("utf-8", "replace").decode()
     # Constructed unchecked: a path may be longer than an event id, and nothing of this reaches Redis.

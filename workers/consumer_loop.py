@@ -28,10 +28,10 @@ class ConsumerLoop:
         self.stopping = False
 
     def run(self) -> None:
-        """Consume until told to stop."""
+        """Consume until `stop` is called."""
         while True:
             self._run_celery(self._make_app(self._note_consuming))
-            # Celery logs what kills it and returns as if it had been told to stop.
+            # Celery logs what kills it and returns as after an orderly stop.
             if self.stopping:
                 return
             log.warning("the Celery consumer died; starting it again")

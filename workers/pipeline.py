@@ -50,7 +50,7 @@ class Pipeline:
         decoders: how many images are decoded at once: more than there are cores only cost memory and cache.
         gate: notes each event; while interactive ones come, bulk gets less.
         cache: embeddings of images that were seen before.
-        leases: told of what is claimed here and of its end.
+        leases: note what is claimed here and its end.
         known: whether some worker judges by a policy, by its reference.
     """
 

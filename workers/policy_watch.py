@@ -1,4 +1,4 @@
-"""Keeps a worker's policies current, shows which are in use, and tells other workers what this one knows."""
+"""Keeps a worker's policies current, shows which are in use, and announces to other workers what this one knows."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Puts a worker together, runs it, and takes it apart again when it is told to stop."""
+"""Puts a worker together, runs it, and takes it apart when a signal comes."""
 
 import logging
 import os
@@ -121,7 +121,7 @@ class Worker:
         self._reachable = SharedReading("reachable", self._ping, HEALTH_PATIENCE)
 
         max_batch = self._engine.max_batch
-        # Enough images in hand to fill the next batch while one is in the model and others are on their way.
+        # Enough images in flight to fill the next batch while one is in the model and others are on their way.
         self._slots = 4 * max_batch
         gate = PriorityGate()
         encoder = self._engine.encoder
@@ -170,7 +170,7 @@ class Worker:
         self._consumer = ConsumerLoop(self._make_app, 2 * self._slots)
 
     def run(self, shutdown: Shutdown) -> None:
-        """Serve until a signal comes. What is in hand is finished, the rest stays on the queue."""
+        """Serve until a signal comes. What is in flight is finished, the rest stays on the queue."""
         with self._health() as port:
             started = time.perf_counter()
             self._engine.warm_up()
@@ -280,7 +280,7 @@ class Worker:
 
     def _watch(self) -> None:
         if (problem := self._watchdog.stuck()) and not self._consumer.stopping:
-            # Not an orderly end: that would wait for what stands still. The ledger has what is in hand.
+            # Not an orderly end: that would wait for what stands still. The ledger has what is in flight.
             log.critical("%s; the worker ends, to be started again", problem)
             os._exit(1)
 

@@ -1,6 +1,6 @@
 """Places for what takes long: signals that read text, say. They keep off what does not use them.
 
-Who wants one and finds too many before it is told so, and does not wait in a thread that others need.
+Whoever wants one and finds too many before it gets that answer at once, and does not wait in a thread that others need.
 """
 
 import os

@@ -65,7 +65,7 @@ def needs_pixels(selection: Selection) -> bool:
 
 
 class Preparer:
-    """Decodes files, brings them to the model's input, and has signals look at them. Knows no model. Thread-safe.
+    """Decodes files, resizes them to the model's input, and has signals look at them. Knows no model. Thread-safe.
 
     Args:
         spec: what is made of a file.
@@ -98,7 +98,7 @@ class Preparer:
             self._pool.close()
 
     def prepare(self, data: bytes, selection: Selection | None = None) -> Prepared:
-        """Decode an image file and bring its frames to the model's input size.
+        """Decode an image file and resize its frames to the model's input.
 
         Signals of the policy that decides which look at pixels are read here, so that no decoded image waits for the
         model; but those that take long are left to `read_slowly`.
@@ -108,7 +108,7 @@ class Preparer:
             selection: the policies that will judge it; without them, policies with such signals cannot.
 
         Raises:
-            ImageError: it is no image, broken, beyond a limit, or brought its decoding process down.
+            ImageError: it is no image, broken, beyond a limit, or its decoding process died over it.
             SignalFailed: a signal cannot be read.
         """
         sides = by_side(due([selection.decides], Moment.PIXELS)) if selection is not None else {}

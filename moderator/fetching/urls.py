@@ -1,4 +1,4 @@
-"""Which URLs are acceptable, told from their text alone. Addresses are `network`'s affair.
+"""Which URLs are acceptable, by their text alone. `network` checks their addresses.
 
 A URL is taken apart once and handed on in parts, so that no second parser can understand it differently.
 """

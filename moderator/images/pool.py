@@ -67,7 +67,7 @@ class DecoderPool:
 
         Raises:
             ImageError: it is no image, broken, or beyond a limit.
-            DecoderCrashed: it brought its process down.
+            DecoderCrashed: its process died over it.
             DecoderUnavailable: there is no process.
         """
         try:

@@ -38,7 +38,7 @@ VIEW_PIXELS = 12_000_000
 
 
 def prepare(data: bytes, spec: PreprocessSpec, view_side: int = 0) -> PreparedImage:
-    """Decode an image file and bring its frames to the model's input.
+    """Decode an image file and resize its frames to the model's input.
 
     Args:
         data: the file.

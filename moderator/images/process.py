@@ -103,7 +103,7 @@ class DecoderProcess:
         return word == READY[True]
 
     def prepare(self, data: bytes, view_side: int = 0) -> PreparedImage:
-        """Have an image file decoded and brought to the model's input: as `moderator.images.prepare.prepare`.
+        """Have an image file decoded and resized to the model's input: as `moderator.images.prepare.prepare`.
 
         Raises:
             ImageError: it is no image, broken, or beyond a limit.

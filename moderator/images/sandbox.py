@@ -44,7 +44,7 @@ def main() -> None:
     die_with_parent()
     if os.getppid() != parent:  # it died before the line above
         return
-    # Signals to a whole process group or service are for the worker; it still needs us for what it has in hand.
+    # Signals to a whole process group or service are for the worker; it still needs us for what is in flight.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     # There is a process for each core already, and threads count as processes.
