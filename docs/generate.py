@@ -26,8 +26,8 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Read from the environment, `.env`, or `moderator.toml` (there without the prefix, in lower case: `redis_url`); the",
-        "first of these that has a value decides. Generated from the code by `make docs`.",
+        "Read from the environment, `.env`, or `moderator.toml` (there without the prefix, in lower case: `redis_url`);",
+        "the first of these that has a value decides. Generated from the code by `make docs`.",
         "",
         "| variable | default | meaning |",
         "| --- | --- | --- |",
