@@ -13,8 +13,8 @@ import typer
 from typer.testing import CliRunner
 
 from moderator.cli.main import app
-from moderator.metrics import describe
 from moderator.settings import Settings
+from workers.worker_metrics import describe
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

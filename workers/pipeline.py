@@ -26,7 +26,6 @@ from moderator.errors import (
     WorkerStopping,
 )
 from moderator.events import Event, Priority
-from moderator.metrics import Metrics
 from moderator.queue.embedding_cache import EmbeddingCache
 from moderator.queue.evidence import Evidence
 from moderator.queue.ledger import Answer, Claim, DeadLetterReason, Ledger
@@ -39,6 +38,7 @@ from workers.batcher import Embedded, MicroBatcher, small_batch
 from workers.leases import Leases
 from workers.slow import SlowLane
 from workers.traffic import Places, Traffic
+from workers.worker_metrics import Metrics
 
 log = logging.getLogger(__name__)
 

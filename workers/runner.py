@@ -20,7 +20,7 @@ from moderator.encoders.base import Embeddings, Pixels
 from moderator.encoders.parallel import cores_shared
 from moderator.errors import ModeratorError, QueueUnavailable, SettingsError
 from moderator.images.breaker import Breakers
-from moderator.metrics import LoadedPolicy, Metrics, QueueCollector
+from moderator.policies.policy_metrics import LoadedPolicy
 from moderator.queue.announcements import Announcements
 from moderator.queue.connection import WORKER_CALL, SentinelLogin, connect
 from moderator.queue.dead_letters import DeadLetters
@@ -29,6 +29,7 @@ from moderator.queue.disabled_webhooks import DisabledWebhooks
 from moderator.queue.embedding_cache import EmbeddingCache
 from moderator.queue.ledger import Ledger
 from moderator.queue.outbox import Subscriptions
+from moderator.queue.queue_metrics import QueueCollector
 from moderator.queue.unacked import adopt_unacked
 from moderator.settings import Settings
 from moderator.steps import Steps
@@ -48,6 +49,7 @@ from workers.shutdown import Shutdown
 from workers.traffic import Traffic
 from workers.trimmer import StreamTrimmer
 from workers.watchdog import Watchdog
+from workers.worker_metrics import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from moderator.events import Event
 from moderator.images.decode import DecodeLimits
 from moderator.images.prepare import Recipe, prepare
 from moderator.images.resize import Resize
-from moderator.metrics import Metrics
 from moderator.policies.releases import release
 from moderator.signals.base import Frame, Reading
 from moderator.steps import Steps
+from workers.worker_metrics import Metrics
 
 POLICY = """\
 name: colours

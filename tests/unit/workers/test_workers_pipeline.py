@@ -20,7 +20,6 @@ from moderator.errors import (
     RedisMisused,
 )
 from moderator.events import Event, ImageReference, Priority
-from moderator.metrics import Metrics
 from moderator.policies.releases import release
 from moderator.queue.evidence import Evidence
 from moderator.queue.ledger import Answer, Claim, DeadLetterReason
@@ -30,6 +29,7 @@ from workers.batcher import MicroBatcher
 from workers.leases import Leases
 from workers.pipeline import DEPLOYMENT, MAX_RETRY_DELAY, Pipeline
 from workers.traffic import Traffic
+from workers.worker_metrics import Metrics
 
 
 class MemoryLedger:

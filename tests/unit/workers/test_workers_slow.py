@@ -18,7 +18,6 @@ from test_workers_pipeline import MemoryLedger
 
 from moderator import Decision, Settings
 from moderator.events import Event, Priority
-from moderator.metrics import Metrics
 from moderator.policies.releases import release
 from moderator.queue.ledger import Claim
 from moderator.signals.base import Frame, Reading
@@ -28,6 +27,7 @@ from workers.model_watch import ModelWatch
 from workers.pipeline import SHADOW_PATIENCE, Pipeline
 from workers.slow import SlowLane
 from workers.traffic import Traffic
+from workers.worker_metrics import Metrics
 
 PLAIN = "name: {name}\nversion: {version}\nsafe: [green]\ncategories:\n  red: {{unsafe: [red]}}\n"
 WITH_SIGNAL = PLAIN + "  s: {{signal: s}}\nsignals: [{{name: s, kind: {kind}}}]\n"
