@@ -13,8 +13,8 @@ import typer
 from typer.testing import CliRunner
 
 from moderator.cli.main import app
-from moderator.metrics import describe
 from moderator.settings import Settings
+from workers.worker_metrics import describe
 
 ROOT = Path(__file__).parent.parent
 #: Defaults that depend on the machine.
@@ -26,7 +26,7 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Read from the environment, `.env`, or `moderator.toml` (there without the prefix, in lower case: `redis_url`);",
+        "Read from the environment, `.env`, or `moderator.toml` (without the prefix, in lower case: `redis_url`);",
         "the first of these that has a value decides. Generated from the code by `make docs`.",
         "",
         "| variable | default | meaning |",

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from moderator.metrics import OutgoingState, QueueState
 from moderator.queue.connection import Redis
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.deadline import within
@@ -11,6 +10,7 @@ from moderator.queue.disabled_webhooks import DisabledWebhooks
 from moderator.queue.ledger import Ledger
 from moderator.queue.names import QUEUES
 from moderator.queue.outbox import read_lags
+from moderator.queue.queue_metrics import OutgoingState, QueueState
 from moderator.queue.stream_state import read_stream
 
 #: Groups of readers that metrics show, those most behind.

@@ -5,19 +5,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
 
 from moderator.delivery.consumers import DeliveryConsumer, consumer_names, is_installed, make_consumer
-from moderator.delivery.delivery_metrics import DeliveryMetrics, OutboxCollector
+from moderator.delivery.delivery_metrics import DeliveryMetrics
 from moderator.delivery.loop import DeliveryLoop
-from moderator.errors import ModeratorError
 from moderator.fetching.breaker import Breakers
+from moderator.fetching.breaker_metrics import BreakerMetrics
+from moderator.metrics import FailureCounter
 from moderator.queue.connection import WORKER_CALL, Redis, SentinelLogin, connect
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.deadline import within
 from moderator.queue.executors import RedisExecutor
 from moderator.queue.ledger import Ledger
 from moderator.queue.outbox import ConsumerLag, Outbox, read_lags
+from moderator.queue.outbox_metrics import OutboxCollector
 from moderator.settings import Settings
 from workers.health import HealthServer
 from workers.periodic import Periodic
@@ -102,17 +104,9 @@ class Deliverer:
         ]
         self._names = [consumer.name for consumer in consumers]
         self._registry = CollectorRegistry()
-        self._failures = Counter(
-            "moderation_failures_total",
-            "Failures by stage and type of error, retried ones included.",
-            ["stage", "error"],
-            registry=self._registry,
-        )
-        open_breakers = Gauge(
-            "moderation_breaker_open", "Hosts that are left alone for now.", ["kind"], registry=self._registry
-        )
-        open_breakers.labels("webhook").set_function(hosts.count_open)
-        metrics = DeliveryMetrics(self._registry, self._names, self._count_failure)
+        BreakerMetrics(self._registry).watch("webhook", hosts.count_open)
+        failures = FailureCounter(self._registry)
+        metrics = DeliveryMetrics(self._registry, self._names, failures.count)
         lags = SharedReading("outbox", self._read_lags, READING_PATIENCE)
         self._registry.register(OutboxCollector(lags.get))
         self._reachable = SharedReading("reachable", self._ping, READING_PATIENCE)
@@ -145,10 +139,6 @@ class Deliverer:
         finally:
             server.close()
             log.info("stopped")
-
-    def _count_failure(self, error: BaseException) -> None:
-        stage = error.stage if isinstance(error, ModeratorError) else ModeratorError.stage
-        self._failures.labels(stage, type(error).__name__).inc()
 
     def _read_lags(self) -> tuple[ConsumerLag, ...]:
         with within(READING_SECONDS):

@@ -9,8 +9,8 @@ from typing import Any
 
 from moderator.errors import EventInvalid, WorkerStopping
 from moderator.events import Event, parse_message
-from moderator.metrics import Metrics
 from moderator.queue.dead_letters import DeadLetters
+from workers.worker_metrics import Metrics
 
 log = logging.getLogger(__name__)
 

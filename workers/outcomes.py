@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from moderator.engine.engine import Engine
 from moderator.errors import ModeratorError, RedisMisused
 from moderator.events import Event
-from moderator.metrics import Metrics
 from moderator.queue.ledger import Answer, Claim, DeadLetterReason, Ledger
 from workers.attempt import Attempt
 from workers.retries import Retry, RetryRules
+from workers.worker_metrics import Metrics
 
 log = logging.getLogger(__name__)
 

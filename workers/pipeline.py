@@ -21,7 +21,6 @@ from moderator.errors import (
 )
 from moderator.events import Event, Priority
 from moderator.fetching.fetcher import Fetcher
-from moderator.metrics import Metrics
 from moderator.queue.embedding_cache import EmbeddingCache
 from moderator.queue.evidence import Evidence
 from moderator.queue.ledger import Answer, Claim, Ledger
@@ -34,6 +33,7 @@ from workers.outcomes import Outcomes
 from workers.priority import PriorityGate, PrioritySemaphore
 from workers.retries import Retry, RetryRules, delay_for_slow_place
 from workers.slow import SlowLane
+from workers.worker_metrics import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -3,8 +3,9 @@
 import logging
 
 from moderator.engine.engine import Engine
-from moderator.metrics import LoadedPolicy, Metrics
+from moderator.policies.policy_metrics import LoadedPolicy
 from moderator.queue.announcements import Announcements
+from workers.worker_metrics import Metrics
 
 log = logging.getLogger(__name__)
 

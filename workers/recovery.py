@@ -5,12 +5,12 @@ import logging
 from redis import Redis
 
 from moderator.errors import ModeratorError
-from moderator.metrics import Metrics
 from moderator.queue.ledger import Ledger
 from moderator.queue.unacked import adopt_unacked
 from moderator.settings import Settings
 from moderator.verdicts import Verdict
 from workers.app import VISIBILITY_TIMEOUT
+from workers.worker_metrics import Metrics
 
 log = logging.getLogger(__name__)
 

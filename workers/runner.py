@@ -18,7 +18,6 @@ from moderator.encoders.parallel import cores_shared
 from moderator.engine.engine import Engine
 from moderator.fetching.breaker import Breakers
 from moderator.fetching.fetcher import Fetcher
-from moderator.metrics import Metrics, QueueCollector
 from moderator.queue.announcements import Announcements
 from moderator.queue.connection import WORKER_CALL, SentinelLogin, connect
 from moderator.queue.dead_letters import DeadLetters
@@ -27,6 +26,7 @@ from moderator.queue.disabled_webhooks import DisabledWebhooks
 from moderator.queue.embedding_cache import EmbeddingCache
 from moderator.queue.executors import RedisExecutor
 from moderator.queue.ledger import Ledger
+from moderator.queue.queue_metrics import QueueCollector
 from moderator.queue.subscriptions import Subscriptions
 from moderator.settings import Settings
 from workers.app import make_app
@@ -48,6 +48,7 @@ from workers.shutdown import Shutdown
 from workers.startup import wait_for_redis
 from workers.trimmer import StreamTrimmer
 from workers.watchdog import Watchdog
+from workers.worker_metrics import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from moderator.encoders.base import Embeddings
 from moderator.queue import names
 from moderator.queue.commands import Command
 from moderator.queue.executors import Executor
@@ -17,7 +17,7 @@ class SeenImage:
     """What is kept of an image."""
 
     facts: ImageFacts
-    embeddings: Embeddings
+    embeddings: NDArray[np.float32]
     """float32 [frames, dimension]"""
 
 
@@ -51,7 +51,7 @@ class EmbeddingCache:
             return None
         return SeenImage(read, rows) if read.sha256 == sha256 and np.isfinite(rows).all() else None
 
-    def put(self, facts: ImageFacts, embeddings: Embeddings) -> None:
+    def put(self, facts: ImageFacts, embeddings: NDArray[np.float32]) -> None:
         """Keep an image's embeddings, float32 [frames, dimension]."""
         name = self._name(facts.sha256)
         keys = [names.EMBEDDINGS, names.EMBEDDING_PREFIX + name]

@@ -5,7 +5,6 @@ import signal
 import time
 from pathlib import Path
 
-from moderator.metrics import describe
 from moderator.queue import names
 from moderator.queue.connection import connect
 from moderator.queue.dead_letters import DeadLetters
@@ -15,6 +14,7 @@ from moderator.queue.server import EmbeddedServer
 from tests.integration.conftest import StartWorker
 from tests.integration.service import make_client, run_cli, until
 from workers.backlog import Backlog
+from workers.worker_metrics import describe
 
 #: Names that dashboards and alert rules hold on to.
 CONTRACT = [

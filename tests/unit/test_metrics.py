@@ -9,18 +9,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from moderator.delivery.delivery_metrics import DeliveryMetrics
 from moderator.errors import FetchFailed, NotAnImage
-from moderator.metrics import (
-    STAGES,
-    LoadedPolicy,
-    Metrics,
-    OutgoingState,
-    QueueCollector,
-    QueueState,
-    describe,
-)
+from moderator.policies.policy_metrics import LoadedPolicy
 from moderator.queue.outbox import ConsumerLag
+from moderator.queue.queue_metrics import OutgoingState, QueueCollector, QueueState
 from moderator.queue.stream_state import GroupState, StreamState
 from moderator.verdicts import CategoryVerdict, Decision, PolicyFacts, ShadowVerdict, Verdict
+from workers.worker_metrics import STAGES, Metrics, describe
 
 # The contract with dashboards and alert rules: names and labels may be added, never changed.
 CONTRACT = {

@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from moderator import errors
-from moderator.metrics import STAGES, MetricRow, Role, describe
+from moderator.metrics import MetricRow
+from moderator.policies.policy_metrics import Role
 from moderator.verdicts import Decision
 from tests.tools import needs
+from workers.worker_metrics import STAGES, describe
 
 DOCKER = Path(__file__).parents[3] / "docker"
 PROMETHEUS = DOCKER / "prometheus"

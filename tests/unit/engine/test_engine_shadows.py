@@ -19,10 +19,10 @@ from moderator.events import Event
 from moderator.images.decode import DecodeLimits
 from moderator.images.prepare import PreprocessSpec, prepare
 from moderator.images.resize import Pixels, Resize
-from moderator.metrics import Metrics
 from moderator.signals.base import Frame, Reading
 from moderator.signals.registry import KINDS
 from tests.policies import release
+from workers.worker_metrics import Metrics
 
 POLICY = """\
 name: colours

@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry
 
 from moderator.errors import EventInvalid, WorkerStopping
 from moderator.events import Event as ModerationEvent
-from moderator.metrics import Metrics
 from workers.handler import GROUP, Handler
+from workers.worker_metrics import Metrics
 
 IMAGE = {"path": "/a"}
 

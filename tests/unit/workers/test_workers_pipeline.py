@@ -23,7 +23,6 @@ from moderator.errors import (
 )
 from moderator.events import Event, ImageReference, Priority
 from moderator.fetching.fetcher import Fetcher
-from moderator.metrics import Metrics
 from moderator.policies.catalogue import Selection
 from moderator.queue.evidence import Evidence
 from moderator.queue.ledger import Answer, Claim, DeadLetterReason
@@ -34,6 +33,7 @@ from workers.leases import Leases
 from workers.pipeline import Pipeline
 from workers.priority import PriorityGate
 from workers.retries import DEPLOYMENT_MAX_SECONDS, RETRY_DELAY_MAX_SECONDS
+from workers.worker_metrics import Metrics
 
 
 class MemoryLedger:

@@ -6,8 +6,8 @@ from prometheus_client import CollectorRegistry
 
 from moderator import Settings
 from moderator.engine.engine import Engine
-from moderator.metrics import Metrics
 from workers.policy_watch import PolicyWatch
+from workers.worker_metrics import Metrics
 
 
 class Board:

@@ -20,7 +20,6 @@ from moderator import Decision, Settings
 from moderator.engine.engine import Engine
 from moderator.events import Event, Priority
 from moderator.fetching.fetcher import Fetcher
-from moderator.metrics import Metrics
 from moderator.queue.ledger import Claim
 from moderator.signals.base import Frame, Reading
 from tests.policies import release
@@ -30,6 +29,7 @@ from workers.model_watch import ModelWatch
 from workers.pipeline import Pipeline
 from workers.priority import PriorityGate
 from workers.slow import SlowLane
+from workers.worker_metrics import Metrics
 
 PLAIN = "name: {name}\nversion: {version}\nsafe: [green]\ncategories:\n  red: {{unsafe: [red]}}\n"
 WITH_SIGNAL = PLAIN + "  s: {{signal: s}}\nsignals: [{{name: s, kind: {kind}}}]\n"

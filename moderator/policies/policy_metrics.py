@@ -1,0 +1,87 @@
+"""The metrics of policies: which versions are loaded, how they score, where shadows disagree."""
+
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import Literal
+
+from prometheus_client import CollectorRegistry
+
+from moderator.metrics import MetricRow
+from moderator.verdicts import Verdict
+
+Role = Literal["active", "shadow", "canary"]
+
+CATEGORY_SCORE = MetricRow(
+    "moderation_category_score",
+    "histogram",
+    ("policy", "category"),
+    "Scores of the deciding policy version.",
+    buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+)
+SHADOW_DISAGREEMENTS = MetricRow(
+    "moderation_shadow_disagreements_total",
+    "counter",
+    ("policy", "version"),
+    "Verdicts on which a shadow version would have decided otherwise.",
+)
+SHADOW_FAILURES = MetricRow(
+    "moderation_shadow_failures_total",
+    "counter",
+    ("policy", "version", "error"),
+    "Verdicts beside which a shadow version could not judge, by type of error; the verdicts stand.",
+)
+POLICY_INFO = MetricRow(
+    "moderation_policy_info",
+    "gauge",
+    ("policy", "version", "digest", "role"),
+    "1 for each policy version that is loaded; role is active, shadow or canary.",
+)
+ROWS = (CATEGORY_SCORE, SHADOW_DISAGREEMENTS, SHADOW_FAILURES, POLICY_INFO)
+
+
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """A policy version that the worker scores with."""
+
+    name: str
+    version: int
+    digest: str
+    role: Role
+
+
+class PolicyMetrics:
+    """Shows loaded versions and counts what they decide."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._loaded: Set[LoadedPolicy] = frozenset()
+        self._category_score = CATEGORY_SCORE.histogram(registry)
+        self._shadow_disagreements = SHADOW_DISAGREEMENTS.counter(registry)
+        self._shadow_failures = SHADOW_FAILURES.counter(registry)
+        self._policy_info = POLICY_INFO.gauge(registry)
+
+    def count_verdict(self, policy: str, verdict: Verdict) -> None:
+        """Count the scores of a verdict, and the shadows that disagree or fail, under the name of its policy."""
+        for name, category in verdict.categories.items():
+            self._category_score.labels(policy, name).observe(category.score)
+        for shadow in verdict.shadow:
+            if shadow.error is not None:
+                self._shadow_failures.labels(policy, str(shadow.version), shadow.error.type).inc()
+            elif shadow.decision != verdict.decision:
+                self._shadow_disagreements.labels(policy, str(shadow.version)).inc()
+
+    def show(self, loaded: Set[LoadedPolicy]) -> None:
+        """Replace what `moderation_policy_info` says. Called from one thread, whenever the pointer changes.
+
+        New series come before old ones go, so that a scrape in between sees no gap.
+        """
+        for policy in loaded:
+            self._policy_info.labels(*_labels(policy)).set(1)
+            if policy.role == "shadow":
+                self._shadow_disagreements.labels(policy.name, str(policy.version))
+        for policy in self._loaded - loaded:
+            self._policy_info.remove(*_labels(policy))
+        self._loaded = loaded
+
+
+def _labels(policy: LoadedPolicy) -> tuple[str, str, str, str]:
+    return policy.name, str(policy.version), policy.digest[:12], policy.role
