@@ -8,7 +8,7 @@ from typing import ClassVar
 from moderator.queue.server import EmbeddedServer
 from tests.chaos.fault import Fault, Skipped
 from tests.chaos.stage import Setting, Stage
-from tests.integration.small_disk import NoSmallDisk, SmallDisk
+from tests.support.small_disk import NoSmallDisk, SmallDisk
 
 
 class FullDisk(Fault):

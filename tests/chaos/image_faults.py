@@ -11,8 +11,8 @@ from typing import ClassVar
 
 from tests.chaos.fault import Fault
 from tests.chaos.stage import LOOK, Setting, Stage
-from tests.integration.hostile_images import slow_png
-from tests.integration.service import small_jpeg
+from tests.support.hostile_images import slow_png
+from tests.support.service import small_jpeg
 from workers.periodic import Periodic
 
 #: Bytes that a decoder holds when it is at the poison; a small image takes a fifth of that.
@@ -105,7 +105,7 @@ class NanModel(Fault):
 
 
 def _save_model(folder: Path) -> Path:
-    from tests.unit.clip_models import save_small_clip  # loads torch, which the other faults do without
+    from tests.support.clip_models import save_small_clip  # loads torch, which the other faults do without
 
     return save_small_clip(folder / "model")
 

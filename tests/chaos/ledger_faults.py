@@ -10,8 +10,8 @@ from sys import executable
 from moderator.queue.server import free_port
 from tests.chaos.fault import Fault
 from tests.chaos.stage import Setting, Stage
-from tests.integration.http_server import Answer, HttpServer
-from tests.integration.service import WorkerProcess, environment, small_jpeg
+from tests.support.http_server import Answer, HttpServer
+from tests.support.service import WorkerProcess, environment, small_jpeg
 
 #: Seconds of the lease, and of each slow image: it outlasts several.
 LEASE, SLOW = 1.0, 3.5

@@ -11,8 +11,8 @@ from pathlib import Path
 from moderator.queue.names import QUEUES, UNACKED
 from tests.chaos.fault import Fault
 from tests.chaos.stage import Setting, Stage, key_of
-from tests.integration.hostile_messages import make_elements
-from tests.integration.neighbour import IMPATIENT, Neighbour
+from tests.support.hostile_messages import make_elements
+from tests.support.neighbour import IMPATIENT, Neighbour
 
 #: Seconds that the neighbour's task takes: longer than our worker lets others hold a message, and looks for that.
 TASK_SECONDS = 10.0

@@ -12,7 +12,7 @@ from moderator.errors import QueueUnavailable
 from moderator.queue.server import EmbeddedServer
 from tests.chaos.fault import Fault
 from tests.chaos.stage import LOOK, Setting, Stage
-from tests.integration.service import stopped
+from tests.support.service import stopped
 from workers.periodic import Periodic
 
 #: Seconds that `everysec` may hold back: it syncs once a second, and waits for a slow disk up to twice that.

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from tests.chaos.fault import Fault
 from tests.chaos.stage import Stage
-from tests.integration.hostile_images import large_jpeg
-from tests.integration.sentinel import ReplicatedServer
+from tests.support.hostile_images import large_jpeg
+from tests.support.sentinel import ReplicatedServer
 
 
 class Failover(Fault):

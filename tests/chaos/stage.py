@@ -18,7 +18,7 @@ from moderator.queue import names
 from moderator.settings import Settings
 from moderator.verdicts import Verdict
 from tests.chaos.load import Load
-from tests.integration.service import WorkerProcess, copy_policies, small_jpeg
+from tests.support.service import WorkerProcess, copy_policies, small_jpeg
 
 #: Seconds after which events that a dead worker had in hand are given out again; short, to keep the runs short.
 REDELIVER_AFTER = 2.0

@@ -10,8 +10,8 @@ from pathlib import Path
 from moderator.queue.server import free_port
 from tests.chaos.fault import Fault
 from tests.chaos.stage import Setting, Stage
-from tests.integration.http_server import Answer, HttpServer
-from tests.integration.service import SECRET
+from tests.support.http_server import Answer, HttpServer
+from tests.support.service import SECRET
 
 PATH = "/hook"
 

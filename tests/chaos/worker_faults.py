@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from tests.chaos.fault import Fault
 from tests.chaos.stage import Setting, Stage
-from tests.integration.hostile_images import large_jpeg
+from tests.support.hostile_images import large_jpeg
 
 
 class WorkerKill(Fault):

@@ -8,8 +8,8 @@ import pytest
 
 from moderator.client import Client
 from moderator.queue.server import EmbeddedServer
-from tests.integration.http_server import HttpServer
-from tests.integration.service import (
+from tests.support.http_server import HttpServer
+from tests.support.service import (
     DEMO,
     OLD_SECRET,
     SECRET,

@@ -2,12 +2,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import clip_models
 import pytest
 from hypothesis import settings
 from transformers.utils import logging
 
 from moderator.encoders.clip import ClipEncoder
+from tests.support import clip_models
 
 # A machine that is busy with something else fails no test.
 settings.register_profile("project", deadline=None)

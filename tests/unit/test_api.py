@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from colour_encoder import ColourEncoder, picture, write_policies
 from PIL import Image
 
 from moderator import Decision, Moderator, Settings
 from moderator.encoders.base import Embeddings, Pixels
 from moderator.errors import PolicyNotFound
+from tests.support.colour_encoder import ColourEncoder, picture, write_policies
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clip_reference import PHOTOGRAPHS, Reference, Sample, photographs, synthetic
 from PIL import Image
 
 from moderator import Moderator, Settings, Verdict
 from moderator.policies.loader import load_policy
 from moderator.policies.schema import Policy
-from tests.policies import activate, release
+from tests.support.clip_reference import PHOTOGRAPHS, Reference, Sample, photographs, synthetic
+from tests.support.policies import activate, release
 
 CLASSIC = Path(__file__).parents[2] / "policies" / "classic" / "1.yaml"
 THRESHOLD = 0.5

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools import in_ci, missing, needs, needs_extra
+from tests.support.tools import in_ci, missing, needs, needs_extra
 
 TESTS = Path(__file__).parents[1]
 #: What no package brings: devices, systems, rights, networks, and what a parameter does not apply to.
@@ -53,7 +53,7 @@ def test_in_ci_it_fails(monkeypatch: pytest.MonkeyPatch, ci: str) -> None:
 def test_a_whole_module_fails_in_ci_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "test_extra.py"
     file.write_text(
-        "from tests.tools import needs_extra\nneeds_extra('no_such_module', 'x')\ndef test(): pass\n"
+        "from tests.support.tools import needs_extra\nneeds_extra('no_such_module', 'x')\ndef test(): pass\n"
     )
     command = [sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", str(file)]
     for ci, code in (("true", 2), ("", 5)):

@@ -28,8 +28,8 @@ from moderator.queue.ledger import Answer as Answered
 from moderator.queue.message import encode_message
 from moderator.queue.server import EmbeddedServer
 from moderator.verdicts import Decision, Verdict
-from tests.integration.http_server import Answer, HttpServer
-from tests.integration.service import SECRET, WorkerProcess, copy_policies, make_client, until
+from tests.support.http_server import Answer, HttpServer
+from tests.support.service import SECRET, WorkerProcess, copy_policies, make_client, until
 
 #: Where images and webhooks are. On this address of the loopback network nobody else listens.
 HOST, PORT = "127.72.5.20", 8377

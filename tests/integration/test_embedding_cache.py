@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moderator.queue import names
+from moderator.queue.connection import Redis, connect
+from moderator.queue.embedding_cache import EmbeddingCache
+from moderator.queue.executors import RedisExecutor
+from moderator.queue.server import EmbeddedServer
+from moderator.verdicts import ImageFacts
+from tests.integration.conftest import StartWorker
+from tests.support.service import make_client
+
+ROWS = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+
+
+def facts(number: int, frames: int = 3) -> ImageFacts:
+    return ImageFacts(sha256=f"{number:064x}", width=5, height=6, format="gif", frames=frames)
+
+
+@pytest.fixture
+def redis(server: EmbeddedServer) -> Redis:
+    return connect(server.url)
+
+
+@pytest.fixture
+def cache(redis: Redis) -> EmbeddingCache:
+    return EmbeddingCache(RedisExecutor(redis), "space", dimension=4, size=3)
+
+
+def test_what_was_kept_is_found_bit_by_bit(cache: EmbeddingCache) -> None:
+    assert cache.get(facts(1).sha256) is None
+    cache.put(facts(1), ROWS)
+    found = cache.get(facts(1).sha256)
+    assert found is not None
+    assert found.facts == facts(1)
+    assert np.array_equal(found.embeddings, ROWS)
+
+
+def test_another_model_or_other_limits_find_nothing(redis: Redis, cache: EmbeddingCache) -> None:
+    cache.put(facts(1), ROWS)
+    assert EmbeddingCache(RedisExecutor(redis), "other", dimension=4, size=3).get(facts(1).sha256) is None
+
+
+def test_those_used_longest_ago_make_room(redis: Redis, cache: EmbeddingCache) -> None:
+    for number in (1, 2, 3):
+        cache.put(facts(number), ROWS)
+    assert cache.get(facts(1).sha256) is not None
+    cache.put(facts(4), ROWS)
+    assert cache.get(facts(2).sha256) is None
+    assert all(cache.get(facts(number).sha256) is not None for number in (1, 3, 4))
+    assert redis.zcard(names.EMBEDDINGS) == len(redis.keys(f"{names.EMBEDDING_PREFIX}*")) == 3
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("vectors", b"short"),
+        ("vectors", np.full((3, 4), np.nan, dtype=np.float32).tobytes()),
+        ("facts", b"{}"),
+        ("facts", facts(2).model_dump_json().encode()),
+    ],
+)
+def test_what_makes_no_sense_is_not_used(
+    redis: Redis, cache: EmbeddingCache, field: str, value: bytes
+) -> None:
+    cache.put(facts(1), ROWS)
+    redis.hset(f"{names.EMBEDDING_PREFIX}space:{facts(1).sha256}", field, value)
+    assert cache.get(facts(1).sha256) is None
+
+
+def test_a_worker_does_not_embed_the_same_file_twice(
+    server: EmbeddedServer, start_worker: StartWorker, images: Path, tmp_path: Path
+) -> None:
+    worker = start_worker(server.url, embedding_cache="10")
+    client = make_client(server.url)
+    photograph = images / "cat.jpg"
+    twin = images / "twin-of-the-cat.jpg"
+    twin.write_bytes(photograph.read_bytes())
+    first, second, other = (
+        client.verdicts.wait(client.submit(path=str(path), policy="marketplace").key, 60)
+        for path in (photograph, twin, images / "coffee.jpg")
+    )
+    assert "embed" not in second.timings_ms
+    assert "embed" in first.timings_ms
+    assert "embed" in other.timings_ms
+    assert (second.image, second.categories, second.decision) == (
+        first.image,
+        first.categories,
+        first.decision,
+    )
+    found = {
+        result: worker.metrics()[f"moderation_embedding_cache_total{{result={result}}}"]
+        for result in ("hit", "miss")
+    }
+    assert found == {"hit": 1, "miss": 2}

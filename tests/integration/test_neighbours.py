@@ -1,0 +1,114 @@
+"""Other Celery apps on the same machine and the same database."""
+
+import json
+import os
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from moderator.queue.message import encode_message
+from moderator.queue.server import EmbeddedServer, free_port
+from moderator.verdicts import Decision
+from tests.integration.conftest import StartWorker
+from tests.support.neighbour import IMPATIENT, Neighbour
+from tests.support.service import make_client, until
+
+#: A configuration of another app's, in the folder where the worker is started.
+CELERYCONFIG = """
+broker_url = "redis://127.0.0.1:{port}/0"
+result_backend = "redis://127.0.0.1:{port}/1"
+task_default_queue = "elsewhere"
+task_always_eager = True
+"""
+
+
+def test_the_environment_of_another_app_changes_nothing(
+    server: EmbeddedServer,
+    start_worker: StartWorker,
+    small_images: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    port = free_port()
+    for name in ("BROKER_URL", "BROKER_READ_URL", "BROKER_WRITE_URL", "RESULT_BACKEND"):
+        monkeypatch.setenv(f"CELERY_{name}", f"redis://127.0.0.1:{port}/0")
+    monkeypatch.setenv("CELERY_LOADER", "no.such:Loader")
+    monkeypatch.setenv("CELERY_CONFIG_MODULE", "celeryconfig")
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "no.such.settings")
+    (tmp_path / "worker-0").mkdir()
+    (tmp_path / "worker-0" / "celeryconfig.py").write_text(CELERYCONFIG.format(port=port))
+    worker = start_worker(server.url)
+    client = make_client(server.url)
+
+    for priority in ("interactive", "bulk"):
+        event = client.submit(path=small_images[0], priority=priority)
+        assert client.wait(event.id).decision is not Decision.ERROR
+    assert "Traceback" not in worker.log
+    assert worker.stop() == 0
+
+
+def hold(client: object, tag: str, element: str, exchange: str, key: str) -> None:
+    """As kombu notes that a message is held: for longer than we may, and not as long as another app may."""
+    redis = client.redis  # type: ignore[attr-defined]
+    redis.hset("unacked", tag, json.dumps([json.loads(element), exchange, key]))
+    redis.zadd("unacked_index", {tag: time.time() - 1000})
+
+
+def test_what_another_app_holds_is_its_own_and_what_our_earlier_version_held_is_ours(
+    server: EmbeddedServer,
+    start_worker: StartWorker,
+    small_images: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = make_client(server.url)
+    image = {"path": str(small_images[0])}
+    ids = [uuid4().hex for _ in range(3)]
+    ours = [encode_message({"id": id, "image": image}, "moderation") for id in ids]
+    hold(client, "a", ours[0], "", "moderation")
+    hold(client, "b", ours[1], "celery", "celery")
+    hold(client, "c", ours[2], "moderation.bulk", "moderation.bulk")
+    other = json.dumps({"body": "W10=", "headers": {"task": "shop.count", "id": "1"}, "properties": {}})
+    hold(client, "theirs", other, "", "celery")
+    client.redis.hset("unacked", "garbage", b"\xff{")
+    client.redis.zadd("unacked_index", {"garbage": time.time() - 1000})
+    (tmp_path / "sitecustomize.py").write_text(IMPATIENT)
+
+    with Neighbour(server.url, tmp_path, seconds=12) as neighbour:
+        neighbour.send("first")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+        start_worker(server.url)
+        for id in ids:
+            assert client.wait(id, timeout=40).decision is not Decision.ERROR
+        neighbour.send("second")
+        time.sleep(9.0)  # our limit, and twice what is between two looks
+
+        assert neighbour.started() == ["first", "second"]
+    assert client.redis.hexists("unacked", "theirs")
+    assert client.redis.hexists("unacked", "garbage")
+    assert not any(client.redis.hexists("unacked", tag) for tag in "abc")
+
+
+@pytest.mark.slow
+def test_what_is_given_back_goes_to_the_queue_that_it_came_from(
+    server: EmbeddedServer, start_worker: StartWorker, images: Path
+) -> None:
+    client = make_client(server.url)
+    name = uuid4().hex
+    listed = [{"path": str(images / "red-panda.jpg")}] * 200
+    message = json.loads(encode_message({"id": name, "images": listed}, "moderation.bulk"))
+    message["properties"]["delivery_info"] = {"exchange": "celery", "routing_key": "celery"}
+    worker = start_worker(server.url)
+    client.redis.lpush("moderation.bulk", json.dumps(message))
+    until(lambda: client.redis.xlen("moderation:verdicts") >= 10)
+
+    assert worker.stop() == 0
+
+    assert client.redis.xlen("moderation:verdicts") < 200, "nothing was left; the test shows nothing"
+    assert client.redis.llen("moderation.bulk") == 1
+    assert not client.redis.exists("celery")
+    start_worker(server.url)
+    for n in range(200):
+        assert client.wait(f"{name}/{n}", timeout=60).decision is not Decision.ERROR

@@ -1,0 +1,237 @@
+"""Verdicts on their way to a webhook: signed, tried again, given up, replayed."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from standardwebhooks import Webhook
+
+from moderator.client import Client
+from moderator.queue import names
+from moderator.queue.connection import Redis
+from moderator.queue.dead_letters import DeadLetter
+from moderator.verdicts import Verdict
+from tests.support.http_server import Answer, HttpServer
+from tests.support.service import OLD_SECRET, SECRET, WorkerProcess, run_cli, small_jpeg, until
+
+
+@pytest.fixture
+def path() -> str:
+    return f"/hook/{uuid4().hex}"
+
+
+def dead_delivery(client: Client, event_key: str) -> DeadLetter | None:
+    return next(
+        (x for x in client.dead_letters if x.webhook and x.key.startswith(f"webhook:{event_key}#")), None
+    )
+
+
+def test_a_verdict_is_posted_with_a_signature_that_verifies(
+    client: Client, http: HttpServer, small_images: list[Path], path: str
+) -> None:
+    http.answers[path] = [Answer(204)]
+
+    event = client.submit(path=small_images[0], webhook=http.url(path))
+
+    until(lambda: http.asked(path))
+    (request,) = http.asked(path)
+    assert request.method == "POST"
+    Webhook(SECRET).verify(request.body.decode(), dict(request.headers))
+    assert Verdict.model_validate_json(request.body) == client.verdict(event.id)
+    assert request.headers["content-type"] == "application/json"
+
+
+def test_a_changed_body_does_not_verify(
+    client: Client, http: HttpServer, small_images: list[Path], path: str
+) -> None:
+    http.answers[path] = [Answer(200)]
+    client.submit(path=small_images[0], webhook=http.url(path))
+    until(lambda: http.asked(path))
+    request = http.asked(path)[0]
+    body = {**json.loads(request.body), "decision": "allow", "is_safe": None}
+
+    with pytest.raises(Exception, match="No matching signature"):
+        Webhook(SECRET).verify(json.dumps(body), dict(request.headers))
+
+
+def test_it_is_tried_again_after_a_500_with_the_same_id(
+    client: Client, http: HttpServer, small_images: list[Path], path: str
+) -> None:
+    http.answers[path] = [Answer(500), Answer(503), Answer(200)]
+
+    event = client.submit(path=small_images[0], webhook=http.url(path))
+
+    until(lambda: len(http.asked(path)) == 3)
+    assert len({request.headers["webhook-id"] for request in http.asked(path)}) == 1
+    assert dead_delivery(client, event.key) is None
+
+
+def test_after_the_last_try_it_is_a_dead_letter_and_replay_delivers(
+    client: Client, http: HttpServer, small_images: list[Path], path: str
+) -> None:
+    http.answers[path] = [Answer(500)]
+    event = client.submit(path=small_images[0], webhook=http.url(path))
+    letter = until(lambda: dead_delivery(client, event.key))
+    assert (letter.error, letter.attempts, letter.webhook) == ("WebhookFailed", 3, http.url(path))
+    assert len(http.asked(path)) == 3
+
+    http.answers[path] = [Answer(200)]
+    client.dead_letters.replay(letter)
+
+    until(lambda: len(http.asked(path)) == 4)
+    assert len({request.headers["webhook-id"] for request in http.asked(path)}) == 1
+    assert dead_delivery(client, event.key) is None
+    Webhook(SECRET).verify(http.asked(path)[3].body.decode(), dict(http.asked(path)[3].headers))
+
+
+def test_the_verdict_after_a_replay_is_a_message_of_its_own(
+    client: Client, http: HttpServer, images: Path, path: str
+) -> None:
+    """With the id of the first one, a receiver would take it for a repeat and drop it."""
+    http.answers[path] = [Answer(200)]
+    file = images / f"{uuid4().hex}.jpg"
+    event = client.submit(path=file, webhook=http.url(path))
+    until(lambda: len(http.asked(path)) == 1)
+    letter = until(lambda: client.dead_letters.get(event.key))
+    small_jpeg(file)
+
+    client.dead_letters.replay(letter)
+
+    until(lambda: len(http.asked(path)) == 2)
+    first, second = http.asked(path)
+    assert json.loads(first.body)["decision"] == "error"
+    assert json.loads(second.body)["decision"] != "error"
+    assert first.headers["webhook-id"] != second.headers["webhook-id"]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://10.1.2.3/hook", "ftp://127.0.0.1/", "http://[::1", "no url", "http://user:pw@127.0.0.1/"]
+)
+def test_an_address_that_is_refused_is_a_dead_letter_at_once(
+    client: Client, small_images: list[Path], http: HttpServer, path: str, url: str
+) -> None:
+    """Past the client, which refuses most of them at once."""
+    body = {"id": uuid4().hex, "image": {"path": str(small_images[0])}, "reply": {"webhook": url}}
+    ((event, _),) = client.ledger.accept(body)
+
+    letter = until(lambda: dead_delivery(client, event.key))
+
+    assert (letter.error, letter.attempts) == ("FetchRefused", 1)
+    # Others are not held up by it.
+    http.answers[path] = [Answer(200)]
+    client.submit(path=small_images[0], webhook=http.url(path))
+    until(lambda: http.asked(path))
+
+
+def test_a_redirect_is_final(client: Client, http: HttpServer, small_images: list[Path], path: str) -> None:
+    http.answers[path] = [Answer(302, headers={"location": http.url(path + "/new")})]
+    event = client.submit(path=small_images[0], webhook=http.url(path))
+    letter = until(lambda: dead_delivery(client, event.key))
+    assert (letter.error, letter.attempts) == ("WebhookRedirected", 1)
+    assert "302" in letter.message
+    assert len(http.asked(path)) == 1
+    assert http.asked(path + "/new") == []
+
+
+def test_a_webhook_that_is_gone_gets_no_more_until_it_is_enabled(
+    client: Client,
+    worker: WorkerProcess,
+    http: HttpServer,
+    small_images: list[Path],
+    path: str,
+    tmp_path: Path,
+) -> None:
+    http.answers[path] = [Answer(410), Answer(200)]
+    first = client.submit(path=small_images[0], webhook=http.url(path))
+    letter = until(lambda: dead_delivery(client, first.key))
+    assert (letter.error, letter.attempts) == ("WebhookDisabled", 1)
+
+    second = client.submit(path=small_images[1], webhook=http.url(path))
+    assert until(lambda: dead_delivery(client, second.key)).error == "WebhookDisabled"
+    assert len(http.asked(path)) == 1
+    assert worker.metrics()["moderation_webhooks_disabled"] == 1
+    listed = run_cli("webhooks", "list", cwd=tmp_path, redis_url=client_url(client)).stdout
+    assert http.url(path) in listed
+
+    enabled = run_cli("webhooks", "enable", http.url(path), cwd=tmp_path, redis_url=client_url(client)).stdout
+    assert "enabled" in enabled
+    client.dead_letters.replay(letter)
+    until(lambda: len(http.asked(path)) == 2)
+    assert run_cli("webhooks", "list", cwd=tmp_path, redis_url=client_url(client)).stdout == ""
+
+
+def client_url(client: Client) -> str:
+    options = client.redis.connection_pool.connection_kwargs
+    return f"redis://{options['host']}:{options['port']}/{options['db']}"
+
+
+def test_a_receiver_that_is_busy_is_asked_again_when_it_said(
+    client: Client, http: HttpServer, small_images: list[Path], path: str
+) -> None:
+    http.answers[path] = [Answer(429, headers={"retry-after": "2"}), Answer(200)]
+    client.submit(path=small_images[0], webhook=http.url(path))
+    until(lambda: http.asked(path))
+    start = time.monotonic()
+    until(lambda: len(http.asked(path)) == 2)
+    assert time.monotonic() - start > 1.9, "the usual delay is 0.2 s"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda redis, key: redis.set(key, "text"),
+        lambda redis, key: redis.hset(key, mapping={"url": "http://x/", "attempts": "many", "body": "{}"}),
+        lambda redis, key: redis.hset(key, mapping={"url": b"\xff", "attempts": 0, "since": 0, "body": "{}"}),
+        lambda redis, key: redis.hset(key, mapping={"target": "http://x/"}),
+        lambda redis, key: redis.delete(key),
+    ],
+    ids=["type", "number", "text", "fields", "gone"],
+)
+def test_a_delivery_that_cannot_be_read_is_buried_and_the_rest_goes_on(
+    client: Client,
+    http: HttpServer,
+    small_images: list[Path],
+    path: str,
+    spoil: Callable[[Redis, str], object],
+) -> None:
+    key = f"other:{uuid4().hex}#1"
+    spoil(client.redis, names.WEBHOOK_PREFIX + key)
+    client.redis.zadd(names.WEBHOOKS, {key: 0})
+
+    letter = until(lambda: client.dead_letters.get(f"webhook:{key}"))
+
+    assert letter.error == "DeliveryUnreadable"
+    assert client.redis.zscore(names.WEBHOOKS, key) is None
+    assert not client.redis.exists(names.WEBHOOK_PREFIX + key)
+    http.answers[path] = [Answer(200)]
+    client.submit(path=small_images[0], webhook=http.url(path))
+    until(lambda: http.asked(path))
+
+
+def test_a_delivery_of_the_version_before_is_made(client: Client, http: HttpServer, path: str) -> None:
+    """Its record need not say since when it waits."""
+    http.answers[path] = [Answer(200)]
+    key = f"old:{uuid4().hex}#1"
+    client.redis.hset(
+        names.WEBHOOK_PREFIX + key, mapping={"url": http.url(path), "body": "{}", "attempts": 0}
+    )
+    client.redis.zadd(names.WEBHOOKS, {key: 0})
+    until(lambda: http.asked(path))
+    until(lambda: client.redis.zscore(names.WEBHOOKS, key) is None)
+
+
+def test_the_old_and_the_new_secret_verify(
+    client: Client, http: HttpServer, small_images: list[Path], path: str
+) -> None:
+    """The shared worker has both, as while receivers change from one to the other."""
+    http.answers[path] = [Answer(200)]
+    client.submit(path=small_images[0], webhook=http.url(path))
+    until(lambda: http.asked(path))
+    (request,) = http.asked(path)
+    for secret in (SECRET, OLD_SECRET):
+        Webhook(secret).verify(request.body.decode(), dict(request.headers))
+    with pytest.raises(Exception, match="No matching signature"):
+        Webhook("whsec_bm90IG91cnM=").verify(request.body.decode(), dict(request.headers))
