@@ -6,7 +6,7 @@ from pathlib import Path
 
 from moderator.encoders.base import Encoder
 from moderator.errors import EncoderUnknown
-from moderator.settings import Settings
+from moderator.settings import ModelSettings
 
 
 def _embedded() -> Callable[..., Encoder]:
@@ -93,7 +93,7 @@ def parse_name(name: str) -> tuple[str, str]:
     return family, model
 
 
-def encoder_of(settings: Settings) -> Encoder:
+def encoder_of(settings: ModelSettings) -> Encoder:
     """The encoder that the settings name.
 
     Raises:
