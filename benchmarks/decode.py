@@ -30,7 +30,7 @@ from benchmarks.setup import POLICIES, make_photographs, print_result, service
 from moderator.client import Client
 from moderator.images.decode import DecodeLimits
 from moderator.images.pool import DecoderPool
-from moderator.images.prepare import Recipe, prepare
+from moderator.images.prepare import PreprocessSpec, prepare
 from moderator.images.resize import Resize
 from moderator.settings import Settings
 
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--service", metavar="ENCODER", help="measure whole workers, too, e.g. embedded")
     options = parser.parse_args()
     settings, cores = Settings(), os.cpu_count() or 1
-    recipe = Recipe(
+    spec = PreprocessSpec(
         DecodeLimits.from_settings(settings), Resize(options.side, options.side), settings.jpeg_draft
     )
     with TemporaryDirectory() as folder:
@@ -112,12 +112,12 @@ def main() -> None:
     smallest = BytesIO()
     Image.new("L", (1, 1)).save(smallest, "PNG")
     started = time.perf_counter()
-    pool = DecoderPool(recipe, cores, settings.decode_memory)
+    pool = DecoderPool(spec, cores, settings.decode_memory)
     start = time.perf_counter() - started
     ways = {
-        "threads": (lambda data: prepare(data, recipe), files),
+        "threads": (lambda data: prepare(data, spec), files),
         "processes": (pool.prepare, files),
-        "threads, nothing to decode": (lambda data: prepare(data, recipe), [smallest.getvalue()]),
+        "threads, nothing to decode": (lambda data: prepare(data, spec), [smallest.getvalue()]),
         "processes, nothing to decode": (pool.prepare, [smallest.getvalue()]),
     }
     figures: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}

@@ -33,11 +33,11 @@ from moderator.cli.demo import PHOTOGRAPHS
 from moderator.client import Client
 from moderator.encoders.registry import encoder_of
 from moderator.errors import QueueFull
-from moderator.policies.releases import release
+from moderator.policies.store import PolicyStore
 from moderator.settings import Settings
 from moderator.signals.files import SIGNAL_FILES
 from moderator.signals.linear_probe import Probe
-from moderator.signals.registry import signal_class
+from moderator.signals.registry import KINDS
 
 POLICY = """\
 name: everything
@@ -81,10 +81,10 @@ def write_policy(folder: Path, cache: Path) -> None:
     probe = Probe(("odd", "usual"), weight, np.zeros(2, dtype=np.float32), encoder.identity, 1.0)
     nsfw = Settings().cache / SIGNAL_FILES / "open-nsfw.onnx"
     files = {
-        "seen.pdq": signal_class("hash-list").examples()[0].content or b"",
+        "seen.pdq": KINDS.get("hash-list").examples()[0].content or b"",
         "classifier.onnx": nsfw.read_bytes()
         if nsfw.exists()
-        else signal_class("onnx-classifier").examples()[0].content or b"",
+        else KINDS.get("onnx-classifier").examples()[0].content or b"",
         "odd.safetensors": probe.serialized(),
     }
     for name, content in files.items():
@@ -95,8 +95,9 @@ def write_policy(folder: Path, cache: Path) -> None:
             hashes=hashes, classifier=classifier, probe=odd, options=NSFW if nsfw.exists() else TINY
         )
     )
-    release(folder, "everything", 1)
-    (folder / "active.yaml").write_text("everything: {active: 1}\n")
+    store = PolicyStore(folder, check=lambda policy: None)
+    store.release("everything", 1)
+    store.activate("everything", 1)
 
 
 def draw(random: np.random.Generator, sources: list[Image.Image]) -> Image.Image:

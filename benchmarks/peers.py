@@ -70,7 +70,7 @@ from benchmarks.throughput import run_service
 from moderator import Moderator, Settings
 from moderator.client import Client
 from moderator.encoders.registry import load_encoder
-from moderator.listing import list_images
+from moderator.image_paths import list_images
 
 PACKAGES = {"openmoderate": "openmoderate", "infinity": "infinity-emb", "litserve": "litserve"}
 CHUNKS = (8, 32, 128)
@@ -198,9 +198,9 @@ def main() -> None:
             cache=folder / "cache",
         )
         moderator = Moderator(settings)
-        pixels = moderator.prepare(files[0].read_bytes()).pixels
+        pixels = moderator.engine.preparer.prepare(files[0].read_bytes()).pixels
         exact = load_encoder(settings.encoder, "cpu", "float32", "torch").embed_images(pixels)[0]
-        likeness = cosine(moderator.embed(pixels)[0], exact)
+        likeness = cosine(moderator.engine.embed(pixels)[0], exact)
         if likeness <= SAME:
             sys.exit(f"our own embedding in {settings.dtype} has a cosine of {likeness:.5f} to float32")
         bench = Bench(folder, model, files, options.trial, exact, options.dtype)
@@ -213,7 +213,7 @@ def main() -> None:
     print_result(
         {
             **figures,
-            "dtype": moderator.encoder.dtype,
+            "dtype": moderator.engine.encoder.dtype,
             "cosine": round(likeness, 5),
             "cores": cores,
             "cpu": cpu_flags(),
@@ -254,10 +254,10 @@ def measure(
     )
     client = Client(url, Settings(redis_url=url))
     ways = {
-        "check": Way(lambda: run_check(moderator, bench.files), moderator.encoder.dtype, likeness),
+        "check": Way(lambda: run_check(moderator, bench.files), moderator.engine.encoder.dtype, likeness),
         "service": Way(
             lambda: measured(lambda: run_service(client, bench.files, bulk=True)),
-            f"{moderator.encoder.dtype}, bulk events of 32",
+            f"{moderator.engine.encoder.dtype}, bulk events of 32",
             likeness,
         ),
         **found,

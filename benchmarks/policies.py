@@ -27,7 +27,7 @@ import yaml
 
 from benchmarks.setup import cpu_flags, make_photographs, print_result
 from moderator import Moderator, Settings
-from moderator.policies.releases import release
+from moderator.policies.store import PolicyStore
 
 COUNTS = (1, 10, 100, 1000)
 LOOKS = ("red", "old", "broken", "wet", "tiny", "huge", "wooden", "shiny", "burning", "plastic")
@@ -43,6 +43,7 @@ SAFE = [f"a photo of a {thing} in a shop" for thing in THINGS[:13]]
 
 def write_policies(folder: Path) -> None:
     """A policy for each of `COUNTS`, released and active."""
+    store = PolicyStore(folder, check=lambda policy: None)
     for count in COUNTS:
         unsafe = [f"a {look} {thing}" for look, thing in islice(product(LOOKS, THINGS), count)]
         categories = {
@@ -53,8 +54,8 @@ def write_policies(folder: Path) -> None:
         (folder / name).mkdir(parents=True)
         policy = {"name": name, "version": 1, "safe": SAFE, "categories": categories}
         (folder / name / "1.yaml").write_text(yaml.safe_dump(policy))
-        release(folder, name, 1)
-    (folder / "active.yaml").write_text("".join(f"of-{count}: {{active: 1}}\n" for count in COUNTS))
+        store.release(name, 1)
+        store.activate(name, 1)
 
 
 def run(moderator: Moderator, files: list[Path], policy: str) -> float:
@@ -88,7 +89,7 @@ def main() -> None:
                 cost = run(moderator, files, f"of-{count}")
                 if number:  # the first round compiles
                     values.append(cost)
-    print(f"\n{moderator.encoder.identity.id}, {moderator.encoder.dtype}")
+    print(f"\n{moderator.engine.encoder.identity.id}, {moderator.engine.encoder.dtype}")
     print(f"  {'categories':>10} {'ms/image':>9} {'min':>7} {'max':>7} {'over 1':>7}")
     ratios = {}
     for count, values in costs.items():

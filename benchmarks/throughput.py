@@ -61,10 +61,10 @@ from moderator.client import Client
 from moderator.encoders.base import Encoder
 from moderator.encoders.device import dtype_name, resolve_device
 from moderator.encoders.registry import load_encoder
-from moderator.listing import expand_images
+from moderator.image_paths import expand_images
 from moderator.settings import Settings
 from moderator.uses.runtimes import BATCHES, Row, compare_runtimes
-from workers.traffic import EXPECTED
+from workers.priority import EXPECTED_SECONDS
 
 #: Share of decisions that have to be those of float32.
 EQUAL = 0.995
@@ -201,7 +201,7 @@ def measure(
 
         def run_bulk() -> float:
             # Single events are interactive, and bulk holds back for as long as more of them are expected.
-            time.sleep(EXPECTED)
+            time.sleep(EXPECTED_SECONDS)
             return run_service(client, files, bulk=True)
 
         ways: dict[str, Callable[[], float]] = {

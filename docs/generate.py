@@ -26,8 +26,8 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Environment, `.env`, or `moderator.toml`; there, a key is the name without `MODERATOR_`, in lower case. "
-        "Generated from the code by `make docs`.",
+        "Read from the environment, `.env`, or `moderator.toml` (there without prefix, in lower case: `redis_url`);",
+        "the first of these that has a value decides. Generated from the code by `make docs`.",
     ]
     return "\n".join([*lines, *map(settings_section, SECTIONS)]) + "\n"
 

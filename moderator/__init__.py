@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moderator.moderator import Moderator
+    from moderator.api import Moderator
     from moderator.settings import Settings
     from moderator.verdicts import Decision, Verdict
 
@@ -16,7 +16,7 @@ __all__ = ["Decision", "Moderator", "Settings", "Verdict"]
 
 _HOMES = {
     "Decision": "moderator.verdicts",
-    "Moderator": "moderator.moderator",
+    "Moderator": "moderator.api",
     "Settings": "moderator.settings",
     "Verdict": "moderator.verdicts",
 }

@@ -1,19 +1,57 @@
-"""Writes a file in one step: a reader or a crash never sees half of it."""
+"""Writes a file in one step: neither a reader, nor a crash, nor a power cut sees half of it."""
 
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from uuid import uuid4
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file through a temporary one beside it. Missing folders are made.
+    """Write a file; see `replacing`."""
+    with replacing(path) as new:
+        new.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield the path of a file to write; when the block ends, it takes the place of `path` and is on the disk.
+
+    Missing folders are made, a link stays a link, and the permissions are kept. Two writers do not disturb each
+    other: the later one wins.
 
     Raises:
-        OSError: it cannot be written; what was there before is there still.
+        OSError: the file cannot be written; what was there before is there still.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{uuid4().hex}")
+    target = path.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new = target.with_name(f".{target.name}.new-{uuid4().hex}")
     try:
-        new.write_bytes(content)
-        new.replace(path)
+        yield new
+        sync(new)
+        if target.exists():
+            shutil.copymode(target, new)
+        new.replace(target)
+        sync(target.parent)
     finally:
         new.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Return when a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(folder: Path, name: str | None = None) -> None:
+    """Remove what killed writers of a file left in a folder; `None` means of any file.
+
+    Nobody may be writing meanwhile, so hold the lock of these files.
+    """
+    for left in folder.glob(f".{'*' if name is None else escape(name)}.new-*"):
+        left.unlink(missing_ok=True)

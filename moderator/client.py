@@ -13,7 +13,6 @@ delivered later, in order. `event.acceptance` says where an event is.
 import base64
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,23 +20,22 @@ from threading import Lock
 from typing import Any
 from uuid import uuid4
 
-from redis.exceptions import RedisError
-
 from moderator.errors import (
     EventInvalid,
     ImageNotFound,
     ImageTooLarge,
     NotAnImage,
-    QueueUnavailable,
     VerdictsMissed,
     VerdictTimeout,
 )
 from moderator.events import Event, event_key, parse_message
 from moderator.queue.bounds import QueueBounds
 from moderator.queue.connection import SentinelLogin, connect
-from moderator.queue.consumer import TAKE_OVER_AFTER
+from moderator.queue.consumer import TAKE_OVER_AFTER, Consumer
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.deadline import within
+from moderator.queue.executors import RedisExecutor
+from moderator.queue.failures import failing_as, not_answered
 from moderator.queue.intake import Intake
 from moderator.queue.ledger import Acceptance, Ledger
 from moderator.queue.spool import Spool
@@ -90,7 +88,8 @@ class Client:
             redis_url or self._settings.redis_url, sentinels=SentinelLogin.of(self._settings)
         )
         bounds = QueueBounds(self._settings.queue_limit, self._settings.queue_bytes)
-        self.ledger = Ledger(self.redis, self._settings.redeliver_after, bounds)
+        executor = RedisExecutor(self.redis)
+        self.ledger = Ledger(executor, self._settings.redeliver_after, bounds)
         self.spool: Spool | None = None
         if self._settings.spool is not None:
             self.spool = Spool(self._settings.spool, self._settings.spool_events, self._settings.spool_bytes)
@@ -99,8 +98,8 @@ class Client:
         # Sources other than the default, by id; the oldest are forgotten first.
         self._sources: OrderedDict[str, str] = OrderedDict()
         self._lock = Lock()
-        self.verdicts = VerdictStore(self.redis)
-        self.dead_letters = DeadLetters(self.redis, self.ledger)
+        self.verdicts = VerdictStore(executor)
+        self.dead_letters = DeadLetters(executor, self.ledger)
 
     def submit(
         self,
@@ -234,7 +233,7 @@ class Client:
             QueueUnavailable: Redis does not answer.
         """
         key, name = self._find(event_id, source)
-        with _reading(), within(timeout + GRACE):
+        with failing_as(not_answered), within(timeout + GRACE):
             try:
                 return self.verdicts.wait(key, timeout)
             except VerdictTimeout as error:
@@ -249,7 +248,7 @@ class Client:
         Raises:
             QueueUnavailable: Redis does not answer.
         """
-        with _reading():
+        with failing_as(not_answered):
             return self.verdicts.get(self._find(event_id, source)[0])
 
     def _accept(self, body: dict[str, Any]) -> list[tuple[Event, Acceptance]]:
@@ -279,22 +278,10 @@ class Client:
         idle: float = TAKE_OVER_AFTER,
         on_gap: Callable[[VerdictsMissed], object] | None = None,
     ) -> Iterator[Verdict]:
-        """Verdicts as one of a group of consumers; see `VerdictStore.consume`."""
-        return self.verdicts.consume(group, consumer, idle=idle, on_gap=on_gap)
+        """Verdicts as one of a group of consumers: each goes to one of them, at least once; see `Consumer.verdicts`."""
+        return Consumer(self.redis, group, consumer, idle, on_gap).verdicts()
 
     def close(self) -> None:
         """End the delivery of spooled events in the background, and the connections."""
         self.intake.close()
         self.redis.close()
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    """Say what a failure of Redis means for whoever asks for a verdict."""
-    try:
-        yield
-    except RedisError as error:
-        raise QueueUnavailable(
-            f"Redis does not answer ({error}), so the verdict is not known; check MODERATOR_REDIS_URL and that the "
-            "server runs, then ask again"
-        ) from error

@@ -9,6 +9,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from moderator.errors import EventInvalid
+from moderator.printable import printable
 
 #: Bounds on what a message may carry, in characters.
 MAX_ID = 256
@@ -182,6 +183,6 @@ def _problems(error: ValidationError) -> str:
     """The first problems of a message. Keys come from the message, so they are bounded and made printable."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
     told = [f"{'.'.join(map(str, e['loc'])) or 'event'}: {e['msg']}" for e in found[:MAX_PROBLEMS]]
-    told = ["".join(c if c.isprintable() else "?" for c in text[:MAX_PROBLEM]) for text in told]
+    told = [printable(text[:MAX_PROBLEM]) for text in told]
     more = len(found) - len(told)
     return "; ".join(told) + (f"; and {more} more" if more else "")

@@ -1,4 +1,4 @@
-"""Work that runs ahead of its reader, within a bound."""
+"""A map that works ahead of its reader, in threads and within a bound."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -8,16 +8,16 @@ from typing import TypeVar
 A = TypeVar("A")
 B = TypeVar("B")
 
-#: Seconds after which a reader is told that the next item takes its time.
-PATIENCE = 0.5
+#: Until a reader that waits for the next item gets None instead.
+READER_WAIT_MAX_SECONDS = 0.5
 
 
-def ahead(
+def bounded_map(
     threads: int, work: Callable[[A], B], items: Iterable[A], bound: int
 ) -> Generator[B | None, None, None]:
-    """Map in so many threads and in order, with at most `bound` items taken ahead of the reader.
+    """Yield `work(item)` for each item, in order, from so many threads, with at most `bound` items taken in advance.
 
-    Yields None where the next item lets the reader wait, who may deal with what it has in the meantime. When the
+    Yields None where the next item lets the reader wait, which may deal with what it has in the meantime. When the
     reader stops early, what has not begun is dropped, and what has is not waited for.
     """
     waiting: deque[Future[B]] = deque()
@@ -34,7 +34,7 @@ def ahead(
 
 
 def _next(waiting: "deque[Future[B]]") -> Iterator[B | None]:
-    if not wait([waiting[0]], PATIENCE).done:
+    if not wait([waiting[0]], READER_WAIT_MAX_SECONDS).done:
         yield None
     result = waiting[0].result()
     waiting.popleft()

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from moderator.errors import EventInvalid, FetchRefused, ImageError, PolicyNotFound
 from moderator.events import Event, ImageReference
-from moderator.images.inline import decode_inline
-from moderator.images.urls import parse_url
-from moderator.policies.catalogue import parse_reference
+from moderator.fetching.sources.inline import decode_inline
+from moderator.fetching.urls import parse_url
 from moderator.policies.fields import MAX_NAME
+from moderator.policies.references import parse_reference
 
 #: Characters of images inside one message; Redis takes no value of more than 512 MB, encoded once more.
 MAX_MESSAGE = 256_000_000

@@ -3,8 +3,10 @@
 import os
 import signal
 
-# Ignored (`nohup`), it is ignored by all that the tests start, too.
+# What is ignored here (by `nohup`, or by a shell for what it runs in the background), is ignored by all that the tests
+# start.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tables are as wide as this says from the moment on that they are imported; parallel runs set it.
 os.environ.pop("COLUMNS", None)

@@ -11,7 +11,7 @@ from moderator.queue.ledger import Ledger
 from moderator.queue.names import QUEUES
 from moderator.queue.outbox import read_lags
 from moderator.queue.queue_metrics import OutgoingState, QueueState
-from moderator.queue.stream import read_stream
+from moderator.queue.stream_state import read_stream
 
 #: Groups of readers that metrics show, those most behind.
 SHOWN_GROUPS = 50

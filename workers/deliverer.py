@@ -10,12 +10,13 @@ from prometheus_client import CollectorRegistry
 from moderator.delivery.consumers import DeliveryConsumer, consumer_names, is_installed, make_consumer
 from moderator.delivery.delivery_metrics import DeliveryMetrics
 from moderator.delivery.loop import DeliveryLoop
-from moderator.images.breaker import Breakers
-from moderator.images.breaker_metrics import BreakerMetrics
+from moderator.fetching.breaker import Breakers
+from moderator.fetching.breaker_metrics import BreakerMetrics
 from moderator.metrics import FailureCounter
 from moderator.queue.connection import WORKER_CALL, Redis, SentinelLogin, connect
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.deadline import within
+from moderator.queue.executors import RedisExecutor
 from moderator.queue.ledger import Ledger
 from moderator.queue.outbox import ConsumerLag, Outbox, read_lags
 from moderator.queue.outbox_metrics import OutboxCollector
@@ -109,7 +110,8 @@ class Deliverer:
         lags = SharedReading("outbox", self._read_lags, READING_PATIENCE)
         self._registry.register(OutboxCollector(lags.get))
         self._reachable = SharedReading("reachable", self._ping, READING_PATIENCE)
-        dead_letters = DeadLetters(self._redis, Ledger(self._redis, settings.redeliver_after))
+        executor = RedisExecutor(self._redis)
+        dead_letters = DeadLetters(executor, Ledger(executor, settings.redeliver_after))
         self._loops = make_loops(consumers, self._redis, dead_letters, metrics, settings.retry_delay)
 
     def run(self, shutdown: Shutdown) -> None:

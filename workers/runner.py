@@ -1,42 +1,38 @@
-"""Puts a worker together, runs it, and takes it apart again when it is told to stop."""
+"""Puts a worker together, runs it, and takes it apart when a signal comes."""
 
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
 import torch
 from celery import Celery
-from celery.worker import state
-from kombu.asynchronous import set_event_loop
 from prometheus_client import CollectorRegistry
 
-from moderator.backoff import jittered
 from moderator.delivery.consumers import consumer_names, make_consumer
 from moderator.delivery.delivery_metrics import DeliveryMetrics
 from moderator.encoders.base import Embeddings, Pixels
 from moderator.encoders.parallel import cores_shared
-from moderator.errors import ModeratorError, QueueUnavailable, SettingsError
-from moderator.images.breaker import Breakers
-from moderator.policies.policy_metrics import LoadedPolicy
+from moderator.engine.engine import Engine
+from moderator.fetching.breaker import Breakers
+from moderator.fetching.fetcher import Fetcher
 from moderator.queue.announcements import Announcements
 from moderator.queue.connection import WORKER_CALL, SentinelLogin, connect
 from moderator.queue.dead_letters import DeadLetters
 from moderator.queue.deadline import within
 from moderator.queue.disabled_webhooks import DisabledWebhooks
 from moderator.queue.embedding_cache import EmbeddingCache
+from moderator.queue.executors import RedisExecutor
 from moderator.queue.ledger import Ledger
-from moderator.queue.outbox import Subscriptions
 from moderator.queue.queue_metrics import QueueCollector
-from moderator.queue.unacked import adopt_unacked
+from moderator.queue.subscriptions import Subscriptions
 from moderator.settings import Settings
-from moderator.steps import Steps
-from moderator.verdicts import Verdict
-from workers.app import VISIBILITY_TIMEOUT, make_app
+from workers.app import make_app
 from workers.backlog import READING_SECONDS, Backlog, read_outgoing
 from workers.batcher import MicroBatcher
+from workers.consumer_loop import ConsumerLoop
 from workers.deliverer import delivering, installed_consumers, make_loops
 from workers.handler import Handler
 from workers.health import HealthServer
@@ -44,9 +40,12 @@ from workers.leases import Leases
 from workers.model_watch import ModelWatch
 from workers.periodic import Periodic
 from workers.pipeline import Pipeline
+from workers.policy_watch import PolicyWatch
+from workers.priority import PriorityGate
 from workers.reading import SharedReading
+from workers.recovery import Recovery
 from workers.shutdown import Shutdown
-from workers.traffic import Traffic
+from workers.startup import wait_for_redis
 from workers.trimmer import StreamTrimmer
 from workers.watchdog import Watchdog
 from workers.worker_metrics import Metrics
@@ -68,9 +67,6 @@ MODEL_EVERY = 1.0
 TRIM_EVERY = 5.0
 #: Seconds that a request for health or metrics waits for what Redis knows, of which it asks two things.
 HEALTH_PATIENCE = 0.8
-#: Seconds to wait for Redis at the start, and before Celery is started again when it died.
-REDIS_PATIENCE = 60.0
-RESTART_DELAY = 1.0
 
 
 class Worker:
@@ -90,7 +86,7 @@ class Worker:
             torch.set_num_threads(settings.model_threads)
         sentinels = SentinelLogin.of(settings)
         self._redis = connect(settings.redis_url, call=WORKER_CALL, sentinels=sentinels)
-        self._wait_for_redis()
+        wait_for_redis(self._redis)
         image_hosts, webhook_hosts = (
             Breakers(settings.breaker_failures, settings.breaker_cooldown) for _ in range(2)
         )
@@ -98,14 +94,15 @@ class Worker:
         self._metrics.watch_breakers("image", image_hosts.count_open)
         self._metrics.watch_breakers("webhook", webhook_hosts.count_open)
         decoders = settings.threads or os.cpu_count() or 1
-        self._moderator = Steps(
+        self._engine = Engine(
             settings,
             processes=decoders if settings.decode == "processes" else 0,
             on_decoder_lost=self._metrics.count_decoder_loss,
-            breakers=image_hosts,
         )
-        self._ledger = Ledger(self._redis, settings.redeliver_after, subscriptions=Subscriptions.of(settings))
-        dead_letters = DeadLetters(self._redis, self._ledger)
+        self._fetcher = Fetcher.from_settings(settings, image_hosts)
+        executor = RedisExecutor(self._redis)
+        self._ledger = Ledger(executor, settings.redeliver_after, subscriptions=Subscriptions.of(settings))
+        dead_letters = DeadLetters(executor, self._ledger)
         deliver = installed_consumers(settings) if settings.deliver == "worker" else []
         self._deliveries = make_loops(
             [make_consumer(name, settings, self._redis, webhook_hosts) for name in deliver],
@@ -124,40 +121,43 @@ class Worker:
         self._trimmer = StreamTrimmer(self._redis, settings.stream_length)
         self._reachable = SharedReading("reachable", self._ping, HEALTH_PATIENCE)
 
-        max_batch = self._moderator.max_batch
-        # Enough images in hand to fill the next batch while one is in the model and others are on their way.
+        max_batch = self._engine.max_batch
+        # Enough images in flight to fill the next batch while one is in the model and others are on their way.
         self._slots = 4 * max_batch
-        traffic = Traffic()
-        encoder = self._moderator.encoder
+        gate = PriorityGate()
+        encoder = self._engine.encoder
 
         def embed(pixels: Pixels) -> Embeddings:
-            with cores_shared(traffic.bulk()):
+            with cores_shared(gate.bulk()):
                 return encoder.embed_images(pixels)
 
         self._model = ModelWatch(embed, encoder.image_size)
         self._metrics.model_broken.set_function(lambda: float(self._model.broken is not None))
         self._batcher = MicroBatcher(
-            embed, max_batch, self._count_batch, interactive=traffic.interactive, watch=self._model
+            embed, max_batch, self._count_batch, interactive=gate.interactive, watch=self._model
         )
         cache = (
             EmbeddingCache(
-                self._redis, self._moderator.embedding_space, encoder.dimension, settings.embedding_cache
+                executor, self._engine.embedding_space, encoder.dimension, settings.embedding_cache
             )
             if settings.embedding_cache
             else None
         )
-        self._announcements = Announcements(self._redis)
+        announcements = Announcements(executor)
+        self._policies = PolicyWatch(self._engine, self._metrics, announcements)
+        self._recovery = Recovery(self._redis, self._ledger, self._metrics, settings)
         self._leases = Leases(self._ledger.extend, settings.redeliver_after)
         self._pipeline = Pipeline(
-            self._moderator,
+            self._engine,
+            self._fetcher,
             self._batcher,
             self._ledger,
             self._metrics,
             decoders,
-            traffic,
+            gate,
             cache,
             self._leases,
-            self._announcements.knows,
+            announcements.knows,
         )
         self._watchdog = Watchdog(self._redis.ping, image=settings.fetch_timeout + settings.decode_timeout)
         self._handler = Handler(
@@ -168,17 +168,16 @@ class Worker:
             hold=self._leases.hold,
             finished=self._watchdog.finish,
         )
-        self._consuming = False
-        self._stopping = False
+        self._consumer = ConsumerLoop(self._make_app, 2 * self._slots)
 
     def run(self, shutdown: Shutdown) -> None:
-        """Serve until a signal comes. What is in hand is finished, the rest stays on the queue."""
+        """Serve until a signal comes. What is in flight is finished, the rest stays on the queue."""
         with self._health() as port:
             started = time.perf_counter()
-            self._moderator.warm_up()
+            self._engine.warm_up()
             self._model.learn()
-            self._show_policies()
-            model = self._moderator.encoder
+            self._policies.show()
+            model = self._engine.encoder
             identity = model.identity
             self._metrics.model_info.labels(
                 identity.id, identity.revision, identity.preprocessing, model.device, model.dtype
@@ -189,7 +188,7 @@ class Worker:
                 identity.id,
                 model.device,
                 model.dtype,
-                self._moderator.max_batch,
+                self._engine.max_batch,
                 time.perf_counter() - started,
                 self._settings.metrics_host,
                 port,
@@ -201,62 +200,32 @@ class Worker:
                 )
             with self._housekeeping():
                 shutdown.serve(self._stop)
-                self._consume()
+                self._consumer.run()
 
-    def _consume(self) -> None:
-        """Run Celery's worker, and run it again if it dies: a restart of Redis can kill it."""
-        while True:
-            handler = self._handler
-            self._run_celery(
-                make_app(
-                    self._settings,
-                    handler.handle,
-                    handler.refuse,
-                    self._slots,
-                    self._note_consuming,
-                    self._watchdog.turn,
-                    takes=lambda: self._model.broken is None,
-                )
-            )
-            # Celery logs what kills it and returns as if it had been told to stop.
-            if self._stopping:
-                return
-            log.warning("the Celery consumer died; starting it again")
-            time.sleep(RESTART_DELAY)
-
-    def _run_celery(self, app: Celery) -> None:
-        set_event_loop(None)  # not the one of a consumer that died, with its timers
-        # Without Celery's signal handlers; see `workers.shutdown`.
-        kind = type("Worker", (app.Worker,), {"install_platform_tweaks": lambda self, worker: None})
-        worker = kind(
-            pool="threads",
-            concurrency=2 * self._slots,
-            without_gossip=True,
-            without_mingle=True,
-            without_heartbeat=True,
-            loglevel=None,
-            quiet=True,
+    def _make_app(self, note_consuming: Callable[[bool], None]) -> Celery:
+        return make_app(
+            self._settings,
+            self._handler.handle,
+            self._handler.refuse,
+            self._slots,
+            note_consuming,
+            self._watchdog.turn,
+            takes=lambda: self._model.broken is None,
         )
-        try:
-            worker.start()
-        finally:
-            self._consuming = False
-
-    def _note_consuming(self, consuming: bool) -> None:
-        self._consuming = consuming and not self._stopping
 
     def _stop(self) -> None:
         """Called from another thread, at any time once `run` is about to consume."""
-        self._consuming = False
-        self._stopping = True
         self._handler.stop()
-        state.should_stop = 0  # Celery's loop looks at it at each turn, at least every second
+        self._consumer.stop()
 
     def _ready(self) -> bool:
         if fault := self._model.broken:
             raise fault
         return (
-            self._consuming and self._batcher.alive and not self._watchdog.jammed() and self._reachable.get()
+            self._consumer.consuming
+            and self._batcher.alive
+            and not self._watchdog.jammed()
+            and self._reachable.get()
         )
 
     def _ping(self) -> bool:
@@ -283,13 +252,13 @@ class Worker:
     def _housekeeping(self) -> Iterator[None]:
         """What runs beside the events; stopped after the last of them."""
         periodic = [
-            Periodic("sweeper", SWEEP_EVERY, self._sweep),
-            Periodic("policies", REFRESH_EVERY, self._refresh_policies),
+            Periodic("sweeper", SWEEP_EVERY, self._recovery.sweep),
+            Periodic("policies", REFRESH_EVERY, self._policies.refresh),
             Periodic("stream", TRIM_EVERY, self._trimmer.trim),
             Periodic("watchdog", WATCH_EVERY, self._watch),
-            Periodic("adoption", ADOPT_EVERY, self._adopt),
+            Periodic("adoption", ADOPT_EVERY, self._recovery.adopt),
             # At once, before others meet events whose policy this one alone knows.
-            Periodic("announcements", ANNOUNCE_EVERY, self._announce, at_once=True),
+            Periodic("announcements", ANNOUNCE_EVERY, self._policies.announce, at_once=True),
             Periodic("model", MODEL_EVERY, self._watch_model),
         ]
         leases = Periodic("leases", self._settings.redeliver_after / BEATS, self._leases.beat)
@@ -303,83 +272,22 @@ class Worker:
             leases.stop()
             self._pipeline.close()
             self._batcher.stop()
-            self._moderator.close()
+            self._engine.close()
+            self._fetcher.close()
             log.info("stopped")
-
-    def _wait_for_redis(self) -> None:
-        deadline = time.monotonic() + REDIS_PATIENCE
-        while True:
-            try:
-                self._redis.ping()
-                return
-            except SettingsError:  # waiting does not change what it is
-                raise
-            except Exception as error:
-                if time.monotonic() > deadline:
-                    raise QueueUnavailable(
-                        f"Redis does not answer ({error}); start it, or set MODERATOR_REDIS_URL"
-                    ) from error
-                log.warning("waiting for Redis: %s", error)
-                time.sleep(jittered(1.0))
 
     def _count_batch(self, size: int, seconds: float) -> None:
         self._metrics.batch_size.observe(size)
 
-    def _sweep(self) -> None:
-        count = self._ledger.sweep(
-            self._note_death,
-            ttl=self._settings.verdict_ttl,
-            stream_length=self._settings.most_in_stream,
-        )
-        if count:
-            log.info("gave out %d overdue events again", count)
-
-    def _note_death(self, verdict: Verdict, seconds: float, error: ModeratorError) -> None:
-        self._metrics.count_failure(error)
-        self._metrics.count_verdict(verdict, seconds)
-
-    def _adopt(self) -> None:
-        count = adopt_unacked(self._redis, VISIBILITY_TIMEOUT)
-        if count:
-            log.info("took over %d messages of a worker of an earlier version", count)
-
-    def _announce(self) -> None:
-        self._announcements.announce(self._moderator.catalogue.references())
-
     def _watch(self) -> None:
-        if (problem := self._watchdog.stuck()) and not self._stopping:
-            # Not an orderly end: that would wait for what stands still. The ledger has what is in hand.
+        if (problem := self._watchdog.stuck()) and not self._consumer.stopping:
+            # Not an orderly end: that would wait for what stands still. The ledger has what is in flight.
             log.critical("%s; the worker ends, to be started again", problem)
             os._exit(1)
 
     def _watch_model(self) -> None:
         self._model.test_again()
-        if self._model.hopeless and not self._stopping:
+        if self._model.hopeless and not self._consumer.stopping:
             # What it had went back to the ledger when the model broke.
             log.critical("the model stays broken; the worker ends, to be started again")
             os._exit(1)
-
-    def _refresh_policies(self) -> None:
-        if self._moderator.refresh_policies():
-            self._show_policies()
-            self._announce()
-            log.info("policies reloaded")
-
-    def _show_policies(self) -> None:
-        """Report what is wrong in the folder of policies, and which versions are in use."""
-        catalogue = self._moderator.catalogue
-        for problem in catalogue.problems:
-            log.error("%s", problem)
-            self._metrics.count_failure(problem)
-        snapshot = catalogue.snapshot
-        loaded: list[LoadedPolicy] = []
-        for name, standing in snapshot.standings.items():
-            loaded.append(LoadedPolicy(name, standing.active.version, standing.active.digest, "active"))
-            if standing.canary is not None:
-                loaded.append(LoadedPolicy(name, standing.canary.version, standing.canary.digest, "canary"))
-            loaded += [
-                LoadedPolicy(name, shadow.version, shadow.digest, "shadow")
-                for shadow in standing.shadows
-                if (name, shadow.version) not in snapshot.unusable
-            ]
-        self._metrics.show_policies(loaded)

@@ -1,6 +1,6 @@
 """Places for what takes long: signals that read text, say. They keep off what does not use them.
 
-Who wants one and finds too many before it is told so, and does not wait in a thread that others need.
+Whoever wants one and finds too many before it gets that answer at once, and does not wait in a thread that others need.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from moderator.events import Priority
 from workers.memory import give_back
-from workers.traffic import Places
+from workers.priority import PrioritySemaphore
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class SlowLane:
         self._held = 0
         self._given_back = time.monotonic()
         self._lock = Lock()
-        self._turns = Places(places, lambda: places)
+        self._turns = PrioritySemaphore(places, lambda: places)
         self._threads = ThreadPoolExecutor(places, thread_name_prefix=name, initializer=_step_back)
 
     def enter(self, priority: Priority) -> bool:
@@ -57,7 +57,7 @@ class SlowLane:
     @contextmanager
     def turn(self, priority: Priority) -> Iterator[None]:
         """Within this block it is one of so many at once; waits for that, interactive first."""
-        with self._turns.take(priority):
+        with self._turns.acquire(priority):
             yield
 
     def run(self, work: Callable[[], T]) -> T:

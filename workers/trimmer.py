@@ -3,7 +3,7 @@
 import logging
 
 from moderator.queue.connection import Redis
-from moderator.queue.stream import read_stream, trim_stream
+from moderator.queue.stream_state import read_stream, trim_stream
 
 log = logging.getLogger(__name__)
 

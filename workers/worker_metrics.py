@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from moderator.delivery import delivery_metrics
 from moderator.errors import ModeratorError
-from moderator.images.breaker_metrics import OPEN_BREAKERS, BreakerMetrics
+from moderator.fetching.breaker_metrics import OPEN_BREAKERS, BreakerMetrics
 from moderator.images.decoder_metrics import DECODER_RESTARTS, DecoderMetrics
 from moderator.metrics import FAILURES, FailureCounter, MetricRow
 from moderator.policies import policy_metrics

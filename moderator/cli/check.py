@@ -7,7 +7,7 @@ import typer
 
 from moderator.cli.options import loading, progress_bar
 from moderator.cli.output import VerdictRows, print_json
-from moderator.listing import expand_images
+from moderator.image_paths import expand_images
 from moderator.verdicts import Decision
 
 

@@ -8,7 +8,7 @@ import typer
 from moderator.cli.answers import print_answers
 from moderator.cli.options import ImagesArgument, JsonOption, embed_images, loading, progress_bar
 from moderator.errors import LabelsInvalid
-from moderator.listing import expand_images
+from moderator.image_paths import expand_images
 
 
 def classify(

@@ -19,7 +19,7 @@ from rich.table import Table
 from moderator.cli.output import VerdictRows, console, errors, print_json
 from moderator.client import Client
 from moderator.errors import ImageNotFound, WorkerFailed
-from moderator.listing import expand_images
+from moderator.image_paths import expand_images
 from moderator.queue.server import EmbeddedServer, free_port
 from moderator.settings import load_settings
 

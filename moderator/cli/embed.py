@@ -7,7 +7,7 @@ import typer
 
 from moderator.cli.options import JsonOption, loading, progress_bar
 from moderator.cli.output import console, errors, print_json
-from moderator.listing import list_images, no_images
+from moderator.image_paths import list_images, no_images
 
 
 def embed(

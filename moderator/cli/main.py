@@ -51,9 +51,9 @@ COMMANDS = {
     "spool": "See and deliver events that were spooled while Redis was away.",
     "webhooks": "See which webhooks get no more deliveries, and enable them again.",
     "dead-letters": "See what could not be dealt with, and try it again.",
-    "policy": "Look at policies, check, release and activate them.",
+    "policy": "Show, check, release, activate and roll back policies.",
     "models": "See which models there are, try one, fetch one.",
-    "signals": "Further scorers for policies: which there are, and the files that they read.",
+    "signals": "List and check further scorers for policies, and get the files that they read.",
 }
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from moderator.cli.demo import PHOTOGRAPHS
 from moderator.cli.output import console, errors, plain, print_json
 from moderator.encoders.known import KNOWN, KnownModel
-from moderator.listing import expand_images
+from moderator.image_paths import expand_images
 from moderator.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="See which models there are, try one, fetch one.")
@@ -104,24 +104,24 @@ def check(
         raise typer.BadParameter("only with --runtimes", param_hint="--photographs")
     from PIL import Image
 
-    from moderator import Moderator  # the model libraries take seconds to load: not for --help
     from moderator.encoders.checkup import check_up
+    from moderator.engine.engine import Engine  # the model libraries take seconds to load: not for --help
     from moderator.policies.fields import fill
 
     settings = load_settings()
     start = time.perf_counter()
-    moderator = Moderator(settings.model_copy(update={"encoder": name or settings.encoder}))
+    engine = Engine(settings.model_copy(update={"encoder": name or settings.encoder}))
     loaded = time.perf_counter() - start
-    encoder = moderator.encoder
+    encoder = engine.encoder
     prompts = {
         fill(template, prompt)
-        for policy in moderator.catalogue.snapshot.policies.values()
+        for policy in engine.catalogue.snapshot.policies.values()
         for category in policy.categories.values()
         for prompt in (*category.unsafe, *category.safe, *policy.safe)
         for template in policy.templates
     }
     with Image.open(PHOTOGRAPHS / PICTURE) as picture:
-        found = check_up(encoder, moderator.max_batch, picture.convert("RGB"), TEXTS, sorted(prompts))
+        found = check_up(encoder, engine.max_batch, picture.convert("RGB"), TEXTS, sorted(prompts))
     if as_json:
         facts = {
             **asdict(encoder.identity), "image_size": encoder.image_size, "dimension": encoder.dimension,

@@ -1,4 +1,4 @@
-"""What several commands take and show in the same way."""
+"""Options and outputs that several commands share."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -15,11 +15,33 @@ if TYPE_CHECKING:
     from moderator.uses.lettering import Lettering
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per result, for programs.")]
+PoliciesOption = Annotated[
+    Path | None,
+    typer.Option("--policies", help="Folder of policies. Default: the setting MODERATOR_POLICIES."),
+]
 ImagesArgument = Annotated[list[str], typer.Argument(help="Image files, folders of them, or http(s) URLs.")]
 
 
+def policies_folder(option: Path | None) -> Path:
+    """Return the folder of policies that `--policies` names, or the one of the settings."""
+    from moderator.settings import load_settings
+
+    return option if option is not None else load_settings().policies
+
+
+def policy_reference(text: str) -> tuple[str, int | None]:
+    """Read `NAME` or `NAME@VERSION`; anything else is wrong usage and ends with 2."""
+    from moderator.errors import PolicyNotFound
+    from moderator.policies.references import parse_reference
+
+    try:
+        return parse_reference(text)
+    except PolicyNotFound as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 def progress_bar(hidden: bool = False) -> Progress:
-    """A bar on standard error, gone when it is done; shown on terminals alone.
+    """Return a progress bar for standard error, gone when it is done; shown on terminals only.
 
     Hidden where rows are printed to another terminal, between which it would stand.
     """
@@ -36,7 +58,7 @@ def progress_bar(hidden: bool = False) -> Progress:
 
 
 def loading() -> AbstractContextManager[object]:
-    """A sign, on terminals, that the model is being loaded, which takes seconds, or is fetched, which takes longer."""
+    """Show, on terminals, that the model is being loaded (seconds) or fetched (longer)."""
     return errors.status("loading the model")
 
 
@@ -51,7 +73,7 @@ def embed_images(embedder: "Embedder", images: list[str], hidden: bool) -> "Iter
 
 
 def lettering_for(texts: list[str]) -> "Lettering":
-    """The fonts for some texts. Characters that no font of this machine has are named on standard error."""
+    """Return the fonts for some texts. Characters that no font of this machine has are reported on standard error."""
     from moderator.uses.lettering import Lettering
 
     lettering = Lettering(texts)
@@ -77,5 +99,5 @@ def save_picture(picture: object, path: Path) -> None:
 
 
 def text_name(image: str) -> str:
-    """The name as JSON can carry it: file names need not be UTF-8."""
+    """Return the name in a form that JSON can carry: file names need not be UTF-8."""
     return image.encode("utf-8", "replace").decode()

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from moderator.printable import printable
 from moderator.verdicts import Decision, Verdict
 
 
@@ -42,7 +43,7 @@ def print_json(record: Mapping[str, Any] | Verdict) -> None:
 
 def plain(text: str) -> Text:
     """Text from outside (file names, ids, messages): neither markup nor control characters mean anything in it."""
-    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
+    return Text(printable(text, "\N{REPLACEMENT CHARACTER}"))
 
 
 class Rows:

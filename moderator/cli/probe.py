@@ -11,7 +11,7 @@ from moderator.cli.answers import print_answers
 from moderator.cli.options import ImagesArgument, JsonOption, embed_images, loading, progress_bar
 from moderator.cli.output import console, plain, print_json
 from moderator.errors import LabelsInvalid
-from moderator.listing import expand_images
+from moderator.image_paths import expand_images
 
 if TYPE_CHECKING:
     from moderator.encoders.base import Embeddings

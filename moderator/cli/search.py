@@ -10,7 +10,7 @@ from rich.table import Column
 from moderator.cli.options import JsonOption, lettering_for, loading, progress_bar, save_picture
 from moderator.cli.output import Rows, plain, print_json
 from moderator.errors import ImageError, ImageNotFound, LabelsInvalid
-from moderator.listing import is_url
+from moderator.fetching.urls import is_url
 
 #: A separator of folders, or a suffix of letters and digits.
 _FILE_NAME = re.compile(r"[/\\]|\.(?=\w*[A-Za-z])\w{2,5}$", re.ASCII)

@@ -1,9 +1,9 @@
-"""`moderator signals`: which kinds there are, whether they work here, and the files that they read."""
+"""`moderator signals`: list the kinds of signals, check that they work here, and get the files that they read."""
 
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -16,13 +16,11 @@ from moderator.settings import Settings, load_settings
 from moderator.signals.files import SIGNAL_FILES
 from moderator.signals.known_files import KNOWN_FILES
 from moderator.signals.known_files import fetch as fetch_file
-from moderator.signals.registry import kinds, signal_class
-
-if TYPE_CHECKING:
-    from moderator.events import ImageReference
+from moderator.signals.registry import KINDS
 
 app = typer.Typer(
-    no_args_is_help=True, help="Further scorers for policies: which there are, and the files that they read."
+    no_args_is_help=True,
+    help="List and check further scorers for policies, and get the files that they read.",
 )
 
 ListOption = Annotated[
@@ -44,8 +42,8 @@ def list_(as_json: JsonOption = False) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("kind", no_wrap=True)
     table.add_column("what it says", overflow="fold")
-    for kind in kinds():
-        found = signal_class(kind)
+    for kind in KINDS.names:
+        found = KINDS.get(kind)
         summary = " ".join((found.__doc__ or "").partition("\n\n")[0].split())
         options = list(found.options_type.model_fields)
         if as_json:
@@ -123,18 +121,18 @@ def hash_(
 
       moderator signals hash uploads/ -o policies/lists/seen.pdq
     """
+    from moderator.fetching.fetcher import TrustedFetcher
+    from moderator.image_paths import expand_images
     from moderator.images.decode import DecodeLimits, decode
-    from moderator.images.fetch import Fetcher
-    from moderator.listing import expand_images
     from moderator.signals.hash_list import pdq
 
-    settings = load_settings().model_copy(update={"fetch_roots": (Path("/"),), "max_frames": 1})
-    fetcher, limits = Fetcher(settings), DecodeLimits.from_settings(settings)
+    settings = load_settings().model_copy(update={"max_frames": 1})
+    fetcher, limits = TrustedFetcher(settings), DecodeLimits.from_settings(settings)
     hashes: dict[str, str] = {}
     failed = 0
     for name in expand_images(images):
         try:
-            decoded = decode(fetcher.fetch(_reference(name)), limits, 256)
+            decoded = decode(fetcher.fetch(name), limits, 256)
         except ModeratorError as error:
             errors.print(plain(f"{name}: {type(error).__name__}: {error}"), style="yellow", soft_wrap=True)
             failed += 1
@@ -156,7 +154,7 @@ def import_(
     output: ListOption,
     column: Annotated[str | None, typer.Option(help="Of a CSV file, if lines hold several digests.")] = None,
 ) -> None:
-    """Bring files of PDQ hashes into a list for the signal hash-list, and print its entry for a policy.
+    """Import PDQ hashes from files into a list for the signal hash-list, and print its entry for a policy.
 
     Each line may hold one hash of 64 hexadecimal digits among other things. A list that a released policy reads does
     not change: to add to it, import it and the new hashes into a new list.
@@ -186,7 +184,7 @@ def import_(
 
 
 def _add(path: Path, hashes: dict[str, str], settings: Settings) -> None:
-    """Add to a list, and say what a policy has to say of it."""
+    """Add hashes to a list, and print the list's entry for a policy."""
     from moderator.signals.hash_file import add_hashes
 
     if path.exists():
@@ -221,19 +219,11 @@ def _refuse_released(path: Path, settings: Settings) -> None:
             )
 
 
-def _reference(name: str) -> "ImageReference":
-    from moderator.events import ImageReference
-
-    if name.startswith(("http://", "https://")):
-        return ImageReference(url=name)
-    return ImageReference.model_construct(path=str(Path(name).absolute()))
-
-
 def _check_kinds() -> dict[str, ModeratorError | None]:
     from moderator.signals.reading import check_examples
 
     outcomes: dict[str, ModeratorError | None] = {}
-    for kind in kinds():
+    for kind in KINDS.names:
         try:
             check_examples(kind)
             outcomes[kind] = None
@@ -243,7 +233,9 @@ def _check_kinds() -> dict[str, ModeratorError | None]:
 
 
 def _check_policy(reference: str) -> dict[str, ModeratorError | None]:
-    from moderator import Moderator
+    from moderator.engine.engine import Engine
+    from moderator.engine.resolver import PolicyResolver
 
-    moderator = Moderator()
-    return moderator.signals.check(moderator.select(reference, "").decides)
+    settings = load_settings()
+    engine = Engine(settings, resolver=PolicyResolver.from_settings(settings, drafts=True))
+    return engine.signals.check(engine.resolver.select(reference, "").decides)

@@ -12,7 +12,7 @@ from rich.table import Column
 from moderator.cli.options import embed_images, lettering_for, loading, save_picture, text_name
 from moderator.cli.output import Rows, console, plain, print_json, widest
 from moderator.errors import ImageNotFound, LabelsInvalid
-from moderator.listing import expand_images
+from moderator.image_paths import expand_images
 
 if TYPE_CHECKING:
     from moderator.encoders.base import Embeddings

@@ -12,7 +12,8 @@ from moderator.cli.output import VerdictRows, console, errors, plain, print_json
 from moderator.client import DEFAULT_SOURCE, Client
 from moderator.errors import ImageNotFound, QueueFull, VerdictTimeout
 from moderator.events import Event, Priority
-from moderator.listing import expand_images, is_url
+from moderator.fetching.urls import is_url
+from moderator.image_paths import expand_images
 from moderator.queue.ledger import Acceptance
 from moderator.verdicts import Decision
 

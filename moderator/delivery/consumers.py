@@ -10,10 +10,11 @@ from importlib.metadata import entry_points
 from typing import Protocol
 
 from moderator.errors import ModeratorError, SettingsError
-from moderator.images.breaker import Breakers
+from moderator.fetching.breaker import Breakers
 from moderator.queue.connection import Redis
 from moderator.queue.disabled_webhooks import DisabledWebhooks
-from moderator.queue.outbox import WEBHOOKS, WITH_EMBEDDING, Delivery, Subscription, Subscriptions
+from moderator.queue.outbox import Delivery
+from moderator.queue.subscriptions import WEBHOOKS, WITH_EMBEDDING, Subscription, Subscriptions
 from moderator.settings import Settings
 
 GROUP = "moderator.consumers"

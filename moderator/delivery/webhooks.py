@@ -22,11 +22,12 @@ from moderator.errors import (
     WebhookFailed,
     WebhookRedirected,
 )
-from moderator.images.breaker import Breakers
-from moderator.images.http import GuardedClient
-from moderator.images.urls import AllowedHosts, parse_url
+from moderator.fetching.breaker import Breakers
+from moderator.fetching.http import GuardedClient
+from moderator.fetching.urls import AllowedHosts, parse_url
 from moderator.queue.disabled_webhooks import DisabledWebhooks
-from moderator.queue.outbox import WEBHOOKS, Delivery
+from moderator.queue.outbox import Delivery
+from moderator.queue.subscriptions import WEBHOOKS
 from moderator.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from pathlib import Path
 from moderator.doctor.findings import Finding, ok, problem, warning
 from moderator.errors import ModeratorError
 from moderator.images.decode import DecodeLimits
-from moderator.images.prepare import Recipe
+from moderator.images.prepare import PreprocessSpec
 from moderator.images.process import DecoderProcess
 from moderator.images.resize import Resize
 from moderator.settings import Settings, unknown_variables
@@ -54,9 +54,9 @@ def check_decoding(settings: Settings) -> Finding:
     if settings.decode == "threads":
         message = "images are decoded in the worker's own threads: a hostile one may crash it, hang it or take it over"
         return warning(check, message, "set MODERATOR_DECODE=processes")
-    recipe = Recipe(DecodeLimits.from_settings(settings), Resize(224, 224), settings.jpeg_draft)
+    spec = PreprocessSpec(DecodeLimits.from_settings(settings), Resize(224, 224), settings.jpeg_draft)
     try:
-        process = DecoderProcess(recipe, settings.decode_memory)
+        process = DecoderProcess(spec, settings.decode_memory)
     except ModeratorError as error:
         return problem(
             check, f"the worker cannot decode: {error}", "see what the worker's log says at its start"

@@ -6,7 +6,9 @@ from pathlib import Path
 from moderator.doctor.findings import Finding, ok, problem, warning
 from moderator.encoders.registry import parse_name
 from moderator.errors import ModeratorError, PolicyChanged, PolicyError
-from moderator.policies.catalogue import Catalogue, parse_reference
+from moderator.fetching.fetcher import Fetcher
+from moderator.policies.catalogue import Catalogue
+from moderator.policies.references import parse_reference
 from moderator.policies.requirements import unmet
 from moderator.policies.schema import Policy
 from moderator.policies.snapshot import Snapshot
@@ -41,7 +43,7 @@ def examine_policies(settings: Settings, with_model: bool) -> Iterator[Finding]:
 
 def in_use(snapshot: Snapshot) -> list[Policy]:
     """The versions that decide: active ones and canaries."""
-    found = [(s.active, s.canary) for _, s in sorted(snapshot.standings.items())]
+    found = [(s.active, s.canary) for _, s in sorted(snapshot.resolved.items())]
     return [policy for pair in found for policy in pair if policy is not None]
 
 
@@ -112,22 +114,23 @@ def _broken_signal(policy: Policy, name: str, error: ModeratorError) -> Finding:
 
 
 def _check_with_model(settings: Settings, policies: list[Policy]) -> Iterator[Finding]:
-    from moderator.steps import Steps  # loads the model libraries
+    from moderator.engine.engine import Engine  # loads the model libraries
 
     try:
-        steps = Steps(settings)
+        Fetcher.from_settings(settings).close()
+        engine = Engine(settings)
     except ModeratorError as error:
         yield _does_not_start(error)
         return
     try:
-        steps.warm_up()
-        model = f"{settings.encoder} on {steps.encoder.device} in {steps.encoder.dtype}"
-        for unusable in steps.catalogue.snapshot.unusable.values():
+        engine.warm_up()
+        model = f"{settings.encoder} on {engine.encoder.device} in {engine.encoder.dtype}"
+        for unusable in engine.catalogue.snapshot.unusable.values():
             yield problem("policies.model", f"with {model}: {unusable}", _LINT)
-        if not steps.catalogue.snapshot.unusable:
+        if not engine.catalogue.snapshot.unusable:
             yield ok("policies.model", f"{model} compiles all policies that are in use")
         for policy in policies:
-            for name, fault in steps.signals.check(policy).items():
+            for name, fault in engine.signals.check(policy).items():
                 if fault is not None:
                     yield _broken_signal(policy, name, fault)
                 else:
@@ -135,7 +138,7 @@ def _check_with_model(settings: Settings, policies: list[Policy]) -> Iterator[Fi
     except ModeratorError as error:
         yield _does_not_start(error)
     finally:
-        steps.close()
+        engine.close()
 
 
 def _does_not_start(error: ModeratorError) -> Finding:

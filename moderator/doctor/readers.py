@@ -11,8 +11,9 @@ from moderator.queue import names
 from moderator.queue.connection import SentinelLogin, connect
 from moderator.queue.deadline import within
 from moderator.queue.disabled_webhooks import DisabledWebhooks
-from moderator.queue.outbox import ConsumerLag, outbox_names, read_lags
-from moderator.queue.stream import GroupState, read_stream
+from moderator.queue.outbox import ConsumerLag, read_lags
+from moderator.queue.stream_state import GroupState, read_stream
+from moderator.queue.subscriptions import outbox_names
 from moderator.settings import Settings
 
 #: Part of what the stream can keep above which a group is soon left behind.

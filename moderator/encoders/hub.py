@@ -40,7 +40,7 @@ def pull(name: str) -> Pulled:
         WeightsInvalid: the hub cannot be reached or has no such model.
     """
     family, _, model = name.partition(":")
-    if family not in FAMILIES or family == "embedded" or not model:
+    if family not in FAMILIES.built_in or family == "embedded" or not model:
         raise EncoderUnknown(
             f"{name!r} cannot be fetched; give {', '.join(f'{known}:ID' for known in _ON_THE_HUB)} or "
             "openclip:ARCH/PRETRAINED (the embedded encoder comes with its packages)"

@@ -1,57 +1,33 @@
-"""Finds an encoder by the name in the settings. Imports a family only when it is asked for."""
+"""Find an encoder by the name in the settings. A family is imported only when it is asked for."""
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 
 from moderator.encoders.base import Encoder
 from moderator.errors import EncoderUnknown
+from moderator.plugins import Registry
 from moderator.settings import ModelSettings
 
-
-def _embedded() -> Callable[..., Encoder]:
-    from moderator.encoders.embedded import EmbeddedEncoder
-
-    return EmbeddedEncoder
-
-
-def _clip() -> Callable[..., Encoder]:
-    from moderator.encoders.clip import ClipEncoder
-
-    return ClipEncoder
-
-
-def _siglip() -> Callable[..., Encoder]:
-    from moderator.encoders.siglip import SiglipEncoder
-
-    return SiglipEncoder
-
-
-def _auto() -> Callable[..., Encoder]:
-    from moderator.encoders.auto import AutoEncoder
-
-    return AutoEncoder
-
-
-def _openclip() -> Callable[..., Encoder]:
-    from moderator.encoders.openclip import OpenClipEncoder
-
-    return OpenClipEncoder
-
-
-FAMILIES: dict[str, Callable[[], Callable[..., Encoder]]] = {
-    "embedded": _embedded,
-    "clip": _clip,
-    "siglip": _siglip,
-    "auto": _auto,
-    "openclip": _openclip,
-}
+#: A package adds a family with an entry point of this group; its value is called as `load_encoder` says.
+FAMILIES: Registry[Callable[..., Encoder]] = Registry(
+    group="moderator.encoders",
+    noun="family of encoders",
+    nouns="families",
+    built_in={
+        "embedded": "moderator.encoders.embedded:EmbeddedEncoder",
+        "clip": "moderator.encoders.clip:ClipEncoder",
+        "siglip": "moderator.encoders.siglip:SiglipEncoder",
+        "auto": "moderator.encoders.auto:AutoEncoder",
+        "openclip": "moderator.encoders.openclip:OpenClipEncoder",
+    },
+    error=EncoderUnknown,
+)
 
 
 def load_encoder(
     name: str, device: str = "auto", dtype: str = "auto", runtime: str = "auto", cache: Path | None = None
 ) -> Encoder:
-    """Load an encoder and its weights.
+    """Load an encoder and its weights: call its family with the model, if there is one, and the other arguments.
 
     Args:
         name: `FAMILY` or `FAMILY:MODEL`, e.g. `embedded`, `clip:openai/clip-vit-base-patch32` or
@@ -68,23 +44,22 @@ def load_encoder(
         SettingsError: the device is not there, or the settings contradict each other.
     """
     family, model = parse_name(name)
-    build = FAMILIES[family]()
+    build = FAMILIES.get(family)
     return build(*([model] if model else []), device=device, dtype=dtype, runtime=runtime, cache=cache)
 
 
 def parse_name(name: str) -> tuple[str, str]:
-    """The family and the model of an encoder's name; the model is empty where the family has only one.
+    """Return the family and the model of an encoder's name; the model is empty where there is none.
 
     Raises:
-        EncoderUnknown: no such family, or the model is missing or one too many.
+        EncoderUnknown: no such family, or the model is missing or one too many. Families of other packages may be
+            named with a model or without.
     """
     family, _, model = name.partition(":")
-    if family not in FAMILIES:
-        close = get_close_matches(family, FAMILIES, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise EncoderUnknown(
-            f"MODERATOR_ENCODER={name!r}: no family {family!r}{hint}; there are: {', '.join(FAMILIES)}"
-        )
+    if family not in FAMILIES.names:
+        raise EncoderUnknown(f"MODERATOR_ENCODER={name!r}: {FAMILIES.unknown(family)}")
+    if family not in FAMILIES.built_in:
+        return family, model
     if (family == "embedded") == bool(model):
         places = ("ARCH/PRETRAINED", "ARCH/FOLDER") if family == "openclip" else ("HUB-ID", "FOLDER")
         wanted = " or ".join(f"{family}:{place}" for place in places)
@@ -94,7 +69,7 @@ def parse_name(name: str) -> tuple[str, str]:
 
 
 def encoder_of(settings: ModelSettings) -> Encoder:
-    """The encoder that the settings name.
+    """Load the encoder that the settings name.
 
     Raises:
         EncoderUnknown, WeightsInvalid, RuntimeMissing, SettingsError: as `load_encoder`.

@@ -50,6 +50,7 @@ from moderator.errors.moderator_error import (
 )
 from moderator.errors.policy_errors import (
     PolicyChanged,
+    PolicyConflict,
     PolicyError,
     PolicyInvalid,
     PolicyNotFound,
@@ -107,6 +108,7 @@ __all__ = [
     "NoImages",
     "NotAnImage",
     "PolicyChanged",
+    "PolicyConflict",
     "PolicyError",
     "PolicyInvalid",
     "PolicyNotFound",

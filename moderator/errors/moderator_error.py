@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from moderator.printable import printable
+
 
 class ModeratorError(Exception):
     """Base of all errors raised on purpose by this project."""
@@ -27,8 +29,7 @@ class Unexpected(ModeratorError):
 
 def brief(error: BaseException) -> str:
     """An error of somebody else's code: its type and message, printable and bounded."""
-    text = "".join(c if c.isprintable() else " " for c in f"{type(error).__name__}: {error}")
-    return text[:300]
+    return printable(f"{type(error).__name__}: {error}", " ")[:300]
 
 
 def ours(error: Exception) -> ModeratorError:

@@ -39,6 +39,10 @@ class PolicyUnusable(PolicyError):
     """A valid version cannot be used here: its prompts do not compile, or a signal lacks its file or its package."""
 
 
+class PolicyConflict(PolicyError):
+    """A policy is not as whoever changes it has seen it: somebody else changed it meanwhile."""
+
+
 class PolicyNotWritten(PolicyError):
     """The folder of policies cannot be changed: it is read-only, or another command is at it."""
 

@@ -1,1 +1,1 @@
-"""Images: which addresses may be asked for them, getting their bytes, decoding, resizing."""
+"""From the bytes of a file to pixels: decoded in confined processes, within bounds, and resized."""

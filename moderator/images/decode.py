@@ -18,7 +18,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from moderator.errors import DecodeTimeout, ImageBroken, ImageError, ImageTooLarge
 from moderator.images.colour import to_rgb
 from moderator.images.formats import sniff
-from moderator.images.structure import check_before_decoding, count_gif_frames
+from moderator.images.preflight import check_before_decoding, count_gif_frames
+from moderator.printable import printable
 
 if TYPE_CHECKING:  # a decoding process has no use for it
     from moderator.settings import ImageSettings
@@ -238,5 +239,5 @@ def _typed_errors(name: str) -> Iterator[None]:
 
 def _brief(error: BaseException) -> str:
     """The library's words, shortened; they may quote the file, so only printable ASCII passes."""
-    text = "".join(c if c.isascii() and c.isprintable() else "?" for c in str(error))
+    text = printable(str(error), ascii_only=True)
     return text[:160] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Which file formats are accepted, told by content.
+"""Which file formats are accepted, by content.
 
 Accepted are the raster formats that people upload and browsers or phones show. Vector and document formats
 (SVG, PDF, EPS) need an interpreter, PSD and the rarer raster formats only add code that strangers can reach.

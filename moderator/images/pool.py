@@ -7,7 +7,7 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
 from moderator.errors import DecoderUnavailable, ModeratorError
-from moderator.images.prepare import Picture, Recipe
+from moderator.images.prepare import PreparedImage, PreprocessSpec
 from moderator.images.process import DecoderLost, DecoderProcess, Reason
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ class DecoderPool:
     """Starts `size` decoding processes, and waits until they can decode. Threads share one pool.
 
     Args:
-        recipe: what they make of files.
+        spec: what they make of files.
         size: how many; so many images are decoded at once.
         memory: bytes of address space for each.
         on_loss: called with the reason whenever one is replaced, from the thread whose image it had.
@@ -31,9 +31,13 @@ class DecoderPool:
     """
 
     def __init__(
-        self, recipe: Recipe, size: int, memory: int, on_loss: Callable[[Reason], None] = lambda reason: None
+        self,
+        spec: PreprocessSpec,
+        size: int,
+        memory: int,
+        on_loss: Callable[[Reason], None] = lambda reason: None,
     ) -> None:
-        self._recipe = recipe
+        self._spec = spec
         self._memory = memory
         self._on_loss = on_loss
         self._idle: SimpleQueue[DecoderProcess] = SimpleQueue()
@@ -58,12 +62,12 @@ class DecoderPool:
         """Process ids."""
         return {process.pid for process in list(self._all)}
 
-    def prepare(self, data: bytes, enough: int = 0) -> Picture:
+    def prepare(self, data: bytes, view_side: int = 0) -> PreparedImage:
         """Decode an image file in one of the processes: as `moderator.images.prepare.prepare`.
 
         Raises:
             ImageError: it is no image, broken, or beyond a limit.
-            DecoderCrashed: it brought its process down.
+            DecoderCrashed: its process died over it.
             DecoderUnavailable: there is no process.
         """
         try:
@@ -73,7 +77,7 @@ class DecoderPool:
                 "no decoding process is free; the log says whether they start, MODERATOR_THREADS sets their number"
             ) from None
         try:
-            picture = process.prepare(data, enough)
+            image = process.prepare(data, view_side)
         except DecoderLost as lost:
             log.warning("decoding process %d is replaced: %s: %s", process.pid, lost.reason, lost.error)
             self._lost.put(process)
@@ -87,7 +91,7 @@ class DecoderPool:
             self._lost.put(process)
             raise
         self._idle.put(process)
-        return picture
+        return image
 
     def close(self) -> None:
         """End all processes."""
@@ -116,7 +120,7 @@ class DecoderPool:
             self._replace()
 
     def _start(self) -> DecoderProcess:
-        process = DecoderProcess(self._recipe, self._memory)
+        process = DecoderProcess(self._spec, self._memory)
         self._all.add(process)
         return process
 

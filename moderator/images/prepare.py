@@ -11,7 +11,7 @@ from moderator.images.resize import Pixels, Resize
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PreprocessSpec:
     """What is made of a file: the bounds, the model's input, and whether large JPEGs are decoded at a reduced size."""
 
     limits: DecodeLimits
@@ -20,7 +20,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class PreparedImage:
     """A file, ready for the model."""
 
     width: int
@@ -33,34 +33,34 @@ class Picture:
     """The frames as they were decoded, mode RGB, for who looks at more than the model does."""
 
 
-#: Most pixels of all views of a picture together; larger ones are shrunk.
+#: Most pixels of all views of an image together; larger ones are shrunk.
 VIEW_PIXELS = 12_000_000
 
 
-def prepare(data: bytes, recipe: Recipe, enough: int = 0) -> Picture:
-    """Decode an image file and bring its frames to the model's input.
+def prepare(data: bytes, spec: PreprocessSpec, view_side: int = 0) -> PreparedImage:
+    """Decode an image file and resize its frames to the model's input.
 
     Args:
         data: the file.
-        recipe: what is made of it.
-        enough: views are wanted, whose shorter side need not have more pixels than this; 0: none are.
+        spec: what is made of it.
+        view_side: pixels; views are wanted, whose shorter side need not have more than these. 0: none are.
 
-    The model's input is the same whatever is enough for the views: a JPEG that they want larger is decoded twice.
+    The model's input is the same whatever the views need: a JPEG that they need larger is decoded twice.
 
     Raises:
         ImageError: it is no image, broken, or beyond a limit.
     """
-    side = recipe.resize.crop
-    image = decode(data, recipe.limits, side if recipe.draft else None)
-    pixels = np.stack([recipe.resize(frame) for frame in image.frames])
+    side = spec.resize.crop
+    image = decode(data, spec.limits, side if spec.draft else None)
+    pixels = np.stack([spec.resize(frame) for frame in image.frames])
     size, name, frames = (image.width, image.height), image.format, image.frames
-    if not enough:
-        return Picture(*size, name, pixels)
-    wider = max(side, enough // 2)
+    if not view_side:
+        return PreparedImage(*size, name, pixels)
+    wider = max(side, view_side // 2)
     if frames[0].size != size and draft_scale(size, wider) != draft_scale(size, side):
         del image, frames  # not both sizes at once
-        frames = decode(data, recipe.limits, wider).frames
-    return Picture(*size, name, pixels, _bounded(frames))
+        frames = decode(data, spec.limits, wider).frames
+    return PreparedImage(*size, name, pixels, _bounded(frames))
 
 
 def _bounded(frames: Sequence[Image.Image]) -> tuple[Image.Image, ...]:

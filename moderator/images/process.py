@@ -16,15 +16,15 @@ from PIL import Image
 
 from moderator.errors import DecoderCrashed, DecoderUnavailable, DecodeTimeout, ModeratorError
 from moderator.images.decode import check_length
-from moderator.images.prepare import Picture, Recipe
-from moderator.images.wire import (
+from moderator.images.prepare import PreparedImage, PreprocessSpec
+from moderator.images.protocol import (
     READY,
     REPLY_SIZE,
     REQUEST,
     Layout,
     ReplyInvalid,
     check_sizes,
-    dump_recipe,
+    dump_spec,
     parse_reply,
 )
 
@@ -54,17 +54,17 @@ class DecoderProcess:
     """Starts a process. One thread uses it at a time, but the one that makes it must outlive it.
 
     Args:
-        recipe: what it makes of files.
+        spec: what it makes of files.
         memory: bytes of address space that it may have.
     """
 
-    def __init__(self, recipe: Recipe, memory: int) -> None:
-        self._recipe = recipe
-        self._layout = Layout.of(recipe)
+    def __init__(self, spec: PreprocessSpec, memory: int) -> None:
+        self._spec = spec
+        self._layout = Layout.of(spec)
         self._number = 0
         self._connection, theirs = socket.socketpair()
         self._shared = _shared_memory(self._layout.size)
-        command = [sys.executable, "-P", "-m", "moderator.images.sandbox", dump_recipe(recipe)]
+        command = [sys.executable, "-P", "-m", "moderator.images.sandbox", dump_spec(spec)]
         command += [str(memory), str(self._shared), str(os.getpid())]
         try:
             self._process = subprocess.Popen(  # noqa: S603 (our own program, arguments of ours)
@@ -99,24 +99,24 @@ class DecoderProcess:
                 "a decoding process does not start; MODERATOR_DECODE_MEMORY may be too small, or this system does not "
                 "let processes confine themselves: MODERATOR_DECODE=threads does without"
             )
-        self._connection.settimeout(self._recipe.limits.timeout + GRACE)
+        self._connection.settimeout(self._spec.limits.timeout + GRACE)
         return word == READY[True]
 
-    def prepare(self, data: bytes, enough: int = 0) -> Picture:
-        """Have an image file decoded and brought to the model's input: as `moderator.images.prepare.prepare`.
+    def prepare(self, data: bytes, view_side: int = 0) -> PreparedImage:
+        """Have an image file decoded and resized to the model's input: as `moderator.images.prepare.prepare`.
 
         Raises:
             ImageError: it is no image, broken, or beyond a limit.
             Unexpected: the process met an error that nobody foresaw, and lives.
             DecoderLost: it does not live, is not to be trusted, or takes too long. `end` it.
         """
-        limits = self._recipe.limits
+        limits = self._spec.limits
         check_length(data, limits)
         deadline = time.monotonic() + limits.timeout + GRACE
         try:
             _write(self._shared, data)
             self._number += 1
-            self._connection.sendall(REQUEST.pack(self._number, len(data), enough))
+            self._connection.sendall(REQUEST.pack(self._number, len(data), view_side))
             reply = self._receive(deadline)
         except TimeoutError:
             raise DecoderLost("timeout", _overrun()) from None
@@ -128,10 +128,10 @@ class DecoderProcess:
             found = parse_reply(reply, self._number, limits)
             if isinstance(found, ModeratorError):
                 raise found
-            side = self._recipe.resize.crop
+            side = self._spec.resize.crop
             pixels = np.empty((found.frames, side, side, 3), dtype=np.uint8)
             self._read(pixels, self._layout.pixels_at)
-            views = self._read_views(found.frames) if enough else ()
+            views = self._read_views(found.frames) if view_side else ()
         except ReplyInvalid as error:
             raise DecoderLost("reply", DecoderCrashed(f"the decoding process sent {error}")) from error
         return found.with_pixels(pixels, views)
@@ -167,7 +167,7 @@ class DecoderProcess:
             if not more:
                 return b""
             reply += more
-            self._connection.settimeout(self._recipe.limits.timeout + GRACE)
+            self._connection.settimeout(self._spec.limits.timeout + GRACE)
         return reply
 
     def _death(self) -> DecoderLost:

@@ -1,7 +1,7 @@
-"""The program of a decoding process: `python -m moderator.images.sandbox RECIPE MEMORY DESCRIPTOR PARENT`.
+"""The program of a decoding process: `python -m moderator.images.sandbox SPEC MEMORY DESCRIPTOR PARENT`.
 
-Standard input is a socket: lengths of files come in, replies go out (`moderator.images.wire`). Files and pixels are in
-the shared memory behind DESCRIPTOR. It ends when the socket does. MEMORY is in bytes.
+Standard input is a socket: lengths of files come in, replies go out (`moderator.images.protocol`). Files and pixels are
+in the shared memory behind DESCRIPTOR. It ends when the socket does. MEMORY is in bytes.
 """
 
 import mmap
@@ -29,10 +29,10 @@ from PIL import (  # what Pillow would import at the first file of a kind: nothi
 )
 
 from moderator.errors import ImageTooLarge
-from moderator.images.confine import confine, die_with_parent
 from moderator.images.decode import DecodeLimits
-from moderator.images.prepare import Recipe, prepare
-from moderator.images.wire import READY, REQUEST, Layout, load_recipe, pack_error, pack_picture
+from moderator.images.prepare import PreprocessSpec, prepare
+from moderator.images.protocol import READY, REQUEST, Layout, load_spec, pack_error, pack_image
+from moderator.images.seccomp import confine, die_with_parent
 
 #: Generous, whatever the settings are.
 TRIAL_LIMITS = DecodeLimits(max_bytes=10**6, max_pixels=10**6, max_frames=1, timeout=60.0)
@@ -40,17 +40,17 @@ TRIAL_LIMITS = DecodeLimits(max_bytes=10**6, max_pixels=10**6, max_frames=1, tim
 
 def main() -> None:
     """Serve until the worker closes the socket or is gone."""
-    recipe, memory, descriptor, parent = load_recipe(sys.argv[1]), *map(int, sys.argv[2:5])
+    spec, memory, descriptor, parent = load_spec(sys.argv[1]), *map(int, sys.argv[2:5])
     die_with_parent()
     if os.getppid() != parent:  # it died before the line above
         return
-    # Signals to a whole process group or service are for the worker; it still needs us for what it has in hand.
+    # Signals to a whole process group or service are for the worker; it still needs us for what is in flight.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     # There is a process for each core already, and threads count as processes.
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     connection = socket.socket(fileno=sys.stdin.fileno())
-    shared = mmap.mmap(descriptor, Layout.of(recipe).size)
+    shared = mmap.mmap(descriptor, Layout.of(spec).size)
     os.close(descriptor)
     # From here on, what the libraries have to say of a hostile file is of no interest.
     silent = os.open(os.devnull, os.O_WRONLY)
@@ -59,9 +59,9 @@ def main() -> None:
     trials = [_sample(name) for name in ("JPEG", "PNG", "WEBP")]
     word = READY[confine(memory)]
     for trial in trials:  # does decoding still work, with what is left?
-        prepare(trial, replace(recipe, limits=TRIAL_LIMITS))
+        prepare(trial, replace(spec, limits=TRIAL_LIMITS))
     connection.sendall(word)
-    serve(connection, shared, recipe)
+    serve(connection, shared, spec)
 
 
 def _sample(name: str) -> bytes:
@@ -70,19 +70,19 @@ def _sample(name: str) -> bytes:
     return file.getvalue()
 
 
-def serve(connection: socket.socket, shared: mmap.mmap, recipe: Recipe) -> None:
+def serve(connection: socket.socket, shared: mmap.mmap, spec: PreprocessSpec) -> None:
     """Answer requests, one after another."""
-    layout = Layout.of(recipe)
+    layout = Layout.of(spec)
     room = np.frombuffer(shared, dtype=np.uint8, offset=layout.pixels_at)
     while request := connection.recv(REQUEST.size, socket.MSG_WAITALL):
-        number, length, enough = REQUEST.unpack(request)
+        number, length, view_side = REQUEST.unpack(request)
         # Processor time; who exceeds it dies of SIGPROF. The worker watches the clock, unless it was stopped.
-        signal.setitimer(signal.ITIMER_PROF, recipe.limits.timeout + 1)
+        signal.setitimer(signal.ITIMER_PROF, spec.limits.timeout + 1)
         try:
-            picture = prepare(shared[:length], recipe, enough)
-            room[: picture.pixels.size] = picture.pixels.ravel()
-            write_views(picture.views, shared, layout)
-            reply = pack_picture(number, picture)
+            image = prepare(shared[:length], spec, view_side)
+            room[: image.pixels.size] = image.pixels.ravel()
+            write_views(image.views, shared, layout)
+            reply = pack_image(number, image)
         except MemoryError:
             too_large = ImageTooLarge("the image needs more memory than allowed (MODERATOR_DECODE_MEMORY)")
             reply = pack_error(number, too_large)

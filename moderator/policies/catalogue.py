@@ -1,9 +1,7 @@
-"""All policies of a folder, kept current while files change, and never worse than the last good state."""
+"""Keep all policies of a folder current while files change, and never worse than the last good state."""
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from threading import Lock
 
@@ -16,21 +14,13 @@ from moderator.errors import (
     PolicyUnusable,
 )
 from moderator.policies.folder import Listing, scan
-from moderator.policies.loader import (
-    POINTER_FILE,
-    Problem,
-    check_signal_files,
-    digest_if_there,
-    read_policy,
-)
-from moderator.policies.releases import LOCK_FILE
-from moderator.policies.schema import Policy, canary_picks
-from moderator.policies.snapshot import Admit, Snapshot, Standing, attempt, derive
+from moderator.policies.loader import POINTER_FILE, Problem
+from moderator.policies.parsed_files import ParsedFiles
+from moderator.policies.pointer_schema import canary_picks
+from moderator.policies.schema import Policy
+from moderator.policies.snapshot import Admit, ResolvedPolicy, Snapshot, derive
+from moderator.suggestions import did_you_mean
 
-#: Modification time, change time (ns), size and inode: they tell an edited file from an untouched one. Empty: there,
-#: and not to be looked at.
-_Stamp = tuple[int, ...]
-_Stamps = dict[Path, _Stamp]
 #: What failed to compile is tried again at each of so many refreshes, then after twice as many each time, up to the
 #: second number: it may take long.
 _EAGER_TRIES = 3
@@ -45,22 +35,8 @@ class Selection:
     shadows: tuple[Policy, ...] = ()
 
 
-def parse_reference(text: str) -> tuple[str, int | None]:
-    """Read `NAME` or `NAME@VERSION`; the version is None where none is given.
-
-    Raises:
-        PolicyNotFound: the text is neither.
-    """
-    match = re.fullmatch(r"([a-z0-9]+(?:-[a-z0-9]+)*)(?:@([1-9][0-9]{0,5}))?", text)
-    if not match:
-        raise PolicyNotFound(
-            f"'{text[:80]}' does not name a policy; write NAME or NAME@VERSION, such as marketplace@2"
-        )
-    return match[1], int(match[2]) if match[2] else None
-
-
 class Catalogue:
-    """Every policy of a folder. Readers of any thread see one consistent state; `refresh` brings the next.
+    """Every policy of a folder. Readers of any thread see one consistent state; `refresh` replaces it.
 
     Args:
         folder: holds `<name>/<version>.yaml`, `active.yaml` and `releases.lock`.
@@ -73,13 +49,10 @@ class Catalogue:
 
     def __init__(self, folder: Path, signal_folders: tuple[Path, ...] = ()) -> None:
         self.folder = folder
-        self._signal_folders = signal_folders
+        self._files = ParsedFiles(folder, signal_folders)
         self._lock = Lock()
         self._admit: Admit = lambda policy: None
         self._listing = Listing((), (), (), ())
-        self._stamps: _Stamps = {}
-        self._parsed: dict[Path, Policy | PolicyError] = {}
-        self._digests: dict[Path, tuple[_Stamp, str | None]] = {}
         self._failed = 0
         self._pause = 0
         self._snapshot = Snapshot()
@@ -104,19 +77,19 @@ class Catalogue:
         return self._snapshot.problems
 
     def knows(self, name: str) -> bool:
-        """Whether there is a version of a policy, usable or not."""
+        """Return whether there is a version of a policy, usable or not."""
         return bool(_versions(self._snapshot, name))
 
     def references(self) -> Iterator[str]:
-        """What events may name: each policy that has a version in force, and each released version."""
+        """Yield what events may name: each policy that has a version in force, and each released version."""
         snapshot = self._snapshot
-        yield from snapshot.standings
+        yield from snapshot.resolved
         for name, version in snapshot.policies:
             if (name, version) in snapshot.releases:
                 yield f"{name}@{version}"
 
     def get(self, name: str, version: int | None = None) -> Policy:
-        """A version of a policy, released or not; None is the active one.
+        """Return a version of a policy, released or not; None is the active one.
 
         Raises:
             PolicyNotFound: there is no such policy or version, or none is active; the message lists what is.
@@ -124,7 +97,7 @@ class Catalogue:
         """
         snapshot = self._snapshot
         if version is None:
-            return _standing(snapshot, name).active
+            return _resolved(snapshot, name).active
         policy = snapshot.policies.get((name, version))
         if policy is None:
             if (name, version) in snapshot.broken:
@@ -134,7 +107,7 @@ class Catalogue:
         return policy
 
     def released(self, name: str, version: int) -> Policy:
-        """A version that may decide though no pointer names it.
+        """Return a version that may decide though no pointer names it.
 
         Raises:
             PolicyUnreleased: it is a draft.
@@ -149,33 +122,33 @@ class Catalogue:
         return policy
 
     def select(self, name: str, event_key: str) -> Selection:
-        """The versions for one event: the active one or the canary decides, the shadows look on.
+        """Return the versions for one event: the active one or the canary decides, the shadows are scored beside it.
 
-        A version that decides is not its own shadow. When the canary decides, the active version looks on
+        A version that decides is not its own shadow. When the canary decides, the active version is scored
         only if it is listed as a shadow.
 
         Raises:
             PolicyNotFound: there is no such policy, or none of its versions is active.
         """
-        standing = _standing(self._snapshot, name)
-        decides, canary = standing.active, standing.pointer.canary
-        if standing.canary and canary and canary_picks(event_key, name, canary.percent):
-            decides = standing.canary
-        return Selection(decides, tuple(p for p in standing.shadows if p.version != decides.version))
+        resolved = _resolved(self._snapshot, name)
+        decides, canary = resolved.active, resolved.pointer.canary
+        if resolved.canary and canary and canary_picks(event_key, name, canary.percent):
+            decides = resolved.canary
+        return Selection(decides, tuple(p for p in resolved.shadows if p.version != decides.version))
 
     def require(self, admit: Admit) -> None:
-        """Let a version that a pointer names go live only after `admit(policy)`, from now on.
+        """From now on, let a version that a pointer names go live only after `admit(policy)`.
 
         Where it raises `PolicyUnusable`, what worked before stays in force, and `refresh` tries again. It is called
         for all such versions now, and at each refresh that finds a change.
         """
         with self._lock:
             self._admit = admit
-            self._snapshot = self._derive(replace(self._snapshot, standings={}))
+            self._snapshot = self._derive(replace(self._snapshot, resolved={}))
             self._failed = 0
 
     def refresh(self) -> bool:
-        """Take in what changed in the folder since the last call; False where that makes no difference.
+        """Read what changed in the folder since the last call, and return whether that makes a difference.
 
         Cheap where nothing did: a listing and one `stat` per file, those of signals included. Never raises for what is
         in the files: a broken one is listed in `problems` and leaves what worked before in place. What could not be
@@ -192,56 +165,18 @@ class Catalogue:
                 problem = PolicyUnreadable(Problem(str(self.folder), 1, "", message))
                 if list(map(str, before.problems)) == [str(problem)]:
                     return False
-                self._stamps = {}  # all is read again when it is back
+                self._files.forget_stamps()  # all is read again when it is back
                 self._snapshot = replace(before, problems=(problem,))
                 return True
-            stamps = self._read_changed(listing)
-            changed = stamps != self._stamps or listing.differs(self._listing)
+            changed = self._files.update(listing) or listing.differs(self._listing)
             if not changed and not self._try_again():
                 return False
-            self._stamps, self._listing = stamps, listing
+            self._listing = listing
             self._snapshot = self._derive(before)
             return changed or _differ(before, self._snapshot)
 
-    def _read_changed(self, listing: Listing) -> _Stamps:
-        """Parse the files that changed, and return the stamps of all."""
-        # Files in a folder that cannot be listed now are still there, as far as we know.
-        hidden = [path for path in self._parsed if path.parent in listing.unreadable]
-        files = [*listing.files, *hidden]
-        stamps = dict(self._stamps_of(files, gone=()))
-        for path in [p for p in self._parsed if p not in stamps]:
-            del self._parsed[path]
-        for path, stamp in stamps.items():
-            known = self._parsed.get(path)
-            if known is None or isinstance(known, PolicyUnreadable) or stamp != self._stamps.get(path):
-                self._parsed[path] = attempt(read_policy, path)
-        of_signals = {
-            folder / signal.file
-            for policy in self._parsed.values()
-            if isinstance(policy, Policy)
-            for signal in policy.signals
-            if signal.file is not None
-            for folder in (self.folder, *self._signal_folders)
-        }
-        return {
-            **stamps,
-            **dict(self._stamps_of([self.folder / POINTER_FILE, self.folder / LOCK_FILE])),
-            **dict(self._stamps_of(of_signals)),
-        }
-
-    def _stamps_of(self, paths: Iterable[Path], gone: _Stamp | None = None) -> Iterator[tuple[Path, _Stamp]]:
-        for path in paths:
-            try:
-                s = path.stat()
-                yield path, (s.st_mtime_ns, s.st_ctime_ns, s.st_size, s.st_ino)
-            except (FileNotFoundError, NotADirectoryError):
-                if gone is not None:
-                    yield path, gone
-            except OSError:
-                yield path, ()
-
     def _try_again(self) -> bool:
-        """Whether something failed that may have passed, and it is time to look."""
+        """Return whether something failed that may have passed, and it is time to look again."""
         if any(isinstance(problem, PolicyUnreadable) for problem in self._snapshot.problems):
             return True
         if not self._snapshot.unusable:
@@ -250,53 +185,31 @@ class Catalogue:
         return self._pause < 0
 
     def _derive(self, before: Snapshot) -> Snapshot:
-        checked = {path: self._with_signal_files(path, result) for path, result in self._parsed.items()}
-        snapshot = derive(self.folder, self._listing, checked, before, self._admit)
+        snapshot = derive(self.folder, self._listing, self._files.results(), before, self._admit)
         self._failed = self._failed + 1 if snapshot.unusable else 0
         self._pause = min(2 ** max(0, self._failed - _EAGER_TRIES) - 1, _LONGEST_PAUSE)
         return snapshot
 
-    def _with_signal_files(self, path: Path, result: Policy | PolicyError) -> Policy | PolicyError:
-        """The policy, or what is wrong with the files of its signals."""
-        if isinstance(result, Policy) and result.signals:
-            try:
-                check_signal_files(result, path, self._digest)
-            except PolicyError as error:
-                return error
-        return result
-
-    def _digest(self, path: Path) -> str | None:
-        """The digest of a signal's file, taken again when the file changed or could not be read."""
-        stamp = self._stamps.get(path)
-        if stamp is None:
-            return None
-        known_stamp, digest = self._digests.get(path, ((), None))
-        if digest is None or stamp != known_stamp:
-            digest = digest_if_there(path)
-            self._digests[path] = stamp, digest
-        return digest
-
 
 def _differ(one: Snapshot, other: Snapshot) -> bool:
-    """Whether people or events would notice."""
+    """Return whether people or events would notice the difference."""
 
     def seen(snapshot: Snapshot) -> tuple[object, ...]:
         problems = [str(problem) for problem in snapshot.problems]
-        return problems, snapshot.standings, set(snapshot.policies), snapshot.releases, snapshot.strays
+        return problems, snapshot.resolved, set(snapshot.policies), snapshot.releases, snapshot.strays
 
     return seen(one) != seen(other)
 
 
-def _standing(snapshot: Snapshot, name: str) -> Standing:
-    standing = snapshot.standings.get(name)
-    if standing is not None:
-        return standing
+def _resolved(snapshot: Snapshot, name: str) -> ResolvedPolicy:
+    resolved = snapshot.resolved.get(name)
+    if resolved is not None:
+        return resolved
     versions = _versions(snapshot, name)
     if not versions:
         names = sorted({n for n, _ in (*snapshot.policies, *snapshot.broken)})
-        close = get_close_matches(name, names, n=1, cutoff=0.6)
-        hint = f"did you mean '{close[0]}'? " if close else ""
-        raise PolicyNotFound(f"no policy '{name[:80]}'; {hint}there are: {_listed(names)}")
+        hint = " ".join(filter(None, (did_you_mean(name, names), f"there are: {_listed(names)}")))
+        raise PolicyNotFound(f"no policy '{name[:80]}'; {hint}")
     if name in snapshot.pointers:
         unusable = snapshot.unusable.get((name, snapshot.pointers[name].active))
         if unusable is not None:

@@ -1,8 +1,10 @@
-"""Characters that look like nothing, or like others: found in texts and named, so that people can see them. Pure."""
+"""Find characters that look like nothing, or like others, and name them, so that people can see them. Pure."""
 
 import re
 import unicodedata
 from collections.abc import Iterator
+
+from moderator.printable import printable
 
 # Without a glyph, and not of the categories that `invisible` goes by: combining joiner, Hangul and Khmer fillers,
 # Braille blank, variation selectors.
@@ -16,7 +18,7 @@ _LOOK_ALIKES = str.maketrans("аеорсухіјѕԁһѵкмтвнοανκτρ",
 
 
 def invisible(character: str) -> bool:
-    """Whether a character shows nothing of its own: format and control characters, and spaces but the plain one."""
+    """Return whether a character shows nothing: format and control characters, and all spaces but the plain one."""
     if character in " \t\r\n":
         return False
     kind = unicodedata.category(character)
@@ -46,22 +48,22 @@ def odd_in_prompt(text: str) -> tuple[int, str] | None:
 
 
 def named(character: str) -> str:
-    """The code point and name of a character: `U+200B ZERO WIDTH SPACE`."""
+    """Return the code point and name of a character: `U+200B ZERO WIDTH SPACE`."""
     return f"U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip()
 
 
 def shown(text: str) -> str:
-    """The text with code points in place of what does not print: it may go to a terminal."""
-    return "".join(c if c.isprintable() else f"<U+{ord(c):04X}>" for c in text)
+    """Return the text with code points in place of what does not print, so that a terminal can show it."""
+    return printable(text, lambda c: f"<U+{ord(c):04X}>")
 
 
 def plain_letters(text: str) -> str:
-    """The text in the ASCII letters that it seems to be written in: without accents, and without what is invisible."""
+    """Return the text in ASCII letters that look alike: without accents and without invisible characters."""
     visible = "".join(c for c in text if not invisible(c)).translate(_LOOK_ALIKES)
     return "".join(c for c in unicodedata.normalize("NFKD", visible) if not unicodedata.combining(c))
 
 
 def foreign(text: str) -> str:
-    """`" (with U+0430 CYRILLIC SMALL LETTER A)"` for a word that should be ASCII and is not, else nothing."""
+    """Return `" (with U+0430 CYRILLIC SMALL LETTER A)"` for a word that should be ASCII and is not, else `""`."""
     found = next((c for c in text if not c.isascii()), None)
     return f" (with {named(found)})" if found else ""

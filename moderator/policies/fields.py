@@ -1,4 +1,4 @@
-"""The single values of policy files: names, numbers, prompts and templates, their bounds, and how problems are told."""
+"""The single values of policy files: names, numbers, prompts and templates, their bounds, and their problems."""
 
 import math
 import unicodedata
@@ -41,7 +41,7 @@ def fill(template: str, prompt: str) -> str:
 
 
 def same_text(text: str) -> str:
-    """The form in which two prompts count as one: case does not part them."""
+    """Return the form in which two prompts count as one: they may differ in case."""
     return text.casefold()
 
 
@@ -53,7 +53,7 @@ Located = tuple[tuple[str | int, ...], str, Any]
 
 
 def policy_error(message: str) -> PydanticCustomError:
-    """A problem in a policy file, in words."""
+    """Return the validation error for a problem in a policy file."""
     # The message goes in as a value: braces that it quotes from a file are not placeholders.
     return PydanticCustomError("policy", "{problem}", {"problem": message})
 
@@ -66,7 +66,7 @@ def refuse(problems: Iterable[Located]) -> None:
 
 
 def _clean(text: str) -> str:
-    """One line, single spaces, composed characters: what looks the same is the same, and has one digest."""
+    """Return the text on one line, with single spaces and composed characters: what looks the same has one digest."""
     text = unicodedata.normalize("NFC", " ".join(text.split()))
     if not text:
         raise policy_error("is empty; write the text or remove the line")
@@ -100,7 +100,7 @@ def _or_never(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
 
 
 def threshold_text(value: float) -> str:
-    """A threshold as a file says it."""
+    """Return a threshold as files write it."""
     return NEVER_WORD if value == NEVER else f"{value:g}"
 
 

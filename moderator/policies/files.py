@@ -1,42 +1,40 @@
-"""Writes the small shared files of a policy folder: one writer at a time, and no reader sees half of a file."""
+"""Write the small shared files of a policy folder: one writer at a time, and no reader sees half of a file."""
 
 import fcntl
 import os
 import random
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
+from moderator.atomic import remove_leftovers, sync, write_atomically
 from moderator.errors import PolicyNotWritten
 
-#: Who holds it may write to the folder. It is removed by its holder; one that a killed process left locks nothing.
+#: Whoever holds this file's lock may write to the folder. The holder removes it; one left by a killed process locks
+#: nothing.
 WRITE_LOCK = ".writing"
-#: Seconds that a command waits for others.
-LOCK_PATIENCE = 15.0
+LOCK_TIMEOUT_SECONDS = 15.0
 
 
 @contextmanager
-def locked(folder: Path, patience: float = LOCK_PATIENCE) -> Iterator[None]:
-    """Be the only writer of a folder, among all processes of this machine (on NFS: of all machines).
+def locked(folder: Path, timeout: float = LOCK_TIMEOUT_SECONDS) -> Iterator[None]:
+    """Hold the folder's lock: only one writer at a time, on this machine (on NFS: on all machines).
 
     Raises:
-        PolicyNotWritten: others hold it for longer than `patience` seconds, or the folder cannot be written to.
+        PolicyNotWritten: others hold it for longer than `timeout` seconds, or the folder cannot be written to.
     """
     path = folder / WRITE_LOCK
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while (lock := _acquire(path)) is None:
         if time.monotonic() > deadline:
             raise PolicyNotWritten(
-                f"another command has been changing {folder} for {patience:g} s (it holds {path}); wait until it "
+                f"another command has been changing {folder} for {timeout:g} s (it holds {path}); wait until it "
                 "ends, or end it, and try again"
             )
         time.sleep(random.uniform(0.005, 0.05))  # noqa: S311 (spreads load; nothing secret)
     try:
-        for left in folder.glob(".*.new-*"):  # of a writer that was killed
-            left.unlink(missing_ok=True)
+        remove_leftovers(folder)
         yield
     finally:
         path.unlink(missing_ok=True)
@@ -44,7 +42,7 @@ def locked(folder: Path, patience: float = LOCK_PATIENCE) -> Iterator[None]:
 
 
 def _acquire(path: Path) -> int | None:
-    """The lock, open; None if another has it."""
+    """Return the lock, open; None if another process has it."""
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
@@ -68,27 +66,39 @@ def _acquire(path: Path) -> int | None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Replace a file's content in one step that a power cut survives. A link stays a link; permissions are kept.
+    """Replace a file's content in one step that a power cut survives; see `atomic.replacing`.
 
     Raises:
         PolicyNotWritten: that is not possible; the file is as it was.
     """
-    target = path.resolve()
-    new = target.with_name(f".{target.name}.new-{uuid4().hex}")
+    with _writing(path):
+        write_atomically(path, text.encode())
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file; it is on the disk when this returns.
+
+    What a killed writer left of its line stays, as a line of its own.
+
+    Raises:
+        PolicyNotWritten: that is not possible.
+    """
+    with _writing(path), path.open("ab+") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        torn = file.read(1) not in (b"", b"\n")
+        file.write((b"\n" if torn else b"") + line.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+        if not end:
+            sync(path.resolve().parent)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        with new.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, new)
-        new.replace(target)
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        yield
     except OSError as error:
-        raise PolicyNotWritten(f"{path} cannot be written ({error.strerror}); nothing has changed") from error
-    finally:
-        new.unlink(missing_ok=True)
+        raise PolicyNotWritten(
+            f"{path} cannot be written ({error.strerror}); nothing has changed; check the permissions and the disk"
+        ) from error

@@ -1,4 +1,4 @@
-"""What lies in a folder of policies: the files of versions, and what looks like one and is not read."""
+"""List a folder of policies: the files of versions, and files that look like one and are not read."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from moderator.errors import PolicyError, PolicyInvalid, PolicyUnreadable
+from moderator.policies.audit import AUDIT_FILE
 from moderator.policies.loader import POINTER_FILE, Problem
 from moderator.policies.releases import LOCK_FILE
 from moderator.policies.schema import Policy
@@ -24,7 +25,7 @@ _EXPECTED = re.compile(
 
 @dataclass(frozen=True)
 class Listing:
-    """What one look at a folder found. Hidden files are no part of it."""
+    """The contents of a folder at one moment, without hidden files."""
 
     files: tuple[Path, ...]
     """`<name>/<version>.yaml`, and other files in these folders that end in `.yaml`."""
@@ -36,7 +37,7 @@ class Listing:
     """Files that somebody believes to be in use."""
 
     def differs(self, other: "Listing") -> bool:
-        """Whether another look found something else; errors are never equal, so their texts are compared."""
+        """Return whether another listing differs; errors are never equal, so their texts are compared."""
         texts, others = ([str(problem) for problem in one.problems] for one in (self, other))
         return texts != others or replace(self, problems=()) != replace(other, problems=())
 
@@ -55,7 +56,7 @@ def scan(folder: Path) -> Listing:
         if not entry.is_dir():
             if re.fullmatch(r"active\.ya?ml", entry.name, re.I) and entry.name != POINTER_FILE:
                 problems.append(_problem(entry, f"is not read; rename it to {POINTER_FILE}"))
-            elif entry.name not in (POINTER_FILE, LOCK_FILE):
+            elif entry.name not in (POINTER_FILE, LOCK_FILE, AUDIT_FILE):
                 others.append(entry)
             continue
         if _EXPECTED.fullmatch(entry.name):
@@ -84,7 +85,7 @@ def scan(folder: Path) -> Listing:
 
 
 def strays(folder: Path, listing: Listing, policies: Iterable[Policy]) -> tuple[Problem, ...]:
-    """What no policy names and nothing reads, with the remedy: somebody may believe that it does something."""
+    """Return the files that nothing reads, with the remedy: somebody may believe that they do something."""
     named = {PurePosixPath(signal.file) for p in policies for signal in p.signals if signal.file is not None}
     used = {path for file in named for path in (file, *file.parents)}
     found: list[Problem] = []
@@ -122,7 +123,7 @@ def _problem(path: Path, message: str) -> PolicyInvalid:
 def missing_releases(
     folder: Path, releases: Iterable[tuple[str, int]], there: set[tuple[str, int]]
 ) -> Iterator[PolicyInvalid]:
-    """A problem for each released version whose file is gone: its events could not be explained any more."""
+    """Yield a problem for each released version whose file is gone: its events could no longer be explained."""
     gone = [release for release in releases if release not in there]
     if not gone:
         return

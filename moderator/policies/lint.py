@@ -1,4 +1,4 @@
-"""What is valid in a policy and still probably not meant. Pure."""
+"""Find what is valid in a policy and still probably not meant. Pure."""
 
 import re
 from collections.abc import Iterator
@@ -7,9 +7,10 @@ from enum import StrEnum
 
 from moderator.errors import SignalFailed
 from moderator.policies.characters import named, odd_in_prompt
-from moderator.policies.document import KeyPath
 from moderator.policies.fields import NEVER, SLOT, same_text
-from moderator.policies.schema import Category, Policy, Rule, Signal
+from moderator.policies.schema import Category, Policy, Rule
+from moderator.policies.signal_schema import SignalEntry
+from moderator.policies.yaml_reader import KeyPath
 from moderator.signals.words import WordList
 
 
@@ -35,7 +36,7 @@ _NEGATION = re.compile(r"\b(no|not|without|never|isn't|aren't|doesn't)\b", re.IG
 
 
 def lint(policy: Policy) -> tuple[Finding, ...]:
-    """All findings of a policy, in the order of its categories."""
+    """Return all findings of a policy, in the order of its categories."""
     findings = [*_unseen(("templates",), policy.templates), *_prompts(("safe",), policy.safe)]
     used = {category.signal for category in policy.categories.values()}
     for n, signal in enumerate(policy.signals):
@@ -46,7 +47,7 @@ def lint(policy: Policy) -> tuple[Finding, ...]:
     for name, category in policy.categories.items():
         path: KeyPath = ("categories", name)
         if category.block == NEVER and category.review is None:
-            message = "never blocks and sends nothing to people, so it decides nothing; write 'review:', too"
+            message = "never blocks and sends nothing to people, so it decides nothing; add 'review:'"
             findings.append(Finding((*path, "block"), Severity.WARNING, message))
         if category.signal is not None:
             continue
@@ -59,7 +60,7 @@ def lint(policy: Policy) -> tuple[Finding, ...]:
 
 
 def highest_score(category: Category) -> float:
-    """The score that no image exceeds: 1/n for `softmax-mean` over n unsafe prompts, else 1."""
+    """Return the score that no image exceeds: 1/n for `softmax-mean` over n unsafe prompts, else 1."""
     return 1 / len(category.unsafe) if category.rule is Rule.SOFTMAX_MEAN else 1.0
 
 
@@ -102,8 +103,8 @@ def _both_sides(path: KeyPath, policy: Policy, category: Category) -> Iterator[F
             yield Finding((*path, "safe", n), Severity.HINT, message)
 
 
-def _words(path: KeyPath, signal: Signal) -> Iterator[Finding]:
-    """Words that the signal `text` cannot look for: it would fail at every image. Those in a file are not seen here."""
+def _words(path: KeyPath, signal: SignalEntry) -> Iterator[Finding]:
+    """Yield words that the signal `text` cannot look for, so that every image would fail. Files are not read here."""
     words = signal.options.get("words") or []
     if signal.kind == "text" and (words or signal.file is None):
         assert isinstance(words, list | tuple)  # the loader has checked the options of the kind

@@ -1,4 +1,4 @@
-"""Reads policy files and the pointer file, and says everything that is wrong with them."""
+"""Read policy files and the pointer file, and report everything that is wrong with them."""
 
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -10,15 +10,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from moderator.errors import PolicyInvalid, PolicyUnreadable
 from moderator.policies.characters import invisible, named, shown
-from moderator.policies.document import MAX_BYTES, Document, Fault, KeyPath, read_document
-from moderator.policies.explain import explain
 from moderator.policies.fields import Slug
-from moderator.policies.schema import Pointer, Policy
+from moderator.policies.messages import explain
+from moderator.policies.pointer_schema import Pointer
+from moderator.policies.schema import Policy
+from moderator.policies.yaml_reader import MAX_BYTES, Document, Fault, KeyPath, read_document
 from moderator.signals.files import digest_below
 from moderator.signals.registry import option_problems
 
 POINTER_FILE = "active.yaml"
-#: Problems of one file that are told; more would not be read.
+#: Problems of one file that are reported; nobody reads more.
 MAX_PROBLEMS = 100
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ _POINTERS: TypeAdapter[Pointers] = TypeAdapter(dict[Slug, Pointer])
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing to mend in a file. As text: `file:line: key.path: what is wrong; remedy`."""
+    """One thing to fix in a file. As text: `file:line: key.path: what is wrong; remedy`."""
 
     file: str
     line: int
@@ -43,7 +44,7 @@ class Problem:
 
 
 def key_text(path: KeyPath) -> str:
-    """A key path for people, who count from one: `categories.weapons.unsafe, item 3`."""
+    """Return a key path for people, who count from one: `categories.weapons.unsafe, item 3`."""
     keys = ".".join(str(p) for p in path if isinstance(p, str))
     items = "".join(f", item {p + 1}" for p in path if isinstance(p, int))
     return keys + items
@@ -53,7 +54,7 @@ def parse_policy(content: bytes | str, file: str = "policy") -> Policy:
     """Read the content of a policy file; `file` is what errors call it.
 
     Raises:
-        PolicyInvalid: its `args` are one `Problem` for each thing to mend.
+        PolicyInvalid: its `args` are one `Problem` for each thing to fix.
     """
     document = read_document(_encoded(content))
     policy = _validated(document, file, _POLICY)
@@ -66,7 +67,7 @@ def parse_pointers(content: bytes | str, file: str = POINTER_FILE) -> Pointers:
     """Read the content of the pointer file: policy name -> `Pointer`. A file without keys points nowhere.
 
     Raises:
-        PolicyInvalid: its `args` are one `Problem` for each thing to mend.
+        PolicyInvalid: its `args` are one `Problem` for each thing to fix.
     """
     document = read_document(_encoded(content))
     return {} if document.empty else _validated(document, file, _POINTERS)
@@ -106,7 +107,7 @@ def read_policy(path: Path) -> Policy:
 
 
 def _option_problems(policy: Policy, document: Document, file: str) -> Iterator[Problem]:
-    """What is wrong with the kinds and options of signals."""
+    """Yield what is wrong with the kinds and options of signals."""
     for n, signal in enumerate(policy.signals):
         for key, message in option_problems(signal.kind, signal.options, signal.file is not None):
             path: KeyPath = ("signals", n, key)
@@ -141,7 +142,7 @@ def check_signal_files(policy: Policy, path: Path, digest_of: Callable[[Path], s
 
 
 def digest_if_there(file: Path) -> str | None:
-    """SHA-256 of a file; None where it cannot be read."""
+    """Return the SHA-256 of a file; None where it cannot be read."""
     try:
         return digest_below(file.parent, file.name)
     except OSError:
@@ -149,12 +150,12 @@ def digest_if_there(file: Path) -> str | None:
 
 
 def line_of(path: Path, key: KeyPath) -> int:
-    """The line of a key in a file that `load_policy` accepts, or of the nearest key above that it has."""
+    """Return the line of a key in a file that `load_policy` accepts, or of the nearest key above it."""
     return read_document(read_file(path)).line_of(key)
 
 
 def read_file(path: Path, missing: bytes | None = None) -> bytes:
-    """Read a file of bounded size; `missing` is what stands for one that does not exist.
+    """Read a file up to a bounded size; return `missing`, if given, for one that does not exist.
 
     Raises:
         PolicyUnreadable: it cannot be read. A larger file is cut just above the bound.
@@ -190,15 +191,15 @@ def _validated(document: Document, file: str, kind: TypeAdapter[T]) -> T:
         example = "marketplace: {active: 1}" if pointers else "name: marketplace"
         faults.append(Fault(1, (), f"the file has to be a group of keys; start with '{example}'"))
     if faults or result is None:
-        faults = [_with_what_is_not_seen(fault, document) for fault in faults]
+        faults = [_with_invisible_cause(fault, document) for fault in faults]
         faults.sort(key=lambda fault: fault.line)
-        told = [Problem(file, f.line, key_text(f.path), f.message) for f in faults[:MAX_PROBLEMS]]
-        raise PolicyInvalid(*told)
+        problems = [Problem(file, f.line, key_text(f.path), f.message) for f in faults[:MAX_PROBLEMS]]
+        raise PolicyInvalid(*problems)
     return result
 
 
-def _with_what_is_not_seen(fault: Fault, document: Document) -> Fault:
-    """The fault, with an invisible character as its cause where there is one: other advice would lead nowhere."""
+def _with_invisible_cause(fault: Fault, document: Document) -> Fault:
+    """Return the fault, with an invisible character as its cause where there is one: no other advice would help."""
     texts = [part for part in (*fault.path[-1:], document.value_at(fault.path)) if isinstance(part, str)]
     character = next((c for text in texts for c in text if invisible(c)), None)
     for line in range(fault.line, fault.line - 3, -1):

@@ -1,16 +1,15 @@
-"""The list of released versions and their digests: `policies/releases.lock`.
+"""Read the list of released versions and their digests: `policies/releases.lock`.
 
 One line `name@version sha256` per release, sorted, so that git merges two releases made side by side. Lines
 that start with `#` are comments.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from moderator.errors import PolicyChanged, PolicyInvalid
-from moderator.policies.files import locked, replace_text
-from moderator.policies.loader import Problem, load_policy, read_file
+from moderator.policies.loader import Problem, read_file
 from moderator.policies.schema import Policy
 
 LOCK_FILE = "releases.lock"
@@ -64,7 +63,7 @@ def parse_releases(content: bytes, file: str = LOCK_FILE) -> Releases:
 
 
 def verify(policy: Policy, releases: Releases) -> bool:
-    """Whether a version is released.
+    """Return whether a version is released.
 
     Raises:
         PolicyChanged: it is, with another digest.
@@ -81,36 +80,8 @@ def verify(policy: Policy, releases: Releases) -> bool:
     return True
 
 
-def release(
-    folder: Path, name: str, version: int, check: Callable[[Policy], object] = lambda policy: None
-) -> Policy:
-    """Release a version: write its digest into the lock file. Doing it again changes nothing.
-
-    Releases side by side, of several processes, wait for one another, and none is lost.
-
-    Args:
-        folder: of policies.
-        name: of the policy.
-        version: of the policy.
-        check: is given a version that is not released yet; what it raises keeps it from being released.
-
-    Raises:
-        PolicyInvalid: the policy file or the lock file is not valid.
-        PolicyChanged: the version was released with another digest.
-        PolicyNotWritten: the folder cannot be changed.
-    """
-    path = folder / name / f"{version}.yaml"
-    while True:
-        policy = load_policy(path)
-        if verify(policy, read_releases(folder)):
-            return policy
-        check(policy)  # outside the lock: it may take long
-        with locked(folder):
-            if load_policy(path).digest != policy.digest:
-                continue  # edited meanwhile
-            releases = read_releases(folder)
-            if not verify(policy, releases):
-                everything = {**releases, (name, version): policy.digest}
-                lines = [f"{n}@{v} {digest}\n" for (n, v), digest in sorted(everything.items())]
-                replace_text(folder / LOCK_FILE, HEADER + "".join(lines))
-            return policy
+def releases_text(releases: Releases) -> str:
+    """Return the content of a lock file with these releases."""
+    return HEADER + "".join(
+        f"{name}@{version} {digest}\n" for (name, version), digest in sorted(releases.items())
+    )

@@ -1,4 +1,4 @@
-"""Whether this machine has what the signals of a policy need: their files, their packages, the right model."""
+"""Check that this machine has what the signals of a policy need: files, packages, the right model."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The policy file format and the pointer file format, as pure immutable data. No I/O, no YAML.
+"""The policy file format, as pure immutable data. No I/O, no YAML.
 
 What a policy *means* (how similarities become scores) is the business of `moderator.scoring`; this module
 says what may stand in a file and what a version's digest covers.
@@ -6,19 +6,14 @@ says what may stand in a file and what a version's digest covers.
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import (
-    AfterValidator,
-    ConfigDict,
     Field,
-    JsonValue,
     ModelWrapValidatorHandler,
-    StringConstraints,
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
@@ -30,15 +25,12 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownEr
 from moderator.policies.fields import (
     MAX_CATEGORIES,
     MAX_DESCRIPTION,
-    MAX_FILE_NAME,
     MAX_PROMPTS,
-    MAX_SHADOWS,
     MAX_SIGNALS,
     SLOT,
     BlockThreshold,
     Frozen,
     Located,
-    Percent,
     Prompts,
     ReviewThreshold,
     Slug,
@@ -47,6 +39,7 @@ from moderator.policies.fields import (
     policy_error,
     refuse,
 )
+from moderator.policies.signal_schema import SignalEntry
 
 #: A category with this rule takes its score from a signal of this kind.
 PROBE = "probe"
@@ -65,53 +58,6 @@ class Rule(StrEnum):
     def needs_safe(self) -> bool:
         """Whether the score is relative to safe prompts: without one it would be the same for every image."""
         return self is not Rule.SIGMOID
-
-
-def _inside(name: str) -> str:
-    parts = re.split(r"[/\\]", name)
-    if "" in parts or ".." in parts or "." in parts or ":" in name:
-        raise policy_error(
-            f"'{name[:40]}' is not a path below the folder of policies; write for example 'lists/bad.pdq'"
-        )
-    return name
-
-
-class Signal(Frozen):
-    """A further scorer: its name in this policy, its kind, the file it reads, and the options of its kind.
-
-    `sha256` pins the content of the file, so that the policy's digest covers it.
-    """
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, JsonValue]
-
-    name: Slug
-    kind: Slug
-    file: (
-        Annotated[str, StringConstraints(min_length=1, max_length=MAX_FILE_NAME), AfterValidator(_inside)]
-        | None
-    ) = None
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
-
-    @model_validator(mode="after")
-    def _pinned(self) -> Self:
-        if self.file is not None and self.sha256 is None:
-            message = "is missing: it pins the content of the file; write what `sha256sum` says of it"
-            refuse([(("sha256",), message, None)])
-        if self.file is None and self.sha256 is not None:
-            refuse([(("sha256",), "pins no file; add 'file: NAME' or remove it", self.sha256)])
-        return self
-
-    @property
-    def options(self) -> dict[str, JsonValue]:
-        """What the kind is told: all further keys."""
-        return dict(self.__pydantic_extra__)
-
-    @cached_property
-    def key(self) -> str:
-        """Equal for signals that say the same of every image, whatever their names and their files' names."""
-        content = [self.kind, self.sha256, self.options]
-        return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 class Category(Frozen):
@@ -184,7 +130,7 @@ class Policy(Frozen):
     templates: Templates = (SLOT,)
     safe: Prompts = ()
     categories: Annotated[dict[Slug, Category], Field(min_length=1, max_length=MAX_CATEGORIES)]
-    signals: Annotated[tuple[Signal, ...], Field(max_length=MAX_SIGNALS)] = ()
+    signals: Annotated[tuple[SignalEntry, ...], Field(max_length=MAX_SIGNALS)] = ()
 
     @field_validator("categories", mode="wrap")
     @classmethod
@@ -192,7 +138,7 @@ class Policy(Frozen):
         cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo
     ) -> dict[str, Category]:
         # The categories' own problems and those across keys are reported together, so that one reading of
-        # the file shows all there is to mend.
+        # the file shows all there is to fix.
         problems = [] if info.data.get("safe") != () else _without_safe(value)
         try:
             categories: dict[str, Category] = handler(value)
@@ -214,7 +160,7 @@ class Policy(Frozen):
 
     @field_validator("signals")
     @classmethod
-    def _named_once(cls, value: tuple[Signal, ...]) -> tuple[Signal, ...]:
+    def _named_once(cls, value: tuple[SignalEntry, ...]) -> tuple[SignalEntry, ...]:
         names = [signal.name for signal in value]
         refuse(
             (
@@ -253,7 +199,7 @@ class Policy(Frozen):
         return self
 
     def canonical(self) -> bytes:
-        """What the digest is taken of: JSON in UTF-8, keys sorted, no whitespace, defaults filled in.
+        """Return what the digest is taken of: JSON in UTF-8, keys sorted, no whitespace, defaults filled in.
 
         It holds everything that can change a verdict, and the name and version. The description is not part
         of it, nor are comments, layout and the order of keys in the file. The order of prompts is. A field
@@ -286,12 +232,12 @@ class Policy(Frozen):
 
 
 def _kept(error: Any) -> str | PydanticCustomError:
-    """The type of an error, in the form that raises it again unchanged."""
+    """Return the type of an error, in the form that raises it again unchanged."""
     return policy_error(error["ctx"]["problem"]) if error["type"] == "policy" else str(error["type"])
 
 
 def _without_safe(categories: Any) -> list[Located]:
-    """Categories that are scored against safe prompts and have none, in a policy without shared ones."""
+    """Return a problem for each category that is scored against safe prompts and has none."""
     if not isinstance(categories, Mapping):
         return []
     problems: list[Located] = []
@@ -307,50 +253,3 @@ def _without_safe(categories: Any) -> list[Located]:
             )
             problems.append(((name,), message, category))
     return problems
-
-
-class Canary(Frozen):
-    """A version that decides for a part of the events: `percent` of them, 0 to 100."""
-
-    version: Version
-    percent: Percent
-
-
-class Pointer(Frozen):
-    """What `active.yaml` says of one policy.
-
-    `active` decides, `shadow` versions are scored beside it and never decide, `canary` decides in place of
-    the active version for a stable part of the events.
-    """
-
-    active: Version
-    shadow: Annotated[tuple[Version, ...], Field(max_length=MAX_SHADOWS)] = ()
-    canary: Canary | None = None
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        problems: list[Located] = []
-        for n, version in enumerate(self.shadow):
-            if version == self.active and not self.canary:
-                message = f"{version} is the active version and cannot look on beside itself; remove it here"
-                problems.append((("shadow", n), message, version))
-            elif version in self.shadow[:n]:
-                problems.append((("shadow", n), f"{version} is listed twice; remove it", version))
-        if self.canary and self.canary.version == self.active:
-            message = (
-                f"{self.active} is the active version already; remove the canary or name another version"
-            )
-            problems.append((("canary", "version"), message, self.active))
-        refuse(problems)
-        return self
-
-
-def canary_picks(event_key: str, name: str, percent: float) -> bool:
-    """Whether the canary of policy `name` decides for the event with this key.
-
-    Stable: it depends on nothing but the arguments, so a redelivered event meets the same version, and an
-    event picked at some percentage stays picked at every higher one. The first 64 bits of SHA-256 over name
-    and key are read as a number and compared with the percentage of 2^64.
-    """
-    seed = f"{name}\0{event_key}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.sha256(seed).digest()[:8]) < percent / 100 * 2.0**64

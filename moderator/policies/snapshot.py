@@ -1,4 +1,4 @@
-"""One consistent state of a policy folder, and how the next follows from the files and the state before."""
+"""Derive one consistent state of a policy folder from its files and, where they are broken, the state before."""
 
 import os
 import re
@@ -10,15 +10,16 @@ from typing import TypeVar
 from moderator.errors import PolicyChanged, PolicyError, PolicyNotFound, PolicyUnreleased, PolicyUnusable
 from moderator.policies.folder import Listing, missing_releases, strays
 from moderator.policies.loader import POINTER_FILE, Pointers, Problem
+from moderator.policies.pointer_schema import Pointer
 from moderator.policies.pointers import read_pointers
 from moderator.policies.releases import Releases, read_releases, verify
-from moderator.policies.schema import Pointer, Policy
+from moderator.policies.schema import Policy
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Standing:
+class ResolvedPolicy:
     """What one policy's pointer resolves to."""
 
     pointer: Pointer
@@ -36,7 +37,7 @@ class Snapshot:
     """Versions whose file is not usable as it is now. They may still be in `policies`, as they last were."""
     releases: Releases = field(default_factory=dict)
     pointers: Pointers = field(default_factory=dict)
-    standings: Mapping[str, Standing] = field(default_factory=dict)
+    resolved: Mapping[str, ResolvedPolicy] = field(default_factory=dict)
     unusable: Mapping[tuple[str, int], PolicyUnusable] = field(default_factory=dict)
     """Versions that a pointer names and that do not compile here. None of them decides; a shadow of them fails."""
     problems: tuple[PolicyError, ...] = ()
@@ -49,7 +50,7 @@ Admit = Callable[[Policy], object]
 
 
 def attempt(load: Callable[[Path], T], path: Path) -> T | PolicyError:
-    """Load something, or say why that is not possible."""
+    """Load something, or return why that is not possible."""
     try:
         return load(path)
     except PolicyError as error:
@@ -63,7 +64,7 @@ def derive(
     before: Snapshot,
     admit: Admit = lambda policy: None,
 ) -> Snapshot:
-    """The next state, from the files as parsed and, where they are broken, from the state before."""
+    """Return the next state, from the files as parsed and, where they are broken, from the state before."""
     problems: list[PolicyError] = list(listing.problems)
     releases = attempt(read_releases, folder)
     if isinstance(releases, PolicyError):
@@ -96,23 +97,23 @@ def derive(
         problems.append(pointers)
         pointers = before.pointers
 
-    standings: dict[str, Standing] = {}
+    resolved: dict[str, ResolvedPolicy] = {}
     unusable: dict[tuple[str, int], PolicyUnusable] = {}
     for name, pointer in pointers.items():
-        standing, faults, of_shadows = _resolve(
+        current, faults, of_shadows = _resolve(
             folder, name, pointer, policies, broken, releases, admit, unusable
         )
         problems += (*faults, *of_shadows)
-        if faults and name in before.standings:
-            standing = before.standings[name]
-        if standing is not None:
-            standings[name] = standing
+        if faults and name in before.resolved:
+            current = before.resolved[name]
+        if current is not None:
+            resolved[name] = current
     return Snapshot(
         policies=policies,
         broken=broken,
         releases=releases,
         pointers=pointers,
-        standings=standings,
+        resolved=resolved,
         unusable=unusable,
         problems=tuple(problems),
         strays=strays(folder, listing, policies.values()),
@@ -120,7 +121,7 @@ def derive(
 
 
 def _usable(result: Policy | PolicyError, releases: Releases) -> PolicyError | None:
-    """Why a parsed file cannot be used; None where it can."""
+    """Return why a parsed file cannot be used; None where it can."""
     if isinstance(result, PolicyError):
         return result
     try:
@@ -139,8 +140,8 @@ def _resolve(
     releases: Releases,
     admit: Admit,
     unusable: dict[tuple[str, int], PolicyUnusable],
-) -> tuple[Standing | None, list[PolicyError], list[PolicyError]]:
-    """What of a pointer can be used, what is wrong with the rest, and which shadows do not compile.
+) -> tuple[ResolvedPolicy | None, list[PolicyError], list[PolicyError]]:
+    """Return what of a pointer can be used, what is wrong with the rest, and which shadows do not compile.
 
     None: not even the active version can be used. What is not admitted is added to `unusable`.
     """
@@ -178,5 +179,5 @@ def _resolve(
     canary = target(pointer.canary.version, "canary") if pointer.canary else None
     if active is None:
         return None, faults, of_shadows
-    standing = Standing(pointer, active, tuple(p for p in shadows if p is not None), canary)
-    return standing, faults, of_shadows
+    resolved = ResolvedPolicy(pointer, active, tuple(p for p in shadows if p is not None), canary)
+    return resolved, faults, of_shadows

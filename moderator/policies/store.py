@@ -1,25 +1,65 @@
-"""The one way to change a folder of policies: locked, checked, and in one step that a crash does not halve."""
+"""The one way to change a folder of policies: locked, compared, checked, recorded, and in steps that a crash survives.
+
+Nothing else writes `releases.lock`, `active.yaml` and `audit.jsonl`; people may still edit the first two by hand.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from moderator.errors import PolicyConflict, PolicyNotFound, PolicyNotWritten, PolicyUnreleased
+from moderator.policies.audit import (
+    MAX_REASON_LENGTH,
+    Action,
+    Change,
+    Mark,
+    Record,
+    append,
+    current_user,
+    history,
+    read_records,
+    version_before,
+)
 from moderator.policies.catalogue import Catalogue
-from moderator.policies.pointers import Activation, swap_active
-from moderator.policies.releases import release
+from moderator.policies.files import locked, replace_text
+from moderator.policies.loader import POINTER_FILE, load_policy, read_file
+from moderator.policies.pointer_schema import Pointer
+from moderator.policies.pointers import pointed_at, read_pointers, with_pointer
+from moderator.policies.releases import LOCK_FILE, read_releases, releases_text, verify
 from moderator.policies.schema import Policy
+from moderator.printable import printable
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A policy's pointer before and after."""
+
+    before: Pointer | None
+    now: Pointer
 
 
 @dataclass(frozen=True)
 class PolicyStore:
     """A folder of policies that several people and programs change.
 
-    Changes wait for one another, start from what the folder says then, and are on the disk when they return.
+    Changes wait for one another, start from what the folder says then, and are on the disk when they return. Each
+    is recorded (see `audit`). What is the case already is neither changed nor recorded.
+
+    All methods that change something raise, beside what they list:
+        PolicyNotFound: there is no such version.
+        PolicyInvalid: the version, `releases.lock` or `active.yaml` is not valid.
+        PolicyChanged: the version was edited after its release.
+        PolicyConflict: the folder is not as the caller expects.
+        PolicyNotWritten: the folder cannot be written to.
+    and what `check` raises.
     """
 
     folder: Path
     check: Callable[[Policy], object]
-    """Is given a version before it is released or activated; what it raises prevents that."""
+    """Compiles a version before it is released or goes live; what it raises prevents that."""
+    actor: str = field(default_factory=current_user)
+    """The name in the records."""
 
     def read(self) -> Catalogue:
         """Read the folder as it is now.
@@ -29,22 +69,145 @@ class PolicyStore:
         """
         return Catalogue(self.folder)
 
-    def release(self, name: str, version: int) -> Policy:
-        """Release a version, for good; a version that is released already is not checked again.
+    def log(self, name: str | None = None) -> list[Change]:
+        """Return all changes, oldest first, or those of one policy, and what became of each.
+
+        A change that another process is making may show as not applied.
 
         Raises:
-            PolicyNotFound: there is no such version.
-            PolicyError: as `releases.release`, or what `check` raises.
+            PolicyInvalid: `releases.lock` or `active.yaml` is not valid.
         """
-        self.read().get(name, version)
-        return release(self.folder, name, version, self.check)
+        changes = history(*read_records(self.folder), read_pointers(self.folder), read_releases(self.folder))
+        return [change for change in changes if name in (None, change.record.policy)]
 
-    def activate(self, name: str, version: int) -> Activation:
-        """Let a released version decide.
+    def release(self, name: str, version: int, *, expect: str | None = None, reason: str = "") -> Policy:
+        """Release a version, for good: write its digest into `releases.lock`, and return it.
+
+        Args:
+            name: of the policy.
+            version: of the policy; one that is released already is not checked again.
+            expect: the digest of the text that the caller has seen; None: any.
+            reason: for the record.
+        """
+        while True:
+            policy = self._load(name, version)
+            if expect not in (None, policy.digest):
+                raise PolicyConflict(
+                    f"{policy.reference} has the digest {policy.digest[:12]}, not {str(expect)[:12]}: it was edited "
+                    "meanwhile; look at it again, and release what it says now"
+                )
+            if verify(policy, read_releases(self.folder)):
+                return policy
+            self.check(policy)  # outside the lock: it may take long
+            with locked(self.folder):
+                if self._load(name, version).digest != policy.digest:
+                    continue  # edited meanwhile
+                releases = read_releases(self.folder)
+                if not verify(policy, releases):
+                    text = releases_text({**releases, (name, version): policy.digest})
+                    self._write(LOCK_FILE, text, self._record(Action.RELEASE, policy, reason))
+                return policy
+
+    def activate(self, name: str, version: int, *, expect: int | None = None, reason: str = "") -> Activation:
+        """Make a released version decide.
+
+        Where it was a shadow or the canary, it is no longer. Other shadows and another canary stay.
+
+        Args:
+            name: of the policy.
+            version: of the policy.
+            expect: the active version that the caller has seen, 0 for none; None: any.
+            reason: for the record.
 
         Raises:
-            PolicyNotFound: there is no such version.
-            PolicyError: as `pointers.swap_active`, or what `check` raises.
+            PolicyUnreleased: the version is not released.
         """
-        self.read().get(name, version)
-        return swap_active(self.folder, name, version, self.check)
+        return self._point(Action.ACTIVATE, name, version, expect, reason)
+
+    def rollback(self, name: str, *, expect: int | None = None, reason: str = "") -> Activation:
+        """Make the version decide again that was active before; repeated, go back one further each time.
+
+        Args:
+            name: of the policy.
+            expect: the active version that the caller has seen; None: any.
+            reason: for the record.
+
+        Raises:
+            PolicyNotFound: no earlier version is recorded.
+        """
+        pointer = read_pointers(self.folder).get(name)
+        if pointer is None:
+            self.read().get(name)  # raises, and says what there is
+        earlier = version_before(self.log(name), name)
+        if pointer is None or earlier is None:
+            raise PolicyNotFound(
+                f"no version of '{name}' is recorded as active before the one that is active now; "
+                f"name it: moderator policy activate {name}@VERSION"
+            )
+        # Whoever has changed the pointer since has changed what lies before it as well.
+        expect = pointer.active if expect is None else expect
+        return self._point(Action.ROLLBACK, name, earlier, expect, reason)
+
+    def _point(self, action: Action, name: str, version: int, expect: int | None, reason: str) -> Activation:
+        # Outside the lock: it may take long. A released version does not change meanwhile.
+        self.check(self._released(name, version))
+        with locked(self.folder):
+            policy = self._released(name, version)
+            before = read_pointers(self.folder).get(name)
+            active = before.active if before else 0
+            if expect not in (None, active):
+                raise PolicyConflict(self._other_version(name, active, expect))
+            now = pointed_at(before, version)
+            if now != before:
+                text = read_file(self.folder / POINTER_FILE, missing=b"").decode("utf-8-sig")
+                text = with_pointer(text, name, now)
+                self._write(POINTER_FILE, text, self._record(action, policy, reason, before, now))
+            return Activation(before, now)
+
+    def _record(
+        self,
+        action: Action,
+        policy: Policy,
+        reason: str,
+        before: Pointer | None = None,
+        after: Pointer | None = None,
+    ) -> Record:
+        return Record(
+            who=printable(self.actor),
+            action=action,
+            policy=policy.name,
+            version=policy.version,
+            before=before,
+            after=after,
+            digest=policy.digest,
+            why=printable(reason, " ")[:MAX_REASON_LENGTH],
+        )
+
+    def _write(self, file: str, text: str, record: Record) -> None:
+        append(self.folder, record)
+        replace_text(self.folder / file, text)
+        with suppress(PolicyNotWritten):  # the change is made; `history` finds that without the mark as well
+            append(self.folder, Mark(applied=record.id))
+
+    def _load(self, name: str, version: int) -> Policy:
+        path = self.folder / name / f"{version}.yaml"
+        if not path.exists():
+            self.read().get(name, version)  # raises, and says what there is
+        return load_policy(path)
+
+    def _released(self, name: str, version: int) -> Policy:
+        policy = self._load(name, version)
+        if not verify(policy, read_releases(self.folder)):
+            raise PolicyUnreleased(
+                f"{policy.reference} is not released, and only released versions decide: "
+                f"run 'moderator policy release {policy.reference}' first"
+            )
+        return policy
+
+    def _other_version(self, name: str, active: int, expected: int | None) -> str:
+        now = f"version {active} of '{name}' is active" if active else f"no version of '{name}' is active"
+        seen = f"version {expected} as expected" if expected else "none as expected"
+        return (
+            f"{now}, not {seen}: it was changed meanwhile; look at 'moderator policy log {name}', and try again "
+            f"with --expect {active}"
+        )

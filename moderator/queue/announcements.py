@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from itertools import islice
 
 from moderator.queue import names
-from moderator.queue.connection import Redis
-from moderator.queue.scripts import Script
+from moderator.queue.commands import Command
+from moderator.queue.executors import Executor
 
 #: Seconds for which an announcement holds: a worker that is gone is believed no longer than that.
 HOLDS_SECONDS = 20.0
@@ -19,15 +19,15 @@ MOST = 2000
 class Announcements:
     """What workers announce in one Redis."""
 
-    def __init__(self, client: Redis) -> None:
-        self._announce, self._announced = (Script(client, name) for name in ("announce", "announced"))
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
 
     def announce(self, references: Iterable[str]) -> None:
         """Say that this worker judges by these policies (`NAME`, `NAME@VERSION`); to be repeated while it lives."""
         some = list(islice(references, MOST))
         if some:
-            self._announce([names.KNOWN_POLICIES], [HOLDS_SECONDS, *some])
+            self._executor.run(Command("announce", [names.KNOWN_POLICIES], [HOLDS_SECONDS, *some], int))
 
     def knows(self, reference: str) -> bool:
         """Whether a worker that was alive a moment ago judges by a policy."""
-        return bool(self._announced([names.KNOWN_POLICIES], [reference]))
+        return self._executor.run(Command("announced", [names.KNOWN_POLICIES], [reference], bool))

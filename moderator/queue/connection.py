@@ -3,33 +3,46 @@
 import re
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote, unquote
 
 import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.backoff import ExponentialBackoff
 from redis.connection import ConnectionPool, parse_url
 from redis.sentinel import Sentinel
 
 from moderator.errors import SettingsError
 from moderator.queue.deadline import (
+    PAUSE_FIRST,
+    PAUSE_MOST,
+    RETRIES,
     DeadlineRetry,
     TimedConnection,
     TimedSentinelConnection,
     TimedSSLConnection,
     TimedUnixConnection,
 )
-from moderator.settings import Settings
+
+if TYPE_CHECKING:
+    from moderator.settings import Settings
 
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
 #: A redis-py client, synchronous and answering in bytes. Its own annotations mix bytes, str and coroutines.
 Redis: TypeAlias = Any
+#: The same for an event loop.
+AsyncRedis: TypeAlias = Any
 
 #: Seconds of a whole call, retries included (a blocking command may block for its time on top): of clients and
 #: commands, and of the worker, which has nowhere else to go. `deadline.within` sets shorter ones.
 CLIENT_CALL, WORKER_CALL = 5.0, 15.0
 _HOST_PORT = re.compile(r"(?:\[(?P<address>[^\[\]]+)\]|(?P<name>[^\[\]:]+))(?::(?P<port>\d*))?")
 
+#: Threads and tasks bound them; the library's hundred would be an error for the next.
+CONNECTIONS_MAX = 1 << 16
 #: Part of a call that one Sentinel may take: there are several, and some may be dead.
 SENTINEL_SHARE = 1 / 8
 
@@ -51,7 +64,7 @@ class SentinelLogin:
     password: str | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, settings: Settings) -> "SentinelLogin":
+    def of(cls, settings: "Settings") -> "SentinelLogin":
         """As set."""
         password = settings.redis_sentinel_password
         return cls(settings.redis_sentinel_username, password.get_secret_value() if password else None)
@@ -128,8 +141,7 @@ def connect(url: str, *, call: float = CLIENT_CALL, sentinels: SentinelLogin = N
         "socket_keepalive": True,
         "health_check_interval": 15,
         "retry": DeadlineRetry(call),
-        "max_connections": 1
-        << 16,  # threads bound them; the library's hundred would be an error for the next
+        "max_connections": CONNECTIONS_MAX,
     }
     scheme = _scheme(url)
     if scheme == "sentinel":
@@ -146,6 +158,30 @@ def connect(url: str, *, call: float = CLIENT_CALL, sentinels: SentinelLogin = N
     kinds = {"rediss": TimedSSLConnection, "unix": TimedUnixConnection}
     try:
         return redis.Redis.from_url(url, connection_class=kinds.get(scheme, TimedConnection), **options)
+    except ValueError as error:
+        raise _unreadable(url, error) from error
+
+
+def connect_async(url: str, *, call: float = CLIENT_CALL, sentinels: SentinelLogin = NO_LOGIN) -> AsyncRedis:
+    """Connect as `connect` does, for an event loop. How long a whole call may take is the executor's to say.
+
+    Raises:
+        SettingsError: the URL cannot be read.
+    """
+    options: dict[str, Any] = {
+        "socket_timeout": call,
+        "socket_connect_timeout": call / 2,
+        "health_check_interval": 15,
+        "retry": AsyncRetry(ExponentialBackoff(PAUSE_MOST, PAUSE_FIRST), RETRIES),
+        "max_connections": CONNECTIONS_MAX,
+    }
+    if _scheme(url) == "sentinel":
+        address = _parse_sentinel(url)
+        login = {"username": address.username, "password": address.password, "db": address.db}
+        sentinel: Any = AsyncSentinel(address.hosts, sentinel_kwargs={**options, **sentinels.options})  # type: ignore[no-untyped-call]
+        return sentinel.master_for(address.service, **options, **login)
+    try:
+        return redis.asyncio.Redis.from_url(url, **options)
     except ValueError as error:
         raise _unreadable(url, error) from error
 

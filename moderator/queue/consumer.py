@@ -17,15 +17,19 @@ from redis.exceptions import ResponseError
 from moderator.errors import VerdictsMissed
 from moderator.queue import names
 from moderator.queue.connection import Redis
-from moderator.queue.stream import Entry, entries_of, missed, missed_between, read_verdict
+from moderator.queue.stream import (
+    READ_SECONDS,
+    READ_SIZE,
+    Entry,
+    entries_of,
+    missed,
+    missed_between,
+    read_verdict,
+)
 from moderator.verdicts import Verdict
 
 log = logging.getLogger(__name__)
 
-#: Seconds that one blocking read lasts; a reader notices within it that it should stop.
-BLOCK = 1.0
-#: Entries taken from the stream in one read.
-READ_SIZE = 100
 #: Seconds after which what a reader was given and has not touched goes to another one.
 TAKE_OVER_AFTER = 300.0
 #: Seconds without a sign of life after which a reader that has nothing is deleted.
@@ -65,8 +69,18 @@ class Consumer:
     def verdicts(self) -> Iterator[Verdict]:
         """Verdicts without end.
 
+        A verdict is acknowledged when the next one is asked for, so what a consumer had in hand when it died
+        is given to it again: it starts with its own unacknowledged ones. Then it takes over what other consumers
+        have not touched for `idle` seconds, which is how the verdicts of one that never comes back, or comes back
+        under another name, find a reader; then come new ones. A new group starts with all that the stream keeps.
+
+        What a consumer has been given is touched whenever it asks for the next one, so a slow consumer keeps it for as
+        long as it takes less than `idle` seconds for one verdict. Entries that are no verdicts are logged,
+        acknowledged and skipped.
+
         Raises:
-            VerdictsMissed: there is a gap, and no `on_gap`.
+            VerdictsMissed: verdicts were trimmed before the group had read them, and there is no `on_gap`. Raised once;
+                consume again to go on with the oldest that is kept.
         """
         self._report_gap(self._join(keys=[names.VERDICTS], args=[self._group]))
         while True:
@@ -118,7 +132,7 @@ class Consumer:
         # What came with it is ours by now: where the gap is raised, it is the first to be read after that.
         self._report_gap(gap)
         # With nothing left to read there can be no gap, so waiting needs no such look.
-        return entries_of(answer) or self._read(">", block=round(BLOCK * 1000))
+        return entries_of(answer) or self._read(">", block=round(READ_SECONDS * 1000))
 
     def _take_over(self) -> list[Entry]:
         """A step through what is given to others, from time to time: of those entries, the ones left lying."""

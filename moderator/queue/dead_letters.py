@@ -1,22 +1,25 @@
 """Dead letters: what could not be dealt with, with the reason, kept until somebody replays or drops it."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from redis.exceptions import ResponseError
 
-from moderator.errors import DeadLetterNotFound, EventInvalid, ModeratorError, RecordUnreadable
+from moderator.errors import EventInvalid, ModeratorError, RecordUnreadable, RedisMisused
 from moderator.events import Event
 from moderator.queue import names
-from moderator.queue.connection import Redis
+from moderator.queue.commands import Command, ask, letter_gone
 from moderator.queue.element import MAX_RAW
+from moderator.queue.executors import Executor
 from moderator.queue.ledger import Acceptance, Ledger
-from moderator.queue.outbox import WEBHOOKS, Delivery, outbox_names
-from moderator.queue.scripts import Script
+from moderator.queue.outbox import Delivery
+from moderator.queue.subscriptions import WEBHOOKS, outbox_names
+
+#: Dead letters read in one round trip.
+PAGE_SIZE = 100
 
 
 def delivery_prefix(consumer: str) -> str:
@@ -50,39 +53,29 @@ class DeadLetter(BaseModel):
 class DeadLetters:
     """The dead letters in one Redis."""
 
-    def __init__(self, client: Redis, ledger: Ledger) -> None:
-        self._redis = client
+    def __init__(self, executor: Executor, ledger: Ledger) -> None:
+        self._executor = executor
         self._ledger = ledger
-        self._drop, self._redeliver, self._keep = (
-            Script(client, name) for name in ("drop", "redeliver", "bury")
-        )
 
     def __len__(self) -> int:
-        return int(self._redis.zcard(names.DEAD_LETTERS))
+        return self._executor.run(ask("ZCARD", names.DEAD_LETTERS))
 
     def __iter__(self) -> Iterator[DeadLetter]:
         """Oldest first; those of when it was called."""
-        return self._read(self._redis.zrange(names.DEAD_LETTERS, 0, -1))
+        return self._read(self._executor.run(dead_letter_keys()))
 
     def newest(self, count: int) -> list[DeadLetter]:
         """The latest dead letters, newest first."""
-        return list(self._read(self._redis.zrevrange(names.DEAD_LETTERS, 0, count - 1)))
+        return list(self._read(self._executor.run(dead_letter_keys(newest=count))))
 
     def get(self, key: str) -> DeadLetter | None:
         """The dead letter of an event key (`source:id`), or None."""
-        name = names.DEAD_LETTER_PREFIX + key
-        try:
-            fields = {k.decode(errors="replace"): v for k, v in self._redis.hgetall(name).items()}
-        except ResponseError:
-            kind = self._redis.type(name).decode()
-            return _unreadable(key, {}, f"a {kind} stands in its place")
-        return _letter(key, fields) if fields else None
+        return next(self._read([key]), None)
 
-    def _read(self, keys: list[bytes]) -> Iterator[DeadLetter]:
-        for key in keys:
-            letter = self.get(key.decode(errors="replace"))
-            if letter is not None:
-                yield letter
+    def _read(self, keys: Sequence[str]) -> Iterator[DeadLetter]:
+        for at in range(0, len(keys), PAGE_SIZE):
+            page = keys[at : at + PAGE_SIZE]
+            yield from read_letters(page, self._executor.run_each(ask_for_letters(page)))
 
     def bury_message(self, body: Any, error: EventInvalid) -> str:
         """Keep a message that is no event; returns the dead letter's key."""
@@ -106,7 +99,7 @@ class DeadLetters:
     ) -> None:
         facts = {"error": type(error).__name__, "message": str(error), "attempts": str(attempts), **fields}
         parts = [part for pair in facts.items() for part in pair]
-        self._keep([names.DEAD_LETTERS, names.DEAD_LETTER_PREFIX + key], [key, *parts])
+        self._executor.run(bury(key, parts))
 
     def replay(self, letter: DeadLetter) -> Acceptance:
         """Submit the event again, or deliver to the webhook or another consumer again.
@@ -121,17 +114,9 @@ class DeadLetters:
             DeadLetterNotFound: this dead letter is not there any more: replayed already, or dropped. Nothing happened.
             QueueUnavailable: Redis cannot be reached; the dead letter is still there.
         """
-        consumer = WEBHOOKS if letter.webhook is not None else letter.consumer
-        if consumer is not None and letter.raw is not None:
-            delivery = letter.key.removeprefix(delivery_prefix(consumer))
-            due, prefix = outbox_names(consumer)
-            keys = [names.DEAD_LETTERS, names.DEAD_LETTER_PREFIX + letter.key, due, prefix + delivery]
-            if not self._redeliver(keys, [letter.key, letter.stamp, delivery]):
-                raise _gone(letter)
-            return Acceptance.ACCEPTED
-        if letter.event is None:
-            raise EventInvalid(f"{letter.key} is no event: fix what sends such messages, then drop it")
-        return self._ledger.replay(letter.key, letter.stamp, letter.event)
+        if (command := redeliver(letter)) is not None:
+            return self._executor.run(command)
+        return self._ledger.replay(letter.key, letter.stamp, event_of(letter))
 
     def drop(self, letter: DeadLetter) -> None:
         """Forget a dead letter.
@@ -139,13 +124,82 @@ class DeadLetters:
         Raises:
             DeadLetterNotFound: it is not there any more: replayed or dropped already. Nothing happened.
         """
-        keys = [names.DEAD_LETTERS, names.DEAD_LETTER_PREFIX + letter.key]
-        if not self._drop(keys, [letter.key, letter.stamp]):
-            raise _gone(letter)
+        self._executor.run(drop(letter))
 
 
-def _gone(letter: DeadLetter) -> DeadLetterNotFound:
-    return DeadLetterNotFound(f"no dead letter {letter.key} of that death: already replayed or dropped")
+def dead_letter_keys(newest: int | None = None) -> Command[list[str]]:
+    """Look up the keys of all dead letters, oldest first, or of so many, newest first."""
+    name, last = ("ZRANGE", -1) if newest is None else ("ZREVRANGE", newest - 1)
+    return ask(
+        name, names.DEAD_LETTERS, 0, last, read=lambda keys: [key.decode(errors="replace") for key in keys]
+    )
+
+
+def ask_for_letters(keys: Sequence[str]) -> list[Command[Any]]:
+    """Look up all that `read_letters` makes dead letters of."""
+    places = [names.DEAD_LETTER_PREFIX + key for key in keys]
+    return [ask(name, place, read=lambda answer: answer) for place in places for name in ("HGETALL", "TYPE")]
+
+
+def read_letters(keys: Sequence[str], answers: Sequence[Any]) -> Iterator[DeadLetter]:
+    """Return the dead letters of these keys that are there."""
+    for key, fields, kind in zip(keys, answers[::2], answers[1::2], strict=True):
+        if isinstance(fields, RedisMisused):
+            yield _unreadable(key, {}, f"a {kind.decode()} stands in its place")
+        elif fields:
+            yield _letter(key, {name.decode(errors="replace"): value for name, value in fields.items()})
+
+
+def bury(key: str, parts: Sequence[str | bytes]) -> Command[int]:
+    """Keep a dead letter: its key, and names and values of its fields."""
+    return Command("bury", [names.DEAD_LETTERS, names.DEAD_LETTER_PREFIX + key], [key, *parts], int)
+
+
+def redeliver(letter: DeadLetter) -> Command[Acceptance] | None:
+    """Deliver to a webhook or another consumer again; None: the dead letter is not of a delivery.
+
+    Its answer raises:
+        DeadLetterNotFound: this dead letter is not there any more.
+    """
+    consumer = WEBHOOKS if letter.webhook is not None else letter.consumer
+    if consumer is None or letter.raw is None:
+        return None
+    delivery = letter.key.removeprefix(delivery_prefix(consumer))
+    due, prefix = outbox_names(consumer)
+    keys = [names.DEAD_LETTERS, names.DEAD_LETTER_PREFIX + letter.key, due, prefix + delivery]
+    return Command("redeliver", keys, [letter.key, letter.stamp, delivery], _there(letter))
+
+
+def event_of(letter: DeadLetter) -> Event:
+    """Return the event that died.
+
+    Raises:
+        EventInvalid: the dead letter is no event and cannot become one.
+    """
+    if letter.event is None:
+        raise EventInvalid(f"{letter.key} is no event: fix what sends such messages, then drop it")
+    return letter.event
+
+
+def drop(letter: DeadLetter) -> Command[Acceptance]:
+    """Forget a dead letter.
+
+    Its answer raises:
+        DeadLetterNotFound: it is not there any more.
+    """
+    keys = [names.DEAD_LETTERS, names.DEAD_LETTER_PREFIX + letter.key]
+    return Command("drop", keys, [letter.key, letter.stamp], _there(letter))
+
+
+def _there(letter: DeadLetter) -> Callable[[Any], Acceptance]:
+    """Read whether a dead letter was still there."""
+
+    def read(answer: Any) -> Acceptance:
+        if not answer:
+            raise letter_gone(letter.key)
+        return Acceptance.ACCEPTED
+
+    return read
 
 
 def _letter(key: str, fields: dict[str, bytes]) -> DeadLetter:

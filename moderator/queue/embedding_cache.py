@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from moderator.queue import names
-from moderator.queue.connection import Redis
-from moderator.queue.scripts import Script
+from moderator.queue.commands import Command
+from moderator.queue.executors import Executor
 from moderator.verdicts import ImageFacts
 
 
@@ -25,22 +25,23 @@ class EmbeddingCache:
     """A bounded number of images in one Redis; those used longest ago make room. Thread-safe.
 
     Args:
-        client: connection.
+        executor: runs its commands.
         space: names everything that an embedding depends on besides the bytes: images of another space are not found.
         dimension: of an embedding.
         size: most images kept, over all spaces.
     """
 
-    def __init__(self, client: Redis, space: str, dimension: int, size: int) -> None:
+    def __init__(self, executor: Executor, space: str, dimension: int, size: int) -> None:
         self._space = space
         self._dimension = dimension
         self._size = size
-        self._keep, self._recall = Script(client, "keep_embedding"), Script(client, "recall_embedding")
+        self._executor = executor
 
     def get(self, sha256: str) -> SeenImage | None:
         """What is kept of the image with this digest (hexadecimal). What is kept and makes no sense is not used."""
         name = self._name(sha256)
-        facts, vectors = self._recall([names.EMBEDDINGS, names.EMBEDDING_PREFIX + name], [name])
+        keys = [names.EMBEDDINGS, names.EMBEDDING_PREFIX + name]
+        facts, vectors = self._executor.run(Command("recall_embedding", keys, [name], tuple))
         if facts is None or vectors is None:
             return None
         try:
@@ -53,16 +54,10 @@ class EmbeddingCache:
     def put(self, facts: ImageFacts, embeddings: NDArray[np.float32]) -> None:
         """Keep an image's embeddings, float32 [frames, dimension]."""
         name = self._name(facts.sha256)
-        self._keep(
-            [names.EMBEDDINGS, names.EMBEDDING_PREFIX + name],
-            [
-                names.EMBEDDING_PREFIX,
-                name,
-                facts.model_dump_json(),
-                np.ascontiguousarray(embeddings, dtype=np.float32).tobytes(),
-                self._size,
-            ],
-        )
+        keys = [names.EMBEDDINGS, names.EMBEDDING_PREFIX + name]
+        vectors = np.ascontiguousarray(embeddings, dtype=np.float32).tobytes()
+        args = [names.EMBEDDING_PREFIX, name, facts.model_dump_json(), vectors, self._size]
+        self._executor.run(Command("keep_embedding", keys, args, lambda answer: None))
 
     def _name(self, sha256: str) -> str:
         return f"{self._space}:{sha256}"

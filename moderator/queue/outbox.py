@@ -8,18 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from moderator.errors import DeliveryUnreadable
+from moderator.errors import DeliveryUnreadable, RedisMisused
 from moderator.events import split_key
 from moderator.queue import names
+from moderator.queue.commands import Command
 from moderator.queue.connection import Redis
 from moderator.queue.evidence import Evidence
-from moderator.queue.scripts import Call, Script
-from moderator.settings import Settings
+from moderator.queue.executors import RedisExecutor
+from moderator.queue.subscriptions import outbox_names
 
-#: The consumer that every service has. Events name where its deliveries go.
-WEBHOOKS = "webhooks"
-#: After the name of a consumer in the settings: it also wants what the verdict was made from.
-WITH_EMBEDDING = ":embedding"
 #: Seconds that whoever took deliveries has to make them.
 DELIVERY_LEASE_SECONDS = 120.0
 #: Deliveries whose age is looked at for the metrics, from either end of a list.
@@ -51,54 +48,6 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Subscription:
-    """A consumer for which verdicts are kept, and whether with the evidence."""
-
-    consumer: str
-    evidence: bool = False
-
-
-@dataclass(frozen=True)
-class Subscriptions:
-    """The consumers besides webhooks for which verdicts are kept, and how many at most for each."""
-
-    entries: tuple[Subscription, ...] = ()
-    limit: int = 0
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Subscriptions":
-        """Return those of the settings."""
-        entries = (
-            Subscription(name.removesuffix(WITH_EMBEDDING), name.endswith(WITH_EMBEDDING))
-            for name in settings.outbox_consumers
-        )
-        return cls(tuple(entries), settings.outbox_limit)
-
-    @property
-    def evidence(self) -> bool:
-        """Whether any of them wants the evidence."""
-        return any(entry.evidence for entry in self.entries)
-
-    def call(self, delivery: str, evidence: Evidence | None) -> Call:
-        """Return what `publish.lua` is given for them, after its own keys and arguments."""
-        if not self.entries:
-            return [], []
-        keys, wanted = [names.OUTBOX_MISSED], []
-        for entry in self.entries:
-            due, prefix = outbox_names(entry.consumer)
-            keys += [due, prefix + delivery]
-            wanted.append("1" if entry.evidence else "")
-        fields: tuple[Any, ...] = ("", "", "")
-        if evidence is not None and self.evidence:
-            fields = evidence.to_fields()
-        return keys, [self.limit, *fields, *wanted]
-
-
-#: Nothing is kept but webhooks.
-NO_SUBSCRIPTIONS = Subscriptions()
-
-
-@dataclass(frozen=True)
 class ConsumerLag:
     """How far a consumer is behind."""
 
@@ -109,13 +58,6 @@ class ConsumerLag:
     """Seconds since the oldest of them was put here; 0 for none."""
     missed: int
     """Verdicts that were not kept for it, of all time: it was at its limit."""
-
-
-def outbox_names(consumer: str) -> tuple[str, str]:
-    """Return the names in Redis of a consumer's list and, as a prefix, of its records. Webhooks had theirs before."""
-    if consumer == WEBHOOKS:
-        return names.WEBHOOKS, names.WEBHOOK_PREFIX
-    return names.OUTBOX_PREFIX + consumer, f"{names.OUTBOX_PREFIX}{consumer}:"
 
 
 class Outbox:
@@ -129,7 +71,7 @@ class Outbox:
     def __init__(self, client: Redis, consumer: str) -> None:
         self._redis = client
         self._due, self._prefix = outbox_names(consumer)
-        self._take = Script(client, "take_deliveries")
+        self._executor = RedisExecutor(client)
 
     def __len__(self) -> int:
         return int(self._redis.zcard(self._due))
@@ -140,8 +82,14 @@ class Outbox:
         Returns in place of a delivery, where its record is none, the error with all that is known of it: to be buried
         and forgotten.
         """
-        taken = self._take([self._due], [self._prefix, DELIVERY_LEASE_SECONDS, most])
-        return [_read(fields) for fields in taken]
+        return self._executor.run(
+            Command(
+                "take_deliveries",
+                [self._due],
+                [self._prefix, DELIVERY_LEASE_SECONDS, most],
+                lambda taken: [_read(fields) for fields in taken],
+            )
+        )
 
     def forget(self, keys: Sequence[str | bytes]) -> None:
         """Forget deliveries that were made or given up, in one round trip."""
@@ -170,12 +118,19 @@ class Outbox:
 def read_lags(client: Redis, consumers: Sequence[str]) -> tuple[ConsumerLag, ...]:
     """Return how far consumers are behind."""
     lists = [outbox_names(consumer) for consumer in consumers]
-    lags = Script(client, "outbox_lag").run_each([([due], [prefix, LAG_SAMPLE]) for due, prefix in lists])
+    lags = RedisExecutor(client).run_each([_lag(due, prefix) for due, prefix in lists])
     missed = client.hgetall(names.OUTBOX_MISSED)
     return tuple(
-        ConsumerLag(consumer, int(lag[0]), max(0.0, float(lag[1])), int(missed.get(due.encode(), 0)))
+        ConsumerLag(consumer, *lag, int(missed.get(due.encode(), 0)))
         for consumer, (due, _), lag in zip(consumers, lists, lags, strict=True)
-        if isinstance(lag, list)  # else the key holds what is not ours, which whoever publishes reports
+        if not isinstance(lag, RedisMisused)  # which whoever publishes reports
+    )
+
+
+def _lag(due: str, prefix: str) -> Command[tuple[int, float]]:
+    """Count the deliveries that wait, and look up the age of the oldest."""
+    return Command(
+        "outbox_lag", [due], [prefix, LAG_SAMPLE], lambda lag: (int(lag[0]), max(0.0, float(lag[1])))
     )
 
 

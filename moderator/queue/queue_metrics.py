@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from moderator.metrics import MetricRow
 from moderator.queue.outbox import ConsumerLag
 from moderator.queue.outbox_metrics import lag_metrics
-from moderator.queue.stream import StreamState
+from moderator.queue.stream_state import StreamState
 
 logger = logging.getLogger(__name__)
 

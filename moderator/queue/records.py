@@ -8,8 +8,8 @@ from typing import Any, Literal
 from moderator.events import Event, event_key
 from moderator.queue import names
 from moderator.queue.evidence import Evidence
-from moderator.queue.outbox import NO_SUBSCRIPTIONS, Subscriptions
 from moderator.queue.scripts import Call
+from moderator.queue.subscriptions import NO_SUBSCRIPTIONS, Subscriptions
 from moderator.verdicts import Verdict
 
 #: Longest time that a verdict is kept, in seconds: what Redis takes has a bound.

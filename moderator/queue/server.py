@@ -22,12 +22,16 @@ class EmbeddedServer:
         folder: for its data; made when needed.
         port: TCP port; 0 takes a free one. After the first start the port stays, so a restart is found again.
         appendfsync: `everysec` or `always`.
+        binary: another server's program, which takes the same options; None: the package's.
     """
 
-    def __init__(self, folder: Path, port: int = 0, appendfsync: str = "everysec") -> None:
+    def __init__(
+        self, folder: Path, port: int = 0, appendfsync: str = "everysec", binary: str | None = None
+    ) -> None:
         self._folder = folder
         self._port = port
         self._appendfsync = appendfsync
+        self._binary = binary
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -54,7 +58,7 @@ class EmbeddedServer:
             "maxmemory-policy": "noeviction",
             "logfile": str(log),
         }
-        command = [_server_binary()]
+        command = [self._binary or _server_binary()]
         for name, value in options.items():
             command += [f"--{name}", value]
         # A session of its own: Ctrl-C in a terminal reaches us, and we stop the server last.

@@ -5,45 +5,38 @@ One that cannot be read, or cannot be put back, holds up no other.
 
 import logging
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from moderator.errors import AttemptsExhausted, ModeratorError, RecordUnreadable
 from moderator.events import Event, split_key
-from moderator.queue import names
-from moderator.queue.connection import Redis
-from moderator.queue.message import encode_message
-from moderator.queue.outbox import NO_SUBSCRIPTIONS, Subscriptions
+from moderator.queue import commands, names
+from moderator.queue.commands import MAX_DELIVERIES
+from moderator.queue.executors import Executor
 from moderator.queue.records import DeadLetterReason, Publication, to_record
-from moderator.queue.scripts import Script
+from moderator.queue.subscriptions import NO_SUBSCRIPTIONS, Subscriptions
 from moderator.verdicts import Decision, ErrorFacts, Verdict
 
 log = logging.getLogger(__name__)
 
-#: Overdue events looked at in one step: bounds the time that Redis is busy with it.
-SWEEP_SIZE = 500
-#: How often an event is put on the queue without being claimed. What waits on the queue is not put there again, so
-#: only events that workers take and lose count up, and a claim starts the count again.
-MAX_DELIVERIES = 10
-
 
 class Sweeper:
-    """The overdue events of the ledger in one Redis.
+    """The overdue events of a ledger.
 
     Args:
-        client: connection.
+        executor: of the ledger.
         lease: seconds after which an event that was put on the queue is looked at again.
         subscriptions: the consumers for which verdicts go into the outbox, besides webhooks.
     """
 
-    def __init__(self, client: Redis, lease: float, subscriptions: Subscriptions = NO_SUBSCRIPTIONS) -> None:
-        self._redis = client
+    def __init__(
+        self, executor: Executor, lease: float, subscriptions: Subscriptions = NO_SUBSCRIPTIONS
+    ) -> None:
+        self._executor = executor
         self._subscriptions = subscriptions
         self._lease = lease
-        self._overdue, self._requeue, self._publish = (
-            Script(client, name) for name in ("overdue", "requeue", "publish")
-        )
 
     def sweep(
         self,
@@ -63,36 +56,28 @@ class Sweeper:
             ttl: seconds that such a verdict is kept.
             stream_length: about how many verdicts the stream keeps.
         """
-        places = [part for queue, at in oldest.items() for part in (queue, "" if at is None else at)]
-        found = self._overdue(
-            [names.PENDING, names.PENDING_BYTES],
-            [names.RECORD_PREFIX, names.VERDICT_PREFIX, self._lease, SWEEP_SIZE, MAX_DELIVERIES, *places],
-        )
         count = 0
-        for member, due, queue, what in zip(found[::4], found[1::4], found[2::4], found[3::4], strict=True):
+        for found in self._executor.run(commands.overdue(oldest, self._lease)):
             try:
-                key = member.decode()
-                event = None if what == b"unreadable" else self._read(key)
-                if event is not None and what == b"lost":
-                    count += self._put_back(event, key, due, queue.decode())
+                key = found.member.decode()
+                event = None if found.what == "unreadable" else self._read(key)
+                if event is not None and found.what == "lost":
+                    count += self._executor.run(
+                        commands.requeue(event, key, found.due, found.queue, self._lease)
+                    )
                 else:
-                    self._end(key, event, due, told, ttl, stream_length)
+                    self._end(key, event, found.due, told, ttl, stream_length)
             except (RedisError, ModeratorError, UnicodeError) as error:
-                log.error("%r is overdue and cannot be put back: %s", member, error)
-                self._postpone(member)
+                log.error("%r is overdue and cannot be put back: %s", found.member, error)
+                self._postpone(found.member)
         return count
 
     def _read(self, key: str) -> Event | None:
         """The event of a record, or None where it cannot be read."""
         try:
-            return Event.model_validate_json(self._redis.hget(names.RECORD_PREFIX + key, "event") or b"")
+            return Event.model_validate_json(self._ask("HGET", names.RECORD_PREFIX + key, "event") or b"")
         except ValidationError:
             return None
-
-    def _put_back(self, event: Event, key: str, due: bytes, queue: str) -> int:
-        body = event.model_dump(mode="json", exclude_none=True)
-        keys = [names.PENDING, names.RECORD_PREFIX + key, queue]
-        return int(self._requeue(keys, [key, due, encode_message(body, queue), self._lease]))
 
     def _end(
         self,
@@ -131,21 +116,24 @@ class Sweeper:
             to_record(event) if event is not None else self._raw(key),
             (event.reply.webhook or "") if event is not None else "",
             due=due.decode(),
-            known=event is None or self._redis.hexists(record, "version"),
+            known=event is None or bool(self._ask("HEXISTS", record, "version")),
         )
-        done = self._publish(*kept.call(ttl, stream_length, self._subscriptions))
-        if done[0]:
+        seconds = self._executor.run(commands.publish(kept, ttl, stream_length, self._subscriptions))
+        if seconds is not None:
             log.error("event %s: dead letter: %s: %s", key, dead.type, dead.message)
-            told(verdict, float(done[1]), error)
+            told(verdict, seconds, error)
 
     def _raw(self, key: str) -> str:
         """What can be kept of a record that cannot be read."""
         record = names.RECORD_PREFIX + key
-        kind = self._redis.type(record).decode()
-        raw = self._redis.hget(record, "event") if kind == "hash" else None
+        kind = self._ask("TYPE", record).decode()
+        raw = self._ask("HGET", record, "event") if kind == "hash" else None
         return f"a {kind}" if raw is None else raw.decode(errors="replace")
 
     def _postpone(self, member: bytes) -> None:
         """Look at something again later, so that it does not stand before what comes behind it."""
-        seconds, micros = self._redis.time()
-        self._redis.zadd(names.PENDING, {member: seconds + micros / 1e6 + self._lease}, xx=True)
+        seconds, micros = self._ask("TIME")
+        self._ask("ZADD", names.PENDING, "XX", seconds + micros / 1e6 + self._lease, member)
+
+    def _ask(self, name: str, *args: Any) -> Any:
+        return self._executor.run(commands.ask(name, *args, read=lambda answer: answer))

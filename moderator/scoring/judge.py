@@ -1,4 +1,4 @@
-"""From scores to a judgement: thresholds, the worst frame, and the prompts that explain it."""
+"""Judge scores: compare them with thresholds, pick the worst frame, and name the prompts that explain it."""
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Judgement:
 
 
 def severities(layout: Layout, scores: Scores) -> NDArray[np.int64]:
-    """What the thresholds say: int [n, C], an index into `SEVERITY`.
+    """Return what the thresholds say: int [n, C], an index into `SEVERITY`.
 
     In `softmax-mean` categories the classic recipe also asks that the safe score be the greater one:
     is_safe = safe > unsafe and unsafe < block. Where such a category never blocks, people look instead.
@@ -141,7 +141,7 @@ def _judge_prompts(compiled: CompiledPolicy, embeddings: Floats) -> Judgement:
 
 
 def top_prompts(layout: Layout, scores: Scores, frames: NDArray[np.int64]) -> list[tuple[TopPrompt, ...]]:
-    """The most probable prompts of each category, in the frame that decided it; most probable first.
+    """Return the most probable prompts of each category in the frame that decided it, most probable first.
 
     Args:
         layout: index arrays with C categories and T pairs.

@@ -1,4 +1,4 @@
-"""How a policy's prompts lie in arrays, so that all categories are scored at once.
+"""Lay out a policy's prompts in arrays, so that all categories are scored at once.
 
 Every distinct prompt is one row of the compiled matrix. A category looks at some of the rows: first its
 unsafe prompts, then the safe ones (the policy's and its own). All categories' rows are concatenated into

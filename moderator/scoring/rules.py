@@ -1,4 +1,4 @@
-"""From similarities to one unsafe and one safe score per category, by the rule that the policy names.
+"""Score similarities: one unsafe and one safe score per category, by the rule that the policy names.
 
 With logits l = scale * cosine + bias over a category's prompts, unsafe U and safe S, and p = softmax(l):
 
@@ -41,7 +41,7 @@ class Scores:
 
 
 def sigmoid(logits: Floats) -> Floats:
-    """1 / (1 + exp(-x)), without overflow."""
+    """Return 1 / (1 + exp(-x)), without overflow."""
     result: Floats = 0.5 * (1.0 + np.tanh(0.5 * logits))
     return result
 

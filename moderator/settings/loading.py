@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 from functools import lru_cache
 
 from pydantic import ValidationError
@@ -14,6 +13,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from moderator import suggestions
 from moderator.errors import SettingsError
 from moderator.settings.delivery_settings import DeliverySettings
 from moderator.settings.host_settings import HostSettings
@@ -78,8 +78,8 @@ def closest(name: str, known: Iterable[str]) -> str:
     names = list(known)
     # Upper case is how the environment has them, so it is the likeliest slip.
     lowered = {known_name.lower(): known_name for known_name in names}
-    close = get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
-    return f"did you mean '{lowered[close[0]]}'?" if close else "remove it (the README lists all settings)"
+    meant = suggestions.closest(name.lower(), lowered)
+    return f"did you mean '{lowered[meant]}'?" if meant else "remove it (docs/settings.md lists all settings)"
 
 
 def unknown_variables() -> Iterator[tuple[str, str]]:

@@ -1,15 +1,17 @@
-"""What a signal is: made from its entry in a policy file, it reads one frame and answers with a score."""
+"""The interface of signals: made from an entry in a policy file, a signal reads one frame and returns a score."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from moderator.identity import Identity
+
+if TYPE_CHECKING:  # whoever reads policies names signals and looks at no pixels: that starts without these
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
 
 
 class Options(BaseModel):
@@ -34,8 +36,8 @@ class Context:
 class Frame:
     """What a signal may look at: pixels (RGB, upright, of any size) or the embedding, as its `uses_pixels` says."""
 
-    image: Image.Image | None = None
-    embedding: NDArray[np.float32] | None = None
+    image: "Image.Image | None" = None
+    embedding: "NDArray[np.float32] | None" = None
     """[dimension], of length 1"""
 
 
@@ -85,7 +87,7 @@ class Signal(Protocol):
     slow: ClassVar[bool]
 
     def __init__(self, options: Any, context: Context) -> None:
-        """Make ready to read.
+        """Load what reading needs.
 
         Args:
             options: an `options_type`.
@@ -98,10 +100,10 @@ class Signal(Protocol):
         ...
 
     def read(self, frame: Frame) -> Reading:
-        """Look at one frame."""
+        """Read one frame and return its score."""
         ...
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        """Frames with the scores that they should get."""
+        """Return frames with the scores that they should get."""
         ...

@@ -1,4 +1,4 @@
-"""The files that signals read: found below a folder, and only with the content that the policy pins."""
+"""Read the files of signals, found below a folder, only with the content that the policy pins."""
 
 from collections.abc import Iterable
 from hashlib import sha256
@@ -13,7 +13,7 @@ MAX_BYTES = 1_000_000_000
 
 
 def digest_below(folder: Path, name: str) -> str:
-    """SHA-256 of a file below a folder, 64 hexadecimal digits.
+    """Return the SHA-256 of a file below a folder, 64 hexadecimal digits.
 
     Raises:
         OSError: it cannot be read.

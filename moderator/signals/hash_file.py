@@ -1,4 +1,4 @@
-"""Files of PDQ hashes: the list that a policy reads, and what others hand over."""
+"""Read and write files of PDQ hashes: the list that a policy reads, and files of other systems."""
 
 import csv
 import re
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from moderator.atomic import write_atomically
 from moderator.errors import SignalFailed
+from moderator.printable import printable
 
 BITS = 256
 Hashes = NDArray[np.uint8]
@@ -33,7 +34,7 @@ def parse_hashes(content: bytes) -> tuple[Hashes, list[int]]:
         if not _HASH.fullmatch(text):
             raise SignalFailed(
                 f"line {number} of the hash list is no PDQ hash of 64 hexadecimal digits; correct or remove it, or "
-                "bring a file of another format into the form: moderator signals import"
+                "convert a file of another format: moderator signals import"
             )
         hashes.append(bytes.fromhex(text))
         lines.append(number)
@@ -43,7 +44,7 @@ def parse_hashes(content: bytes) -> tuple[Hashes, list[int]]:
 
 
 def find_hashes(content: bytes, column: str | None = None) -> list[str]:
-    """Hashes in a file of somebody else: CSV, JSON Lines, or text with one hash in each line. Others are skipped.
+    """Return the hashes in a file of another system: CSV, JSON Lines, or text with one hash a line; skip other lines.
 
     Args:
         content: of the file, in UTF-8.
@@ -78,7 +79,7 @@ def find_hashes(content: bytes, column: str | None = None) -> list[str]:
 
 
 def look_like_pdq(hashes: list[str]) -> bool:
-    """Whether half of the bits are set, as in PDQ, which compares with the median. SHA-256 digests stray by 6 bits."""
+    """Return whether half of the bits are set, as PDQ does by comparing with the median. SHA-256 strays by 6 bits."""
     counts = np.array([int(one, 16).bit_count() for one in hashes])
     return bool(np.abs(counts - BITS // 2).mean() < 4)
 
@@ -97,7 +98,6 @@ def add_hashes(path: Path, hashes: dict[str, str]) -> int:
     text = before.decode("utf-8", "replace")
     text += "" if text.endswith("\n") or not text else "\n"
     for one, comment in new.items():
-        clean = "".join(c if c.isprintable() and not 0xD800 <= ord(c) < 0xE000 else "?" for c in comment)
-        text += f"{one}  # {clean[:200]}".rstrip(" #") + "\n"
+        text += f"{one}  # {printable(comment)[:200]}".rstrip(" #") + "\n"
     write_atomically(path, text.encode())
     return len(new)

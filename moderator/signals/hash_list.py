@@ -1,4 +1,4 @@
-"""`hash-list`: is this one of the pictures that we know? By perceptual hash, so a resized copy is found, too.
+"""`hash-list`: is this one of the known pictures? By perceptual hash, so that a resized copy is found as well.
 
 PDQ is Meta's 256-bit hash of an image's coarse structure ("The TMK+PDQF Video-Hashing Algorithm and the PDQ
 Image-Hashing Algorithm", 2019). Two hashes match within a Hamming distance, 31 by convention there.
@@ -15,7 +15,7 @@ from moderator.errors import SignalFailed
 from moderator.signals.base import Context, Example, Frame, Options, Reading
 from moderator.signals.hash_file import BITS, Hashes, parse_hashes
 
-#: Images are brought to a square of this side, in pixels, before they are hashed.
+#: Images are resized to a square of this side, in pixels, before they are hashed.
 SIDE = 512
 
 
@@ -27,7 +27,7 @@ class HashListOptions(Options):
     quality: Annotated[int, Field(strict=True, ge=0, le=100)] = 50
     """Images with less structure (PDQ's quality, 0 to 100) match nothing: their hashes say little."""
     turned: bool = False
-    """Whether mirrored copies, and copies turned by 90, 180 or 270 degrees, match, too."""
+    """Whether mirrored copies, and copies turned by 90, 180 or 270 degrees, also match."""
 
 
 class HashList:
@@ -63,7 +63,7 @@ class HashList:
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        """A picture, a smaller and a mirrored copy of it, another one, and one without structure."""
+        """Return a picture, a smaller and a mirrored copy of it, another one, and one without structure."""
         known, other = _waves(0), _waves(1)
         listed = b"# known pictures\n" + _EXAMPLE_HASH.encode() + b"  # waves\n"
         return [
@@ -108,7 +108,7 @@ def _pdqhash() -> Any:
 
 
 def _waves(kind: int) -> Image.Image:
-    """A picture with structure, made from a formula."""
+    """Return a picture with structure, made from a formula."""
     y, x = np.mgrid[0:200, 0:300] / 25.0
     grey = np.sin(x + 0.5 * y * y) + np.cos(y * (2 + kind) - x * kind * 3)
     grey = (grey - grey.min()) / (grey.max() - grey.min()) * 255

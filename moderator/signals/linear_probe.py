@@ -39,7 +39,7 @@ class Probe:
     """What was measured when it was trained."""
 
     def probabilities(self, embeddings: Floats) -> Floats:
-        """Probability of each label: float32 [n, dimension] -> float32 [n, L], rows that sum to 1."""
+        """Return the probability of each label: float32 [n, dimension] -> float32 [n, L], rows that sum to 1."""
         logits = embeddings @ self.weight.T + self.bias
         weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
         result: Floats = weights / weights.sum(axis=-1, keepdims=True)
@@ -55,11 +55,11 @@ class Probe:
             ours, theirs = identity, self.identity
             raise ModelMismatch(
                 f"{what} was trained on embeddings of {theirs.id} (revision {theirs.revision[:12]}), and the model is "
-                f"now {ours.id} (revision {ours.revision[:12]}): set MODERATOR_ENCODER to the former, or train anew"
+                f"now {ours.id} (revision {ours.revision[:12]}): set MODERATOR_ENCODER to the former, or train it again"
             )
 
     def serialized(self) -> bytes:
-        """The probe as safetensors, with the rest as JSON in the metadata."""
+        """Return the probe as safetensors, with the rest as JSON in the metadata."""
         facts = {
             "labels": self.labels,
             "identity": asdict(self.identity),
@@ -72,7 +72,7 @@ class Probe:
         return save(tensors, metadata={"moderator": json.dumps(facts)})
 
     def save(self, path: Path) -> None:
-        """Write it in one step."""
+        """Write the probe to a file, in one step."""
         write_atomically(path, self.serialized())
 
     @classmethod
@@ -140,7 +140,7 @@ class LinearProbe:
             known = ", ".join(self._probe.labels)[:200]
             raise SignalFailed(f"'{missing[0]}' in 'unsafe' is no label of the probe ({known}); correct it")
         if self._probe.weight.shape[1] != context.dimension:
-            raise SignalFailed("the probe is for embeddings of another length; train it anew")
+            raise SignalFailed("the probe is for embeddings of another length; train it again")
         self._unsafe = [label in options.unsafe for label in self._probe.labels]
 
     def read(self, frame: Frame) -> Reading:
@@ -154,7 +154,7 @@ class LinearProbe:
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        """A probe of two labels that lie on two axes."""
+        """Return frames for a probe of two labels that lie on two axes."""
         weight = np.array([[20, 0, 0, 0], [0, 20, 0, 0]], dtype=np.float32)
         content = Probe(
             ("smoking", "safe"), weight, np.zeros(2, dtype=np.float32), EXAMPLE_ENCODER, 1.0

@@ -1,10 +1,10 @@
-"""ONNX Runtime for signals: one core for each image, and memory that is given back."""
+"""Run ONNX models for signals: one core for each image, and memory that is given back."""
 
 from typing import Any
 
 
 def onnx_session(model: bytes | str) -> Any:
-    """A session on the CPU for a model, its content or its path, that many threads may run at once.
+    """Return a session on the CPU for a model (content or path) that many threads may run at once.
 
     Raises:
         ImportError: onnxruntime is not installed.

@@ -25,7 +25,7 @@ class OnnxClassifierOptions(Options):
     size: Annotated[int, Field(strict=True, ge=8, le=1024)] = 224
     """Side of the square input."""
     resize: Annotated[int, Field(strict=True, ge=8, le=1024)] | None = None
-    """Both sides are brought to this length before the centre is cropped; default: `size`."""
+    """Both sides are resized to this length before the centre is cropped; default: `size`."""
     layout: Literal["nchw", "nhwc"] = "nchw"
     channels: Literal["rgb", "bgr"] = "rgb"
     mean: Three = (0.0, 0.0, 0.0)
@@ -82,7 +82,7 @@ class OnnxClassifier:
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        """A tiny model whose two outputs are the softmax of the mean red and the mean blue."""
+        """Return frames for a tiny model whose two outputs are the softmax of the mean red and the mean blue."""
         options = {
             "labels": ["red", "blue"],
             "unsafe": ["red"],

@@ -1,4 +1,4 @@
-"""Makes signals once per process and reads each once per image, however many policies use them."""
+"""Make signals once per process and read each once per image, however many policies use them."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,13 +9,12 @@ from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
 
 from moderator.errors import ModeratorError, SignalFailed, brief
 from moderator.identity import Identity
 from moderator.signals.base import Context, Frame, Reading, Signal
 from moderator.signals.files import read_pinned
-from moderator.signals.registry import signal_class
+from moderator.signals.registry import KINDS
 
 #: A shorter side that no image has: it is wanted whole.
 WHOLE = 2**31 - 1
@@ -32,7 +31,7 @@ class Moment(StrEnum):
     PIXELS = "pixels"
     """Where the image is decoded."""
     SLOWLY = "slowly"
-    """It wants pixels, too, and takes long."""
+    """Where the image is decoded, apart from other images: it takes long."""
     EMBEDDING = "embedding"
     """When the model has seen the image."""
 
@@ -106,7 +105,9 @@ class Signals:
         return outcomes
 
     def check(self, policy: HasSignals) -> dict[str, ModeratorError | None]:
-        """By name, why each signal of a policy cannot be used, or None: all are made, and read an empty frame."""
+        """Return by name why each signal of a policy cannot be used, or None: all are made and read an empty frame."""
+        from PIL import Image  # whoever reads and scores policies only needs no decoder
+
         embedding = np.zeros(self._dimension, dtype=np.float32)
         embedding[0] = 1
         empty = Frame(Image.new("RGB", (64, 64), "white"), embedding)
@@ -120,7 +121,7 @@ class Signals:
         return outcomes
 
     def make(self, spec: Specification) -> Signal:
-        """A signal of a policy, made at most once.
+        """Return a signal of a policy, made at most once.
 
         Raises:
             SignalFailed: it cannot be made.
@@ -146,7 +147,7 @@ def make(kind: str, options: Mapping[str, Any], context: Context) -> Signal:
     Raises:
         SignalFailed: it cannot be made.
     """
-    found = signal_class(kind)
+    found = KINDS.get(kind)
     try:
         return found(found.options_type.model_validate(dict(options)), context)
     except ModeratorError:
@@ -161,7 +162,7 @@ def check_examples(kind: str) -> None:
     Raises:
         SignalFailed: a package is missing, or a score is not as the example says.
     """
-    for example in signal_class(kind).examples():
+    for example in KINDS.get(kind).examples():
         context = Context(example.content, example.encoder, example.dimension)
         score = read(make(kind, example.options, context), example.frame).score
         if not example.lowest <= score <= example.highest:
@@ -191,7 +192,7 @@ def read(signal: Signal, frame: Frame) -> Reading:
 
 
 def refuse_failed(policy: HasSignals, readings: Readings) -> None:
-    """Nothing, unless a signal of a policy failed.
+    """Raise what a signal of a policy raised, if one failed.
 
     Raises:
         SignalFailed, ModelMismatch: what the signal raised.
@@ -203,7 +204,7 @@ def refuse_failed(policy: HasSignals, readings: Readings) -> None:
 
 
 def scores(policy: HasSignals, readings: Readings) -> dict[str, float]:
-    """The score of each signal of a policy, by its name there.
+    """Return the score of each signal of a policy, by its name there.
 
     Raises:
         SignalFailed, ModelMismatch: a signal failed, or was not read.
@@ -212,7 +213,7 @@ def scores(policy: HasSignals, readings: Readings) -> dict[str, float]:
 
 
 def facts(policy: HasSignals, readings: Readings) -> dict[str, Any]:
-    """What the verdict tells of each signal of a policy, by its name there: kind, score, and facts of the kind."""
+    """Return what the verdict says of each signal of a policy, by its name there: kind, score, facts of the kind."""
     return {
         spec.name: {"kind": spec.kind, "score": reading.score, **reading.facts}
         for spec in policy.signals
@@ -240,28 +241,28 @@ def _reading(spec: Specification, readings: Readings) -> Reading:
 
 
 def unsure(policy: HasSignals, readings: Readings) -> frozenset[str]:
-    """The signals of a policy that leave it to people, by their names there."""
+    """Return the names of the signals of a policy that leave the decision to people."""
     return frozenset(spec.name for spec in policy.signals if _reading(spec, readings).unsure)
 
 
 def due(policies: Iterable[HasSignals], moment: Moment) -> list[Specification]:
-    """The signals of policies that are read at a moment, each once."""
+    """Return the signals of policies that are read at a moment, each once."""
     found = {spec.key: spec for policy in policies for spec in policy.signals}
     return [spec for spec in found.values() if _moment(spec.kind) is moment]
 
 
 def by_side(specs: Iterable[Specification]) -> dict[int, list[Specification]]:
-    """Signals that look at pixels by the shorter side that is enough for them."""
+    """Group signals that look at pixels by the shorter side that is enough for them."""
     sides: dict[int, list[Specification]] = {}
     for spec in specs:
-        side = getattr(signal_class(spec.kind), "enough_pixels", None)
+        side = getattr(KINDS.get(spec.kind), "enough_pixels", None)
         sides.setdefault(WHOLE if side is None else side, []).append(spec)
     return sides
 
 
 def _moment(kind: str) -> Moment:
     try:
-        found = signal_class(kind)
+        found = KINDS.get(kind)
     except SignalFailed:
         return Moment.EMBEDDING  # there is none; reading it says why, and needs no pixels for that
     if not getattr(found, "uses_pixels", True):

@@ -28,7 +28,7 @@ DETECT_SIDE = 960
 BATCH, RATIO = 6, 100.0
 #: What parts of a longer line share with the next one, as a ratio: as long as most words.
 OVERLAP = 10.0
-#: Matched words that the verdict tells.
+#: Matched words that the verdict lists.
 SHOWN = 5
 
 
@@ -91,7 +91,7 @@ class Text:
         return Reading(score, {**facts, **timed_out}, unsure=bool(timed_out))
 
     def _lines(self, pixels: NDArray[np.uint8]) -> Iterator[tuple[str, float]]:
-        """Text and confidence of each line, from top to bottom. Pixels: uint8 [h, w, 3], BGR."""
+        """Yield text and confidence of each line, from top to bottom. Pixels: uint8 [h, w, 3], BGR."""
         end = time.monotonic() + self._seconds
         try:
             crops, _ = self._reader.detect_and_crop(pixels, {})
@@ -113,7 +113,7 @@ class Text:
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        """A picture with text in it, looked at for words that it holds and words that it does not."""
+        """Return a picture with text in it, with words that it holds and words that it does not."""
         drawn = Frame(_drawn("FREE Money\nnow at once"))
         return [
             Example({"words": ["free money"]}, drawn, 0.7, 1),
@@ -125,7 +125,7 @@ class Text:
 
 @cache
 def _load_reader() -> tuple[Any, type[Exception]]:
-    """The reader, one for all lists of words, and what it raises where there is no text."""
+    """Return the reader, one for all lists of words, and what it raises where there is no text."""
     import rapidocr
     from rapidocr.main import RapidOCRError
 
@@ -156,7 +156,7 @@ def _load_reader() -> tuple[Any, type[Exception]]:
 
 
 def _parts(crop: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    """A line, uint8 [h, w, 3], whole, or in parts that overlap if it is a very long one."""
+    """Yield a line, uint8 [h, w, 3], whole, or in overlapping parts if it is very long."""
     height, width = crop.shape[:2]
     if width <= RATIO * height:
         yield crop
@@ -166,7 +166,7 @@ def _parts(crop: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
 
 
 def _portions(crops: Sequence[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.uint8]]]:
-    """Lines in order, as many at once as the bounds allow. The reader makes all of them as wide as the widest."""
+    """Yield lines in order, as many at once as the bounds allow: the reader makes all as wide as the widest."""
     portion: list[NDArray[np.uint8]] = []
     widest = 0.0
     for crop in crops:
@@ -181,7 +181,7 @@ def _portions(crops: Sequence[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.ui
 
 
 def _bounded(image: Image.Image) -> Image.Image:
-    """The image with sides of `MIN_SIDE` to `MAX_SIDE` pixels."""
+    """Return the image with sides of `MIN_SIDE` to `MAX_SIDE` pixels."""
     if max(image.size) > MAX_SIDE:
         image = image.copy()
         image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BOX)
@@ -193,7 +193,7 @@ def _bounded(image: Image.Image) -> Image.Image:
 
 
 def _drawn(text: str) -> Image.Image:
-    """Black text on white."""
+    """Draw black text on white."""
     image = Image.new("RGB", (480, 160), "white")
     ImageDraw.Draw(image).multiline_text((20, 20), text, "black", ImageFont.load_default(40))
     return image

@@ -1,4 +1,4 @@
-"""Word lists: which words and phrases stand in a line of text."""
+"""Find the words and phrases of a list in a line of text."""
 
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -34,7 +34,7 @@ class WordList:
             )
 
     def find(self, line: str) -> Iterator[str]:
-        """The words that stand in a line, as the list writes them."""
+        """Yield the words that stand in a line, as the list writes them."""
         text = normal(line[:MAX_LINE])
         for form, word in self._words.items():
             at = text.find(form)
@@ -65,13 +65,13 @@ def parse_words(content: bytes) -> list[str]:
 
 
 def normal(text: str) -> str:
-    """The form in which texts are compared: NFKC, case folded, no invisible characters, single spaces."""
+    """Return the form in which texts are compared: NFKC, case folded, no invisible characters, single spaces."""
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return " ".join("".join(c for c in text if unicodedata.category(c) != "Cf").split())
 
 
 def _joined(text: str, at: int) -> bool:
-    """Whether the characters on both sides of a place belong to one word."""
+    """Return whether the characters on both sides of a place belong to one word."""
     if not 0 < at < len(text):
         return False
     before, after = text[at - 1], text[at]

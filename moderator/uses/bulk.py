@@ -24,9 +24,11 @@ from uuid import uuid4
 
 import numpy as np
 
+from moderator.atomic import remove_leftovers, replacing, write_atomically
 from moderator.errors import EmbeddingsUnreadable, ImageNotFound, ModelMismatch
+from moderator.fetching.urls import is_url
 from moderator.uses.embedder import Embedded, Embedder
-from moderator.uses.parts import PART_ROWS, Parts, clear, locked, write_synced
+from moderator.uses.parts import PART_ROWS, Parts, clear, locked
 from moderator.uses.store import EmbeddingsFile, Facts, matrix, open_writer
 
 
@@ -131,14 +133,12 @@ def write_numpy(source: Path, target: Path) -> None:
         EmbeddingsUnreadable: the file is none.
     """
     file = EmbeddingsFile(source)
-    new = target.with_name(f".{target.name}.new")
     header = {"descr": np.dtype(file.facts.stored).str, "fortran_order": False}
-    with new.open("wb") as output:
+    with replacing(target) as new, new.open("wb") as output:
         shape = (len(file), file.facts.dimension)
         np.lib.format.write_array_header_1_0(output, {**header, "shape": shape})
         for batch in file.batches(["embedding"]):
             output.write(np.ascontiguousarray(matrix(batch), dtype=file.facts.stored).tobytes())
-    new.replace(target)
 
 
 def _begin(embedder: Embedder, earlier: EmbeddingsFile | None, parts: Path, stored: str | None) -> Facts:
@@ -161,7 +161,7 @@ def _begin(embedder: Embedder, earlier: EmbeddingsFile | None, parts: Path, stor
         facts = Facts.of(embedder.encoder, kept, uuid4().hex)
         if earlier is not None:
             _check(earlier.facts, embedder, earlier.path, stored)
-        write_synced(path, lambda new: new.write_text(json.dumps(facts.record())))
+        write_atomically(path, json.dumps(facts.record()).encode())
     return facts
 
 
@@ -203,7 +203,7 @@ class _Seen:
 def _new(images: Iterable[str], seen: _Seen, progress: Callable[[int], None]) -> Iterator[str]:
     """The images that are not done yet, local ones by absolute path."""
     for image in images:
-        name = image if image.startswith(("http://", "https://")) else os.path.abspath(image)
+        name = image if is_url(image) else os.path.abspath(image)
         if seen.add(name):
             yield name
         else:
@@ -224,13 +224,10 @@ def _problem(item: Embedded) -> dict[str, str] | None:
 
 def _join(files: list[Path], output: Path, facts: Facts) -> None:
     """One file of many, block by block."""
-
-    def write(new: Path) -> None:
-        with open_writer(new, facts) as writer:
-            for path in files:
-                file = EmbeddingsFile(path)
-                for batch in file.batches():
-                    writer.write_batch(batch)
-                file.close()
-
-    write_synced(output, write)
+    remove_leftovers(output.parent, output.name)  # as large as the file itself
+    with replacing(output) as new, open_writer(new, facts) as writer:
+        for path in files:
+            file = EmbeddingsFile(path)
+            for batch in file.batches():
+                writer.write_batch(batch)
+            file.close()

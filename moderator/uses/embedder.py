@@ -1,6 +1,5 @@
 """Images and texts in, embeddings out: what every use of the encoder starts with."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,11 +11,10 @@ from PIL import Image
 
 from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import encoder_of
-from moderator.errors import EmbeddingInvalid, FetchRefused, ModeratorError
-from moderator.events import ImageReference
+from moderator.errors import EmbeddingInvalid, ModeratorError
+from moderator.fetching.fetcher import TrustedFetcher
 from moderator.images.decode import DecodeLimits, decode
-from moderator.images.fetch import Fetcher
-from moderator.lookahead import ahead
+from moderator.lookahead import bounded_map
 from moderator.settings import Settings, load_settings
 
 
@@ -57,10 +55,8 @@ class Embedder:
     def __init__(self, settings: Settings | None = None, *, encoder: Encoder | None = None) -> None:
         self.settings = settings or load_settings()
         self.encoder = encoder or encoder_of(self.settings)
-        # The paths are the caller's own: any of them may be read.
-        one_frame = self.settings.model_copy(update={"fetch_roots": (Path("/"),), "max_frames": 1})
-        self._fetcher = Fetcher(one_frame)
-        self._limits = DecodeLimits.from_settings(one_frame)
+        self._fetcher = TrustedFetcher(self.settings)
+        self._limits = DecodeLimits.from_settings(self.settings.model_copy(update={"max_frames": 1}))
         self._draft = self.encoder.image_size if self.settings.jpeg_draft else None
         self._batch = self.settings.max_batch or self.encoder.best_batch
 
@@ -71,7 +67,7 @@ class Embedder:
         error.
         """
         batch: list[_Opened] = []
-        opened = ahead(self.settings.threads or 4, self._open, map(str, images), 4 * self._batch)
+        opened = bounded_map(self.settings.threads or 4, self._open, map(str, images), 4 * self._batch)
         with closing(opened):
             for item in opened:
                 if item is None:  # a host takes its time; what is there is embedded now
@@ -115,18 +111,7 @@ class Embedder:
         Raises:
             ImageError: it cannot be fetched or decoded.
         """
-        return self._decode(self._fetch(str(image)))
-
-    def _fetch(self, image: str) -> bytes:
-        if image.startswith(("http://", "https://")):
-            try:
-                reference = ImageReference(url=image)
-            except ValueError as error:
-                raise FetchRefused(f"{image!r} is no URL that can be fetched") from error
-        else:
-            # Unchecked: a path of one's own may be longer than one in an event.
-            reference = ImageReference.model_construct(path=os.path.abspath(image))
-        return self._fetcher.fetch(reference)
+        return self._decode(self._fetcher.fetch(image))
 
     def _decode(self, data: bytes) -> Image.Image:
         return decode(data, self._limits, self._draft).frames[0]
@@ -134,7 +119,7 @@ class Embedder:
     def _open(self, image: str) -> _Opened:
         digest = ""
         try:
-            data = self._fetch(image)
+            data = self._fetcher.fetch(image)
             digest = sha256(data).hexdigest()
             return _Opened(image, digest, self.encoder.preprocess(self._decode(data)), None)
         except ModeratorError as error:

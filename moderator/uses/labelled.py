@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moderator.errors import LabelsInvalid
-from moderator.listing import list_images
+from moderator.image_paths import list_images
 
 #: Columns that may hold the label, the first one found counts.
 LABEL_COLUMNS = ("label", "category")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from PIL import ImageDraw, ImageFont
 
+from moderator.printable import printable
+
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 SIZE = 15
@@ -62,11 +64,6 @@ class Lettering:
             if character.isspace() or has(font, character):
                 return font, character
         return self._fonts[0], "?"
-
-
-def printable(text: str) -> str:
-    """The text without what cannot be drawn: control characters, and bytes of file names that are no text."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def has(font: Font, character: str) -> bool:

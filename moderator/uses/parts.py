@@ -4,12 +4,13 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from moderator.atomic import replacing
 from moderator.encoders.base import Embeddings
 from moderator.errors import EmbeddingBusy
 from moderator.uses.store import Facts, open_writer, to_batch
@@ -77,25 +78,10 @@ class Parts:
         if not self._paths:
             return
         rows = to_batch(self._facts, self._paths, self._digests, self._rows[: len(self._paths)])
-
-        def write(new: Path) -> None:
-            with open_writer(new, self._facts) as writer:
-                writer.write_batch(rows)
-
-        write_synced(self._folder / f"{self._number:06}.parquet", write)
+        with (
+            replacing(self._folder / f"{self._number:06}.parquet") as new,
+            open_writer(new, self._facts) as writer,
+        ):
+            writer.write_batch(rows)
         self._number += 1
         self._paths, self._digests = [], []
-
-
-def write_synced(path: Path, write: Callable[[Path], object]) -> None:
-    """Write under another name, bring it to disk, rename: it is there as a whole or not at all."""
-    new = path.with_name(f".{path.name}.new")
-    write(new)
-    with new.open("rb+") as file:
-        os.fsync(file.fileno())
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

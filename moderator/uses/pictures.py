@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from moderator.encoders.base import Embeddings
-from moderator.uses.lettering import Lettering, printable
+from moderator.printable import printable
+from moderator.uses.lettering import Lettering
 
 #: Pixels.
 _THUMBNAIL = 96

@@ -3,9 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from moderator.compiler import Compiler
 from moderator.encoders.base import Embeddings
-from moderator.policies.catalogue import Catalogue, parse_reference
+from moderator.engine.compiler import Compiler
+from moderator.policies.catalogue import Catalogue
+from moderator.policies.references import parse_reference
 from moderator.scoring.rules import score
 from moderator.uses.embedder import Embedder
 

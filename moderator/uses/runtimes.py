@@ -8,10 +8,10 @@ from statistics import median
 
 import numpy as np
 
-from moderator.compiler import Compiler
 from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import load_encoder
 from moderator.encoders.runtimes.plan import ONNX, OPENVINO, PRECISIONS, TORCH, installed
+from moderator.engine.compiler import Compiler
 from moderator.errors import SettingsError
 from moderator.policies.loader import load_policy
 from moderator.scoring.judge import CompiledPolicy, judge

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moderator.atomic import replacing, write_atomically
 from moderator.encoders.base import Embeddings
 from moderator.errors import ExtraMissing
 from moderator.uses.store import EmbeddingsFile, matrix
@@ -132,8 +133,7 @@ def _load_index(file: EmbeddingsFile, progress: Callable[[int], None]) -> Any:
         at += len(batch)
         progress(len(batch))
     note.unlink(missing_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    index.save(str(new))
-    new.replace(path)
-    note.write_text(json.dumps(made_from))
+    with replacing(path) as new:
+        index.save(str(new))
+    write_atomically(note, json.dumps(made_from).encode())
     return index

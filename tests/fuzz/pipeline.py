@@ -5,10 +5,11 @@ from hashlib import sha256
 
 from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.registry import load_encoder
+from moderator.engine.engine import Engine
+from moderator.engine.stopwatch import Stopwatch
 from moderator.events import Event, ImageReference
-from moderator.moderator import Moderator
+from moderator.fetching.fetcher import Fetcher
 from moderator.settings import Settings
-from moderator.stopwatch import Stopwatch
 
 #: Embeddings that are kept, the last ones used: many mutations leave the pixels as they were. Few, because each is a
 #: small block between the model's large ones, and many of them would keep the memory around them from being used again.
@@ -16,10 +17,11 @@ _KEPT = 200
 
 
 class Pipeline:
-    """The worker's steps in this process, so that what breaks in a decoder breaks here."""
+    """The worker's parts in this process, so that what breaks in a decoder breaks here."""
 
     def __init__(self, settings: Settings, encoder: Encoder) -> None:
-        self._moderator = Moderator(settings, encoder=encoder)
+        self._engine = Engine(settings, encoder=encoder)
+        self._fetcher = Fetcher.from_settings(settings)
         self._kept: dict[bytes, Embeddings] = {}
 
     def __call__(self, data: bytes) -> str:
@@ -30,9 +32,10 @@ class Pipeline:
         """
         reference = ImageReference(inline=base64.b64encode(data).decode())
         event = Event(id="fuzz", image=reference)
-        prepared = self._moderator.prepare(self._moderator.fetcher.fetch(reference), event)
-        embeddings = self._embed(prepared.pixels)
-        verdict = self._moderator.judge(event, prepared, embeddings, Stopwatch())
+        engine, watch = self._engine, Stopwatch()
+        prepared = engine.preparer.prepare(self._fetcher.fetch(reference), engine.resolver.select_for(event))
+        judged = engine.judge(event, prepared, self._embed(prepared.pixels), watch)
+        verdict = engine.verdict(event, prepared, judged, watch)
         assert verdict.model_dump_json()
         return str(verdict.decision)
 
@@ -40,7 +43,7 @@ class Pipeline:
         key = sha256(pixels).digest()
         embeddings = self._kept.pop(key, None)
         if embeddings is None:
-            embeddings = self._moderator.embed(pixels)
+            embeddings = self._engine.embed(pixels)
         self._kept[key] = embeddings
         if len(self._kept) > _KEPT:
             del self._kept[next(iter(self._kept))]

@@ -19,9 +19,9 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from moderator.client import Client
-from moderator.policies.releases import release
 from moderator.queue.server import EmbeddedServer, free_port
 from moderator.settings import Settings
+from tests.policies import release
 
 T = TypeVar("T")
 

@@ -1,5 +1,6 @@
 """The ways to reach Redis: unix socket, TLS, Sentinel; for the client and for the worker, which has two."""
 
+import asyncio
 import select
 import socket
 import ssl
@@ -13,7 +14,9 @@ import pytest
 from moderator.client import Client, Submitted
 from moderator.doctor.server import examine_server
 from moderator.errors import QueueUnavailable, SettingsError
-from moderator.queue.connection import connect
+from moderator.queue.async_queue import AsyncQueue
+from moderator.queue.connection import NO_LOGIN, SentinelLogin, connect, connect_async
+from moderator.queue.executors import AsyncRedisExecutor
 from moderator.queue.server import EmbeddedServer, _server_binary, free_port
 from moderator.verdicts import Decision
 from tests.integration.cluster import cluster_server
@@ -30,8 +33,17 @@ def assert_serves(url: str, start_worker: StartWorker, image: Path) -> None:
     for priority in ("interactive", "bulk"):
         event = client.submit(path=image, priority=priority)
         assert client.wait(event.id).decision is not Decision.ERROR, worker.log
+    assert asyncio.run(judge(url, image)) is not Decision.ERROR, worker.log
     # The queue is where the ledger is: not in another database.
     assert client.redis.llen("moderation") == client.ledger.pending() == 0
+
+
+async def judge(url: str, image: Path, sentinels: SentinelLogin = NO_LOGIN) -> Decision:
+    """What becomes of an image that an event loop submits."""
+    async with connect_async(url, sentinels=sentinels) as redis:
+        queue = AsyncQueue(AsyncRedisExecutor(redis), lease=4.0)
+        ((event, _),) = await queue.accept({"image": {"path": str(image)}})
+        return (await queue.wait(event.key, 40.0)).decision
 
 
 @pytest.mark.slow
@@ -164,6 +176,7 @@ def test_sentinel_finds_the_master_and_follows_a_failover(
         servers.wait_for_failover()
         event = until(lambda: submitted(client, small_images[1]), timeout=30)
         assert client.wait(event.id, timeout=40).decision is not Decision.ERROR, worker.log
+        assert asyncio.run(judge(servers.url, small_images[0])) is not Decision.ERROR, worker.log
     finally:
         servers.stop()
 
@@ -182,6 +195,8 @@ def test_a_sentinel_that_asks_for_a_password(
         client = make_client(servers.url, **login)
         event = client.submit(path=small_images[0])
         assert client.wait(event.id).decision is not Decision.ERROR, worker.log
+        sentinels = SentinelLogin(password=login["redis_sentinel_password"])
+        assert asyncio.run(judge(servers.url, small_images[0], sentinels)) is not Decision.ERROR, worker.log
         with pytest.raises(QueueUnavailable):
             make_client(servers.url).submit(path=small_images[0])
     finally:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from moderator.policies.pointers import activate
-from moderator.policies.releases import release
 from moderator.queue.server import EmbeddedServer
 from moderator.verdicts import Decision
 from tests.integration.conftest import StartWorker
 from tests.integration.service import copy_policies, make_client, until
+from tests.policies import activate, release
 
 EVENTS = 60
 NEW = """\

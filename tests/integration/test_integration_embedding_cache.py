@@ -6,6 +6,7 @@ import pytest
 from moderator.queue import names
 from moderator.queue.connection import Redis, connect
 from moderator.queue.embedding_cache import EmbeddingCache
+from moderator.queue.executors import RedisExecutor
 from moderator.queue.server import EmbeddedServer
 from moderator.verdicts import ImageFacts
 from tests.integration.conftest import StartWorker
@@ -25,7 +26,7 @@ def redis(server: EmbeddedServer) -> Redis:
 
 @pytest.fixture
 def cache(redis: Redis) -> EmbeddingCache:
-    return EmbeddingCache(redis, "space", dimension=4, size=3)
+    return EmbeddingCache(RedisExecutor(redis), "space", dimension=4, size=3)
 
 
 def test_what_was_kept_is_found_bit_by_bit(cache: EmbeddingCache) -> None:
@@ -39,7 +40,7 @@ def test_what_was_kept_is_found_bit_by_bit(cache: EmbeddingCache) -> None:
 
 def test_another_model_or_other_limits_find_nothing(redis: Redis, cache: EmbeddingCache) -> None:
     cache.put(facts(1), ROWS)
-    assert EmbeddingCache(redis, "other", dimension=4, size=3).get(facts(1).sha256) is None
+    assert EmbeddingCache(RedisExecutor(redis), "other", dimension=4, size=3).get(facts(1).sha256) is None
 
 
 def test_those_used_longest_ago_make_room(redis: Redis, cache: EmbeddingCache) -> None:

@@ -11,10 +11,10 @@ from moderator.client import Client
 from moderator.errors import ModeratorError, QueueUnavailable, RedisMisused
 from moderator.queue import ledger as ledger_module
 from moderator.queue import names
+from moderator.queue.commands import MAX_DELIVERIES
 from moderator.queue.ledger import Acceptance, Claim, DeadLetterReason, Ledger
 from moderator.queue.message import decode_message
 from moderator.queue.server import EmbeddedServer
-from moderator.queue.sweeper import MAX_DELIVERIES
 from moderator.verdicts import Decision, Verdict
 from tests.integration.conftest import StartWorker
 from tests.integration.http_server import Answer as HttpAnswer

@@ -8,6 +8,7 @@ from pathlib import Path
 from moderator.queue import names
 from moderator.queue.connection import connect
 from moderator.queue.dead_letters import DeadLetters
+from moderator.queue.executors import RedisExecutor
 from moderator.queue.ledger import Ledger
 from moderator.queue.server import EmbeddedServer
 from tests.integration.conftest import StartWorker
@@ -126,8 +127,9 @@ def test_the_backlog_grows_while_the_worker_is_stuck(
 ) -> None:
     worker = start_worker(server.url)
     redis = connect(server.url)
-    ledger = Ledger(redis, 4)
-    backlog = Backlog(redis, ledger, DeadLetters(redis, ledger))
+    executor = RedisExecutor(redis)
+    ledger = Ledger(executor, 4)
+    backlog = Backlog(redis, ledger, DeadLetters(executor, ledger))
     client = make_client(server.url)
     worker.send(signal.SIGSTOP)
     events = [client.submit(path=small_images[n % 10]) for n in range(30)]

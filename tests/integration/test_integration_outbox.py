@@ -22,10 +22,12 @@ from moderator.images.decode import DecodeLimits
 from moderator.images.prepare import Recipe, prepare
 from moderator.queue import names, outbox
 from moderator.queue.evidence import Evidence
+from moderator.queue.executors import RedisExecutor
 from moderator.queue.ledger import Answer as Answered
 from moderator.queue.ledger import Ledger
-from moderator.queue.outbox import WEBHOOKS, Delivery, Outbox, Subscription, Subscriptions, read_lags
+from moderator.queue.outbox import Delivery, Outbox, read_lags
 from moderator.queue.server import EmbeddedServer
+from moderator.queue.subscriptions import WEBHOOKS, Subscription, Subscriptions
 from moderator.settings import Settings
 from moderator.verdicts import Decision, ModelFacts, Verdict
 from tests.integration.conftest import StartWorker
@@ -53,7 +55,7 @@ def client(server: EmbeddedServer) -> Iterator[Client]:
 
 
 def ledger_of(client: Client, subscriptions: Subscriptions = BOTH) -> Ledger:
-    return Ledger(client.redis, 30.0, subscriptions=subscriptions)
+    return Ledger(RedisExecutor(client.redis), 30.0, subscriptions=subscriptions)
 
 
 def publish(ledger: Ledger, *names: str, evidence: Evidence | None = EVIDENCE) -> list[object]:

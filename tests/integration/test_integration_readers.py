@@ -13,9 +13,9 @@ from moderator.client import Client
 from moderator.errors import VerdictsMissed, VerdictUnreadable
 from moderator.queue import consumer, names
 from moderator.queue.disabled_webhooks import DisabledWebhooks
-from moderator.queue.outbox import WEBHOOKS
 from moderator.queue.server import EmbeddedServer
-from moderator.queue.stream import read_stream, trim_stream
+from moderator.queue.stream_state import read_stream, trim_stream
+from moderator.queue.subscriptions import WEBHOOKS
 from moderator.verdicts import Decision, Verdict
 from tests.integration.service import make_client
 from workers import backlog

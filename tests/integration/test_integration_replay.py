@@ -12,8 +12,9 @@ from moderator.errors import DeadLetterNotFound, WebhookFailed
 from moderator.queue import names
 from moderator.queue.dead_letters import DeadLetter
 from moderator.queue.ledger import Acceptance, DeadLetterReason
-from moderator.queue.outbox import WEBHOOKS, Delivery
+from moderator.queue.outbox import Delivery
 from moderator.queue.server import EmbeddedServer
+from moderator.queue.subscriptions import WEBHOOKS
 from tests.integration.ledger_events import QUEUE, body, claim_one, event, everything, publish
 from tests.integration.service import make_client, run_cli
 

@@ -29,14 +29,14 @@ from moderator.errors import (
 from moderator.images import process as process_module
 from moderator.images.decode import DecodeLimits
 from moderator.images.pool import DecoderPool
-from moderator.images.prepare import Picture, Recipe, prepare
+from moderator.images.prepare import PreparedImage, PreprocessSpec, prepare
 from moderator.images.resize import Resize
 from moderator.queue.server import EmbeddedServer
 from tests.integration.conftest import StartWorker
 from tests.integration.hostile_images import slow_png
 from tests.integration.service import DEMO, make_client, until
 
-RECIPE = Recipe(
+SPEC = PreprocessSpec(
     DecodeLimits(max_bytes=5_000_000, max_pixels=80_000_000, max_frames=4, timeout=10.0),
     Resize(64, 64),
     draft=True,
@@ -47,9 +47,9 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has it")
 
 @contextmanager
 def pool(
-    recipe: Recipe = RECIPE, size: int = 1, memory: int = MEMORY, losses: list[str] | None = None
+    spec: PreprocessSpec = SPEC, size: int = 1, memory: int = MEMORY, losses: list[str] | None = None
 ) -> Iterator[DecoderPool]:
-    made = DecoderPool(recipe, size, memory, (losses if losses is not None else []).append)
+    made = DecoderPool(spec, size, memory, (losses if losses is not None else []).append)
     try:
         yield made
     finally:
@@ -66,8 +66,8 @@ def small() -> bytes:
     return encode(Image.new("RGB", (30, 20), (9, 99, 199)), "PNG")
 
 
-def in_background(work: Callable[[], Picture]) -> "Future[Picture]":
-    future: Future[Picture] = Future()
+def in_background(work: Callable[[], PreparedImage]) -> "Future[PreparedImage]":
+    future: Future[PreparedImage] = Future()
 
     def run() -> None:
         try:
@@ -114,7 +114,7 @@ def test_the_answer_is_that_of_a_thread() -> None:
         pids = decoders.pids
         for data in images:
             assert decoders.prepare(data).views == ()
-            found, expected = decoders.prepare(data, enough=16), prepare(data, RECIPE, enough=16)
+            found, expected = decoders.prepare(data, view_side=16), prepare(data, SPEC, view_side=16)
             assert (found.width, found.height, found.format) == (
                 expected.width,
                 expected.height,
@@ -127,7 +127,7 @@ def test_the_answer_is_that_of_a_thread() -> None:
             with pytest.raises(ModeratorError) as theirs:
                 decoders.prepare(bad)
             with pytest.raises(ModeratorError) as ours:
-                prepare(bad, RECIPE)
+                prepare(bad, SPEC)
             assert (type(theirs.value), str(theirs.value)) == (type(ours.value), str(ours.value))
         assert decoders.pids == pids
 
@@ -147,7 +147,7 @@ def test_many_threads_share_a_pool() -> None:
 def test_a_process_can_open_start_and_reach_nothing() -> None:
     program = """
 import os, signal, socket, sys, threading
-from moderator.images.confine import confine
+from moderator.images.seccomp import confine
 sealed = confine(2_000_000_000)
 attempts = {
     "open": lambda: open("/etc/hostname"),
@@ -230,7 +230,7 @@ def test_a_process_that_dies_over_an_image_is_replaced(
 
 def test_a_process_that_hangs_is_replaced() -> None:
     losses: list[str] = []
-    with pool(replace(RECIPE, limits=replace(RECIPE.limits, timeout=0.2)), losses=losses) as decoders:
+    with pool(replace(SPEC, limits=replace(SPEC.limits, timeout=0.2)), losses=losses) as decoders:
         (pid,) = decoders.pids
         os.kill(pid, signal.SIGSTOP)
         with pytest.raises(DecodeTimeout):
@@ -241,7 +241,7 @@ def test_a_process_that_hangs_is_replaced() -> None:
 
 
 def test_one_frame_that_takes_too_long_is_cut_off() -> None:
-    with pool(replace(RECIPE, limits=replace(RECIPE.limits, timeout=0.1))) as decoders:
+    with pool(replace(SPEC, limits=replace(SPEC.limits, timeout=0.1))) as decoders:
         with pytest.raises(DecodeTimeout):
             decoders.prepare(slow_png())
         assert decoders.prepare(small()).width == 30
@@ -261,7 +261,7 @@ def test_an_image_that_needs_more_memory_than_allowed_is_refused_and_the_process
 
 def test_a_pool_whose_processes_do_not_start_says_so() -> None:
     with pytest.raises(DecoderUnavailable, match="MODERATOR_DECODE_MEMORY"):
-        DecoderPool(RECIPE, 2, memory=1_000_000)
+        DecoderPool(SPEC, 2, memory=1_000_000)
 
 
 # --- a process that was taken over
@@ -308,7 +308,7 @@ def test_a_hostile_process_is_replaced(
     script.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(script))
     losses: list[str] = []
-    with pool(replace(RECIPE, limits=replace(RECIPE.limits, timeout=1.0)), losses=losses) as decoders:
+    with pool(replace(SPEC, limits=replace(SPEC.limits, timeout=1.0)), losses=losses) as decoders:
         pids = decoders.pids
         with pytest.raises(error):
             decoders.prepare(small())
@@ -345,8 +345,8 @@ def test_closing_leaves_nothing() -> None:
 def test_no_process_outlives_a_worker_that_is_killed() -> None:
     program = """
 import sys, time
-from tests.integration.test_integration_sandbox import RECIPE, MEMORY, DecoderPool
-print(*DecoderPool(RECIPE, 2, MEMORY).pids, flush=True)
+from tests.integration.test_integration_sandbox import SPEC, MEMORY, DecoderPool
+print(*DecoderPool(SPEC, 2, MEMORY).pids, flush=True)
 time.sleep(600)
 """
     parent = subprocess.Popen(

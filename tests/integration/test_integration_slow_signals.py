@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from moderator.client import Client
-from moderator.policies.releases import release
 from moderator.queue.server import EmbeddedServer
 from moderator.verdicts import Decision
 from tests.integration.conftest import StartWorker
 from tests.integration.service import copy_policies, make_client
+from tests.policies import release
 
 #: As long, and as greedy, as reading a page of text.
 MODULE = """
@@ -84,9 +84,6 @@ def test_an_event_does_not_wait_for_the_slow_signals_of_others(
     install(tmp_path / "packages")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"))
     monkeypatch.syspath_prepend(str(tmp_path / "packages"))
-    from moderator.signals import registry
-
-    registry.kinds.cache_clear()
     (folder / "patient").mkdir()
     (folder / "patient" / "1.yaml").write_text(POLICY)
     release(folder, "patient", 1)
@@ -107,4 +104,3 @@ def test_an_event_does_not_wait_for_the_slow_signals_of_others(
     assert (first.decision is not Decision.ERROR, first.signals["page"]["score"]) == (True, 0)
     assert len(client.dead_letters) == 0
     worker.kill()
-    registry.kinds.cache_clear()

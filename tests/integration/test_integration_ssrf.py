@@ -19,10 +19,10 @@ from moderator.errors import (
     ModeratorError,
 )
 from moderator.events import ImageReference
+from moderator.fetching.fetcher import Fetcher
+from moderator.fetching.http import GuardedClient
+from moderator.fetching.urls import AllowedHosts
 from moderator.images.decode import DecodedImage, decode
-from moderator.images.fetch import Fetcher
-from moderator.images.http import GuardedClient
-from moderator.images.urls import AllowedHosts
 from moderator.queue import names
 from moderator.queue.disabled_webhooks import DisabledWebhooks
 from moderator.queue.outbox import Outbox
@@ -232,7 +232,7 @@ def test_settings_name_the_hosts_of_images_and_of_webhooks(
         webhook_hosts="*.hooks.test",  # type: ignore[arg-type]
         webhook_secret=WEBHOOK_SECRET,  # type: ignore[arg-type]
     )
-    fetcher = Fetcher(settings)
+    fetcher = Fetcher.from_settings(settings)
     for url in ("http://other.test/ok", "http://a.hooks.test/ok", "http://127.0.0.1/ok"):
         with pytest.raises(FetchRefused, match="MODERATOR_FETCH_HOSTS"):
             fetcher.fetch(ImageReference(url=url))

@@ -150,7 +150,7 @@ def check_dead_letters(upgraded: Upgraded) -> None:
 def check_readers(upgraded: Upgraded) -> None:
     """A group goes on where it was: with what it had not finished, then with what is new; each once."""
     expected = published(upgraded.client) - Counter(upgraded.manifest["read"])
-    reading = upgraded.client.verdicts.consume(GROUP, READER)
+    reading = upgraded.client.consume(GROUP, READER)
     assert Counter(next(reading).event_id for _ in range(sum(expected.values()))) == expected
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from moderator.encoders.base import Embeddings, Identity, Pixels
 from moderator.images.resize import Resize
-from moderator.policies.releases import release
+from tests.policies import release
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1)}
 POLICY = """\

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from moderator.signals import registry
 from moderator.signals.base import Context, Example, Frame, Options, Reading
+from moderator.signals.registry import KINDS
 
 
 class FakeOptions(Options):
@@ -50,15 +50,9 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Makes them known as `whole` and `slow`."""
     with monkeypatch.context() as patch:
         for name in ("Whole", "Slow"):
-            patch.setitem(registry.BUILT_IN, name.lower(), f"fake_signals:{name}")
-        forget()
+            patch.setitem(KINDS.built_in, name.lower(), f"fake_signals:{name}")
+            patch.delitem(KINDS._loaded, name.lower(), raising=False)
         yield
-    forget()
-
-
-def forget() -> None:
-    registry.signal_class.cache_clear()
-    registry.kinds.cache_clear()
 
 
 def raising(error: Exception) -> Callable[..., Any]:

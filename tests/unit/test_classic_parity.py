@@ -11,9 +11,8 @@ from PIL import Image
 
 from moderator import Moderator, Settings, Verdict
 from moderator.policies.loader import load_policy
-from moderator.policies.pointers import activate
-from moderator.policies.releases import release
 from moderator.policies.schema import Policy
+from tests.policies import activate, release
 
 CLASSIC = Path(__file__).parents[2] / "policies" / "classic" / "1.yaml"
 THRESHOLD = 0.5
@@ -110,17 +109,17 @@ def test_the_comparison_can_fail(samples: list[Sample], probabilities: np.ndarra
 def test_a_reduced_decoding_of_large_jpegs_moves_scores_little(
     settings: Settings, moderator: Moderator
 ) -> None:
-    drafting = Moderator(settings.model_copy(update={"jpeg_draft": True}), encoder=moderator.encoder)
+    drafting = Moderator(settings.model_copy(update={"jpeg_draft": True}), encoder=moderator.engine.encoder)
     for name in ("coffee", "cat"):
         file = io.BytesIO()
         with Image.open(PHOTOGRAPHS / f"{name}.jpg") as image:
             image.convert("RGB").resize((1600, 1200), Image.Resampling.LANCZOS).save(file, "JPEG", quality=92)
-        whole, reduced = (m.prepare(file.getvalue()) for m in (moderator, drafting))
+        whole, reduced = (m.engine.preparer.prepare(file.getvalue()) for m in (moderator, drafting))
         assert whole.facts == reduced.facts
         assert (whole.pixels != reduced.pixels).any(), "nothing was reduced"
         pixels = np.abs(whole.pixels.astype(int) - reduced.pixels.astype(int))
         assert pixels.mean() < 1, "levels of 255"
-        one, other = moderator.embed(whole.pixels)[0], moderator.embed(reduced.pixels)[0]
+        one, other = moderator.engine.embed(whole.pixels)[0], moderator.engine.embed(reduced.pixels)[0]
         assert one @ other > DRAFT_COSINE
         scores = [m.check([file.getvalue()])[0].unsafe_score for m in (moderator, drafting)]
         assert abs(scores[0] - scores[1]) < DRAFT_SCORE

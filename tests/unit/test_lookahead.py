@@ -5,16 +5,16 @@ from contextlib import closing
 import pytest
 
 from moderator import lookahead
-from moderator.lookahead import ahead
+from moderator.lookahead import bounded_map
 
 
 def test_in_order() -> None:
-    found = [n for n in ahead(4, lambda n: n * n, range(50), 8) if n is not None]
+    found = [n for n in bounded_map(4, lambda n: n * n, range(50), 8) if n is not None]
     assert found == [n * n for n in range(50)]
 
 
 def test_who_waits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookahead, "PATIENCE", 0.01)
+    monkeypatch.setattr(lookahead, "READER_WAIT_MAX_SECONDS", 0.01)
     release = threading.Event()
 
     def work(n: int) -> int:
@@ -23,7 +23,7 @@ def test_who_waits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         return n
 
     found = []
-    for n in ahead(2, work, range(4), 8):
+    for n in bounded_map(2, work, range(4), 8):
         found.append(n)
         if n is None:
             release.set()
@@ -41,7 +41,7 @@ def test_who_stops_early_waits_for_nothing() -> None:
         return n
 
     start = time.monotonic()
-    with closing(ahead(1, work, range(100), 50)) as found:
+    with closing(bounded_map(1, work, range(100), 50)) as found:
         assert next(found) == 0
     assert time.monotonic() - start < 10
     release.set()
@@ -51,4 +51,4 @@ def test_who_stops_early_waits_for_nothing() -> None:
 
 def test_errors_come_through() -> None:
     with pytest.raises(ZeroDivisionError):
-        list(ahead(2, lambda n: 1 // n, [1, 0], 8))
+        list(bounded_map(2, lambda n: 1 // n, [1, 0], 8))

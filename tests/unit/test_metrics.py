@@ -12,7 +12,7 @@ from moderator.errors import FetchFailed, NotAnImage
 from moderator.policies.policy_metrics import LoadedPolicy
 from moderator.queue.outbox import ConsumerLag
 from moderator.queue.queue_metrics import OutgoingState, QueueCollector, QueueState
-from moderator.queue.stream import GroupState, StreamState
+from moderator.queue.stream_state import GroupState, StreamState
 from moderator.verdicts import CategoryVerdict, Decision, PolicyFacts, ShadowVerdict, Verdict
 from workers.worker_metrics import STAGES, Metrics, describe
 

@@ -147,7 +147,7 @@ def _fill(client: Client, server: EmbeddedServer, work: Path) -> dict[str, objec
         }
 
     _move_to_older_names(client, in_flight[1].id)
-    reading = client.verdicts.consume(GROUP, READER)
+    reading = client.consume(GROUP, READER)
     read = [next(reading) for _ in range(3)]
 
     pending = [

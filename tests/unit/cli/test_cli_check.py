@@ -22,7 +22,7 @@ def _service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "CACHE": tmp_path / "cache",
     }.items():
         monkeypatch.setenv(f"MODERATOR_{name}", str(value))
-    monkeypatch.setattr("moderator.steps.encoder_of", lambda *arguments: ColourEncoder())
+    monkeypatch.setattr("moderator.engine.engine.encoder_of", lambda *arguments: ColourEncoder())
     load_settings.cache_clear()
     for name in ("red", "green", "blue"):
         Path(f"{name}.png").write_bytes(picture(name))

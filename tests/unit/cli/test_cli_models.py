@@ -32,7 +32,7 @@ def _settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         loaded.append(settings.encoder)
         return ColourEncoder()
 
-    monkeypatch.setattr("moderator.steps.encoder_of", load)
+    monkeypatch.setattr("moderator.engine.engine.encoder_of", load)
     monkeypatch.setattr(checkup, "SECONDS", 0.01)
     load_settings.cache_clear()
     yield

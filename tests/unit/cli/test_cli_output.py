@@ -9,7 +9,7 @@ from rich.console import Console
 from moderator.cli.check import SEVERITY
 from moderator.cli.output import VerdictRows, plain, print_json
 from moderator.errors import ImageNotFound, NoImages
-from moderator.listing import expand_images
+from moderator.image_paths import expand_images
 from moderator.verdicts import CategoryVerdict, Decision, ErrorFacts, PolicyFacts, TopPrompt, Verdict
 
 

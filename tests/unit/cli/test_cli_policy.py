@@ -8,7 +8,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from moderator.cli.policy import app
-from moderator.errors import PolicyChanged, PolicyInvalid, PolicyNotFound, PolicyUnreleased
+from moderator.errors import PolicyChanged, PolicyConflict, PolicyInvalid, PolicyNotFound, PolicyUnreleased
 from tests.tools import needs_extra
 
 TEXT = """\
@@ -158,8 +158,53 @@ def test_activate(folder: Path) -> None:
     assert isinstance(run(folder, "activate", "market@3").exception, PolicyUnreleased)
 
 
+def test_rollback(folder: Path) -> None:
+    run(folder, "activate", "market@2")
+    result = run(folder, "rollback", "market", "--expect", "2", "--reason", "too strict")
+    assert result.stdout == "market: version 1 is active (before: version 2)\n"
+    assert (folder / "active.yaml").read_text() == "market: {active: 1}\n"
+    result = run(folder, "rollback", "market")
+    assert isinstance(result.exception, PolicyNotFound)
+    assert "moderator policy activate market@VERSION" in str(result.exception)
+
+
+def test_a_change_under_another_assumption_is_refused(folder: Path) -> None:
+    result = run(folder, "activate", "market@2", "--expect", "7")
+    assert isinstance(result.exception, PolicyConflict)
+    assert (folder / "active.yaml").read_text() == "market: {active: 1}\n"
+    assert run(folder, "activate", "market@2", "--expect", "1").exit_code == 0
+
+
+def test_log(folder: Path) -> None:
+    run(folder, "activate", "market@2", "--reason", "[bold]fewer[/bold]\x1b[31m", "--actor", "anna")
+    (folder / "active.yaml").write_text("market: {active: 1, shadow: [2]}\n")
+    found = rows(run(folder, "log", "market", "--json"))
+    assert [(r["action"], r["version"], r["state"]) for r in found] == [
+        ("release", 1, "in force"),
+        ("release", 2, "in force"),
+        ("activate", 1, "replaced"),
+        ("activate", 2, "replaced"),
+        ("unrecorded", 1, "in force"),
+    ]
+    assert (found[3]["who"], found[3]["why"]) == ("anna", "[bold]fewer[/bold] [31m")
+    assert (found[3]["from"]["active"], found[3]["to"]["active"], len(found[3]["digest"])) == (1, 2, 64)
+    shown = run(folder, "log").stdout
+    assert "[bold]fewer" in shown, "a reason is not markup"
+    assert max(map(len, shown.splitlines())) <= 80
+    assert run(folder, "log", "art", "--json").stdout == ""
+    assert "no change is recorded" in run(folder, "log", "art").stderr
+
+
 @pytest.mark.parametrize(
-    "arguments", [("release", "market"), ("activate", "market"), ("show", "A b"), ("show",)]
+    "arguments",
+    [
+        ("release", "market"),
+        ("activate", "market"),
+        ("rollback", "market@1"),
+        ("log", "market@1"),
+        ("show", "A b"),
+        ("show",),
+    ],
 )
 def test_wrong_usage(folder: Path, arguments: tuple[str, ...]) -> None:
     assert run(folder, *arguments).exit_code == 2

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from moderator.cli.main import app
 from moderator.errors import SettingsError, SignalFailed
+from moderator.plugins import Registry
 from moderator.policies.loader import load_policy, parse_policy
 from moderator.settings import load_settings
 from moderator.signals.hash_file import find_hashes, look_like_pdq, parse_hashes
@@ -116,7 +117,7 @@ def test_a_column_that_is_not_there_is_told() -> None:
 
 
 def test_check_ends_with_1_where_a_kind_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moderator.cli.signals.kinds", lambda: ("hash-list", "probe"))
+    monkeypatch.setattr(Registry, "names", ("hash-list", "probe"))
     assert run("check").exit_code == 0
     monkeypatch.setattr(HashList, "read", lambda _, __: 1 / 0)
     result = run("check", "--json")

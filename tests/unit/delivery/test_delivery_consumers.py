@@ -13,7 +13,7 @@ from moderator.delivery import consumers
 from moderator.delivery.consumers import Settle, consumer_names, is_installed, make_consumer
 from moderator.delivery.webhooks import WebhookSender
 from moderator.errors import SettingsError
-from moderator.images.breaker import Breakers
+from moderator.fetching.breaker import Breakers
 from moderator.queue.outbox import Delivery
 from moderator.settings import Settings
 

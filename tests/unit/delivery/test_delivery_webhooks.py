@@ -16,7 +16,7 @@ from moderator.delivery.delivery_metrics import DeliveryMetrics
 from moderator.delivery.loop import DeliveryLoop
 from moderator.delivery.webhooks import DELIVERIES, DELIVERIES_TO_A_HOST, WebhookSender
 from moderator.errors import DeliveryUnreadable, FetchFailed, HostUnavailable, ModeratorError, SettingsError
-from moderator.images.http import PostAnswer
+from moderator.fetching.http import PostAnswer
 from moderator.queue.outbox import Delivery
 from moderator.settings import Settings
 

@@ -7,6 +7,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from moderator.doctor.server import RIGHTS
 from moderator.events import parse_message
 from moderator.policies.lint import Severity, lint
@@ -15,6 +17,7 @@ from moderator.verdicts import Verdict
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -55,10 +58,18 @@ def test_the_rights_on_the_page_of_hardening_are_those_that_are_tested() -> None
     assert RIGHTS in (ROOT / "docs" / "hardening.md").read_text()
 
 
-def test_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+def test_the_readme_is_one_page() -> None:
+    assert len(README.splitlines()) < 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
+        target = page.parent / link if link else page
+        assert target.exists(), link
+        if anchor:
+            titles = re.findall(r"^#+ (.*)", target.read_text(), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles]
 
 
 def test_exceptions_from_the_security_rules_have_their_reasons() -> None:
@@ -87,8 +98,26 @@ def test_known_vulnerabilities_are_excepted_with_a_reason() -> None:
     assert [line for line in exceptions if not re.match(r"[A-Z][A-Za-z0-9-]+  ?\S.{20,}", line)] == []
 
 
-def test_every_path_in_the_documents_exists() -> None:
-    for name in re.findall(
-        r"`((?:moderator|workers|policies|benchmarks|docker|docs)/[\w./-]+\.\w+)`", README
-    ):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_in_the_documents_exists(page: Path) -> None:
+    folders = "moderator|workers|policies|benchmarks|docker|docs|tests"
+    for name in re.findall(rf"`((?:{folders})/[\w./-]+\.\w+)`", page.read_text()):
         assert (ROOT / name).exists(), name
+
+
+def test_the_architecture_answers_twenty_questions_with_files_that_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| (\w[^|]*\?) \| ([^|]+) \|$", page, re.MULTILINE)
+    assert len(rows) >= 20
+    for question, answer in rows:
+        files = re.findall(r"`([^`]+)`", answer)
+        assert files, question
+        assert [file for file in files if not (ROOT / file).is_file()] == [], question
+
+
+def test_the_architecture_names_every_package() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    packages = [path.parent for path in (ROOT / "moderator").glob("*/__init__.py")]
+    assert [path.name for path in packages if f"`moderator/{path.name}/`" not in page] == ["data"] * (
+        (ROOT / "moderator" / "data" / "__init__.py").exists()
+    )

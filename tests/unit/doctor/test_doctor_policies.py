@@ -6,8 +6,8 @@ from colour_encoder import write_policies
 
 from moderator.doctor.findings import Finding, Level
 from moderator.doctor.policies import check_encoder_name, examine_policies
-from moderator.policies.releases import release
 from moderator.settings import Settings
+from tests.policies import release
 from tests.tools import needs_extra
 
 
@@ -99,3 +99,10 @@ def test_what_the_signals_of_an_active_version_need(settings: Settings) -> None:
 )
 def test_names_of_encoders(name: str, level: Level) -> None:
     assert check_encoder_name(name).level is level
+
+
+def test_a_worker_that_could_not_fetch_does_not_start(settings: Settings) -> None:
+    wrong = settings.model_copy(update={"fetch_hosts": ("https://example.org",)})
+    *_, last = examine_policies(wrong, with_model=True)
+    assert (last.check, last.level) == ("policies.model", Level.PROBLEM)
+    assert "MODERATOR_FETCH_HOSTS" in last.message

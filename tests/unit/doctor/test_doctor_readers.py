@@ -3,7 +3,7 @@ import pytest
 from moderator.doctor.findings import Level
 from moderator.doctor.readers import check_consumer, check_group, check_webhooks
 from moderator.queue.outbox import ConsumerLag
-from moderator.queue.stream import GroupState
+from moderator.queue.stream_state import GroupState
 from moderator.settings import Settings
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from moderator.encoders.registry import load_encoder
+from moderator.encoders.registry import FAMILIES, load_encoder
 from moderator.errors import EncoderUnknown, WeightsInvalid
 
 
@@ -17,10 +17,10 @@ def test_a_clip_folder(small_clip: Path) -> None:
     [
         (
             "clp:x",
-            r"no family 'clp' \(did you mean 'clip'\?\); there are: embedded, clip, siglip, auto, openclip",
+            r"'clp' is not a family of encoders; did you mean 'clip'\? \(families: embedded, clip, siglip, auto, open",
         ),
-        ("zzzz", r"no family 'zzzz'; there are: "),
-        ("", "no family ''"),
+        ("zzzz", "'zzzz' is not a family of encoders; choose one"),
+        ("", "'' is not a family of encoders"),
         ("clip", "needs a model: clip:HUB-ID or clip:FOLDER"),
         ("clip:", "needs a model"),
         ("openclip", "needs a model: openclip:ARCH/PRETRAINED or openclip:ARCH/FOLDER"),
@@ -40,5 +40,6 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
 def test_openclip_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "open_clip", None)
     monkeypatch.delitem(sys.modules, "moderator.encoders.openclip", raising=False)
+    monkeypatch.setattr(FAMILIES, "_loaded", {})
     with pytest.raises(EncoderUnknown, match=r"pip install 'moderator\[openclip\]'"):
         load_encoder("openclip:ViT-B-32/laion2b_s34b_b79k", "cpu", "float32")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from moderator.policies.releases import release
+from tests.policies import release
 
 TEXT = """\
 # a comment

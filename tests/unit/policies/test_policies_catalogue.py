@@ -16,9 +16,11 @@ from moderator.errors import (
     PolicyUnreleased,
     PolicyUnusable,
 )
-from moderator.policies.catalogue import Catalogue, parse_reference
-from moderator.policies.releases import LOCK_FILE, release
+from moderator.policies.catalogue import Catalogue
+from moderator.policies.references import parse_reference
+from moderator.policies.releases import LOCK_FILE
 from moderator.policies.schema import Policy
+from tests.policies import release
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -260,9 +262,9 @@ def test_the_policies_that_come_with_the_project_are_sound() -> None:
     names = {name for name, _ in catalogue.snapshot.policies}
     assert {"classic", "marketplace", "family-safe"} <= names
     # Its thresholds were not measured here, and it needs a file that does not come along.
-    assert names - set(catalogue.snapshot.standings) == {"explicit"}
+    assert names - set(catalogue.snapshot.resolved) == {"explicit"}
     assert ("explicit", 1) in catalogue.snapshot.releases
-    for name in catalogue.snapshot.standings:
+    for name in catalogue.snapshot.resolved:
         assert catalogue.select(name, "web:1").decides.name == name
 
 
@@ -377,7 +379,7 @@ def test_a_folder_that_cannot_be_listed_is_listed_again(
         assert not catalogue.refresh()
         assert "cannot be listed" in str(catalogue.problems[0])
         assert catalogue.snapshot.policies == before.policies
-        assert catalogue.snapshot.standings == before.standings
+        assert catalogue.snapshot.resolved == before.resolved
     assert catalogue.refresh()
     assert catalogue.problems == ()
 

@@ -1,14 +1,10 @@
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from policy_files import point, write, write_released
 
-from moderator.errors import PolicyChanged, PolicyInvalid, PolicyUnreleased
 from moderator.policies.loader import parse_pointers
-from moderator.policies.pointers import activate, read_pointers, with_pointer
-from moderator.policies.schema import Pointer
+from moderator.policies.pointer_schema import Canary, Pointer
+from moderator.policies.pointers import pointed_at, with_pointer
 
 FILE = """\
 # which versions decide
@@ -72,30 +68,9 @@ def test_round_trip(pointers: dict[str, Pointer], name: str, pointer: Pointer) -
     assert parse_pointers(with_pointer(text, name, pointer)) == {**pointers, name: pointer}
 
 
-def test_activate(tmp_path: Path) -> None:
-    write_released(tmp_path)
-    assert activate(tmp_path, "market", 1) == Pointer(active=1)
-    point(tmp_path, "market: {active: 1, shadow: [2, 3], canary: {version: 2, percent: 5}}")
-    assert activate(tmp_path, "market", 2) == Pointer(active=2, shadow=(3,))
-    assert read_pointers(tmp_path) == {"market": Pointer(active=2, shadow=(3,))}
-    point(tmp_path, "market: {active: 1, canary: {version: 2, percent: 5}}")
-    assert activate(tmp_path, "market", 3).canary is not None
-
-
-def test_only_released_versions_are_activated(tmp_path: Path) -> None:
-    write(tmp_path)
-    with pytest.raises(PolicyUnreleased, match="moderator policy release market@1"):
-        activate(tmp_path, "market", 1)
-    write_released(tmp_path, versions=1)
-    write(tmp_path, block=0.9)
-    with pytest.raises(PolicyChanged):
-        activate(tmp_path, "market", 1)
-    assert not (tmp_path / "active.yaml").exists()
-
-
-def test_a_broken_pointer_file_is_not_overwritten(tmp_path: Path) -> None:
-    write_released(tmp_path)
-    point(tmp_path, "market: 7")
-    with pytest.raises(PolicyInvalid):
-        activate(tmp_path, "market", 1)
-    assert (tmp_path / "active.yaml").read_text() == "market: 7"
+def test_another_active_version_is_no_longer_shadow_or_canary() -> None:
+    assert pointed_at(None, 1) == Pointer(active=1)
+    canary = Canary(version=2, percent=5)
+    before = Pointer(active=1, shadow=(2, 3), canary=canary)
+    assert pointed_at(before, 2) == Pointer(active=2, shadow=(3,))
+    assert pointed_at(before, 3) == Pointer(active=3, shadow=(2,), canary=canary)

@@ -7,7 +7,8 @@ from policy_files import write
 
 from moderator.errors import PolicyChanged, PolicyInvalid
 from moderator.policies.loader import load_policy
-from moderator.policies.releases import parse_releases, read_releases, release, verify
+from moderator.policies.releases import parse_releases, read_releases, verify
+from tests.policies import release
 
 A, B = "a" * 64, "b" * 64
 
@@ -28,7 +29,7 @@ def test_release_is_idempotent_and_sorted(tmp_path: Path) -> None:
     assert (tmp_path / "releases.lock").read_text() == text
     assert f"market@2 {policy.digest}\n" in text
     assert verify(policy, read_releases(tmp_path))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["art", "market", "releases.lock"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["art", "audit.jsonl", "market", "releases.lock"]
 
 
 def test_a_released_version_never_changes(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from moderator.policies.fields import MAX_CATEGORIES, MAX_PROMPT, MAX_PROMPTS, MAX_TEMPLATES, fill
-from moderator.policies.schema import Category, Pointer, Policy, Rule, canary_picks
+from moderator.policies.pointer_schema import Pointer, canary_picks
+from moderator.policies.schema import Category, Policy, Rule
 
 
 def content(**changes: Any) -> dict[str, Any]:

@@ -1,5 +1,3 @@
-"""The ledger's part is played by the test."""
-
 import sqlite3
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -13,22 +11,21 @@ from moderator.errors import EventInvalid, QueueFull, QueueUnavailable, SpoolFul
 from moderator.events import Event
 from moderator.queue import intake as module
 from moderator.queue.intake import Intake
-from moderator.queue.ledger import Acceptance, read_body
+from moderator.queue.ledger import Acceptance, Ledger
 from moderator.queue.spool import Spool
+from moderator.testing.memory_queue import MemoryServer
 
 
-class MemoryLedger:
-    """Takes events, while it is there and has room."""
+class WatchedLedger(Ledger):
+    """A ledger in memory: it can be made to fail, and counts what it is asked for."""
 
     def __init__(self) -> None:
+        super().__init__(MemoryServer().executor, lease=30.0)
         self.error: Exception | None = None
         self.taken: list[str] = []
         self.tries = 0
         self.bad: set[str] = set()
         self.arrived = Flag()
-
-    def accept(self, body: dict[str, Any]) -> list[tuple[Event, Acceptance]]:
-        return self.enter(*read_body(body))
 
     def enter(self, body: dict[str, Any], events: list[Event]) -> list[tuple[Event, Acceptance]]:
         self.tries += 1
@@ -36,17 +33,18 @@ class MemoryLedger:
             raise self.error
         if body["id"] in self.bad:
             raise EventInvalid("of another version")
-        self.taken.append(body["id"])
+        answers = super().enter(body, events)
+        self.taken += [event.id for event, acceptance in answers if acceptance is Acceptance.ACCEPTED]
         self.arrived.set()
-        return [(event, Acceptance.ACCEPTED) for event in events]
+        return answers
 
 
 AWAY = QueueUnavailable("away")
 
 
 @pytest.fixture
-def ledger() -> MemoryLedger:
-    return MemoryLedger()
+def ledger() -> WatchedLedger:
+    return WatchedLedger()
 
 
 @pytest.fixture
@@ -55,7 +53,7 @@ def spool(tmp_path: Path) -> Spool:
 
 
 @pytest.fixture
-def intake(ledger: MemoryLedger, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> Iterator[Intake]:
+def intake(ledger: WatchedLedger, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> Iterator[Intake]:
     monkeypatch.setattr(module, "PAUSE", 3600.0)  # nothing in the background
     intake = Intake(ledger, spool)
     yield intake
@@ -66,7 +64,7 @@ def submit(intake: Intake, *names: str) -> list[str]:
     return [intake.accept({"id": name, "image": {"path": "/x"}})[0][1].value for name in names]
 
 
-def test_without_a_spool_an_outage_is_an_error(ledger: MemoryLedger) -> None:
+def test_without_a_spool_an_outage_is_an_error(ledger: WatchedLedger) -> None:
     intake = Intake(ledger, None)
     assert submit(intake, "a") == ["accepted"]
     ledger.error = AWAY
@@ -75,14 +73,14 @@ def test_without_a_spool_an_outage_is_an_error(ledger: MemoryLedger) -> None:
     assert intake.deliver() == 0
 
 
-def test_an_outage_is_spooled_and_asked_for_once(ledger: MemoryLedger, spool: Spool, intake: Intake) -> None:
+def test_an_outage_is_spooled_and_asked_for_once(ledger: WatchedLedger, spool: Spool, intake: Intake) -> None:
     ledger.error = AWAY
     assert submit(intake, "a", "b", "c") == ["spooled"] * 3
     assert ledger.tries == 1, "each further caller would wait for the connection to fail"
     assert spool.state().events == 3
 
 
-def test_an_id_that_was_made_up_stays_the_same(ledger: MemoryLedger, intake: Intake) -> None:
+def test_an_id_that_was_made_up_stays_the_same(ledger: WatchedLedger, intake: Intake) -> None:
     """The ledger may have taken the event although its answer got lost."""
     ledger.error = AWAY
     ((event, _),) = intake.accept({"image": {"path": "/x"}})
@@ -91,7 +89,7 @@ def test_an_id_that_was_made_up_stays_the_same(ledger: MemoryLedger, intake: Int
     assert ledger.taken == [event.id]
 
 
-def test_what_comes_goes_behind_what_is_spooled(ledger: MemoryLedger, spool: Spool, intake: Intake) -> None:
+def test_what_comes_goes_behind_what_is_spooled(ledger: WatchedLedger, spool: Spool, intake: Intake) -> None:
     for name in "ab":
         spool.append({"id": name, "image": {"path": "/x"}}, 1)
     assert submit(intake, "c") == ["accepted"]
@@ -100,7 +98,7 @@ def test_what_comes_goes_behind_what_is_spooled(ledger: MemoryLedger, spool: Spo
 
 
 def test_while_another_delivers_what_comes_waits_behind(
-    ledger: MemoryLedger, spool: Spool, intake: Intake
+    ledger: WatchedLedger, spool: Spool, intake: Intake
 ) -> None:
     spool.append({"id": "a", "image": {"path": "/x"}}, 1)
     with spool.delivery():
@@ -111,7 +109,7 @@ def test_while_another_delivers_what_comes_waits_behind(
 
 
 def test_a_long_spool_does_not_hold_up_a_caller(
-    ledger: MemoryLedger, spool: Spool, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    ledger: WatchedLedger, spool: Spool, intake: Intake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "AT_ONCE", 2)
     for name in "abc":
@@ -122,7 +120,7 @@ def test_a_long_spool_does_not_hold_up_a_caller(
     assert ledger.taken == ["a", "b", "c", "d", "e"]
 
 
-def test_a_full_queue_is_the_callers_to_know(ledger: MemoryLedger, spool: Spool, intake: Intake) -> None:
+def test_a_full_queue_is_the_callers_to_know(ledger: WatchedLedger, spool: Spool, intake: Intake) -> None:
     ledger.error = QueueFull("full", 3.0)
     with pytest.raises(QueueFull):
         submit(intake, "a")
@@ -130,7 +128,7 @@ def test_a_full_queue_is_the_callers_to_know(ledger: MemoryLedger, spool: Spool,
 
 
 def test_a_full_queue_keeps_the_order_of_what_is_spooled(
-    ledger: MemoryLedger, spool: Spool, intake: Intake
+    ledger: WatchedLedger, spool: Spool, intake: Intake
 ) -> None:
     spool.append({"id": "a", "image": {"path": "/x"}}, 1)
     ledger.error = QueueFull("full", 3.0)
@@ -167,7 +165,7 @@ FULL = QueueFull("full", 3.0)
     ],
 )
 def test_redis_and_the_spool_in_every_state(
-    ledger: MemoryLedger,
+    ledger: WatchedLedger,
     spool: Spool,
     intake: Intake,
     monkeypatch: pytest.MonkeyPatch,
@@ -183,21 +181,21 @@ def test_redis_and_the_spool_in_every_state(
             spool, "append", lambda *_: (_ for _ in ()).throw(SpoolUnavailable("the disk is full"))
         )
     with spool.delivery() if "another" in redis else nullcontext():
-        for _ in range(2):  # the second finds Redis known to be away
+        for name in ("new", "next"):  # the second finds Redis known to be away
             if outcome is QueueFull:
                 with pytest.raises(QueueFull) as full:
-                    submit(intake, "new")
+                    submit(intake, name)
                 assert full.value.retry_after == 3.0
                 assert "Redis" not in str(full.value)
             elif outcome in ("accepted", "spooled"):
-                assert submit(intake, "new") == [outcome]
+                assert submit(intake, name) == [outcome]
             else:
                 with pytest.raises(QueueUnavailable, match=str(outcome)):
-                    submit(intake, "new")
+                    submit(intake, name)
 
 
 def test_a_spool_that_cannot_be_read_does_not_mean_that_redis_is_away(
-    ledger: MemoryLedger, spool: Spool, intake: Intake, tmp_path: Path
+    ledger: WatchedLedger, spool: Spool, intake: Intake, tmp_path: Path
 ) -> None:
     spool.append({"id": "a", "image": {"path": "/x"}}, 1)
     file = tmp_path / "spool" / "spool.sqlite3"
@@ -210,7 +208,7 @@ def test_a_spool_that_cannot_be_read_does_not_mean_that_redis_is_away(
 
 
 def test_a_damaged_message_does_not_hold_up_the_rest(
-    ledger: MemoryLedger, spool: Spool, intake: Intake, tmp_path: Path
+    ledger: WatchedLedger, spool: Spool, intake: Intake, tmp_path: Path
 ) -> None:
     damaged = [b"no json", b"[1]", b"\xff\xfe", b"[" * 100_000, b'{"id": "\\ud800", "image": {"path": "/x"}}']
     for n in range(len(damaged) + 1):
@@ -227,7 +225,7 @@ def test_a_damaged_message_does_not_hold_up_the_rest(
 
 
 def test_what_only_the_code_trips_over_does_not_hold_up_the_rest(
-    ledger: MemoryLedger, spool: Spool, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    ledger: WatchedLedger, spool: Spool, intake: Intake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accept = ledger.accept
 
@@ -244,7 +242,9 @@ def test_what_only_the_code_trips_over_does_not_hold_up_the_rest(
     assert [item.problem for item in spool.rejected()] == ["TypeError: of a version to come"]
 
 
-def test_what_no_worker_could_judge_is_neither_queued_nor_spooled(ledger: MemoryLedger, spool: Spool) -> None:
+def test_what_no_worker_could_judge_is_neither_queued_nor_spooled(
+    ledger: WatchedLedger, spool: Spool
+) -> None:
     def refuse(events: object) -> None:
         raise EventInvalid("no")
 
@@ -257,7 +257,7 @@ def test_what_no_worker_could_judge_is_neither_queued_nor_spooled(ledger: Memory
 
 
 def test_a_delivery_that_breaks_off_goes_on_where_it_was(
-    ledger: MemoryLedger, spool: Spool, intake: Intake
+    ledger: WatchedLedger, spool: Spool, intake: Intake
 ) -> None:
     for name in "abc":
         spool.append({"id": name, "image": {"path": "/x"}}, 1)
@@ -275,7 +275,7 @@ def test_a_delivery_that_breaks_off_goes_on_where_it_was(
 
 
 def test_what_no_queue_takes_does_not_hold_up_the_rest(
-    ledger: MemoryLedger, spool: Spool, intake: Intake
+    ledger: WatchedLedger, spool: Spool, intake: Intake
 ) -> None:
     for name in "abc":
         spool.append({"id": name, "image": {"path": "/x"}}, 1)
@@ -285,7 +285,7 @@ def test_what_no_queue_takes_does_not_hold_up_the_rest(
     assert [item.body["id"] for item in spool.rejected()] == ["b"]
 
 
-def test_a_full_spool_refuses(ledger: MemoryLedger, intake: Intake) -> None:
+def test_a_full_spool_refuses(ledger: WatchedLedger, intake: Intake) -> None:
     ledger.error = AWAY
     submit(intake, *"abcdefghij")
     with pytest.raises(SpoolFull):
@@ -297,7 +297,7 @@ def test_a_full_spool_refuses(ledger: MemoryLedger, intake: Intake) -> None:
 
 @pytest.mark.parametrize("restarted", [False, True])
 def test_delivery_happens_in_the_background(
-    ledger: MemoryLedger, spool: Spool, monkeypatch: pytest.MonkeyPatch, restarted: bool
+    ledger: WatchedLedger, spool: Spool, monkeypatch: pytest.MonkeyPatch, restarted: bool
 ) -> None:
     monkeypatch.setattr(module, "PAUSE", 0.01)
     ledger.error = AWAY

@@ -1,6 +1,7 @@
 import pytest
 
-from moderator.queue.outbox import NO_SUBSCRIPTIONS, Delivery, Subscription, Subscriptions, outbox_names
+from moderator.queue.outbox import Delivery
+from moderator.queue.subscriptions import NO_SUBSCRIPTIONS, Subscription, Subscriptions, outbox_names
 from moderator.settings import Settings
 
 

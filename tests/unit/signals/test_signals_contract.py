@@ -12,12 +12,12 @@ from moderator.policies.loader import load_policy
 from moderator.signals.base import Context, Frame, Signal
 from moderator.signals.known_files import KNOWN_FILES, keep
 from moderator.signals.reading import make, read
-from moderator.signals.registry import BUILT_IN, kinds, option_problems, signal_class
+from moderator.signals.registry import KINDS, option_problems
 from tests.tools import missing
 
 
 def made(kind: str, number: int) -> Signal:
-    example = signal_class(kind).examples()[number]
+    example = KINDS.get(kind).examples()[number]
     try:
         return make(kind, example.options, Context(example.content, example.encoder, example.dimension))
     except SignalFailed as error:
@@ -26,20 +26,20 @@ def made(kind: str, number: int) -> Signal:
         raise
 
 
-EXAMPLES = [(kind, n) for kind in BUILT_IN for n in range(len(signal_class(kind).examples()))]
+EXAMPLES = [(kind, n) for kind in KINDS.built_in for n in range(len(KINDS.get(kind).examples()))]
 
 
 def test_all_built_in_kinds_are_found() -> None:
-    assert set(BUILT_IN) <= set(kinds())
-    for kind in BUILT_IN:
-        scores = [(e.lowest, e.highest) for e in signal_class(kind).examples()]
+    assert set(KINDS.built_in) <= set(KINDS.names)
+    for kind in KINDS.built_in:
+        scores = [(e.lowest, e.highest) for e in KINDS.get(kind).examples()]
         assert any(low > 0.4 for low, _ in scores), f"{kind} has no example that it finds"
         assert any(high < 0.6 for _, high in scores), f"{kind} has no example that it passes"
 
 
 @pytest.mark.parametrize(("kind", "number"), EXAMPLES)
 def test_examples(kind: str, number: int) -> None:
-    example = signal_class(kind).examples()[number]
+    example = KINDS.get(kind).examples()[number]
     signal = made(kind, number)
     assert not list(option_problems(kind, example.options, example.content is not None))
     assert signal.needs_file is None or (example.content is not None) == signal.needs_file
@@ -52,20 +52,20 @@ def test_examples(kind: str, number: int) -> None:
     assert all(other.score == pytest.approx(reading.score, abs=1e-5) for other in again)
 
 
-@pytest.mark.parametrize("kind", BUILT_IN)
+@pytest.mark.parametrize("kind", KINDS.built_in)
 def test_any_size_of_image(kind: str) -> None:
     signal = made(kind, 0)
-    image = signal_class(kind).examples()[0].frame.image
+    image = KINDS.get(kind).examples()[0].frame.image
     if image is None:
         pytest.skip("looks at no pixels")
     for size in ((1, 1), (1, 300), (3000, 5)):
         assert 0 <= read(signal, Frame(image.resize(size))).score <= 1
 
 
-@pytest.mark.parametrize("kind", [kind for kind in BUILT_IN if signal_class(kind).needs_file])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS.built_in if KINDS.get(kind).needs_file])
 def test_a_file_of_something_else_is_refused(kind: str) -> None:
     made(kind, 0)  # skips where the package is missing
-    example = signal_class(kind).examples()[0]
+    example = KINDS.get(kind).examples()[0]
     for content in (b"", b"\xff not what was expected", np.random.default_rng(0).bytes(1000)):
         with pytest.raises(SignalFailed):
             make(kind, example.options, Context(content, example.encoder, example.dimension))
@@ -75,7 +75,7 @@ def test_unknown_kinds_and_options() -> None:
     assert list(option_problems("hash-lst", {}, True)) == [
         (
             "kind",
-            f"'hash-lst' is not a kind of signal; did you mean 'hash-list'? (kinds: {', '.join(kinds())})",
+            f"'hash-lst' is not a kind of signal; did you mean 'hash-list'? (kinds: {', '.join(KINDS.names)})",
         )
     ]
     found = dict(option_problems("hash-list", {"distanc": 3, "quality": 200}, False))

@@ -132,7 +132,7 @@ def test_equal_signals_of_several_policies_are_read_once(
         .replace("name: bad", "name: worse", 1)
         .replace("signal: bad", "signal: worse"),
     )
-    moderator.catalogue.refresh()
+    moderator.engine.catalogue.refresh()
     calls, once = 0, HashList.read
 
     def counting(self: HashList, frame: Frame) -> Reading:
@@ -151,7 +151,7 @@ def test_a_shadow_that_fails_does_not_decide(moderator: Moderator, policies: Pat
     with_shadow(
         policies, text.replace("bad.pdq", "gone.pdq").replace(text[start : start + 72], "sha256: " + "a" * 64)
     )
-    moderator.catalogue.refresh()
+    moderator.engine.catalogue.refresh()
     (verdict,) = moderator.check([picture("green")], policy="known")
     assert (verdict.decision, verdict.shadow[0].decision) == (Decision.ALLOW, Decision.ERROR)
     assert verdict.shadow[0].categories == {}
@@ -179,7 +179,7 @@ def probed(policies: Path, encoder: ColourEncoder) -> None:
 
 def test_a_probe_reads_the_embedding_of_the_worst_frame(moderator: Moderator, policies: Path) -> None:
     probed(policies, ColourEncoder())
-    moderator.catalogue.refresh()
+    moderator.engine.catalogue.refresh()
     red, green = Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "green")
     first, second = moderator.check([tiff(green), tiff(green, red, green)], policy="probed@1")
     assert (first.decision, second.decision) == (Decision.ALLOW, Decision.BLOCK)
@@ -194,10 +194,10 @@ def test_a_probe_reads_the_embedding_of_the_worst_frame(moderator: Moderator, po
 
 def test_a_probe_of_another_model_is_an_error(moderator: Moderator, policies: Path) -> None:
     probed(policies, ColourEncoder("2"))
-    moderator.catalogue.refresh()
+    moderator.engine.catalogue.refresh()
     (verdict,) = moderator.check([picture("green")], policy="probed@1")
     assert (verdict.decision, verdict.error.type) == (Decision.ERROR, "ModelMismatch")
-    assert "train anew" in verdict.error.message
+    assert "train it again" in verdict.error.message
 
 
 def test_warming_up_tells_of_a_signal_that_cannot_be_used(
@@ -205,8 +205,8 @@ def test_warming_up_tells_of_a_signal_that_cannot_be_used(
 ) -> None:
     (policies / "lists" / "bad.pdq").unlink()
     with_shadow(policies, (policies / "known" / "1.yaml").read_text())
-    moderator.catalogue.refresh()
-    moderator.compile_policies()
+    moderator.engine.catalogue.refresh()
+    moderator.engine.compile_policies()
     assert "the signal bad cannot be used" in caplog.text
 
 
@@ -219,7 +219,7 @@ def test_a_list_that_was_edited_is_told_with_line_and_digest(policies: Path) -> 
 
 
 def test_a_policy_of_signals_alone_has_no_scores_of_prompts(moderator: Moderator) -> None:
-    embedder = Embedder(moderator.settings, encoder=moderator.encoder)
-    rows = moderator.encoder.embed_texts(["red"])
+    embedder = Embedder(moderator.settings, encoder=moderator.engine.encoder)
+    rows = moderator.engine.encoder.embed_texts(["red"])
     assert score_by_policy(embedder, rows, "only@1") == {}
     assert set(score_by_policy(embedder, rows, "known@1")) == {"red"}

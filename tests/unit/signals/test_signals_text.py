@@ -122,9 +122,9 @@ SCRIPT = """
 import moderator
 import onnxruntime
 from moderator.signals.reading import make, read
-from moderator.signals.registry import signal_class
+from moderator.signals.registry import KINDS
 from moderator.signals.base import Context
-example = signal_class("onnx-classifier").examples()[0]
+example = KINDS.get("onnx-classifier").examples()[0]
 signal = make("onnx-classifier", example.options, Context(example.content, example.encoder, 4))
 print(read(signal, example.frame).score)
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 from colour_encoder import ColourEncoder
 
 from moderator.encoders.base import Embeddings, Pixels
-from moderator.listing import list_images
+from moderator.image_paths import list_images
 from moderator.settings import Settings
 from moderator.uses.bulk import embed_files
 from moderator.uses.embedder import Embedder

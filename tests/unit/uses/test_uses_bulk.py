@@ -12,7 +12,7 @@ from colour_encoder import ColourEncoder, picture
 
 from moderator.encoders.base import Embeddings, Pixels
 from moderator.errors import EmbeddingBusy, EmbeddingsUnreadable, ImageNotFound, ModelMismatch
-from moderator.listing import list_images
+from moderator.image_paths import list_images
 from moderator.settings import Settings
 from moderator.uses import bulk
 from moderator.uses.bulk import embed_files, report_path, write_numpy

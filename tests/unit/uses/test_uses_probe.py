@@ -76,7 +76,7 @@ def test_a_probe_survives_its_file(tmp_path: Path) -> None:
     assert np.array_equal(loaded.probabilities(rows), probe.probabilities(rows))
     assert [p.name for p in path.parent.iterdir()] == ["p.safetensors"]
     loaded.check(ColourEncoder().identity, path)
-    with pytest.raises(ModelMismatch, match="train anew"):
+    with pytest.raises(ModelMismatch, match="train it again"):
         loaded.check(ColourEncoder("2").identity, path)
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ProbeInvalid, match="is no probe, or is broken"):

@@ -11,6 +11,8 @@ from colour_encoder import ColourEncoder, picture, write_policies
 from prometheus_client import CollectorRegistry
 
 from moderator import Decision, Moderator, Settings, Verdict
+from moderator.engine.engine import Engine
+from moderator.engine.preparer import Prepared
 from moderator.errors import (
     DecoderCrashed,
     DecodeTimeout,
@@ -20,15 +22,17 @@ from moderator.errors import (
     RedisMisused,
 )
 from moderator.events import Event, ImageReference, Priority
-from moderator.policies.releases import release
+from moderator.fetching.fetcher import Fetcher
+from moderator.policies.catalogue import Selection
 from moderator.queue.evidence import Evidence
 from moderator.queue.ledger import Answer, Claim, DeadLetterReason
-from moderator.steps import Prepared, Steps
+from tests.policies import release
 from tests.tools import needs_extra
 from workers.batcher import MicroBatcher
 from workers.leases import Leases
-from workers.pipeline import DEPLOYMENT, MAX_RETRY_DELAY, Pipeline
-from workers.traffic import Traffic
+from workers.pipeline import Pipeline
+from workers.priority import PriorityGate
+from workers.retries import DEPLOYMENT_MAX_SECONDS, RETRY_DELAY_MAX_SECONDS
 from workers.worker_metrics import Metrics
 
 
@@ -93,7 +97,7 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def moderator(tmp_path: Path) -> Moderator:
+def engine(tmp_path: Path) -> Engine:
     settings = Settings(
         policies=write_policies(tmp_path / "policies"),
         default_policy="colours",
@@ -101,30 +105,36 @@ def moderator(tmp_path: Path) -> Moderator:
         max_attempts=3,
         retry_delay=2.0,
     )
-    return Moderator(settings, encoder=ColourEncoder())
+    return Engine(settings, encoder=ColourEncoder())
 
 
 @pytest.fixture
-def batcher(moderator: Moderator) -> Iterator[MicroBatcher]:
-    batcher = MicroBatcher(moderator.encoder.embed_images, 4)
+def fetcher(engine: Engine) -> Fetcher:
+    return Fetcher.from_settings(engine.settings)
+
+
+@pytest.fixture
+def batcher(engine: Engine) -> Iterator[MicroBatcher]:
+    batcher = MicroBatcher(engine.encoder.embed_images, 4)
     yield batcher
     batcher.stop()
 
 
 @pytest.fixture
-def traffic() -> Traffic:
-    return Traffic()
+def gate() -> PriorityGate:
+    return PriorityGate()
 
 
 @pytest.fixture
 def pipeline(
-    moderator: Moderator,
+    engine: Engine,
     batcher: MicroBatcher,
     ledger: MemoryLedger,
     metrics: Metrics,
-    traffic: Traffic,
+    gate: PriorityGate,
+    fetcher: Fetcher,
 ) -> Pipeline:
-    return Pipeline(moderator, batcher, ledger, metrics, 2, traffic)
+    return Pipeline(engine, fetcher, batcher, ledger, metrics, 2, gate)
 
 
 def event(data: bytes | None = None, **fields: Any) -> Event:
@@ -220,14 +230,14 @@ def failing(error: Exception) -> Any:
 @pytest.mark.parametrize(("attempt", "delay"), [(1, 2.0), (2, 4.0)])
 def test_what_may_pass_is_tried_again_later(
     pipeline: Pipeline,
-    moderator: Moderator,
     ledger: MemoryLedger,
     metrics: Metrics,
     monkeypatch: pytest.MonkeyPatch,
     attempt: int,
     delay: float,
+    fetcher: Fetcher,
 ) -> None:
-    monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
+    monkeypatch.setattr(fetcher, "fetch", failing(FetchFailed("503")))
     ledger.answer = Claim(attempt=attempt, waited=0)
     pipeline.process([event()])
     assert ledger.retries == [waits(delay)]
@@ -235,17 +245,19 @@ def test_what_may_pass_is_tried_again_later(
     assert failures(metrics, "fetch", "FetchFailed") == 1
 
 
-@pytest.mark.parametrize(("held_off", "delay"), [(0.0, 20 / 0.75), (100.0, 100.0), (1000.0, MAX_RETRY_DELAY)])
+@pytest.mark.parametrize(
+    ("held_off", "delay"), [(0.0, 20 / 0.75), (100.0, 100.0), (1000.0, RETRY_DELAY_MAX_SECONDS)]
+)
 def test_a_host_that_is_left_alone_costs_no_try(
     pipeline: Pipeline,
-    moderator: Moderator,
     ledger: MemoryLedger,
     monkeypatch: pytest.MonkeyPatch,
     held_off: float,
     delay: float,
+    fetcher: Fetcher,
 ) -> None:
     """However long it waited for a worker before."""
-    monkeypatch.setattr(moderator.fetcher, "fetch", failing(HostUnavailable("down", 20.0)))
+    monkeypatch.setattr(fetcher, "fetch", failing(HostUnavailable("down", 20.0)))
     ledger.answer = Claim(attempt=3, waited=1e6, held_off=held_off)
     pipeline.process([event()])
     assert ledger.retries == [waits(delay)]
@@ -253,13 +265,17 @@ def test_a_host_that_is_left_alone_costs_no_try(
 
 
 def test_patience_with_a_host_has_an_end(
-    pipeline: Pipeline, moderator: Moderator, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline,
+    engine: Engine,
+    ledger: MemoryLedger,
+    monkeypatch: pytest.MonkeyPatch,
+    fetcher: Fetcher,
 ) -> None:
-    monkeypatch.setattr(moderator.fetcher, "fetch", failing(HostUnavailable("down", 20.0)))
-    ledger.answer = Claim(attempt=2, waited=1e6, held_off=moderator.settings.host_patience)
+    monkeypatch.setattr(fetcher, "fetch", failing(HostUnavailable("down", 20.0)))
+    ledger.answer = Claim(attempt=2, waited=1e6, held_off=engine.settings.host_patience)
     pipeline.process([event()])
     assert (ledger.counted, ledger.held_off) == ([True], [True]), "and does not begin again"
-    ledger.answer = Claim(attempt=3, waited=1e6, held_off=moderator.settings.host_patience)
+    ledger.answer = Claim(attempt=3, waited=1e6, held_off=engine.settings.host_patience)
     pipeline.process([event()])
     ((_, dead),) = ledger.published
     assert dead == DeadLetterReason("HostUnavailable", "down")
@@ -267,11 +283,16 @@ def test_patience_with_a_host_has_an_end(
 
 @pytest.fixture
 def deployed(
-    moderator: Moderator, batcher: MicroBatcher, ledger: MemoryLedger, metrics: Metrics, traffic: Traffic
+    engine: Engine,
+    batcher: MicroBatcher,
+    ledger: MemoryLedger,
+    metrics: Metrics,
+    gate: PriorityGate,
+    fetcher: Fetcher,
 ) -> Pipeline:
     """While another worker knows the policy `new` and its first version."""
     known = {"new", "new@1", "colours@4"}
-    return Pipeline(moderator, batcher, ledger, metrics, 2, traffic, known=known.__contains__)
+    return Pipeline(engine, fetcher, batcher, ledger, metrics, 2, gate, known=known.__contains__)
 
 
 @pytest.mark.parametrize("reference", ["new", "new@1", "colours@4"])
@@ -280,7 +301,7 @@ def test_an_event_whose_policy_another_worker_knows_goes_back_and_costs_no_try(
 ) -> None:
     ledger.answer = Claim(attempt=3, waited=100.0, held_off=0.0)  # the last try
     deployed.process([event(policy=reference)])
-    ledger.answer = Claim(attempt=3, waited=700.0, held_off=DEPLOYMENT - 1)
+    ledger.answer = Claim(attempt=3, waited=700.0, held_off=DEPLOYMENT_MAX_SECONDS - 1)
     deployed.process([event(policy=reference)])
     assert (ledger.counted, ledger.held_off) == ([False, False], [True, True])
     assert ledger.retries == [waits(0.5), waits(2)]
@@ -289,7 +310,12 @@ def test_an_event_whose_policy_another_worker_knows_goes_back_and_costs_no_try(
 
 @pytest.mark.parametrize(
     ("reference", "held_off"),
-    [("new", DEPLOYMENT), ("new@1", DEPLOYMENT + 1e6), ("other", 0.0), ("colours@9", 0.0)],
+    [
+        ("new", DEPLOYMENT_MAX_SECONDS),
+        ("new@1", DEPLOYMENT_MAX_SECONDS + 1e6),
+        ("other", 0.0),
+        ("colours@9", 0.0),
+    ],
 )
 def test_it_is_an_error_after_a_deployment_or_where_nobody_knows_it(
     deployed: Pipeline, ledger: MemoryLedger, reference: str, held_off: float
@@ -304,10 +330,10 @@ def test_it_is_an_error_after_a_deployment_or_where_nobody_knows_it(
 
 
 def test_a_file_that_is_broken_here_may_be_whole_with_another_worker(
-    deployed: Pipeline, ledger: MemoryLedger, moderator: Moderator
+    deployed: Pipeline, ledger: MemoryLedger, engine: Engine
 ) -> None:
-    (moderator.settings.policies / "colours" / "4.yaml").write_text("name: colours\nversi")  # half of a copy
-    moderator.refresh_policies()
+    (engine.settings.policies / "colours" / "4.yaml").write_text("name: colours\nversi")  # half of a copy
+    engine.refresh_policies()
     deployed.process([event(policy="colours@4")])
     assert (ledger.counted, ledger.published) == ([False], [])
 
@@ -315,15 +341,15 @@ def test_a_file_that_is_broken_here_may_be_whole_with_another_worker(
 @pytest.mark.parametrize("error", [DecoderCrashed("SIGSEGV"), DecodeTimeout("slow")])
 def test_an_image_that_harms_a_decoder_is_tried_a_second_time_and_no_more(
     pipeline: Pipeline,
-    moderator: Moderator,
+    engine: Engine,
     ledger: MemoryLedger,
     monkeypatch: pytest.MonkeyPatch,
     error: ModeratorError,
 ) -> None:
-    def prepare(data: bytes, event: Event) -> Prepared:
+    def prepare(data: bytes, selection: Selection) -> Prepared:
         raise error
 
-    monkeypatch.setattr(moderator, "prepare", prepare)
+    monkeypatch.setattr(engine.preparer, "prepare", prepare)
     ledger.answer = Claim(attempt=2, waited=0)  # what went wrong before was no harm
     pipeline.process([event()])
     assert (ledger.harmed, ledger.published) == ([True], [])
@@ -335,18 +361,24 @@ def test_an_image_that_harms_a_decoder_is_tried_a_second_time_and_no_more(
 
 
 def test_an_event_that_did_harm_may_still_fail_for_other_reasons(
-    pipeline: Pipeline, moderator: Moderator, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline,
+    ledger: MemoryLedger,
+    monkeypatch: pytest.MonkeyPatch,
+    fetcher: Fetcher,
 ) -> None:
-    monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
+    monkeypatch.setattr(fetcher, "fetch", failing(FetchFailed("503")))
     ledger.answer = Claim(attempt=2, waited=0, harmed=True)
     pipeline.process([event()])
     assert (ledger.harmed, ledger.published) == ([False], [])
 
 
 def test_the_last_try_ends_in_a_dead_letter(
-    pipeline: Pipeline, moderator: Moderator, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline,
+    ledger: MemoryLedger,
+    monkeypatch: pytest.MonkeyPatch,
+    fetcher: Fetcher,
 ) -> None:
-    monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
+    monkeypatch.setattr(fetcher, "fetch", failing(FetchFailed("503")))
     ledger.answer = Claim(attempt=3, waited=0)
     pipeline.process([event()])
     ((verdict, dead),) = ledger.published
@@ -358,23 +390,27 @@ def test_the_last_try_ends_in_a_dead_letter(
 
 
 def test_delays_have_an_end(
-    moderator: Moderator,
+    engine: Engine,
     batcher: MicroBatcher,
     ledger: MemoryLedger,
     metrics: Metrics,
     monkeypatch: pytest.MonkeyPatch,
+    fetcher: Fetcher,
 ) -> None:
-    moderator.settings = moderator.settings.model_copy(update={"max_attempts": 5000})
-    monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
+    engine.settings = engine.settings.model_copy(update={"max_attempts": 5000})
+    monkeypatch.setattr(fetcher, "fetch", failing(FetchFailed("503")))
     ledger.answer = Claim(attempt=900, waited=0)
-    Pipeline(moderator, batcher, ledger, metrics, 1, Traffic()).process([event()])
-    assert ledger.retries == [waits(MAX_RETRY_DELAY)]
+    Pipeline(engine, fetcher, batcher, ledger, metrics, 1, PriorityGate()).process([event()])
+    assert ledger.retries == [waits(RETRY_DELAY_MAX_SECONDS)]
 
 
 def test_an_event_that_killed_its_workers_is_not_tried_again(
-    pipeline: Pipeline, moderator: Moderator, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline,
+    ledger: MemoryLedger,
+    monkeypatch: pytest.MonkeyPatch,
+    fetcher: Fetcher,
 ) -> None:
-    monkeypatch.setattr(moderator.fetcher, "fetch", failing(AssertionError("fetched")))
+    monkeypatch.setattr(fetcher, "fetch", failing(AssertionError("fetched")))
     ledger.answer = Claim(attempt=4, waited=0)
     pipeline.process([event()])
     ((verdict, dead),) = ledger.published
@@ -383,12 +419,12 @@ def test_an_event_that_killed_its_workers_is_not_tried_again(
 
 def test_the_unforeseen_is_tried_again_and_named(
     pipeline: Pipeline,
-    moderator: Moderator,
     ledger: MemoryLedger,
     metrics: Metrics,
     monkeypatch: pytest.MonkeyPatch,
+    fetcher: Fetcher,
 ) -> None:
-    monkeypatch.setattr(moderator.fetcher, "fetch", failing(ZeroDivisionError("oops")))
+    monkeypatch.setattr(fetcher, "fetch", failing(ZeroDivisionError("oops")))
     pipeline.process([event()])
     assert ledger.retries == [waits(2.0)]
     assert failures(metrics, "worker", "Unexpected") == 1
@@ -414,22 +450,22 @@ def test_what_redis_raises_is_not_swallowed(pipeline: Pipeline, ledger: MemoryLe
 
 
 def test_so_many_images_are_decoded_at_once(
-    pipeline: Pipeline, moderator: Moderator, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, engine: Engine, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare, lock, inside, most = moderator.prepare, Lock(), 0, 0
+    prepare, lock, inside, most = engine.preparer.prepare, Lock(), 0, 0
 
-    def counting(data: bytes, event: Event) -> Prepared:
+    def counting(data: bytes, selection: Selection) -> Prepared:
         nonlocal inside, most
         with lock:
             inside += 1
             most = max(most, inside)
         try:
-            return prepare(data, event)
+            return prepare(data, selection)
         finally:
             with lock:
                 inside -= 1
 
-    monkeypatch.setattr(moderator, "prepare", counting)
+    monkeypatch.setattr(engine.preparer, "prepare", counting)
     large = picture("red", size=(900, 900))
     threads = [Thread(target=pipeline.process, args=([event(large, id=f"e{n}")],)) for n in range(8)]
     for thread in threads:
@@ -441,10 +477,16 @@ def test_so_many_images_are_decoded_at_once(
 
 
 def test_signals_are_a_stage_of_their_own_and_their_failure_is_no_allow(
-    pipeline: Pipeline, moderator: Moderator, ledger: MemoryLedger, metrics: Metrics
+    pipeline: Pipeline,
+    engine: Engine,
+    ledger: MemoryLedger,
+    metrics: Metrics,
+    fetcher: Fetcher,
+    batcher: MicroBatcher,
+    gate: PriorityGate,
 ) -> None:
     needs_extra("pdqhash", "hash")
-    policies = moderator.settings.policies
+    policies = engine.settings.policies
     (policies / "bad.pdq").write_text("0f" * 32 + "\n")
     digest = sha256((policies / "bad.pdq").read_bytes()).hexdigest()
     (policies / "listed").mkdir()
@@ -452,7 +494,8 @@ def test_signals_are_a_stage_of_their_own_and_their_failure_is_no_allow(
         f"name: listed\nversion: 1\nsignals:\n- {{name: bad, kind: hash-list, file: bad.pdq, sha256: {digest}}}\n"
         "categories:\n  known: {signal: bad}\n"
     )
-    moderator.catalogue.refresh()
+    release(policies, "listed", 1)
+    engine.catalogue.refresh()
     pipeline.process([event(policy="listed@1")])
     ((verdict, dead),) = ledger.published
     assert (verdict.decision, dead, verdict.signals["bad"]["score"]) == (Decision.ALLOW, None, 0)
@@ -461,10 +504,8 @@ def test_signals_are_a_stage_of_their_own_and_their_failure_is_no_allow(
     assert value(metrics, "moderation_stage_duration_seconds_count", stage="signals") == 1
 
     (policies / "bad.pdq").unlink()
-    moderator.signals = type(moderator.signals)(
-        (policies,), moderator.encoder.identity, 3
-    )  # as after a restart
-    pipeline.process([event(policy="listed@1")])
+    restarted = Engine(engine.settings, encoder=engine.encoder)
+    Pipeline(restarted, fetcher, batcher, ledger, metrics, 2, gate).process([event(policy="listed@1")])
     verdict, dead = ledger.published[1]
     assert (verdict.decision, verdict.is_safe, verdict.error.type) == (Decision.ERROR, False, "SignalFailed")
     assert (dead.type, ledger.retries) == ("SignalFailed", [])
@@ -472,13 +513,18 @@ def test_signals_are_a_stage_of_their_own_and_their_failure_is_no_allow(
 
 
 def test_a_draft_never_decides_for_an_event_and_may_be_tried_without_a_queue(
-    batcher: MicroBatcher, moderator: Moderator, ledger: MemoryLedger, metrics: Metrics, traffic: Traffic
+    batcher: MicroBatcher,
+    engine: Engine,
+    ledger: MemoryLedger,
+    metrics: Metrics,
+    gate: PriorityGate,
+    fetcher: Fetcher,
 ) -> None:
-    policies = moderator.settings.policies
+    policies = engine.settings.policies
     draft = (policies / "colours" / "1.yaml").read_text().replace("version: 1", "version: 7")
     (policies / "colours" / "7.yaml").write_text(draft)
-    steps = Steps(moderator.settings, encoder=moderator.encoder)
-    pipeline = Pipeline(steps, batcher, ledger, metrics, 2, traffic)
+    engine.catalogue.refresh()
+    pipeline = Pipeline(engine, fetcher, batcher, ledger, metrics, 2, gate)
     pipeline.process([event(policy="colours@7")])
     ((verdict, dead),) = ledger.published
     assert (verdict.decision, verdict.error.type) == (Decision.ERROR, "PolicyUnreleased")
@@ -486,27 +532,26 @@ def test_a_draft_never_decides_for_an_event_and_may_be_tried_without_a_queue(
     assert "colours@7 is a draft" in dead.message
     assert ledger.retries == []
     release(policies, "colours", 7)
-    steps.catalogue.refresh()
+    engine.catalogue.refresh()
     pipeline.process([event(policy="colours@7")])
     assert ledger.published[1][0].policy.version == 7
 
     (policies / "colours" / "8.yaml").write_text(draft.replace("version: 7", "version: 8"))
-    moderator.catalogue.refresh()
-    (tried,) = moderator.check([picture("red")], policy="colours@8")
+    (tried,) = Moderator(engine.settings, encoder=engine.encoder).check([picture("red")], policy="colours@8")
     assert tried.policy.version == 8
 
 
 @pytest.mark.parametrize("interactive", [False, True])
 def test_bulk_has_little_in_hand_while_interactive_events_come(
     pipeline: Pipeline,
-    moderator: Moderator,
-    traffic: Traffic,
+    gate: PriorityGate,
     ledger: MemoryLedger,
     monkeypatch: pytest.MonkeyPatch,
     interactive: bool,
+    fetcher: Fetcher,
 ) -> None:
     """The largest batch has 8 images here, so a small one has 2; bulk has two of those in hand."""
-    fetch, lock, inside, seen = moderator.fetcher.fetch, Lock(), 0, 0
+    fetch, lock, inside, seen = fetcher.fetch, Lock(), 0, 0
     gathered = Flag()
 
     def counting(reference: ImageReference) -> bytes:
@@ -521,9 +566,9 @@ def test_bulk_has_little_in_hand_while_interactive_events_come(
             inside -= 1
         return fetch(reference)
 
-    monkeypatch.setattr(moderator.fetcher, "fetch", counting)
+    monkeypatch.setattr(fetcher, "fetch", counting)
     if interactive:
-        traffic.note(Priority.INTERACTIVE)
+        gate.note(Priority.INTERACTIVE)
     events = [event(id=f"e{n}", priority="bulk") for n in range(6)]
     threads = [Thread(target=pipeline.process, args=([one],)) for one in events]
     for thread in threads:
@@ -554,23 +599,24 @@ def test_events_of_a_group_have_an_end_each(
 
 
 def test_what_is_claimed_is_held_until_the_end(
-    moderator: Moderator,
+    engine: Engine,
     batcher: MicroBatcher,
     ledger: MemoryLedger,
     metrics: Metrics,
     monkeypatch: pytest.MonkeyPatch,
+    fetcher: Fetcher,
 ) -> None:
     held: list[tuple[str, str]] = []
     leases = Leases(held.extend)
-    fetch = moderator.fetcher.fetch
+    fetch = fetcher.fetch
 
     def beating(reference: ImageReference) -> bytes:
         leases.beat()
         return fetch(reference)
 
-    monkeypatch.setattr(moderator.fetcher, "fetch", beating)
+    monkeypatch.setattr(fetcher, "fetch", beating)
     ledger.answer = Claim(attempt=1, waited=0, token="ours")
-    pipeline = Pipeline(moderator, batcher, ledger, metrics, 1, Traffic(), leases=leases)
+    pipeline = Pipeline(engine, fetcher, batcher, ledger, metrics, 1, PriorityGate(), leases=leases)
     pipeline.process([event(id="a")])
     assert held == [("shop:a", "ours")]
     leases.beat()
@@ -580,12 +626,12 @@ def test_what_is_claimed_is_held_until_the_end(
 
 def test_a_try_that_lost_its_event_is_a_redelivery(
     pipeline: Pipeline,
-    moderator: Moderator,
     ledger: MemoryLedger,
     metrics: Metrics,
     monkeypatch: pytest.MonkeyPatch,
+    fetcher: Fetcher,
 ) -> None:
-    monkeypatch.setattr(moderator.fetcher, "fetch", failing(FetchFailed("503")))
+    monkeypatch.setattr(fetcher, "fetch", failing(FetchFailed("503")))
     ledger.holds = False
     pipeline.process([event()])
     assert redeliveries(metrics) == 1

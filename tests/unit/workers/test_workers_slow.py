@@ -17,16 +17,18 @@ from prometheus_client import CollectorRegistry
 from test_workers_pipeline import MemoryLedger
 
 from moderator import Decision, Settings
+from moderator.engine.engine import Engine
 from moderator.events import Event, Priority
-from moderator.policies.releases import release
+from moderator.fetching.fetcher import Fetcher
 from moderator.queue.ledger import Claim
 from moderator.signals.base import Frame, Reading
-from moderator.steps import Steps
+from tests.policies import release
+from workers.attempt import SHADOW_WAIT_MAX_SECONDS
 from workers.batcher import MicroBatcher
 from workers.model_watch import ModelWatch
-from workers.pipeline import SHADOW_PATIENCE, Pipeline
+from workers.pipeline import Pipeline
+from workers.priority import PriorityGate
 from workers.slow import SlowLane
-from workers.traffic import Traffic
 from workers.worker_metrics import Metrics
 
 PLAIN = "name: {name}\nversion: {version}\nsafe: [green]\ncategories:\n  red: {{unsafe: [red]}}\n"
@@ -41,7 +43,7 @@ def _kinds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def steps(tmp_path: Path) -> Steps:
+def engine(tmp_path: Path) -> Engine:
     folder = tmp_path / "policies"
     versions = {"plain": [PLAIN], "reads": [WITH_SIGNAL], "shadowed": [PLAIN, WITH_SIGNAL]}
     for name, texts in versions.items():
@@ -55,7 +57,12 @@ def steps(tmp_path: Path) -> Steps:
         "plain: {active: 1}\nreads: {active: 1}\nshadowed: {active: 1, shadow: [2]}\n"
     )
     settings = Settings(policies=folder, default_policy="plain", cache=tmp_path / "cache", max_attempts=3)
-    return Steps(settings, encoder=ColourEncoder())
+    return Engine(settings, encoder=ColourEncoder())
+
+
+@pytest.fixture
+def fetcher(engine: Engine) -> Fetcher:
+    return Fetcher.from_settings(engine.settings)
 
 
 @pytest.fixture
@@ -69,9 +76,9 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def pipeline(steps: Steps, ledger: MemoryLedger, metrics: Metrics) -> Iterator[Pipeline]:
-    batcher = MicroBatcher(steps.encoder.embed_images, 4)
-    pipeline = Pipeline(steps, batcher, ledger, metrics, DECODERS, Traffic())
+def pipeline(engine: Engine, fetcher: Fetcher, ledger: MemoryLedger, metrics: Metrics) -> Iterator[Pipeline]:
+    batcher = MicroBatcher(engine.encoder.embed_images, 4)
+    pipeline = Pipeline(engine, fetcher, batcher, ledger, metrics, DECODERS, PriorityGate())
     yield pipeline
     batcher.stop()
     pipeline.close()
@@ -135,11 +142,16 @@ def test_what_reads_slowly_is_of_a_bulk_message_no_longer(
 
 
 def test_images_wait_for_slow_signals_before_they_are_fetched(
-    pipeline: Pipeline, steps: Steps, ledger: MemoryLedger, gate: Flag, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline,
+    engine: Engine,
+    fetcher: Fetcher,
+    ledger: MemoryLedger,
+    gate: Flag,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fetched: list[str] = []
-    fetch = steps.fetcher.fetch
-    monkeypatch.setattr(steps.fetcher, "fetch", lambda image: fetched.append("one") or fetch(image))
+    fetch = fetcher.fetch
+    monkeypatch.setattr(fetcher, "fetch", lambda image: fetched.append("one") or fetch(image))
     threads = [Thread(target=pipeline.process, args=([event(f"{n}", "reads")],)) for n in range(2 * DECODERS)]
     for thread in threads:
         thread.start()
@@ -169,8 +181,8 @@ def test_the_time_of_slow_signals_is_a_stage_of_its_own(
 def test_a_verdict_waits_for_its_shadows_for_so_long(
     pipeline: Pipeline, ledger: MemoryLedger, gate: Flag, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.pipeline.SHADOW_PATIENCE", 0.2)
-    assert SHADOW_PATIENCE <= 5
+    monkeypatch.setattr("workers.attempt.SHADOW_WAIT_MAX_SECONDS", 0.2)
+    assert SHADOW_WAIT_MAX_SECONDS <= 5
     start = time.monotonic()
     threads = [Thread(target=pipeline.process, args=([event(f"{n}", "shadowed")],)) for n in range(12)]
     for thread in threads:
@@ -217,7 +229,8 @@ def test_a_failed_verdict_names_the_policy_that_was_asked_for(
     ("consumers", "kept"), [((), False), (("audit",), False), (("audit", "archive:embedding"), True)]
 )
 def test_what_a_verdict_was_made_from_is_kept_where_a_consumer_wants_it(
-    steps: Steps,
+    engine: Engine,
+    fetcher: Fetcher,
     ledger: MemoryLedger,
     metrics: Metrics,
     monkeypatch: pytest.MonkeyPatch,
@@ -225,9 +238,9 @@ def test_what_a_verdict_was_made_from_is_kept_where_a_consumer_wants_it(
     kept: bool,
 ) -> None:
     monkeypatch.setattr(Slow, "read", lambda self, frame: Reading(0.25, {"why": "x"}))
-    steps.settings = steps.settings.model_copy(update={"outbox_consumers": consumers})
-    batcher = MicroBatcher(steps.encoder.embed_images, 4)
-    pipeline = Pipeline(steps, batcher, ledger, metrics, DECODERS, Traffic())
+    engine.settings = engine.settings.model_copy(update={"outbox_consumers": consumers})
+    batcher = MicroBatcher(engine.encoder.embed_images, 4)
+    pipeline = Pipeline(engine, fetcher, batcher, ledger, metrics, DECODERS, PriorityGate())
     bad = {"inline": base64.b64encode(b"text").decode()}
     for policy in ("plain", "reads", "shadowed"):
         pipeline.process([event(policy, policy)])
@@ -241,23 +254,25 @@ def test_what_a_verdict_was_made_from_is_kept_where_a_consumer_wants_it(
     found = [evidence for evidence in judged if evidence is not None]
     for evidence, (verdict, _) in zip(found, ledger.published, strict=False):
         assert evidence.model == verdict.model
-        pixels = steps.prepare(picture("green")).pixels
-        np.testing.assert_array_equal(evidence.embeddings, steps.encoder.embed_images(pixels))
-    (spec,) = steps.select("reads", "").decides.signals
+        pixels = engine.preparer.prepare(picture("green")).pixels
+        np.testing.assert_array_equal(evidence.embeddings, engine.encoder.embed_images(pixels))
+    (spec,) = engine.resolver.select("reads", "").decides.signals
     reading = {"score": 0.25, "unsure": False, "facts": {"why": "x"}}
     expected = [{}, {spec.key: reading}, {spec.key: reading}]  # a shadow's as well
     assert [evidence.readings for evidence in found] == (expected if kept else [])
 
 
-def test_events_wait_for_a_model_that_is_broken(steps: Steps, ledger: MemoryLedger, metrics: Metrics) -> None:
+def test_events_wait_for_a_model_that_is_broken(
+    engine: Engine, fetcher: Fetcher, ledger: MemoryLedger, metrics: Metrics
+) -> None:
     def broken(_: Any) -> Any:
         raise RuntimeError("CUDA error")
 
-    watch = ModelWatch(steps.encoder.embed_images, steps.encoder.image_size)
+    watch = ModelWatch(engine.encoder.embed_images, engine.encoder.image_size)
     watch.learn()
     watch._embed = broken
     batcher = MicroBatcher(broken, 4, watch=watch)
-    pipeline = Pipeline(steps, batcher, ledger, metrics, DECODERS, Traffic())
+    pipeline = Pipeline(engine, fetcher, batcher, ledger, metrics, DECODERS, PriorityGate())
     ledger.answer = Claim(attempt=3, waited=0)  # the last
     pipeline.process([event("a", "plain")])
     assert (ledger.given_back, ledger.retries, ledger.published) == (["moderator:a"], [], [])

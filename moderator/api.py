@@ -1,0 +1,190 @@
+"""The facade: images in, verdicts out. No queue, no server.
+
+    from moderator import Moderator
+
+    for verdict in Moderator().check(["cat.jpg", "coffee.jpg"], policy="marketplace"):
+        print(verdict.decision, verdict.unsafe_score)
+
+The worker calls the same parts of `Engine`, with its own scheduling in between.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from moderator.encoders.base import Embeddings, Encoder
+from moderator.engine.engine import Engine
+from moderator.engine.preparer import Prepared
+from moderator.engine.resolver import PolicyResolver
+from moderator.engine.stopwatch import Stopwatch
+from moderator.errors import ModeratorError, ours
+from moderator.events import Event, ImageReference
+from moderator.fetching.fetcher import TrustedFetcher
+from moderator.lookahead import bounded_map
+from moderator.settings import Settings, load_settings
+from moderator.signals.reading import Moment, Readings
+from moderator.verdicts import Verdict
+
+log = logging.getLogger(__name__)
+
+#: Source named in the verdicts of `check`.
+CHECK_SOURCE = "check"
+
+
+class Moderator:
+    """Judges images, without a queue. A draft of a policy may be tried here: nothing is decided by it.
+
+    Args:
+        settings: default: the environment's.
+        encoder: default: the one that the settings name.
+        processes: decode in so many confined processes; `close` ends them. 0: in threads.
+
+    Raises:
+        EncoderUnknown, RuntimeMissing, WeightsInvalid, SettingsError: the encoder cannot be loaded.
+        PolicyError: no policy can be used.
+        DecoderUnavailable: the decoding processes do not start.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, encoder: Encoder | None = None, processes: int = 0
+    ) -> None:
+        self.settings = settings or load_settings()
+        resolver = PolicyResolver.from_settings(self.settings, drafts=True)
+        self.engine = Engine(self.settings, encoder=encoder, resolver=resolver, processes=processes)
+        # Images given to `check` are named by the caller: any file may be read.
+        self._images = TrustedFetcher(self.settings)
+
+    def close(self) -> None:
+        """End the decoding processes and the connections."""
+        self.engine.close()
+        self._images.close()
+
+    def check(self, images: Iterable[str | Path | bytes], policy: str | None = None) -> list[Verdict]:
+        """Judge images by a policy.
+
+        Args:
+            images: paths, http(s) URLs, or the bytes of image files.
+            policy: `NAME` (its active version) or `NAME@VERSION`; default: `MODERATOR_DEFAULT_POLICY`.
+
+        Returns one verdict per image, in order. An image that cannot be judged gets the decision `error`.
+
+        Raises:
+            PolicyNotFound: there is no such policy.
+        """
+        return list(self.check_each(images, policy))
+
+    def check_each(
+        self, images: Iterable[str | Path | bytes], policy: str | None = None
+    ) -> Iterator[Verdict]:
+        """As `check`, one by one: decoding runs ahead while the model works, and memory stays bounded."""
+        reference = policy or self.settings.default_policy
+        self.engine.resolver.select(reference, "")  # a wrong name fails before any work
+        threads = self.settings.threads or 4
+        most = self.engine.max_batch
+        batch: list[_Checked] = []
+        frames = 0
+        opened = bounded_map(threads, (lambda image: self._open(image, reference)), images, 4 * most)
+        with closing(opened):
+            for item in opened:
+                if item is None:  # a host takes its time; what is there is answered now
+                    yield from self._finish(batch)
+                    batch, frames = [], 0
+                    continue
+                batch.append(item)
+                # A failure counts, too: otherwise a run of them would wait, and grow, until an image follows.
+                frames += 1 if item.prepared is None else len(item.prepared.pixels)
+                if frames >= most:
+                    yield from self._finish(batch)
+                    batch, frames = [], 0
+            yield from self._finish(batch)
+
+    def _open(self, image: str | Path | bytes, policy: str) -> "_Checked":
+        checked = _Checked(_check_event(image, policy))
+        try:
+            data = image if isinstance(image, bytes) else self._images.fetch(image)
+            checked.watch.lap("fetch")
+            preparer = self.engine.preparer
+            prepared = preparer.prepare(data, self.engine.resolver.select_for(checked.event))
+            if prepared.needs_slow_reading:
+                prepared = preparer.read_slowly(data, prepared)
+            checked.watch.note("decode", checked.watch.lap("decode") - prepared.signal_seconds)
+            shadows = [spec for m in (Moment.PIXELS, Moment.SLOWLY) for spec in prepared.shadow_signals(m)]
+            checked.shadow_readings = preparer.read_for_shadows(data, shadows)
+            checked.prepared = prepared
+        except Exception as error:
+            checked.error = ours(error)
+        return checked
+
+    def _finish(self, batch: "list[_Checked]") -> Iterator[Verdict]:
+        ready = [item for item in batch if item.prepared is not None]
+        for item in ready:
+            item.watch.lap("batch_wait")
+        self._embed_all(ready)
+        for item in batch:
+            yield self._verdict(item)
+
+    def _embed_all(self, items: "list[_Checked]") -> None:
+        """Embed images together; one by one where that fails, so that a failure is of one image alone."""
+        if not items:
+            return
+        start = time.perf_counter()
+        pixels = [item.prepared.pixels for item in items if item.prepared is not None]
+        try:
+            embeddings = self.engine.embed(np.concatenate(pixels))
+        except Exception as error:  # whatever a model library raises
+            if len(items) == 1:
+                items[0].error = ours(error)
+            else:
+                log.warning("a batch of %d failed (%s): running its images one by one", len(items), error)
+                for item in items:
+                    self._embed_all([item])
+            return
+        seconds = time.perf_counter() - start
+        ends = np.cumsum([len(frames) for frames in pixels])
+        for item, rows in zip(items, np.split(embeddings, ends[:-1]), strict=True):
+            item.embeddings, item.seconds = rows, seconds
+
+    def _verdict(self, item: "_Checked") -> Verdict:
+        if item.error is None:
+            assert item.prepared is not None
+            assert item.embeddings is not None
+            # The lap also held the images before this one in the batch, and whoever reads the verdicts.
+            item.watch.lap("embed")
+            item.watch.note("embed", item.seconds)
+            try:
+                judged = self.engine.judge(
+                    item.event, item.prepared, item.embeddings, item.watch, item.shadow_readings
+                )
+                return self.engine.verdict(item.event, item.prepared, judged, item.watch)
+            except Exception as error:
+                item.error = ours(error)
+        return self.engine.failed(item.event, item.error, item.watch)
+
+
+@dataclass
+class _Checked:
+    """An image on its way through `check`."""
+
+    event: Event
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    prepared: Prepared | None = None
+    shadow_readings: Readings = field(default_factory=dict)
+    """What the shadows' signals say."""
+    embeddings: Embeddings | None = None
+    seconds: float = 0.0
+    """That the model took for its batch."""
+    error: ModeratorError | None = None
+
+
+def _check_event(image: str | Path | bytes, policy: str) -> Event:
+    """An event for an image that came past the queue: named after its path, so that verdicts can be distinguished."""
+    # A file name need not be UTF-8; a verdict has to be.
+    name = "inline" if isinstance(image, bytes) else str(image).encode("utf-8", "replace").decode()
+    # Constructed unchecked: a path may be longer than an event id, and nothing of this reaches Redis.
+    reference = ImageReference.model_construct(path=name)
+    return Event.model_construct(id=name, source=CHECK_SOURCE, policy=policy, image=reference, metadata={})

@@ -1,0 +1,1 @@
+"""From the bytes of an image to the parts of a verdict. Its objects are of use each by itself."""

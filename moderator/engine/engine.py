@@ -1,0 +1,223 @@
+"""Puts the parts together: one encoder, a folder of policies, a preparer and a judge."""
+
+import logging
+from collections.abc import Callable
+from hashlib import sha256
+
+import numpy as np
+
+from moderator.encoders.base import Embeddings, Encoder, Pixels
+from moderator.encoders.registry import encoder_of
+from moderator.engine.compiler import Compiler
+from moderator.engine.judge import Judge, Judged, describe_error
+from moderator.engine.preparer import Prepared, Preparer
+from moderator.engine.resolver import PolicyResolver
+from moderator.engine.stopwatch import Stopwatch
+from moderator.errors import ModeratorError, PolicyUnusable
+from moderator.events import Event
+from moderator.images.decode import DecodeLimits
+from moderator.images.prepare import PreprocessSpec
+from moderator.images.process import Reason
+from moderator.policies.schema import Policy
+from moderator.settings import Settings, load_settings
+from moderator.signals.files import SIGNAL_FILES
+from moderator.signals.reading import Readings, Signals
+from moderator.verdicts import Decision, ModelFacts, PolicyFacts, Verdict
+
+log = logging.getLogger(__name__)
+
+_NO_READINGS: Readings = {}
+#: Changes with the way from a file to the model's input, so that embeddings that were kept before are not used.
+_PREPROCESSING_VERSION = "2"
+
+
+class Engine:
+    """All that judges images, in one process. When each part is called is up to the caller. Thread-safe.
+
+    Args:
+        settings: default: the environment's.
+        encoder: default: the one that the settings name.
+        resolver: says which policies judge; default: the folder of the settings, without drafts.
+        processes: decode in so many confined processes; see `Preparer`. `close` ends them.
+        on_decoder_lost: called with the reason when one of them had to be replaced.
+
+    Raises:
+        EncoderUnknown, RuntimeMissing, WeightsInvalid, SettingsError: the encoder cannot be loaded.
+        PolicyError: no policy can be used.
+        DecoderUnavailable: the decoding processes do not start.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        encoder: Encoder | None = None,
+        resolver: PolicyResolver | None = None,
+        processes: int = 0,
+        on_decoder_lost: Callable[[Reason], None] = lambda reason: None,
+    ) -> None:
+        self.settings = settings or load_settings()
+        self.resolver = resolver or PolicyResolver.from_settings(self.settings)
+        self.catalogue = self.resolver.catalogue
+        self.encoder = encoder or encoder_of(self.settings)
+        self.signals = Signals(
+            (self.settings.policies, self.settings.cache / SIGNAL_FILES),
+            self.encoder.identity,
+            self.encoder.dimension,
+        )
+        self.compiler = Compiler(self.encoder, self.settings.cache)
+        self.preparer = Preparer(
+            PreprocessSpec(
+                DecodeLimits.from_settings(self.settings), self.encoder.preprocess, self.settings.jpeg_draft
+            ),
+            self.signals,
+            processes=processes,
+            memory=self.settings.decode_memory,
+            on_decoder_lost=on_decoder_lost,
+        )
+        self._judge = Judge(self.compiler, self.signals)
+        self._model = ModelFacts(
+            id=self.encoder.identity.id,
+            revision=self.encoder.identity.revision,
+            preprocessing=self.encoder.identity.preprocessing,
+            device=self.encoder.device,
+            dtype=self.encoder.dtype,
+        )
+
+    def close(self) -> None:
+        """End the decoding processes."""
+        self.preparer.close()
+
+    @property
+    def max_batch(self) -> int:
+        """Most frames in one forward pass."""
+        return self.settings.max_batch or self.encoder.best_batch
+
+    @property
+    def embedding_space(self) -> str:
+        """Names all that an embedding depends on besides the file: model, precision, limits, reduced decoding."""
+        spec = self.preparer.spec
+        # Written so by earlier versions, whose embeddings are to be found again.
+        text = f"{_PREPROCESSING_VERSION} Recipe(limits={spec.limits!r}, resize={spec.resize!r}, draft={spec.draft!r})"
+        return f"{self.encoder.identity.key}-{self.encoder.dtype}-{sha256(text.encode()).hexdigest()[:16]}"
+
+    def embed(self, pixels: Pixels) -> Embeddings:
+        """Embed frames, uint8 [n, size, size, 3] -> float32 [n, dimension], at most `max_batch` in one forward."""
+        size = self.max_batch
+        parts = [self.encoder.embed_images(pixels[at : at + size]) for at in range(0, len(pixels), size)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def judge(
+        self,
+        event: Event,
+        prepared: Prepared,
+        embeddings: Embeddings,
+        watch: Stopwatch,
+        shadow_readings: Readings = _NO_READINGS,
+    ) -> Judged:
+        """Judge an image by the policies that were selected for it.
+
+        Args:
+            event: whose policy is asked.
+            prepared: the image.
+            embeddings: float32 [frames, dimension].
+            watch: the stages `score` and, where there are any, `signals` are added.
+            shadow_readings: what the preparer read for the shadows.
+
+        Raises:
+            PolicyNotFound: the event's policy does not exist.
+            EmbeddingInvalid: the model returned NaN.
+            SignalFailed: a signal cannot be read, or the image was prepared without the policies.
+        """
+        selection = prepared.selection or self.resolver.select_for(event)
+        readings = self._judge.read_embeddings(selection.decides, embeddings, prepared.readings)
+        if readings:
+            watch.note("signals", prepared.signal_seconds + watch.lap("signals"))
+        judged = self._judge.judge(embeddings, {**shadow_readings, **readings}, selection)
+        watch.lap("score")
+        return judged
+
+    def verdict(self, event: Event, prepared: Prepared, judged: Judged, watch: Stopwatch) -> Verdict:
+        """Return the verdict of an event that was judged."""
+        policy, judgement = judged.policy, judged.judgement
+        return Verdict(
+            event_id=event.id,
+            source=event.source,
+            decision=judgement.decision,
+            is_safe=judgement.is_safe,
+            safe_score=judgement.safe_score,
+            unsafe_score=judgement.unsafe_score,
+            categories=judgement.categories,
+            policy=PolicyFacts(name=policy.name, version=policy.version, digest=policy.digest),
+            model=self._model,
+            image=prepared.facts,
+            signals=judged.signals,
+            shadow=judged.shadows,
+            timings_ms=dict(watch.timings_ms),
+            metadata=event.metadata,
+            bulk=event.bulk,
+        )
+
+    def failed(self, event: Event, error: ModeratorError, watch: Stopwatch) -> Verdict:
+        """Return the verdict of an event that could not be judged."""
+        return Verdict(
+            event_id=event.id,
+            source=event.source,
+            decision=Decision.ERROR,
+            is_safe=False,
+            error=describe_error(error),
+            policy=self.resolver.describe(event),
+            model=self._model,
+            timings_ms=dict(watch.timings_ms),
+            metadata=event.metadata,
+            bulk=event.bulk,
+        )
+
+    def warm_up(self) -> None:
+        """Compile the policies, and run the model once at batch sizes 1 and `max_batch`.
+
+        Raises:
+            PolicyNotFound, PolicyUnreleased, PolicyUnusable: the default policy cannot be used.
+        """
+        self.resolver.select(self.settings.default_policy, "")  # before what takes long
+        self.compile_policies()
+        self.resolver.select(self.settings.default_policy, "")
+        size = self.encoder.image_size
+        for count in (1, self.max_batch):
+            self.encoder.embed_images(np.zeros((count, size, size, 3), dtype=np.uint8))
+
+    def compile_policies(self) -> None:
+        """Compile every version that a pointer names, so that no event waits for it.
+
+        From now on, a version goes live only once it compiled: until then the one before it stays in force.
+        """
+        self.catalogue.require(self._compile)
+        self._unload_texts()
+
+    def refresh_policies(self) -> bool:
+        """Read what changed in the folder of policies; False where that makes no difference."""
+        changed = self.catalogue.refresh()
+        if changed or self.catalogue.snapshot.unusable:  # what did not compile was tried again
+            self._unload_texts()
+        return changed
+
+    def _unload_texts(self) -> None:
+        if self.settings.unload_texts:
+            self.compiler.unload_texts()
+
+    def _compile(self, policy: Policy) -> None:
+        """Compile a version and make its signals.
+
+        Raises:
+            PolicyUnusable: that does not work here.
+        """
+        part = "its prompts"
+        try:
+            self.compiler.compile(policy)
+            for spec in policy.signals:
+                part = f"the signal {spec.name}"
+                self.signals.make(spec)
+        except Exception as error:  # whatever a model library raises: the version before goes on
+            reason = str(error) if isinstance(error, ModeratorError) else f"{type(error).__name__}: {error}"
+            log.warning("%s: %s cannot be used: %s", policy.reference, part, reason)
+            raise PolicyUnusable(f"{policy.reference}: {part} cannot be used: {reason}") from error

@@ -1,0 +1,119 @@
+"""From an embedding and what signals say to the parts of a verdict. Needs no image, no model and no queue."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from moderator.errors import ModeratorError, ours
+from moderator.policies.catalogue import Selection
+from moderator.policies.schema import Policy
+from moderator.scoring.judge import CompiledPolicy, Judgement, judge
+from moderator.scoring.rules import Floats
+from moderator.signals.base import Frame
+from moderator.signals.reading import Moment, Readings, Signals, due, facts, scores, unsure
+from moderator.verdicts import Decision, ErrorFacts, ShadowVerdict
+
+log = logging.getLogger(__name__)
+
+
+class PolicyCompiler(Protocol):
+    """Whatever has a policy's prompts as vectors: `Compiler`, which embeds them, or a store of compiled policies."""
+
+    def compile(self, policy: Policy) -> CompiledPolicy:
+        """Return the policy, ready for scoring."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What policies say of an image: the parts of a verdict."""
+
+    policy: Policy
+    """The version that decided."""
+    judgement: Judgement
+    signals: dict[str, Any]
+    """What the verdict says of each signal of that version."""
+    shadows: tuple[ShadowVerdict, ...]
+    readings: Readings
+    """Of all signals that were read for it. With the embeddings, they give the same parts again."""
+
+
+class Judge:
+    """Judges images by their embeddings. Thread-safe.
+
+    A worker calls it with what the model just returned; a back-test, a replay or a page that shows scores while a
+    policy is edited with what was stored. Which versions judge is the caller's choice.
+
+    Args:
+        compiler: has the policies ready for scoring.
+        signals: makes and reads the signals that look at the embedding.
+    """
+
+    def __init__(self, compiler: PolicyCompiler, signals: Signals) -> None:
+        self._compiler = compiler
+        self._signals = signals
+
+    def judge(self, embeddings: Floats, readings: Readings, selection: Selection) -> Judged:
+        """Judge an image by each of the selected versions.
+
+        Args:
+            embeddings: float32 [frames, dimension], rows of length 1.
+            readings: of signals that look at the image itself, by their keys. Those of signals that look at the
+                embedding may be among them, and are read where they are not.
+            selection: the versions; one decides.
+
+        Raises:
+            EmbeddingInvalid: an embedding is not finite, or zero.
+            SignalFailed, ModelMismatch: a signal of the version that decides failed, or was not read.
+        """
+        decides = selection.decides
+        readings = self.read_embeddings(decides, embeddings, readings)
+        judgement = self._judge(decides, embeddings, readings)
+        shadows = []
+        for policy in selection.shadows:
+            verdict, readings = self._judge_shadow(policy, embeddings, readings)
+            shadows.append(verdict)
+        return Judged(decides, judgement, facts(decides, readings), tuple(shadows), readings)
+
+    def read_embeddings(self, policy: Policy, embeddings: Floats, readings: Readings) -> Readings:
+        """Return the readings with those of the policy's signals that look at the embedding; known ones stay."""
+        if all(spec.key in readings for spec in policy.signals):
+            return readings
+        specs = [spec for spec in due([policy], Moment.EMBEDDING) if spec.key not in readings]
+        return {**readings, **self._signals.read(specs, [Frame(embedding=row) for row in embeddings])}
+
+    def _judge(self, policy: Policy, embeddings: Floats, readings: Readings) -> Judgement:
+        compiled = self._compiler.compile(policy)
+        return judge(compiled, embeddings, scores(policy, readings), unsure(policy, readings))
+
+    def _judge_shadow(
+        self, policy: Policy, embeddings: Floats, readings: Readings
+    ) -> tuple[ShadowVerdict, Readings]:
+        """Return what a shadow says, and the readings with its own. Its failure, whatever it is, is its own."""
+        try:
+            readings = self.read_embeddings(policy, embeddings, readings)
+            judged = self._judge(policy, embeddings, readings)
+        except Exception as error:
+            cause = describe_error(ours(error))
+            log.info("the shadow %s cannot judge: %s", policy.reference, cause.message)
+            return (
+                ShadowVerdict(
+                    version=policy.version, digest=policy.digest, decision=Decision.ERROR, error=cause
+                ),
+                readings,
+            )
+        return (
+            ShadowVerdict(
+                version=policy.version,
+                digest=policy.digest,
+                decision=judged.decision,
+                unsafe_score=judged.unsafe_score,
+                categories=judged.categories,
+            ),
+            readings,
+        )
+
+
+def describe_error(error: ModeratorError) -> ErrorFacts:
+    """Return what a verdict says of an error."""
+    return ErrorFacts(type=type(error).__name__, message=str(error))

@@ -1,0 +1,188 @@
+"""From the bytes of a file to what the model takes, with what signals read in the pixels."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+
+import numpy as np
+
+from moderator.errors import ours
+from moderator.images.pool import DecoderPool
+from moderator.images.prepare import PreparedImage, PreprocessSpec, prepare
+from moderator.images.process import Reason
+from moderator.images.resize import Pixels
+from moderator.policies.catalogue import Selection
+from moderator.signals.base import Frame
+from moderator.signals.reading import (
+    Moment,
+    Outcome,
+    Readings,
+    Signals,
+    Specification,
+    by_side,
+    due,
+    refuse_failed,
+)
+from moderator.verdicts import ImageFacts
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A decoded image, ready for the model."""
+
+    facts: ImageFacts
+    pixels: Pixels
+    """uint8 [frames, image_size, image_size, 3]"""
+    selection: Selection | None = None
+    """The policies that judge, if they were known."""
+    readings: Readings = field(default_factory=dict)
+    """Of the signals of the policy that decides which look at pixels."""
+    signal_seconds: float = 0.0
+    """Spent on these signals, a part of the time that `prepare` and `read_slowly` took."""
+
+    @property
+    def needs_slow_reading(self) -> bool:
+        """Whether `Preparer.read_slowly` has something to read."""
+        return self.selection is not None and reads_slowly(self.selection)
+
+    def shadow_signals(self, moment: Moment) -> list[Specification]:
+        """Return the signals that look at pixels and that only the shadows have."""
+        if self.selection is None or not self.selection.shadows:
+            return []
+        decided = {spec.key for spec in self.selection.decides.signals}
+        return [spec for spec in due(self.selection.shadows, moment) if spec.key not in decided]
+
+
+def reads_slowly(selection: Selection) -> bool:
+    """Return whether the policy that decides has signals that look at pixels and take long."""
+    return bool(due([selection.decides], Moment.SLOWLY))
+
+
+def needs_pixels(selection: Selection) -> bool:
+    """Return whether a signal of the policy that decides looks at the image itself."""
+    return bool(due([selection.decides], Moment.PIXELS)) or reads_slowly(selection)
+
+
+class Preparer:
+    """Decodes files, resizes them to the model's input, and has signals look at them. Knows no model. Thread-safe.
+
+    Args:
+        spec: what is made of a file.
+        signals: makes and reads the signals that look at pixels.
+        processes: decode in so many confined processes, which a hostile image cannot get out of; `close` ends them.
+            0: in the calling thread.
+        memory: bytes of address space for each process.
+        on_decoder_lost: called with the reason when one of them had to be replaced.
+
+    Raises:
+        DecoderUnavailable: the processes do not start.
+    """
+
+    def __init__(
+        self,
+        spec: PreprocessSpec,
+        signals: Signals,
+        *,
+        processes: int = 0,
+        memory: int = 0,
+        on_decoder_lost: Callable[[Reason], None] = lambda reason: None,
+    ) -> None:
+        self.spec = spec
+        self._signals = signals
+        self._pool = DecoderPool(spec, processes, memory, on_decoder_lost) if processes else None
+
+    def close(self) -> None:
+        """End the decoding processes."""
+        if self._pool is not None:
+            self._pool.close()
+
+    def prepare(self, data: bytes, selection: Selection | None = None) -> Prepared:
+        """Decode an image file and resize its frames to the model's input.
+
+        Signals of the policy that decides which look at pixels are read here, so that no decoded image waits for the
+        model; but those that take long are left to `read_slowly`.
+
+        Args:
+            data: the file.
+            selection: the policies that will judge it; without them, policies with such signals cannot.
+
+        Raises:
+            ImageError: it is no image, broken, beyond a limit, or its decoding process died over it.
+            SignalFailed: a signal cannot be read.
+        """
+        sides = by_side(due([selection.decides], Moment.PIXELS)) if selection is not None else {}
+        image = self._decode(data, next(iter(sides), 0))
+        facts = ImageFacts(
+            sha256=sha256(data).hexdigest(),
+            width=image.width,
+            height=image.height,
+            format=image.format,
+            frames=len(image.pixels),
+        )
+        prepared = Prepared(facts, image.pixels, selection)
+        if selection is None or not sides:
+            return prepared
+        start = time.perf_counter()
+        readings = self._read(data, sides, image)
+        refuse_failed(selection.decides, readings)  # the model need not look at it
+        return replace(prepared, readings=readings, signal_seconds=time.perf_counter() - start)
+
+    def read_slowly(self, data: bytes, prepared: Prepared) -> Prepared:
+        """Read the signals of the policy that decides which take long.
+
+        Args:
+            data: the file, which is decoded once more: what many of them wait for is small.
+            prepared: what `prepare` made of it.
+
+        Raises:
+            ImageError: as `prepare`.
+            SignalFailed: a signal cannot be read.
+        """
+        assert prepared.selection is not None
+        decides = prepared.selection.decides
+        start = time.perf_counter()
+        readings = self._read(data, by_side(due([decides], Moment.SLOWLY)))
+        refuse_failed(decides, readings)
+        return replace(
+            prepared,
+            readings={**prepared.readings, **readings},
+            signal_seconds=prepared.signal_seconds + time.perf_counter() - start,
+        )
+
+    def read_for_shadows(self, data: bytes, specs: Iterable[Specification]) -> Readings:
+        """Read signals of shadows, for the judge. Never raises: an error is what each of them says that it concerns."""
+        readings: dict[str, Outcome] = {}
+        for side, some in by_side(specs).items():
+            try:
+                readings.update(self._read(data, {side: some}))
+            except Exception as error:
+                readings.update(dict.fromkeys((spec.key for spec in some), ours(error)))
+        return readings
+
+    def recall(self, facts: ImageFacts, selection: Selection) -> Prepared:
+        """Return an image whose embeddings are known: what is needed beside them, without its pixels."""
+        size = self.spec.resize.crop
+        return Prepared(facts, np.empty((0, size, size, 3), dtype=np.uint8), selection)
+
+    def _decode(self, data: bytes, view_side: int) -> PreparedImage:
+        """Return the model's input and, where they are wanted, views; see `moderator.images.prepare.prepare`."""
+        if self._pool is None:
+            return prepare(data, self.spec, view_side)
+        return self._pool.prepare(data, view_side)
+
+    def _read(
+        self, data: bytes, sides: Mapping[int, Iterable[Specification]], first: PreparedImage | None = None
+    ) -> dict[str, Outcome]:
+        """Read signals in views of the size that is enough for each, so that none depends on which others there are.
+
+        Args:
+            data: the file.
+            sides: signals by the shorter side that is enough for them.
+            first: the image with the views for the first side, if it is there already.
+        """
+        readings: dict[str, Outcome] = {}
+        for side, specs in sides.items():
+            image, first = first or self._decode(data, side), None
+            readings.update(self._signals.read(specs, [Frame(image=view) for view in image.views]))
+        return readings

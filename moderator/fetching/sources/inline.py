@@ -1,0 +1,34 @@
+"""Images inside events: base64."""
+
+import base64
+
+from moderator.errors import ImageTooLarge, NotAnImage
+from moderator.fetching.sources.base import ImageSource
+
+
+class InlineSource(ImageSource):
+    """Decodes images that the event itself holds."""
+
+    def fetch(self, reference: str, max_bytes: int) -> bytes:
+        """Return the file that is written in base64; see `decode_inline`."""
+        return decode_inline(reference, max_bytes)
+
+
+def decode_inline(text: str, max_bytes: int) -> bytes:
+    """Return the file, at most `max_bytes` of it.
+
+    Raises:
+        ImageTooLarge: it is larger.
+        NotAnImage: it is not base64.
+    """
+    if len(text) <= 4 * -(-max_bytes // 3):
+        try:
+            data = base64.b64decode(text, validate=True)
+        except ValueError as error:
+            raise NotAnImage(
+                "inline is not base64; send the file in the standard alphabet, padded, without line breaks "
+                "and without a data: prefix"
+            ) from error
+        if len(data) <= max_bytes:
+            return data
+    raise ImageTooLarge(f"inline is larger than {max_bytes} bytes (MODERATOR_MAX_BYTES)")

@@ -1,0 +1,158 @@
+"""What goes between a worker and its decoding processes.
+
+A decoding process reads hostile bytes, so it counts as taken over: nothing that it says is unpickled, evaluated or used
+unchecked. It answers with one struct of fixed size, and puts pixels into memory of fixed size. What is left to it is to
+lie about what the images that it is given show.
+"""
+
+import json
+import struct
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from moderator.errors import (
+    DecodeTimeout,
+    ImageBroken,
+    ImageTooLarge,
+    ModeratorError,
+    NotAnImage,
+    Unexpected,
+)
+from moderator.images.decode import DecodeLimits
+from moderator.images.formats import FORMATS
+from moderator.images.prepare import VIEW_PIXELS, PreparedImage, PreprocessSpec
+from moderator.images.resize import Pixels, Resize
+from moderator.printable import printable
+
+#: What a process says once, when it has confined itself and can decode: with or without a filter of system calls.
+READY = {False: b"limited\n", True: b"sealed.\n"}
+#: The number of the request, the length of the file in bytes, and the shorter side that views need. The file itself is
+#: in the shared memory.
+REQUEST = struct.Struct("<QQI")
+#: Whether it is an image, the number of the request, width, height, frames, format; or the error's name and message.
+_REPLY = struct.Struct("<?QIII8s32s512s")
+REPLY_SIZE = _REPLY.size
+
+#: The errors that decoding may end in.
+_ERRORS: dict[str, type[ModeratorError]] = {
+    error.__name__: error for error in (DecodeTimeout, ImageBroken, ImageTooLarge, NotAnImage, Unexpected)
+}
+_FORMATS = {name.lower() for name in FORMATS}
+
+
+class ReplyInvalid(ValueError):
+    """A decoding process sent something that no sound one sends."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where what is in the shared memory: the file, the pixels, width and height of each view, the views. In bytes."""
+
+    pixels_at: int
+    sizes_at: int
+    views_at: int
+    size: int
+
+    @classmethod
+    def of(cls, spec: PreprocessSpec) -> "Layout":
+        """Room for the largest file, the most frames and the largest views."""
+        frames = spec.limits.max_frames
+        pixels_at = spec.limits.max_bytes
+        sizes_at = pixels_at + frames * spec.resize.crop**2 * 3
+        views_at = sizes_at + frames * 8
+        return cls(pixels_at, sizes_at, views_at, views_at + 3 * VIEW_PIXELS)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A reply to an image: what stands beside the pixels."""
+
+    width: int
+    height: int
+    format: str
+    frames: int
+
+    def with_pixels(self, pixels: Pixels, views: tuple[Image.Image, ...]) -> PreparedImage:
+        """Return the image with them."""
+        return PreparedImage(self.width, self.height, self.format, pixels, views)
+
+
+def dump_spec(spec: PreprocessSpec) -> str:
+    """As JSON."""
+    return json.dumps(asdict(spec))
+
+
+def load_spec(text: str) -> PreprocessSpec:
+    """What `dump_spec` made."""
+    parts = json.loads(text)
+    resize = parts["resize"]
+    resample = Image.Resampling(resize.pop("resample"))
+    return PreprocessSpec(
+        DecodeLimits(**parts["limits"]), Resize(resample=resample, **resize), parts["draft"]
+    )
+
+
+def pack_image(number: int, image: PreparedImage) -> bytes:
+    """The reply to a file that was decoded."""
+    frames, name = len(image.pixels), image.format.encode()
+    return _REPLY.pack(True, number, image.width, image.height, frames, name, b"", b"")
+
+
+def pack_error(number: int, error: Exception) -> bytes:
+    """The reply to a file that was not."""
+    name, message = type(error).__name__, str(error)
+    if name not in _ERRORS:
+        name, message = Unexpected.__name__, f"{name}: {message}"
+    text = printable(message, ascii_only=True) or name
+    return _REPLY.pack(False, number, 0, 0, 0, b"", name.encode(), text.encode())
+
+
+def parse_reply(reply: bytes, number: int, limits: DecodeLimits) -> Found | ModeratorError:
+    """Look at a reply that may come from anyone.
+
+    Args:
+        reply: `REPLY_SIZE` bytes.
+        number: of the request. An answer to another one must never pass for the answer to this.
+        limits: what was allowed; a sound reply keeps to it.
+
+    Raises:
+        ReplyInvalid: it is not sound.
+    """
+    if len(reply) != REPLY_SIZE or reply[0] > 1:
+        raise ReplyInvalid("not a reply")
+    good, answered, width, height, frames, *texts = _REPLY.unpack(reply)
+    if answered != number:
+        raise ReplyInvalid("the answer to another request")
+    format_name, error_name, message = (_text(raw) for raw in texts)
+    if not good:
+        if error_name not in _ERRORS or not message:
+            raise ReplyInvalid("no error that decoding may end in")
+        return _ERRORS[error_name](message)
+    if format_name not in _FORMATS:
+        raise ReplyInvalid("no format that is accepted")
+    if not (1 <= frames <= limits.max_frames and 1 <= width * height <= limits.max_pixels):
+        raise ReplyInvalid("more frames or pixels than are allowed, or none")
+    return Found(width, height, format_name, frames)
+
+
+def check_sizes(sizes: NDArray[np.uint32]) -> list[tuple[int, int]]:
+    """Width and height of each view, uint32 [frames, 2], which may come from anyone.
+
+    Raises:
+        ReplyInvalid: an empty view, or more pixels than there is room for.
+    """
+    found = [(int(width), int(height)) for width, height in sizes]
+    if min(map(min, found)) < 1 or sum(width * height for width, height in found) > VIEW_PIXELS:
+        raise ReplyInvalid("views of impossible sizes")
+    return found
+
+
+def _text(raw: bytes) -> str:
+    """Printable ASCII up to the padding."""
+    text = raw.rstrip(b"\0").decode("ascii", "replace")
+    if not (text.isascii() and text.isprintable()):
+        raise ReplyInvalid("text that is not printable ASCII")
+    return text

@@ -1,0 +1,72 @@
+"""Find classes by name: those that ship with the project, and those that installed packages add."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar
+
+from moderator.errors import ModeratorError
+from moderator.suggestions import did_you_mean
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """The classes of one sort, each imported only when it is asked for. Thread-safe.
+
+    A package adds one with an entry point of the group: its name is the name, its value the class. It cannot replace
+    one that ships with the project.
+
+    Args:
+        group: of the entry points, such as `moderator.signals`.
+        noun: what an entry is, in messages, such as `kind of signal`.
+        nouns: the same for several, such as `kinds`.
+        built_in: name -> `module:class`.
+        error: is raised for what is not there or cannot be loaded.
+    """
+
+    def __init__(
+        self, group: str, noun: str, nouns: str, built_in: Mapping[str, str], error: type[ModeratorError]
+    ) -> None:
+        self.built_in = built_in
+        self._group = group
+        self._noun = noun
+        self._nouns = nouns
+        self._error = error
+        self._loaded: dict[str, T] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that there are: those that ship with the project, then the others, sorted."""
+        added = {point.name for point in entry_points(group=self._group)}
+        return (*self.built_in, *sorted(added - set(self.built_in)))
+
+    def get(self, name: str) -> T:
+        """Return the class of a name.
+
+        Raises:
+            ModeratorError: `error`; there is none, or its package cannot be imported.
+        """
+        if name not in self._loaded:
+            self._loaded[name] = self._load(name)
+        return self._loaded[name]
+
+    def unknown(self, name: str) -> str:
+        """Return the message for a name that there is not."""
+        hint = did_you_mean(name, self.names) or "choose one"
+        return f"'{name[:64]}' is not a {self._noun}; {hint} ({self._nouns}: {', '.join(self.names)})"
+
+    def _load(self, name: str) -> T:
+        if name in self.built_in:
+            module, _, attribute = self.built_in[name].partition(":")
+            found: T = getattr(import_module(module), attribute)
+            return found
+        for point in entry_points(group=self._group, name=name):
+            try:
+                found = point.load()
+            except Exception as error:  # a package of somebody else
+                raise self._error(
+                    f"the package of the {self._noun} '{name}' cannot be loaded ({error}); install it again"
+                ) from error
+            return found
+        raise self._error(self.unknown(name))

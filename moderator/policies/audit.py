@@ -1,0 +1,209 @@
+"""Record who changed which policy, when and why: `audit.jsonl` in the folder of policies, one JSON object per line.
+
+A record is written before the change that it describes, and a mark after it. So a change that decides always has its
+record, and a command that is killed in between leaves a record without a mark. `history` compares these: such a change
+took effect if what came after it, the next record or the folder, starts where it ended.
+"""
+
+import os
+import pwd
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+from uuid import uuid4
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from moderator.errors import PolicyUnreadable
+from moderator.policies.files import append_line
+from moderator.policies.loader import Pointers, Problem
+from moderator.policies.pointer_schema import Pointer
+from moderator.policies.releases import Releases
+
+AUDIT_FILE = "audit.jsonl"
+MAX_REASON_LENGTH = 500
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class Action(StrEnum):
+    """What was done."""
+
+    RELEASE = "release"
+    ACTIVATE = "activate"
+    ROLLBACK = "rollback"
+    UNRECORDED = "unrecorded"
+    """`active.yaml` was changed by something else than the store, such as an editor or git."""
+
+
+class State(StrEnum):
+    """What became of a change."""
+
+    IN_FORCE = "in force"
+    REPLACED = "replaced"
+    """Something changed it later."""
+    NOT_APPLIED = "not applied"
+    """The command was stopped before it changed anything."""
+
+
+class Record(BaseModel):
+    """One change. Keys that a later version adds are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    id: str = Field(default_factory=lambda: uuid4().hex[:16])
+    when: AwareDatetime | None = Field(default_factory=lambda: datetime.now(UTC))
+    """None: unrecorded."""
+    who: str | None
+    action: Action
+    policy: str
+    version: int | None
+    """The version that was released or made active; None where a policy was taken out of `active.yaml`."""
+    before: Pointer | None = Field(None, alias="from")
+    after: Pointer | None = Field(None, alias="to")
+    """The policy's pointers. A release has none."""
+    digest: str | None = None
+    """Of the version."""
+    why: str = ""
+
+
+class Mark(BaseModel):
+    """Says that the change of a record was made."""
+
+    applied: str
+    """`id` of the record."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A record, and what became of it."""
+
+    record: Record
+    state: State
+
+
+def current_user() -> str:
+    """Return the name of the user who runs this process; containers may have none, and get `uid 1000`."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
+def append(folder: Path, record: Record | Mark) -> None:
+    """Append a record or a mark; it is on the disk when this returns. The caller holds the folder's lock.
+
+    Raises:
+        PolicyNotWritten: the file cannot be written.
+    """
+    append_line(folder / AUDIT_FILE, record.model_dump_json(by_alias=True))
+
+
+def read_records(folder: Path) -> tuple[list[Record], set[str]]:
+    """Return all records, oldest first, and the ids of those with a mark; without a file there are none.
+
+    A line that is neither is left out: the fragment of a killed writer, or what a merge left.
+
+    Raises:
+        PolicyUnreadable: the file is there and cannot be read.
+    """
+    path = folder / AUDIT_FILE
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return [], set()
+    except OSError as error:
+        message = f"cannot be read ({error.strerror}); check its permissions and its disk"
+        raise PolicyUnreadable(Problem(str(path), 1, "", message)) from error
+    return list(_parsed(lines, Record)), {mark.applied for mark in _parsed(lines, Mark)}
+
+
+def _parsed(lines: Sequence[bytes], kind: type[T]) -> Iterator[T]:
+    for line in lines:
+        try:
+            yield kind.model_validate_json(line)
+        except ValidationError:
+            continue
+
+
+def history(
+    records: Sequence[Record], marked: Set[str], pointers: Pointers, releases: Releases
+) -> list[Change]:
+    """Return what became of each record, oldest first, with the changes that no record describes.
+
+    Args:
+        records: oldest first.
+        marked: ids of those whose change was made for certain.
+        pointers: what `active.yaml` says now.
+        releases: what `releases.lock` says now.
+    """
+    changes: list[Change] = []
+    # What each policy's pointer was after the record that is looked at, going back in time.
+    later = dict[str, Pointer | None](pointers)
+    newest: set[str] = set()
+    again: set[tuple[str, int]] = set()
+    for name in {record.policy for record in records if record.action is not Action.RELEASE}:
+        later.setdefault(name, None)
+    for record in reversed(records):
+        name = record.policy
+        if record.action is Action.RELEASE:
+            # A version is released once: if a later record says so again, this one came to nothing.
+            version = name, record.version or 0
+            released = version not in again and releases.get(version) == record.digest
+            again.add(version)
+            gone = State.REPLACED if record.id in marked else State.NOT_APPLIED
+            changes.append(Change(record, State.IN_FORCE if released else gone))
+            continue
+        if record.after != later[name]:
+            if record.before == later[name] and record.id not in marked:
+                changes.append(Change(record, State.NOT_APPLIED))
+                continue
+            found = _unrecorded(name, record.after, later[name])
+            changes.append(Change(found, State.REPLACED if name in newest else State.IN_FORCE))
+            newest.add(name)
+        changes.append(Change(record, State.REPLACED if name in newest else State.IN_FORCE))
+        newest.add(name)
+        later[name] = record.before
+    return changes[::-1]
+
+
+def _unrecorded(name: str, before: Pointer | None, after: Pointer | None) -> Record:
+    version = after.active if after else None
+    return Record(
+        when=None,
+        who=None,
+        action=Action.UNRECORDED,
+        policy=name,
+        version=version,
+        before=before,
+        after=after,
+    )
+
+
+def version_before(changes: Sequence[Change], name: str) -> int | None:
+    """Return the version that a rollback of a policy leads to; None where the history knows no earlier one.
+
+    A rollback takes back the change that it undid: rolling back again leads one version further back, and never
+    forward to the version that was rolled back from.
+    """
+    versions: list[int] = []
+    for change in changes:
+        record = change.record
+        if (
+            record.policy != name
+            or record.action is Action.RELEASE
+            or change.state is State.NOT_APPLIED
+            or record.after is None
+        ):
+            continue
+        if not versions and record.before is not None:
+            versions.append(record.before.active)
+        version = record.after.active
+        if record.action is Action.ROLLBACK and version in versions[:-1]:
+            del versions[len(versions) - versions[::-1].index(version, 1) :]
+        elif versions[-1:] != [version]:
+            versions.append(version)
+    return versions[-2] if len(versions) > 1 else None

@@ -1,0 +1,55 @@
+"""The format of `active.yaml`, as pure immutable data, and how a canary picks its events. No I/O, no YAML."""
+
+import hashlib
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from moderator.policies.fields import MAX_SHADOWS, Frozen, Located, Percent, Version, refuse
+
+
+class Canary(Frozen):
+    """A version that decides for a part of the events: `percent` of them, 0 to 100."""
+
+    version: Version
+    percent: Percent
+
+
+class Pointer(Frozen):
+    """What `active.yaml` says of one policy.
+
+    `active` decides, `shadow` versions are scored beside it and never decide, `canary` decides in place of
+    the active version for a stable part of the events.
+    """
+
+    active: Version
+    shadow: Annotated[tuple[Version, ...], Field(max_length=MAX_SHADOWS)] = ()
+    canary: Canary | None = None
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        problems: list[Located] = []
+        for n, version in enumerate(self.shadow):
+            if version == self.active and not self.canary:
+                message = f"{version} is the active version and cannot look on beside itself; remove it here"
+                problems.append((("shadow", n), message, version))
+            elif version in self.shadow[:n]:
+                problems.append((("shadow", n), f"{version} is listed twice; remove it", version))
+        if self.canary and self.canary.version == self.active:
+            message = (
+                f"{self.active} is the active version already; remove the canary or name another version"
+            )
+            problems.append((("canary", "version"), message, self.active))
+        refuse(problems)
+        return self
+
+
+def canary_picks(event_key: str, name: str, percent: float) -> bool:
+    """Return whether the canary of policy `name` decides for the event with this key.
+
+    Stable: it depends on nothing but the arguments, so a redelivered event meets the same version, and an
+    event picked at some percentage stays picked at every higher one. The first 64 bits of SHA-256 over name
+    and key are read as a number and compared with the percentage of 2^64.
+    """
+    seed = f"{name}\0{event_key}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.sha256(seed).digest()[:8]) < percent / 100 * 2.0**64

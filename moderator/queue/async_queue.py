@@ -1,0 +1,171 @@
+"""The queue for an event loop: what a producer and a reader of verdicts do with it. Workers use threads (`ledger`).
+
+Each method is a command or a few; what they are and what their answers mean stands in `commands` and `dead_letters`.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from moderator.errors import VerdictsMissed
+from moderator.events import Event
+from moderator.queue import commands, names, stats
+from moderator.queue.bounds import NO_BOUNDS, QueueBounds
+from moderator.queue.commands import read_body
+from moderator.queue.dead_letters import (
+    PAGE_SIZE,
+    DeadLetter,
+    ask_for_letters,
+    dead_letter_keys,
+    drop,
+    event_of,
+    read_letters,
+    redeliver,
+)
+from moderator.queue.executors import AsyncExecutor
+from moderator.queue.failures import failing_as, not_accepted, not_answered, not_dropped, not_replayed
+from moderator.queue.records import Acceptance
+from moderator.queue.stats import QueueStats
+from moderator.queue.stream import READ_SECONDS, READ_SIZE, read_verdict
+from moderator.queue.verdict_store import verdict_late
+from moderator.verdicts import Verdict
+
+log = logging.getLogger(__name__)
+
+
+class AsyncQueue:
+    """The queue of one Redis, or of what stands in for one.
+
+    All methods raise `QueueUnavailable` where Redis does not answer; of those that change something, the message says
+    whether it was done.
+
+    Args:
+        executor: runs its commands.
+        lease: seconds after which an accepted event that was lost on its way is given out again.
+        bounds: how full the queue may get by `accept`.
+    """
+
+    def __init__(self, executor: AsyncExecutor, lease: float, bounds: QueueBounds = NO_BOUNDS) -> None:
+        self._executor = executor
+        self._lease = lease
+        self._bounds = bounds
+
+    async def accept(self, body: dict[str, Any]) -> list[tuple[Event, Acceptance]]:
+        """Accept an event, or a bulk event with many images; see `Ledger.accept`.
+
+        Raises:
+            EventInvalid: it is no event.
+            QueueFull: there is no room for it; nothing was accepted.
+        """
+        return await self.enter(*read_body(body))
+
+    async def enter(self, body: dict[str, Any], events: Sequence[Event]) -> list[tuple[Event, Acceptance]]:
+        """As `accept`, with what `read_body` made of it."""
+        with failing_as(lambda error: not_accepted(events[0], error)):
+            return await self._executor.run(commands.accept(body, events, self._lease, self._bounds))
+
+    async def verdict(self, event_key: str) -> Verdict | None:
+        """Return the verdict of an event (`Event.key`), or None; see `VerdictStore.get`.
+
+        Raises:
+            VerdictUnreadable: there is one that this version cannot read.
+        """
+        with failing_as(not_answered):
+            return await self._executor.run(commands.verdict(event_key))
+
+    async def wait(self, event_key: str, timeout: float) -> Verdict:
+        """Wait for an event's verdict.
+
+        Raises:
+            VerdictTimeout: none arrived within `timeout` seconds.
+        """
+        now = asyncio.get_running_loop().time
+        deadline = now() + timeout
+        with failing_as(not_answered):
+            async with self._executor.listen(names.VERDICT_PREFIX + event_key) as wait:
+                while True:  # as `VerdictStore.wait`, which says why in this order
+                    left = deadline - now()
+                    await wait(max(0.0, min(left, READ_SECONDS)))
+                    if (verdict := await self._executor.run(commands.verdict(event_key))) is not None:
+                        return verdict
+                    if left <= 0:
+                        raise verdict_late(event_key, timeout)
+
+    async def position(self) -> str:
+        """Return the id of the newest entry of the stream, to `tail` from."""
+        with failing_as(not_answered):
+            newest = await self._executor.run(commands.newest_entries(1))
+        return newest[0][0] if newest else "0"
+
+    async def tail(
+        self, after: str, *, follow: bool = True, on_gap: Callable[[VerdictsMissed], object] | None = None
+    ) -> AsyncIterator[tuple[str, Verdict]]:
+        """Yield verdicts from the stream after an entry, with the id of their entries; see `VerdictStore.tail`.
+
+        Raises:
+            VerdictsMissed: what comes next after that id was trimmed, and there is no `on_gap` to call with the error.
+        """
+        last = after
+        while True:
+            with failing_as(not_answered):
+                page = await self._executor.run(commands.read_on(last, READ_SIZE))
+            if page.gap is not None:
+                log.warning("%s", page.gap)
+                if on_gap is None:
+                    raise page.gap
+                on_gap(page.gap)
+            entries = page.entries
+            if not entries:
+                if not follow:
+                    return
+                with failing_as(not_answered):
+                    entries = await self._executor.run(commands.await_entries(last, READ_SIZE, READ_SECONDS))
+            for entry, fields in entries:
+                last = entry
+                if (verdict := read_verdict(entry, fields)) is not None:
+                    yield entry, verdict
+
+    async def dead_letters(self, newest: int | None = None) -> AsyncIterator[DeadLetter]:
+        """Yield the dead letters, oldest first, or so many of the latest, newest first."""
+        with failing_as(not_answered):
+            keys = await self._executor.run(dead_letter_keys(newest))
+        for at in range(0, len(keys), PAGE_SIZE):
+            for letter in await self._read(keys[at : at + PAGE_SIZE]):
+                yield letter
+
+    async def dead_letter(self, key: str) -> DeadLetter | None:
+        """Return the dead letter of an event key (`source:id`), or None."""
+        return next(iter(await self._read([key])), None)
+
+    async def _read(self, keys: Sequence[str]) -> list[DeadLetter]:
+        with failing_as(not_answered):
+            answers = await self._executor.run_each(ask_for_letters(keys))
+        return list(read_letters(keys, answers))
+
+    async def replay(self, letter: DeadLetter) -> Acceptance:
+        """Submit the event again, or deliver to the webhook again; see `DeadLetters.replay`.
+
+        Raises:
+            EventInvalid: the dead letter is no event and cannot become one.
+            DeadLetterNotFound: this dead letter is not there any more. Nothing happened.
+        """
+        command = redeliver(letter) or commands.replay(
+            letter.key, letter.stamp, event_of(letter), self._lease
+        )
+        with failing_as(lambda error: not_replayed(letter.key, error)):
+            return await self._executor.run(command)
+
+    async def drop(self, letter: DeadLetter) -> None:
+        """Forget a dead letter.
+
+        Raises:
+            DeadLetterNotFound: it is not there any more. Nothing happened.
+        """
+        with failing_as(lambda error: not_dropped(letter.key, error)):
+            await self._executor.run(drop(letter))
+
+    async def stats(self) -> QueueStats:
+        """Count what waits: one round trip."""
+        with failing_as(not_answered):
+            return stats.read_stats(await self._executor.run_each(stats.ask_for_stats()))

@@ -1,0 +1,262 @@
+"""What can be done with the queue, as data: what goes to Redis, and what its answer means. Pure.
+
+`executors` run commands, from threads or from an event loop; `moderator.testing` runs them without a server.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+from pydantic import ValidationError
+
+from moderator.errors import DeadLetterNotFound, QueueFull, RedisMisused, VerdictUnreadable
+from moderator.events import Event, bulk_image_key, parse_message
+from moderator.queue import names
+from moderator.queue.bounds import DRAIN_SAMPLE, QueueBounds, retry_after
+from moderator.queue.message import encode_message
+from moderator.queue.records import Acceptance, Claim, Publication, read_claim, to_claim, to_record
+from moderator.queue.scripts import script_sha
+from moderator.queue.stream import Entry, StreamPage, entries_of, read_page
+from moderator.queue.subscriptions import NO_SUBSCRIPTIONS, Subscriptions
+from moderator.verdicts import Verdict
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+#: Held events looked at in one step: bounds the time that Redis is busy with it.
+EXTEND_EVENTS_MAX = 500
+#: Overdue events looked at in one step, for the same reason.
+SWEEP_SIZE = 500
+#: How often an event is put on the queue without being claimed. What waits on the queue is not put there again, so
+#: only events that workers take and lose count up, and a claim starts the count again.
+MAX_DELIVERIES = 10
+
+
+@dataclass(frozen=True)
+class Command(Generic[T_co]):
+    """One step or question."""
+
+    name: str
+    """Of a script in `lua/`, or, in capitals, of a command of Redis."""
+    keys: Sequence[str]
+    """Of a script. A command of Redis has all that follows its name in `args`."""
+    args: Sequence[Any]
+    read: Callable[[Any], T_co]
+    """Makes of the answer what it says; may raise what the function that makes the command names."""
+
+    def words(self) -> tuple[Any, ...]:
+        """Return it as it goes to Redis, for a server that knows the script."""
+        if self.name.isupper():
+            return (self.name, *self.args)
+        return ("EVALSHA", script_sha(self.name), len(self.keys), *self.keys, *self.args)
+
+
+class Overdue(NamedTuple):
+    """An event that is due and no longer on the queue."""
+
+    member: bytes
+    """Its key; whatever somebody else may have put there."""
+    due: bytes
+    queue: str
+    what: Literal["lost", "undeliverable", "unreadable"]
+
+
+def read_body(body: dict[str, Any]) -> tuple[dict[str, Any], list[Event]]:
+    """Return a message and its events, with the same ids in both: one that was left out is made up now.
+
+    Raises:
+        EventInvalid: it is no event.
+    """
+    events = parse_message(body)
+    if len(events) == 1 and "image" in body:
+        body = events[0].model_dump(mode="json", exclude_none=True)
+    return body, events
+
+
+def accept(
+    body: dict[str, Any], events: Sequence[Event], lease: float, bounds: QueueBounds
+) -> Command[list[tuple[Event, Acceptance]]]:
+    """Accept what `read_body` returned, and put it on the queue.
+
+    Its answer raises:
+        QueueFull: there is no room for it; nothing was accepted.
+    """
+    priority = events[0].priority
+    queue, limits = names.QUEUES[priority], bounds.of(priority)
+
+    def read(answers: list[bytes]) -> list[tuple[Event, Acceptance]]:
+        if answers[0] == b"full":
+            later = retry_after(int(answers[1]), float(answers[2]), limits)
+            raise QueueFull(
+                f"the queue has no room for {len(events)} {priority} event(s); nothing of it was accepted. "
+                f"Submit again in {later:.1f} s; more workers, MODERATOR_QUEUE_LIMIT or MODERATOR_QUEUE_BYTES make "
+                "room for more",
+                later,
+            )
+        return [(event, Acceptance(a.decode())) for event, a in zip(events, answers, strict=True)]
+
+    args: list[Any] = [names.RECORD_PREFIX, names.VERDICT_PREFIX, encode_message(body, queue)]
+    args += [lease, limits.events, limits.size, DRAIN_SAMPLE]
+    args += [part for event in events for part in (event.key, to_record(event))]
+    keys = [names.PENDING, queue, names.PENDING_BYTES, names.REFUSALS, names.VERDICTS]
+    return Command("accept", keys, args, read)
+
+
+def claim(event: Event, token: str, lease: float) -> Command[Claim | Literal["answered", "busy"]]:
+    """Take an event for processing."""
+    return Command("claim", *to_claim(event, token, lease), lambda answer: read_claim(answer, token))
+
+
+def publish(
+    publication: Publication,
+    ttl: float,
+    stream_length: int,
+    subscriptions: Subscriptions = NO_SUBSCRIPTIONS,
+) -> Command[float | None]:
+    """Keep and publish a verdict, put it into the outbox and close its event.
+
+    Says how long after the event was accepted, None: it was not done.
+    """
+    return Command(
+        "publish",
+        *publication.call(ttl, stream_length, subscriptions),
+        lambda answer: float(answer[1]) if answer[0] else None,
+    )
+
+
+def retry(
+    event: Event, claim: Claim, delay: float, *, harmed: bool, counts: bool, held_off: bool
+) -> Command[bool]:
+    """End a try without an answer; says whether the claim held the event."""
+    keys = [names.PENDING, names.RECORD_PREFIX + event.key]
+    args = [event.key, claim.token, delay, int(harmed), int(counts), int(held_off)]
+    return Command("retry", keys, args, bool)
+
+
+def extend(held: Sequence[tuple[str, str]], lease: float) -> Iterator[Command[int]]:
+    """Let no other have events before a further lease is over; each step says for how many that was so."""
+    for at in range(0, len(held), EXTEND_EVENTS_MAX):
+        parts = [part for pair in held[at : at + EXTEND_EVENTS_MAX] for part in pair]
+        yield Command("extend", [names.PENDING], [names.RECORD_PREFIX, lease, *parts], int)
+
+
+def replay(key: str, died_at: str, event: Event, lease: float) -> Command[Acceptance]:
+    """Withdraw the error verdict of a dead event, forget its dead letter and accept it again.
+
+    Its answer raises:
+        DeadLetterNotFound: the dead letter is gone, or another has taken its place; nothing has changed.
+    """
+    queue = names.QUEUES[event.priority]
+    body = event.model_dump(mode="json", exclude_none=True)
+
+    def read(answer: bytes) -> Acceptance:
+        if answer == b"gone":
+            raise letter_gone(key)
+        return Acceptance.ACCEPTED if answer == b"replayed" else Acceptance(answer.decode())
+
+    keys = [names.PENDING, queue, names.PENDING_BYTES, names.DEAD_LETTERS]
+    keys += [prefix + key for prefix in (names.DEAD_LETTER_PREFIX, names.RECORD_PREFIX, names.VERDICT_PREFIX)]
+    return Command("replay", keys, [key, died_at, encode_message(body, queue), lease, to_record(event)], read)
+
+
+def letter_gone(key: str) -> DeadLetterNotFound:
+    """Return the error for a dead letter that is not there any more."""
+    return DeadLetterNotFound(f"no dead letter {key} of that death: already replayed or dropped")
+
+
+def overdue(oldest: Mapping[str, float | None], lease: float) -> Command[list[Overdue]]:
+    """Find events that are due and no longer on the queue.
+
+    Args:
+        oldest: when the oldest message on each queue was put there; None: it is empty.
+        lease: seconds after which those that are on the queue are looked at again.
+    """
+
+    def read(found: list[bytes]) -> list[Overdue]:
+        parts = zip(found[::4], found[1::4], found[2::4], found[3::4], strict=True)
+        return [
+            Overdue(member, due, queue.decode(errors="replace"), what.decode())  # type: ignore[arg-type]
+            for member, due, queue, what in parts
+        ]
+
+    places = [part for queue, at in oldest.items() for part in (queue, "" if at is None else at)]
+    args = [names.RECORD_PREFIX, names.VERDICT_PREFIX, lease, SWEEP_SIZE, MAX_DELIVERIES, *places]
+    return Command("overdue", [names.PENDING, names.PENDING_BYTES], args, read)
+
+
+def requeue(event: Event, key: str, due: bytes, queue: str, lease: float) -> Command[int]:
+    """Put an overdue event on the queue again; says 0 where somebody was quicker, else 1."""
+    body = event.model_dump(mode="json", exclude_none=True)
+    keys = [names.PENDING, names.RECORD_PREFIX + key, queue]
+    return Command("requeue", keys, [key, due, encode_message(body, queue), lease], int)
+
+
+def verdict(event_key: str) -> Command[Verdict | None]:
+    """Look up the verdict of an event (`Event.key`); None: there is none yet, or none any more.
+
+    An image of a bulk event is also found by its id, where no single event of that id has a verdict.
+
+    Its answer raises:
+        VerdictUnreadable: there is one that this version cannot read.
+    """
+
+    def read(found: list[bytes | None]) -> Verdict | None:
+        data = next((value for value in found if value is not None), None)
+        try:
+            return None if data is None else Verdict.model_validate_json(data)
+        except ValidationError as error:
+            raise VerdictUnreadable(
+                f"the verdict of {event_key} was written by another version of the service "
+                f"({str(error).splitlines()[0]}); update this one"
+            ) from error
+
+    keys = (event_key, bulk_image_key(event_key))
+    return ask("MGET", *(names.VERDICT_PREFIX + key for key in keys if key is not None), read=read)
+
+
+def newest_entries(count: int) -> Command[list[Entry]]:
+    """Look up the latest entries of the stream, oldest of them first."""
+    return ask(
+        "XREVRANGE",
+        names.VERDICTS,
+        "+",
+        "-",
+        "COUNT",
+        count,
+        read=lambda found: [(entry.decode(), fields) for entry, fields in reversed(found)],
+    )
+
+
+def read_on(after: str, count: int) -> Command[StreamPage]:
+    """Read on in the stream of verdicts after an entry."""
+    return Command("read_on", [names.VERDICTS], [after, count], lambda answer: read_page(after, answer))
+
+
+def await_entries(after: str, count: int, seconds: float) -> Command[list[Entry]]:
+    """Read on in the stream, and wait for entries where there are none yet."""
+    block = ("BLOCK", round(seconds * 1000))
+    return ask("XREAD", "COUNT", count, *block, "STREAMS", names.VERDICTS, after, read=entries_of)
+
+
+def require_all(answers: Sequence[T | RedisMisused]) -> list[T]:
+    """Return the answers to many commands.
+
+    Raises:
+        RedisMisused: one of them has none.
+    """
+    found: list[T] = []
+    for answer in answers:
+        if isinstance(answer, RedisMisused):
+            raise answer
+        found.append(answer)
+    return found
+
+
+def count(answer: Any) -> int:
+    """Read a number, which a key that is not there stands for 0."""
+    return int(answer or 0)
+
+
+def ask(name: str, *args: Any, read: Callable[[Any], T] = count) -> Command[T]:  # type: ignore[assignment]
+    """Return a command of Redis."""
+    return Command(name, (), args, read)

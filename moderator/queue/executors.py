@@ -1,0 +1,199 @@
+"""Run commands in a Redis: one at a time, or many in one round trip; from threads, or from an event loop.
+
+Both executors do the same, line by line. What a command is and what its answer means stands in `commands`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
+from typing import Any, Protocol, TypeVar
+
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from moderator.errors import RedisMisused
+from moderator.queue.commands import Command
+from moderator.queue.connection import CLIENT_CALL, AsyncRedis, Redis
+from moderator.queue.deadline import block_seconds
+from moderator.queue.failures import typed
+from moderator.queue.scripts import script_text
+
+T = TypeVar("T")
+
+Wait = Callable[[float], object]
+"""Wait until something comes through a channel, so many seconds at most."""
+AsyncWait = Callable[[float], Awaitable[object]]
+
+
+class Executor(Protocol):
+    """Runs commands; whatever keeps the queue has one. Thread-safe.
+
+    Its methods raise:
+        RedisMisused: a key holds what is not ours; nothing has changed.
+        RedisError: whatever else Redis raises.
+    """
+
+    def run(self, command: Command[T]) -> T:
+        """Run a command and return what it says."""
+        ...
+
+    def run_each(self, commands: Sequence[Command[T]]) -> list[T | RedisMisused]:
+        """Run many in one round trip.
+
+        Returns what they say; in place of an answer, the `RedisMisused` of a command that changed nothing.
+        """
+        ...
+
+    def listen(self, channel: str) -> AbstractContextManager[Wait]:
+        """Listen to a channel. What is yielded waits for a message; the first is that the subscription has begun."""
+        ...
+
+
+class AsyncExecutor(Protocol):
+    """As `Executor`, for an event loop."""
+
+    async def run(self, command: Command[T]) -> T:
+        """Run a command and return what it says."""
+        ...
+
+    async def run_each(self, commands: Sequence[Command[T]]) -> list[T | RedisMisused]:
+        """Run many in one round trip; see `Executor.run_each`."""
+        ...
+
+    def listen(self, channel: str) -> AbstractAsyncContextManager[AsyncWait]:
+        """Listen to a channel; see `Executor.listen`."""
+        ...
+
+
+class RedisExecutor:
+    """Runs commands through a client of redis-py; see `connect`."""
+
+    def __init__(self, client: Redis) -> None:
+        self._redis = client
+
+    def run(self, command: Command[T]) -> T:
+        """See `Executor.run`."""
+        words = command.words()
+        try:
+            try:
+                answer = self._redis.execute_command(*words)
+            except NoScriptError:
+                self._redis.script_load(script_text(command.name))
+                answer = self._redis.execute_command(*words)
+        except ResponseError as error:
+            raise typed(error) from error
+        return command.read(answer)
+
+    def run_each(self, commands: Sequence[Command[T]]) -> list[T | RedisMisused]:
+        """See `Executor.run_each`."""
+        answers = self._send(commands)
+        if unknown := _unknown_scripts(commands, answers):
+            for name in {commands[n].name for n in unknown}:
+                self._redis.script_load(script_text(name))
+            again = self._send([commands[n] for n in unknown])
+            for n, answer in zip(unknown, again, strict=True):
+                answers[n] = answer
+        return read_each(commands, answers)
+
+    def _send(self, commands: Sequence[Command[T]]) -> list[Any]:
+        if not commands:
+            return []
+        with self._redis.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command.words())
+            answers: list[Any] = pipe.execute(raise_on_error=False)
+        return answers
+
+    @contextmanager
+    def listen(self, channel: str) -> Iterator[Wait]:
+        """See `Executor.listen`."""
+        with self._redis.pubsub(ignore_subscribe_messages=False) as pubsub:
+            pubsub.subscribe(channel)
+            yield lambda seconds: pubsub.get_message(timeout=seconds)
+
+
+class AsyncRedisExecutor:
+    """Runs commands through a client of redis-py's asyncio part; see `connect_async`.
+
+    Args:
+        client: connection.
+        call: seconds that a call takes at most; for as long as a command blocks in the server, more.
+    """
+
+    def __init__(self, client: AsyncRedis, call: float = CLIENT_CALL) -> None:
+        self._redis = client
+        self._call = call
+
+    async def run(self, command: Command[T]) -> T:
+        """See `Executor.run`."""
+        words = command.words()
+        try:
+            async with _within(self._call + block_seconds(words)):
+                try:
+                    answer = await self._redis.execute_command(*words)
+                except NoScriptError:
+                    await self._redis.script_load(script_text(command.name))
+                    answer = await self._redis.execute_command(*words)
+        except ResponseError as error:
+            raise typed(error) from error
+        return command.read(answer)
+
+    async def run_each(self, commands: Sequence[Command[T]]) -> list[T | RedisMisused]:
+        """See `Executor.run_each`."""
+        async with _within(self._call):
+            answers = await self._send(commands)
+            if unknown := _unknown_scripts(commands, answers):
+                for name in {commands[n].name for n in unknown}:
+                    await self._redis.script_load(script_text(name))
+                again = await self._send([commands[n] for n in unknown])
+                for n, answer in zip(unknown, again, strict=True):
+                    answers[n] = answer
+        return read_each(commands, answers)
+
+    async def _send(self, commands: Sequence[Command[T]]) -> list[Any]:
+        if not commands:
+            return []
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command.words())
+            answers: list[Any] = await pipe.execute(raise_on_error=False)
+        return answers
+
+    @asynccontextmanager
+    async def listen(self, channel: str) -> AsyncIterator[AsyncWait]:
+        """See `Executor.listen`."""
+        async with self._redis.pubsub(ignore_subscribe_messages=False) as pubsub:
+            async with _within(self._call):
+                await pubsub.subscribe(channel)
+            yield lambda seconds: pubsub.get_message(timeout=seconds)
+
+
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise RedisTimeoutError(f"no answer within {seconds:g} s") from error
+
+
+def _unknown_scripts(commands: Sequence[Command[T]], answers: Sequence[Any]) -> list[int]:
+    """Return the places of the commands that did nothing because the server does not know their script."""
+    assert len(commands) == len(answers)
+    return [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+
+
+def read_each(commands: Sequence[Command[T]], answers: Sequence[Any]) -> list[T | RedisMisused]:
+    """Return what commands say; in place of an answer, the `RedisMisused` of a command that changed nothing."""
+    said: list[T | RedisMisused] = []
+    for command, answer in zip(commands, answers, strict=True):
+        error = typed(answer) if isinstance(answer, ResponseError) else answer
+        if isinstance(error, RedisError):
+            raise error
+        said.append(error if isinstance(error, RedisMisused) else command.read(answer))
+    return said

@@ -1,0 +1,104 @@
+"""How far the groups that read the stream of verdicts are, and what of it may be trimmed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from moderator.queue import names
+from moderator.queue.connection import Redis
+from moderator.queue.stream import LAST_NUMBER, next_id, split_id
+
+#: After all entries.
+END = f"{LAST_NUMBER}-{LAST_NUMBER}"
+#: Most entries trimmed in one step: bounds the time that Redis is busy with it.
+TRIM_SIZE = 50_000
+
+
+@dataclass(frozen=True)
+class GroupState:
+    """How far a group of readers is."""
+
+    name: str
+    lag: int | None
+    """Verdicts kept that the group was not given yet; None where the server does not count them."""
+    pending: int
+    """Verdicts that a reader of the group was given and did not acknowledge."""
+    missed: int
+    """Verdicts trimmed before the group was given them; 0 once it reads on."""
+    oldest_age: float
+    """Seconds since the oldest verdict was published that the group did not acknowledge, given or not; 0 for none."""
+    needs: str
+    """Id of that verdict, or of the next one."""
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """The stream at one moment."""
+
+    length: int
+    groups: tuple[GroupState, ...] = ()
+
+
+def read_stream(client: Redis) -> StreamState:
+    """Return how long the stream is, and how far its groups are."""
+    with client.pipeline(transaction=True) as pipe:
+        pipe.time()
+        pipe.xinfo_stream(names.VERDICTS)
+        pipe.xinfo_groups(names.VERDICTS)
+        answers = pipe.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            if "no such key" in str(answer):
+                return StreamState(0)
+            raise answer
+    (seconds, micros), info, groups = answers
+    with client.pipeline(transaction=False) as pipe:
+        for group in groups:
+            pipe.xpending(names.VERDICTS, group["name"])
+            pipe.xrange(names.VERDICTS, min="(" + group["last-delivered-id"].decode(), count=1)
+        answers = pipe.execute(raise_on_error=False)
+    now = seconds + micros / 1e6
+    states = [
+        _group_state(group, info, pending, unread, now)
+        for group, pending, unread in zip(groups, answers[::2], answers[1::2], strict=True)
+        if not isinstance(pending, ResponseError)  # deleted meanwhile
+    ]
+    return StreamState(info["length"], tuple(states))
+
+
+def _group_state(
+    group: dict[str, Any], info: dict[str, Any], pending: dict[str, Any], unread: Sequence[Any], now: float
+) -> GroupState:
+    last, length = group["last-delivered-id"].decode(), info["length"]
+    waiting = [entry.decode() for entry in (pending["min"], *(entry for entry, _ in unread)) if entry]
+    needs = min(waiting, key=split_id, default=next_id(last))
+    passed = bool(length) and split_id(last) < split_id(info["first-entry"][0].decode())
+    lag, missing = group.get("lag"), 0
+    if passed:  # all that is kept, and maybe more
+        read, added = group.get("entries-read"), info.get("entries-added")
+        missing = 0 if read is None or added is None else max(0, added - length - read)
+        lag = length
+    elif not unread:
+        lag = 0
+    age = max(0.0, now - split_id(needs)[0] / 1000) if waiting else 0.0
+    return GroupState(
+        group["name"].decode("utf-8", "backslashreplace"), lag, pending["pending"], missing, age, needs
+    )
+
+
+def trim_stream(client: Redis, length: int) -> int:
+    """Trim the stream to about `length` entries, but keep what a group still needs; return how many went.
+
+    Whoever publishes bounds how many that can be: a group that never reads on does not fill the memory.
+    """
+    if client.xlen(names.VERDICTS) <= length:
+        return 0
+    state = read_stream(client)
+    needed = min((group.needs for group in state.groups), key=split_id, default=END)
+    excess = min(state.length - length, TRIM_SIZE)
+    if excess <= 0:
+        return 0
+    # Approximate, so that whole nodes go at once: never more than `excess`, never what is needed.
+    return int(client.xtrim(names.VERDICTS, minid=needed, approximate=True, limit=excess))

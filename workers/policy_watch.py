@@ -1,0 +1,55 @@
+"""Keeps a worker's policies current, shows which are in use, and announces to other workers what this one knows."""
+
+import logging
+
+from moderator.engine.engine import Engine
+from moderator.policies.policy_metrics import LoadedPolicy
+from moderator.queue.announcements import Announcements
+from workers.worker_metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+class PolicyWatch:
+    """Looks at the folder of policies from time to time.
+
+    Args:
+        engine: whose policies they are.
+        metrics: where they and their faults are shown.
+        announcements: where other workers read what this one knows.
+    """
+
+    def __init__(self, engine: Engine, metrics: Metrics, announcements: Announcements) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._announcements = announcements
+
+    def refresh(self) -> None:
+        """Read what changed in the folder."""
+        if self._engine.refresh_policies():
+            self.show()
+            self.announce()
+            log.info("policies reloaded")
+
+    def announce(self) -> None:
+        """Say which policies events may name here."""
+        self._announcements.announce(self._engine.catalogue.references())
+
+    def show(self) -> None:
+        """Report what is wrong in the folder of policies, and which versions are in use."""
+        catalogue = self._engine.catalogue
+        for problem in catalogue.problems:
+            log.error("%s", problem)
+            self._metrics.count_failure(problem)
+        snapshot = catalogue.snapshot
+        loaded: list[LoadedPolicy] = []
+        for name, resolved in snapshot.resolved.items():
+            loaded.append(LoadedPolicy(name, resolved.active.version, resolved.active.digest, "active"))
+            if resolved.canary is not None:
+                loaded.append(LoadedPolicy(name, resolved.canary.version, resolved.canary.digest, "canary"))
+            loaded += [
+                LoadedPolicy(name, shadow.version, shadow.digest, "shadow")
+                for shadow in resolved.shadows
+                if (name, shadow.version) not in snapshot.unusable
+            ]
+        self._metrics.show_policies(loaded)

@@ -1,0 +1,92 @@
+"""What becomes of an event that met an error: another try, and when, or its end. Nothing here does it."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from moderator.backoff import delay_for_host, exponential, jittered
+from moderator.errors import HostUnavailable, ModeratorError, PolicyError
+from moderator.events import Event
+from moderator.queue.ledger import Claim
+from moderator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: Longest time between two tries of an event.
+RETRY_DELAY_MAX_SECONDS = 300.0
+#: Until an event for which there is no slow place comes again: as long as it has waited, within these.
+SLOW_DELAY_SECONDS = 1.0, 10.0
+#: How long an event waits for a worker that knows its policy: as long as a deployment may last.
+DEPLOYMENT_MAX_SECONDS = 600.0
+#: Until it comes again: as long as it has waited for that, within these.
+DEPLOYMENT_DELAY_SECONDS = 0.5, 2.0
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Another try of an event; the fields are those of `Ledger.retry`."""
+
+    delay: float
+    """Seconds."""
+    harmed: bool = False
+    counts: bool = True
+    held_off: bool = False
+
+
+def delay_for_slow_place(waited: float) -> float:
+    """Return the seconds until an event comes again that found no place for its slow signals."""
+    return _as_long_again(waited, SLOW_DELAY_SECONDS)
+
+
+class RetryRules:
+    """Says whether an event is tried again.
+
+    Args:
+        settings: of which the number of tries, the first delay and the patience with hosts count.
+        known: whether some worker judges by a policy, by its reference.
+    """
+
+    def __init__(self, settings: Settings, known: Callable[[str], bool]) -> None:
+        self._settings = settings
+        self._known = known
+
+    def after(self, event: Event, claim: Claim, error: ModeratorError) -> Retry | None:
+        """Return the next try, or None where this was the last.
+
+        An image that took a decoder down may have been unlucky, once; the second time it is the cause.
+        """
+        name = type(error).__name__
+        if isinstance(error, HostUnavailable) and claim.held_off < self._settings.host_patience:
+            return Retry(delay_for_host(error, claim.held_off), counts=False, held_off=True)
+        # What is wrong with a policy here may be right with another worker, which has newer or older files.
+        if (
+            isinstance(error, PolicyError)
+            and claim.held_off < DEPLOYMENT_MAX_SECONDS
+            and event.policy is not None
+            and self._known(event.policy)
+        ):
+            log.info("event %s: %s; another worker knows its policy", event.key, name)
+            delay = _as_long_again(claim.held_off, DEPLOYMENT_DELAY_SECONDS)
+            return Retry(delay, counts=False, held_off=True)
+        if (
+            error.transient
+            and claim.attempt < self._settings.max_attempts
+            and not (error.harmful and claim.harmed)
+        ):
+            delay = self._backoff(claim)
+            log.info("event %s: %s; try %d follows in %g s", event.key, name, claim.attempt + 1, delay)
+            away = isinstance(error, HostUnavailable)  # its patience is over, and does not begin again
+            return Retry(delay, harmed=error.harmful, held_off=away)
+        return None
+
+    def after_unpublished(self, claim: Claim) -> Retry:
+        """Return the next try of an event whose verdict could not be published: nobody knows for how long."""
+        return Retry(self._backoff(claim))
+
+    def _backoff(self, claim: Claim) -> float:
+        return exponential(claim.attempt, self._settings.retry_delay, RETRY_DELAY_MAX_SECONDS)
+
+
+def _as_long_again(waited: float, bounds: tuple[float, float]) -> float:
+    least, most = bounds
+    return jittered(min(max(least, waited), most))
