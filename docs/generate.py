@@ -26,7 +26,7 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Read from the environment, `.env`, or `moderator.toml` (there without prefix, in lower case: `redis_url`);",
+        "Read from the environment, `.env`, or `moderator.toml` (without the prefix, in lower case: `redis_url`);",
         "the first of these that has a value decides. Generated from the code by `make docs`.",
     ]
     return "\n".join([*lines, *map(settings_section, SECTIONS)]) + "\n"

@@ -24,18 +24,6 @@ GATEWAY = (
     "moderator.scoring.judge",
     "moderator.verdicts",
 )
-#: What each process shows, whatever it does.
-SHARED = (
-    "moderator.errors",
-    "moderator.metrics",
-    "moderator.settings",
-    "moderator.delivery.delivery_metrics",
-    "moderator.fetching.breaker_metrics",
-    "moderator.policies.policy_metrics",
-    "moderator.queue.queue_metrics",
-    "moderator.queue.outbox_metrics",
-    "moderator.queue.embedding_cache",
-)
 #: What they cannot do without. On a slow or busy machine these alone take most of the time.
 LIBRARIES = "import numpy, pydantic, redis"
 #: A machine that is busy with something else fails no test: the best of so many counts.
@@ -61,9 +49,7 @@ def quickest(environment: dict[str, str], *arguments: str, below: float) -> floa
     return best
 
 
-@pytest.mark.parametrize(
-    "modules", [CLIENT, GATEWAY, CLIENT + GATEWAY, SHARED], ids=["client", "gateway", "both", "shared"]
-)
+@pytest.mark.parametrize("modules", [CLIENT, GATEWAY, CLIENT + GATEWAY], ids=["client", "gateway", "both"])
 def test_no_model_and_no_decoder_is_loaded(modules: tuple[str, ...]) -> None:
     code = f"import json, sys, {', '.join(modules)}; print(json.dumps([*sys.modules]))"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
@@ -80,3 +66,38 @@ def test_they_start_quickly(compiled: dict[str, str], modules: tuple[str, ...]) 
 
 def test_help_comes_quickly(compiled: dict[str, str]) -> None:
     assert quickest(compiled, "-m", "moderator", "--help", below=0.5) < 0.5
+
+
+IMPORT_ALL = """
+import json, pkgutil, sys
+from importlib import import_module
+for name in sys.argv[1:]:
+    module = import_module(name)
+    for child in pkgutil.walk_packages(getattr(module, "__path__", ()), name + "."):
+        import_module(child.name)
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [
+            "moderator.errors",
+            "moderator.settings",
+            "moderator.metrics",
+            "moderator.events",
+            "moderator.verdicts",
+        ],
+        ["moderator.scoring", "moderator.queue", "moderator.delivery"],
+        ["moderator.fetching.breaker_metrics", "moderator.policies.policy_metrics"],
+    ],
+    ids=["core", "queue", "metrics"],
+)
+def test_parts_without_images_load_no_decoder_and_no_model_library(parts: list[str]) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL, *parts], capture_output=True, text=True, check=True
+    )
+    loaded = set(json.loads(run.stdout))
+    assert set(parts) <= loaded
+    assert loaded.isdisjoint(HEAVY), loaded & {*HEAVY}
