@@ -19,7 +19,7 @@ from moderator.encoders.embedded import EmbeddedEncoder
 from moderator.errors import DeadLetterNotFound, DeliveryUnreadable, NotAnImage, RedisMisused
 from moderator.events import Event
 from moderator.images.decode import DecodeLimits
-from moderator.images.prepare import Recipe, prepare
+from moderator.images.prepare import PreprocessSpec, prepare
 from moderator.queue import names, outbox
 from moderator.queue.evidence import Evidence
 from moderator.queue.executors import RedisExecutor
@@ -254,12 +254,12 @@ def test_the_embedding_is_the_encoders(
     found = {one.identity[1]: one for one in taken(Outbox(client.redis, "archive"))}
 
     encoder = EmbeddedEncoder(dtype="float32")
-    recipe = Recipe(DecodeLimits.from_settings(Settings()), encoder.preprocess, Settings().jpeg_draft)
+    spec = PreprocessSpec(DecodeLimits.from_settings(Settings()), encoder.preprocess, Settings().jpeg_draft)
     for file in files:
         verdict, evidence = client.verdict(file.name), found[file.name].evidence
         assert verdict is not None
         assert evidence is not None
-        expected = encoder.embed_images(prepare(file.read_bytes(), recipe).pixels)
+        expected = encoder.embed_images(prepare(file.read_bytes(), spec).pixels)
         assert evidence.embeddings.shape == expected.shape
         np.testing.assert_allclose(evidence.embeddings, expected, atol=1e-3)
         assert evidence.model == verdict.model
