@@ -205,7 +205,7 @@ def _check_socket(path: str) -> Finding:
 
 
 def check_password(facts: Facts) -> Finding:
-    """How easily the password is guessed. It is never told."""
+    """Check how easily the password is guessed. It is never shown."""
     password = facts.endpoint.password
     remedy = "make one: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
     if password is None:
