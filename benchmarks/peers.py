@@ -30,7 +30,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -43,11 +43,20 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from benchmarks.peers_report import PAIRS, Way, result, table
 from benchmarks.peers_servers import Api, Infinity, LitServe, Load, Loop, Server
 from benchmarks.peers_setup import INSIDE, PeerSkipped, environment, pins, to_openclip
+from benchmarks.peers_trial import (
+    INFINITY_LOADS,
+    LITSERVE_LOADS,
+    SAME,
+    Embedding,
+    best_server,
+    cosine,
+    infinity_settings,
+    litserve_settings,
+)
 from benchmarks.setup import (
     POLICIES,
     classic_prompts,
@@ -60,83 +69,11 @@ from benchmarks.setup import (
 from benchmarks.throughput import run_service
 from moderator import Moderator, Settings
 from moderator.client import Client
-from moderator.encoders.device import dtype_name, resolve_device
 from moderator.encoders.registry import load_encoder
 from moderator.image_paths import list_images
 
 PACKAGES = {"openmoderate": "openmoderate", "infinity": "infinity-emb", "litserve": "litserve"}
-#: The least cosine between an embedding of a picture and the model's own in float32.
-SAME = 0.99
-
 CHUNKS = (8, 32, 128)
-INFINITY_LOADS = (Load(1, 32), Load(8, 4), Load(16, 3))
-LITSERVE_LOADS = (Load(1, 8), Load(1, 32))
-
-Embedding = NDArray[np.float32]
-
-
-def infinity_settings(dtype: str) -> list[list[str]]:
-    """Options of infinity's command line that are tried. On a CPU its float16 and bfloat16 change nothing."""
-    float32 = [["--dtype", "float32", "--batch-size", "32", *more] for more in ([], ["--compile"])]
-    int8 = [["--dtype", "int8", "--batch-size", size] for size in ("8", "32")]
-    return float32 if dtype == "float32" else [*int8, *float32]
-
-
-def litserve_settings(dtype: str) -> list[list[str]]:
-    """Options of `litserve_server.py` that are tried."""
-    if dtype == "auto":
-        dtype = dtype_name(resolve_device("cpu", "auto")[1])
-    tried = (
-        ["--batch", "8", "--workers", "1"],
-        ["--batch", "8", "--workers", "2"],
-        ["--batch", "32", "--workers", "1"],
-        ["--batch", "8", "--workers", "1", "--compile"],
-    )
-    return [["--dtype", dtype, *options] for options in tried]
-
-
-def cosine(one: Embedding, other: Embedding) -> float:
-    """Of two embeddings of any length."""
-    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
-
-
-def best_server(
-    api: Api,
-    settings: Iterable[list[str]],
-    loads: Iterable[Load],
-    files: list[Path],
-    exact: Embedding,
-    folder: Path,
-) -> tuple[list[str], Load]:
-    """The options and the load with the most images per second in a short trial.
-
-    Raises:
-        PeerSkipped: it works in no setting.
-    """
-    found: list[tuple[float, list[str], Load]] = []
-    reason = "no setting"
-    for number, options in enumerate(settings):
-        name = " ".join(options)
-        try:
-            server = Server(api, options, folder / f"{type(api).__name__}-{number}.log")
-            try:
-                likeness = cosine(server.embedding(files[0]), exact)
-                if likeness <= SAME:
-                    raise PeerSkipped(f"cosine {likeness:.5f} to float32")
-                server.run(files, Load(1, 8))  # compiles, fills caches
-                speeds = {load: server.run(files, load)[0] for load in loads}
-            finally:
-                server.process.stop()
-        except PeerSkipped as error:
-            reason = f"{name}: {error}"
-            print(f"  {name}: does not count: {error}")
-            continue
-        print(f"  {name}: " + ", ".join(f"{load} {speed:.1f}/s" for load, speed in speeds.items()))
-        found += [(speed, options, load) for load, speed in speeds.items()]
-    if not found:
-        raise PeerSkipped(reason)
-    _, options, load = max(found, key=lambda one: one[0])
-    return options, load
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from moderator.cli.main import app
-from moderator.settings import Settings
+from moderator.settings import SECTIONS, Section
 from workers.worker_metrics import describe
 
 ROOT = Path(__file__).parent.parent
@@ -22,22 +22,27 @@ SHOWN = {"cache": "the user's cache folder", "policies": "`./policies`, or the p
 
 
 def settings_page() -> str:
-    """The page on settings: one row for each."""
+    """The page on settings, by section."""
     lines = [
         "# Settings",
         "",
         "Read from the environment, `.env`, or `moderator.toml` (without the prefix, in lower case: `redis_url`);",
         "the first of these that has a value decides. Generated from the code by `make docs`.",
-        "",
-        "| variable | default | meaning |",
-        "| --- | --- | --- |",
     ]
-    for name, field in Settings.model_fields.items():
+    return "\n".join([*lines, *map(settings_section, SECTIONS)]) + "\n"
+
+
+def settings_section(section: type[Section]) -> str:
+    """What a section is about, and one row for each of its settings."""
+    title = section.__name__.removesuffix("Settings")
+    lines = ["", f"## {title}", "", f"{section.__doc__}", ""]
+    lines += ["| variable | default | meaning |", "| --- | --- | --- |"]
+    for name, field in section.model_fields.items():
         default = field.get_default(call_default_factory=True)
         plain = f"{default:g}" if isinstance(default, float) else str(default)
         text = SHOWN.get(name) or (f"`{plain}`" if default not in (None, (), "") else "none")
         lines.append(f"| `MODERATOR_{name.upper()}` | {text} | {field.description} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def metrics_page() -> str:

@@ -1,24 +1,17 @@
-"""Redis or Valkey: who gets in, what gets lost, which clock it goes by. `look` asks; the checks are pure."""
+"""Redis or Valkey: who gets in, what gets lost, which clock it goes by. The checks are pure."""
 
 import os
-import re
-import socket
 import stat
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from ipaddress import ip_address
-from typing import Any
 
-import redis
 from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from moderator.doctor.findings import Finding, ok, problem, warning
+from moderator.doctor.server_facts import ServerFacts, is_loopback, look
 from moderator.errors import SettingsError
-from moderator.queue import names
-from moderator.queue.connection import NO_LOGIN, Endpoint, Redis, SentinelLogin, connect, endpoint
+from moderator.queue.connection import NO_LOGIN, SentinelLogin
 from moderator.queue.deadline import within
 
 OLDEST = (6, 2)
@@ -38,30 +31,6 @@ CLOCK_WARNING, CLOCK_PROBLEM = 1.0, 60.0
 FULL = 0.8
 #: What our user needs, for `ACL SETUSER`.
 RIGHTS = "+@all -@admin -@dangerous +info +config|get ~moderation* ~_kombu* ~unacked* &*"
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a server says of itself."""
-
-    endpoint: Endpoint
-    near: bool
-    """Whether it is reached over loopback or a unix socket, so that no network is in between."""
-    open: bool
-    """Whether it also answers to who gives no password."""
-    info: Mapping[str, Any]
-    config: Mapping[str, str] | None
-    """Some of its settings; None where our user may not ask for them."""
-    user: str | None = None
-    unlimited: bool = False
-    """Whether our user is known to be allowed everything."""
-    ahead: float = 0.0
-    """Seconds that its clock is before ours."""
-
-    @property
-    def version(self) -> tuple[int, ...]:
-        """Of Redis, or the one that Valkey is compatible with."""
-        return tuple(map(int, re.findall(r"\d+", str(self.info.get("redis_version", "0")))[:3]))
 
 
 def examine_server(url: str, sentinels: SentinelLogin = NO_LOGIN) -> Iterator[Finding]:
@@ -98,56 +67,7 @@ def examine_server(url: str, sentinels: SentinelLogin = NO_LOGIN) -> Iterator[Fi
     yield check_clock(facts)
 
 
-def look(url: str, sentinels: SentinelLogin = NO_LOGIN) -> Facts:
-    """Connect and ask.
-
-    Raises:
-        RedisError: it does not answer.
-        SettingsError: the URL cannot be read, or the server is a Redis Cluster.
-    """
-    where = endpoint(url)
-    client = connect(url, sentinels=sentinels)
-    try:
-        before = time.time()
-        seconds, micros = client.time()
-        ahead = seconds + micros / 1e6 - (before + time.time()) / 2
-        user = _allowed(client.acl_whoami)
-        rights = _allowed(client.acl_getuser, user) if user is not None else None
-        return Facts(
-            endpoint=where,
-            near=is_near(where),
-            open=where.password is None or _opens_without_login(client),
-            info=client.info(),
-            config=_allowed(client.config_get, "bind", "protected-mode", "appendfsync"),
-            user=_text(user) if user is not None else None,
-            unlimited=rights is not None and rights["categories"] == ["+@all"] and not rights["commands"],
-            ahead=ahead,
-        )
-    finally:
-        client.close()
-
-
-def is_near(where: Endpoint) -> bool:
-    """Whether it is on this machine: all addresses of all its hosts are loopback."""
-    for host in where.hosts:
-        try:
-            found = {str(address[0]) for *_, address in socket.getaddrinfo(host, None)}
-        except OSError:
-            return False
-        if not all(is_loopback(address) for address in found):
-            return False
-    return True
-
-
-def is_loopback(address: str) -> bool:
-    """Whether an address, or a name in Redis' `bind`, means this machine alone."""
-    try:
-        return ip_address(address.removeprefix("-").partition("%")[0]).is_loopback
-    except ValueError:
-        return address.removeprefix("-") == "localhost"
-
-
-def takes_strangers(facts: Facts) -> bool:
+def takes_strangers(facts: ServerFacts) -> bool:
     """Whether a server without a password takes connections from other machines."""
     assert facts.config is not None
     bind = facts.config.get("bind", "").split()
@@ -156,7 +76,7 @@ def takes_strangers(facts: Facts) -> bool:
     return not protected and (not bind or not all(map(is_loopback, bind)))
 
 
-def check_version(facts: Facts) -> Finding:
+def check_version(facts: ServerFacts) -> Finding:
     """Reachable, not too old, not a replica."""
     name = "Valkey" if "valkey_version" in facts.info else "Redis"
     version = facts.info.get("valkey_version") or facts.info.get("redis_version")
@@ -171,7 +91,7 @@ def check_version(facts: Facts) -> Finding:
     return ok("redis.reachable", f"{name} {version} answers")
 
 
-def check_login(facts: Facts) -> Finding:
+def check_login(facts: ServerFacts) -> Finding:
     """Who gets in without a password."""
     check, gain = "redis.access", "may read every image, forge verdicts and drop events"
     remedy = (
@@ -204,8 +124,8 @@ def _check_socket(path: str) -> Finding:
     return ok("redis.access", "Redis is reached by a socket that its owner and group may open")
 
 
-def check_password(facts: Facts) -> Finding:
-    """Check how easily the password is guessed. It is never shown."""
+def check_password(facts: ServerFacts) -> Finding:
+    """How easily the password is guessed. It is never told."""
     password = facts.endpoint.password
     remedy = "make one: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
     if password is None:
@@ -221,7 +141,7 @@ def check_password(facts: Facts) -> Finding:
     return ok("redis.password", f"the password has at least {SHORT_PASSWORD} characters and is no usual one")
 
 
-def check_tls(facts: Facts) -> Finding:
+def check_tls(facts: ServerFacts) -> Finding:
     """What can be read or changed on the way."""
     where = facts.endpoint
     if where.verified:
@@ -237,7 +157,7 @@ def check_tls(facts: Facts) -> Finding:
     return warning("redis.tls", message, remedy)
 
 
-def check_rights(facts: Facts) -> Finding:
+def check_rights(facts: ServerFacts) -> Finding:
     """What an attacker can do with our login."""
     if not facts.unlimited or facts.near:
         return ok("redis.rights", f"the user is '{facts.user or 'default'}'")
@@ -247,7 +167,7 @@ def check_rights(facts: Facts) -> Finding:
     )
 
 
-def check_eviction(facts: Facts) -> Finding:
+def check_eviction(facts: ServerFacts) -> Finding:
     """Whether accepted events vanish, or are refused, when the memory is full."""
     check = "redis.eviction"
     policy, limit = str(facts.info.get("maxmemory_policy", "")), int(facts.info.get("maxmemory", 0))
@@ -268,7 +188,7 @@ def check_eviction(facts: Facts) -> Finding:
     return ok(check, f"nothing is evicted; {used / limit:.0%} of maxmemory are used")
 
 
-def check_durability(facts: Facts) -> Finding:
+def check_durability(facts: ServerFacts) -> Finding:
     """What of the accepted events a crash takes along."""
     check = "redis.durability"
     if not facts.info.get("aof_enabled"):
@@ -292,7 +212,7 @@ def check_durability(facts: Facts) -> Finding:
     return ok(check, lost.get(str(fsync), "accepted events are written to disk"))
 
 
-def check_clock(facts: Facts) -> Finding:
+def check_clock(facts: ServerFacts) -> Finding:
     """Whether both clocks say the same."""
     apart = abs(facts.ahead)
     message = f"this machine's clock and that of Redis are {apart:.1f} s apart"
@@ -305,33 +225,3 @@ def check_clock(facts: Facts) -> Finding:
     if apart > CLOCK_WARNING:
         return warning("redis.clock", f"{message}: times in metrics and verdicts are wrong", remedy)
     return ok("redis.clock", message)
-
-
-def _allowed(ask: Any, *arguments: Any) -> Any:
-    """The answer, or None where the user may not ask or the server has no such command."""
-    try:
-        answer = ask(*arguments)
-    except redis.ResponseError:
-        return None
-    if isinstance(answer, dict):
-        return {_text(k): _text(v) if isinstance(v, bytes) else v for k, v in answer.items()}
-    return answer
-
-
-def _opens_without_login(client: Redis) -> bool:
-    """Whether events can be looked at on a connection that gives neither user nor password."""
-    connection = client.connection_pool.make_connection()
-    connection.username = connection.password = connection.credential_provider = None
-    try:
-        connection.connect()
-        connection.send_command("EXISTS", names.PENDING)
-        connection.read_response()
-        return True
-    except RedisError:
-        return False
-    finally:
-        connection.disconnect()
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

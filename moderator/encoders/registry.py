@@ -6,7 +6,7 @@ from pathlib import Path
 from moderator.encoders.base import Encoder
 from moderator.errors import EncoderUnknown
 from moderator.plugins import Registry
-from moderator.settings import Settings
+from moderator.settings import ModelSettings
 
 #: A package adds a family with an entry point of this group; its value is called as `load_encoder` says.
 FAMILIES: Registry[Callable[..., Encoder]] = Registry(
@@ -68,7 +68,7 @@ def parse_name(name: str) -> tuple[str, str]:
     return family, model
 
 
-def encoder_of(settings: Settings) -> Encoder:
+def encoder_of(settings: ModelSettings) -> Encoder:
     """Load the encoder that the settings name.
 
     Raises:

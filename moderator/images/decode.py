@@ -22,7 +22,7 @@ from moderator.images.preflight import check_before_decoding, count_gif_frames
 from moderator.printable import printable
 
 if TYPE_CHECKING:  # a decoding process has no use for it
-    from moderator.settings import Settings
+    from moderator.settings import ImageSettings
 
 #: An animation is decoded frame after frame up to the last one looked at. These bound that work: so many
 #: frames, and so many times `max_pixels`. Of a longer animation, the part within reach is looked at.
@@ -57,7 +57,7 @@ class DecodeLimits:
     timeout: float
 
     @classmethod
-    def from_settings(cls, settings: "Settings") -> "DecodeLimits":
+    def from_settings(cls, settings: "ImageSettings") -> "DecodeLimits":
         """Take the bounds of the settings."""
         return cls(settings.max_bytes, settings.max_pixels, settings.max_frames, settings.decode_timeout)
 

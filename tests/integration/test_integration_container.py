@@ -10,7 +10,8 @@ import pytest
 from redis.exceptions import RedisError
 
 from moderator.doctor.findings import Level
-from moderator.doctor.server import RIGHTS, check_durability, check_eviction, look
+from moderator.doctor.server import RIGHTS, check_durability, check_eviction
+from moderator.doctor.server_facts import look
 from moderator.queue.connection import connect
 from moderator.queue.server import EmbeddedServer, _server_binary, free_port
 from moderator.verdicts import Decision

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from moderator.doctor.server import RIGHTS, look
+from moderator.doctor.server import RIGHTS
+from moderator.doctor.server_facts import look
 from moderator.queue.connection import connect
 from moderator.queue.server import EmbeddedServer
 from tests.integration.service import SECRET, copy_policies, run_cli

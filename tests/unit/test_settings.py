@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from moderator.errors import SettingsError
-from moderator.settings import Settings, default_policies_folder, load_settings, unknown_variables
+from moderator.settings import (
+    SECTIONS,
+    ImageSettings,
+    QueueSettings,
+    Settings,
+    default_policies_folder,
+    load_settings,
+    unknown_variables,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +168,38 @@ def test_every_setting_says_what_it_is() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name
         assert field.description.endswith("."), name
+
+
+def test_each_setting_is_in_one_section() -> None:
+    names = [name for section in SECTIONS for name in section.model_fields]
+    assert names == list(Settings.model_fields)
+    assert sorted(names) == sorted(set(names))
+    for section in SECTIONS:
+        assert str(section.__doc__).endswith("."), section
+
+
+def test_a_section_stands_alone_and_reads_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODERATOR_QUEUE_LIMIT", "7")
+    assert QueueSettings().queue_limit == 100_000
+    assert QueueSettings(stream_length=10).most_in_stream == 30
+    assert ImageSettings(fetch_hosts="a.example, b.example").fetch_hosts == ("a.example", "b.example")
+    with pytest.raises(ValueError, match="frozen"):
+        QueueSettings().queue_limit = 3
+    assert isinstance(load_settings(), QueueSettings)
+
+
+def test_several_malformed_values_are_named_in_the_order_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OUTBOX_LIMIT", "MAX_BATCH", "QUEUE_LIMIT"):
+        monkeypatch.setenv(f"MODERATOR_{name}", "many")
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    why = "Input should be a valid integer, unable to parse string as an integer"
+    assert str(error.value).splitlines() == [
+        "settings are not valid:",
+        f"  MODERATOR_QUEUE_LIMIT: {why}",
+        f"  MODERATOR_MAX_BATCH: {why}",
+        f"  MODERATOR_OUTBOX_LIMIT: {why}",
+    ]
 
 
 def test_policies_of_the_working_folder_come_first() -> None:

@@ -11,11 +11,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import CLIPConfig
 
-from benchmarks import peers, peers_setup
-from benchmarks.peers import best_server, pictures, take_turns
+from benchmarks import peers, peers_setup, peers_trial
+from benchmarks.peers import pictures, take_turns
 from benchmarks.peers_report import Way, result, table
 from benchmarks.peers_servers import Load
 from benchmarks.peers_setup import INSIDE, PeerSkipped, pins, to_openclip
+from benchmarks.peers_trial import best_server
 from benchmarks.setup import make_clip
 
 OURS = np.array([1.0, 0.0], dtype=np.float32)
@@ -73,7 +74,7 @@ class FakeServer:
 def test_the_fastest_setting_that_computes_the_same_is_taken(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(peers, "Server", FakeServer)
+    monkeypatch.setattr(peers_trial, "Server", FakeServer)
     loads = [Load(1, 1), Load(1, 4), Load(8, 2)]
     settings = [["broken"], ["0.9", "99"], ["1", "5"], ["0.9995", "7"]]
     found = best_server(object(), settings, loads, [tmp_path], OURS, tmp_path)  # type: ignore[arg-type]

@@ -8,7 +8,6 @@ import pytest
 
 from moderator.doctor.findings import Finding, Level
 from moderator.doctor.server import (
-    Facts,
     check_clock,
     check_durability,
     check_eviction,
@@ -17,13 +16,12 @@ from moderator.doctor.server import (
     check_rights,
     check_tls,
     check_version,
-    is_loopback,
-    is_near,
     takes_strangers,
 )
+from moderator.doctor.server_facts import ServerFacts, is_loopback, is_near
 from moderator.queue.connection import Endpoint, endpoint
 
-GOOD = Facts(
+GOOD = ServerFacts(
     endpoint=Endpoint("redis", ("127.0.0.1",), password="a password that nobody guesses"),
     near=True,
     open=False,
@@ -51,17 +49,17 @@ CHECKS = (
 )
 
 
-def with_info(**changes: object) -> Facts:
+def with_info(**changes: object) -> ServerFacts:
     return replace(GOOD, info={**GOOD.info, **changes})
 
 
-def with_config(**changes: str) -> Facts:
+def with_config(**changes: str) -> ServerFacts:
     return replace(
         GOOD, config={**(GOOD.config or {}), **{k.replace("_", "-"): v for k, v in changes.items()}}
     )
 
 
-def with_url(url: str, near: bool) -> Facts:
+def with_url(url: str, near: bool) -> ServerFacts:
     return replace(GOOD, endpoint=endpoint(url), near=near)
 
 
@@ -84,7 +82,7 @@ def test_a_good_server_has_no_fault() -> None:
         (with_info(role="slave"), Level.PROBLEM, "replica"),
     ],
 )
-def test_versions_and_roles(facts: Facts, level: Level, word: str) -> None:
+def test_versions_and_roles(facts: ServerFacts, level: Level, word: str) -> None:
     assert_explains(check_version(facts), level, word)
 
 
@@ -173,7 +171,7 @@ def test_a_user_that_may_do_everything_is_told_where_others_reach_the_server() -
         (with_info(used_memory=900), Level.WARNING, "90%"),
     ],
 )
-def test_eviction(facts: Facts, level: Level, word: str) -> None:
+def test_eviction(facts: ServerFacts, level: Level, word: str) -> None:
     assert_explains(check_eviction(facts), level, word)
 
 
@@ -188,7 +186,7 @@ def test_eviction(facts: Facts, level: Level, word: str) -> None:
         (replace(GOOD, config=None), Level.OK, "written to disk"),
     ],
 )
-def test_durability(facts: Facts, level: Level, word: str) -> None:
+def test_durability(facts: ServerFacts, level: Level, word: str) -> None:
     assert_explains(check_durability(facts), level, word)
 
 

@@ -1,0 +1,47 @@
+"""All settings, in sections: environment (`MODERATOR_*`), `.env`, or `moderator.toml`.
+
+This is the only place where configuration enters. A component takes its section, or `Settings`, which has the fields of
+all of them. The page on settings is generated from here.
+"""
+
+from moderator.settings.delivery_settings import DeliverySettings
+from moderator.settings.host_settings import HostSettings
+from moderator.settings.image_settings import ImageSettings
+from moderator.settings.loading import (
+    DOTENV_FILE,
+    PREFIX,
+    SECTIONS,
+    TOML_FILE,
+    Settings,
+    closest,
+    load_settings,
+    unknown_variables,
+)
+from moderator.settings.model_settings import ModelSettings
+from moderator.settings.policy_settings import (
+    PolicySettings,
+    default_policies_folder,
+)
+from moderator.settings.queue_settings import QueueSettings
+from moderator.settings.section import Section
+from moderator.settings.worker_settings import WorkerSettings
+
+__all__ = [
+    "DOTENV_FILE",
+    "PREFIX",
+    "SECTIONS",
+    "TOML_FILE",
+    "DeliverySettings",
+    "HostSettings",
+    "ImageSettings",
+    "ModelSettings",
+    "PolicySettings",
+    "QueueSettings",
+    "Section",
+    "Settings",
+    "WorkerSettings",
+    "closest",
+    "default_policies_folder",
+    "load_settings",
+    "unknown_variables",
+]

@@ -1,0 +1,116 @@
+"""All settings together, and where they are read from: environment (`MODERATOR_*`), `.env`, or `moderator.toml`."""
+
+import os
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from moderator import suggestions
+from moderator.errors import SettingsError
+from moderator.settings.delivery_settings import DeliverySettings
+from moderator.settings.host_settings import HostSettings
+from moderator.settings.image_settings import ImageSettings
+from moderator.settings.model_settings import ModelSettings
+from moderator.settings.policy_settings import PolicySettings
+from moderator.settings.queue_settings import QueueSettings
+from moderator.settings.section import Section
+from moderator.settings.worker_settings import WorkerSettings
+
+PREFIX, DOTENV_FILE, TOML_FILE = "MODERATOR_", ".env", "moderator.toml"
+
+
+class _TomlFile(TomlConfigSettingsSource):
+    """`moderator.toml`, which is ours alone: a key in it that nothing reads is a mistake, maybe a dangerous one."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        known = list(settings_cls.model_fields)
+        unknown = [
+            f"'{key}' is no setting; {closest(key, known)}" for key in self.toml_data if key not in known
+        ]
+        if unknown:
+            raise SettingsError(f"{TOML_FILE} has keys that nothing reads:\n  " + "\n  ".join(unknown))
+
+
+# Pydantic takes the fields of the last base first: in this order they are shown, and errors about them.
+class Settings(
+    DeliverySettings,
+    HostSettings,
+    ImageSettings,
+    WorkerSettings,
+    ModelSettings,
+    PolicySettings,
+    QueueSettings,
+    BaseSettings,
+):
+    """Everything that can be set: the fields of all sections, under their plain names."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=DOTENV_FILE, toml_file=TOML_FILE, extra="ignore", frozen=True
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order of precedence: arguments, environment, `.env`, `moderator.toml`."""
+        return init_settings, env_settings, dotenv_settings, _TomlFile(settings_cls)
+
+
+SECTIONS = tuple(base for base in reversed(Settings.__bases__) if issubclass(base, Section))
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """What to say of a name that is none of the known ones."""
+    names = list(known)
+    # Upper case is how the environment has them, so it is the likeliest slip.
+    lowered = {known_name.lower(): known_name for known_name in names}
+    meant = suggestions.closest(name.lower(), lowered)
+    return f"did you mean '{lowered[meant]}'?" if meant else "remove it (docs/settings.md lists all settings)"
+
+
+def unknown_variables() -> Iterator[tuple[str, str]]:
+    """Variables of the environment and of `.env` that look like settings and are none, each with what to do.
+
+    They are no errors: other programs may put names of their own beside ours, as Kubernetes does for services.
+    """
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    try:
+        dotenv = DotEnvSettingsSource(Settings, env_file=DOTENV_FILE).env_vars
+    except (OSError, ValueError):  # `load_settings` says so
+        dotenv = {}
+    for name in sorted({name.upper() for name in (*os.environ, *dotenv)}):
+        if name.startswith(PREFIX) and name not in known:
+            yield name, closest(name, known)
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """Read the settings once per process.
+
+    Raises:
+        SettingsError: a value is malformed, or `moderator.toml` has a key that is no setting; the message names each
+            and what is wrong with it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"MODERATOR_{'_'.join(str(p) for p in e['loc'][:1]).upper()}: {e['msg']}" for e in error.errors()
+        ]
+        raise SettingsError("settings are not valid:\n  " + "\n  ".join(lines)) from error
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"moderator.toml or .env cannot be read: {error}") from error

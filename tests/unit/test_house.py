@@ -1,0 +1,119 @@
+"""The rules of the house that hold for every module: their length, and one name for one thing.
+
+What does not follow them yet is listed as known; the lists only get shorter.
+"""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LINES_MAX = 300
+
+KNOWN_LONG: set[str] = set()
+#: Modules that share their name with another.
+KNOWN_MODULES = {
+    "moderator/doctor/server.py",
+    "moderator/encoders/base.py",
+    "moderator/encoders/registry.py",
+    "moderator/encoders/runtimes/onnx.py",
+    "moderator/engine/judge.py",
+    "moderator/fetching/sources/base.py",
+    "moderator/policies/files.py",
+    "moderator/policies/store.py",
+    "moderator/queue/server.py",
+    "moderator/scoring/judge.py",
+    "moderator/signals/base.py",
+    "moderator/signals/files.py",
+    "moderator/signals/onnx.py",
+    "moderator/signals/reading.py",
+    "moderator/signals/registry.py",
+    "moderator/uses/store.py",
+    "workers/reading.py",
+}
+#: Classes that share their name with another.
+KNOWN_CLASSES = {
+    "moderator/cli/policy_findings.py Row",
+    "moderator/doctor/findings.py Finding",
+    "moderator/images/protocol.py Layout",
+    "moderator/policies/lint.py Finding",
+    "moderator/scoring/layout.py Layout",
+    "moderator/uses/embedder.py Embedded",
+    "moderator/uses/runtimes.py Row",
+    "workers/batcher.py Embedded",
+}
+
+
+def modules(root: Path, *folders: str) -> Iterator[tuple[str, str]]:
+    """Path, relative to `root`, and text of each module."""
+    for folder in folders:
+        for path in sorted((root / folder).rglob("*.py")):
+            yield path.relative_to(root).as_posix(), path.read_text()
+
+
+def long_modules(root: Path) -> set[str]:
+    found = modules(root, "moderator", "workers", "benchmarks")
+    return {path for path, text in found if len(text.splitlines()) > LINES_MAX}
+
+
+def modules_of_one_name(root: Path) -> set[str]:
+    """Commands have modules of their names (`cli/`); packages may have an `__init__` each."""
+    paths = [
+        path for path, _ in modules(root, "moderator", "workers") if not path.startswith("moderator/cli/")
+    ]
+    return sharing((Path(path).name, path) for path in paths if not path.endswith("/__init__.py"))
+
+
+def classes_of_one_name(root: Path) -> set[str]:
+    return sharing(
+        (node.name, f"{path} {node.name}")
+        for path, text in modules(root, "moderator", "workers")
+        for node in ast.parse(text).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+
+
+def sharing(named: Iterable[tuple[str, str]]) -> set[str]:
+    """Whatever has the name of something else."""
+    groups: defaultdict[str, set[str]] = defaultdict(set)
+    for name, what in named:
+        groups[name].add(what)
+    return {what for group in groups.values() if len(group) > 1 for what in group}
+
+
+def test_no_module_is_too_long() -> None:
+    assert long_modules(ROOT) - KNOWN_LONG == set()
+
+
+def test_no_two_modules_have_one_name() -> None:
+    assert modules_of_one_name(ROOT) - KNOWN_MODULES == set()
+
+
+def test_no_two_classes_have_one_name() -> None:
+    assert classes_of_one_name(ROOT) - KNOWN_CLASSES == set()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    texts = {
+        "moderator/__init__.py": "",
+        "moderator/queue/__init__.py": "",
+        "moderator/queue/keys.py": "class Key: ...\nclass _Own: ...\n",
+        "moderator/cli/keys.py": "class _Own: ...\n",
+        "workers/keys.py": "class Lease: ...\n" + "\n" * LINES_MAX,
+        "workers/leases.py": "class Lease: ...\n" + "\n" * (LINES_MAX - 1),
+        "benchmarks/leases.py": "class Lease: ...\n",
+    }
+    for path, text in texts.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    return tmp_path
+
+
+def test_what_breaks_the_rules_is_found(house: Path) -> None:
+    assert long_modules(house) == {"workers/keys.py"}
+    assert modules_of_one_name(house) == {"moderator/queue/keys.py", "workers/keys.py"}
+    assert classes_of_one_name(house) == {"workers/keys.py Lease", "workers/leases.py Lease"}
