@@ -68,7 +68,7 @@ def examine_server(url: str, sentinels: SentinelLogin = NO_LOGIN) -> Iterator[Fi
     yield check_clock(facts)
 
 
-def takes_outsiders(facts: ServerFacts) -> bool:
+def takes_strangers(facts: ServerFacts) -> bool:
     """Return whether a server without a password takes connections from other machines."""
     assert facts.config is not None
     bind = facts.config.get("bind", "").split()
@@ -110,7 +110,7 @@ def check_login(facts: ServerFacts) -> Finding:
     if facts.config is None:
         message = "Redis asks for no password, and does not say (CONFIG) whether other machines reach it"
         return warning(check, message, remedy)
-    if takes_outsiders(facts):
+    if takes_strangers(facts):
         bind = facts.config.get("bind") or "all addresses"
         message = f"Redis listens on {bind} and asks for no password: whoever reaches the port {gain}"
         return problem(check, message, remedy)
