@@ -35,4 +35,4 @@ def test_what_is_remembered_is_bounded(
     for number in range(50):
         limit.warn([f"text {number}"])
     assert len(caplog.records) == 50
-    assert len(limit._told) <= 2
+    assert len(limit._logged) <= 2
