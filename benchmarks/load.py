@@ -3,12 +3,12 @@
   capacity     verdicts a second when a backlog of bulk events waits, measured first
   unloaded     interactive events at random times (Poisson), a few a second, alone
   load         eight processes submit bulk messages of one small image each, together at three times the capacity;
-               told that the queue is full, each waits as long as it is told and tries again. Interactive events go on
+               when the queue is full, each waits as long as the refusal says and tries again. Interactive events go on
 
     python benchmarks/load.py [--events 50000] [--seconds 300] [--size 1]
 
 Ends after so many events or seconds, and when the backlog is done. The embedded encoder, images of 320 pixels. The
-last line is JSON: `events` were submitted (those not accepted were still told "later" when time was over), `refused`
+last line is JSON: `events` were submitted (those not accepted were still refused when time was over), `refused`
 counts answers "later", `lost` accepted events without a verdict, `doubled` verdicts too many; memory is the peak of
 the worker (its child processes included) and of the server, in MB.
 """

@@ -43,7 +43,7 @@ def environment(peer: str) -> Path:
     pinned = str(constraints(peer))
     for command in (
         [sys.executable, "-m", "venv", "--clear", str(folder)],
-        # With all that torch needs on this platform; the rest is listed whole, and brings nothing along.
+        # With all that torch needs on this platform; the rest is listed whole, and installs nothing else.
         [*pip, "--constraint", pinned, f"torch=={pins(peer)['torch']}"],
         [*pip, "--no-deps", "--requirement", pinned],
     ):

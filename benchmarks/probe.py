@@ -1,4 +1,4 @@
-"""How well a linear probe tells labelled photographs apart, cross-validated, and zero-shot on the same folds.
+"""Measure how well a linear probe separates labelled photographs, cross-validated, and zero-shot on the same folds.
 
     python benchmarks/probe.py --data FOLDER [--policy marketplace] [--folds 5]
 

@@ -1,5 +1,6 @@
-"""One producer of `load.py`, in a process of its own: submits bulk messages at a steady rate, and does as it is told
-where the queue is full: it waits, and tries the same message again.
+"""One producer of `load.py`, in a process of its own: submits bulk messages at a steady rate.
+
+Where the queue is full, it waits as long as the refusal says, and tries the same message again.
 
 Says "ready", starts when a line comes, and ends with a line of JSON.
 """

@@ -1,4 +1,4 @@
-"""How well a policy tells photographs apart, and what its shipped thresholds decide.
+"""Measure how well a policy separates photographs, and what its shipped thresholds decide.
 
     python benchmarks/quality.py --data FOLDER [--policy marketplace] [--half b]
 
@@ -10,7 +10,7 @@ thresholds on half a, report on half b.
 Printed for each category: ROC-AUC; recall at the strictest threshold that flags at most 5 % of the negatives;
 how many positives and negatives the shipped thresholds block or send to review; and the worst mistakes.
 The last line is JSON. `safe_flagged` is the part of the safe photographs that any category blocks or sends to
-review; a live animal is not safe for a policy that looks for live animals, where the labels tell.
+review; a live animal is not safe for a policy that looks for live animals, where the labels show it.
 """
 
 import argparse

@@ -143,7 +143,7 @@ class Client:
         return Submitted(event, acceptance)
 
     def submit_event(self, event: dict[str, Any]) -> tuple[Event, Acceptance]:
-        """Submit an event as in the contract; tells whether its id was known, and where it is kept.
+        """Submit an event as in the contract; return it, and whether its id was known and where it is kept.
 
         Raises:
             EventInvalid: it is no event that a worker could judge, or a bulk event (see `submit_many`).

@@ -18,7 +18,7 @@ MAX_METADATA = 16_384
 MAX_DEPTH = 32
 #: Images of a bulk event. Each becomes an event, with a copy of the metadata.
 MAX_IMAGES = 1000
-#: What is told of a message that is no event: its problems, and characters of each.
+#: What is reported of a message that is no event: its problems, and characters of each.
 MAX_PROBLEMS = 5
 MAX_PROBLEM = 200
 
@@ -182,7 +182,7 @@ def parse_message(body: Any) -> list[Event]:
 def _problems(error: ValidationError) -> str:
     """The first problems of a message. Keys come from the message, so they are bounded and made printable."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
-    told = [f"{'.'.join(map(str, e['loc'])) or 'event'}: {e['msg']}" for e in found[:MAX_PROBLEMS]]
-    told = [printable(text[:MAX_PROBLEM]) for text in told]
-    more = len(found) - len(told)
-    return "; ".join(told) + (f"; and {more} more" if more else "")
+    shown = [f"{'.'.join(map(str, e['loc'])) or 'event'}: {e['msg']}" for e in found[:MAX_PROBLEMS]]
+    shown = [printable(text[:MAX_PROBLEM]) for text in shown]
+    more = len(found) - len(shown)
+    return "; ".join(shown) + (f"; and {more} more" if more else "")

@@ -66,7 +66,7 @@ class _App(Celery):  # type: ignore[misc]
 class BulkConsumer(bootsteps.ConsumerStep):  # type: ignore[misc]
     """Consumes the bulk queue into the same tasks, beside Celery's consumer of the interactive queue.
 
-    Each has half of the threads, and as many images in hand.
+    Each has half of the threads, and as many images in flight.
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -93,20 +93,20 @@ def _is_full(channel: Any) -> bool:
     return bool(channel.active_queues) and not channel.qos.can_consume()
 
 
-def _watched(tell: Callable[[bool], None], turn: Callable[[bool], None]) -> type:
+def _watched(report: Callable[[bool], None], turn: Callable[[bool], None]) -> type:
     class Watched(bootsteps.StartStopStep):  # type: ignore[misc]
         """Reports each beginning and end of consuming, and the event loop's turns."""
 
         requires = (BulkConsumer,)
 
         def start(self, c: Any) -> None:
-            tell(True)
+            report(True)
             channels = c.connection.transport.channels
             self._timer = c.timer.call_repeatedly(1.0, lambda: turn(any(map(_is_full, channels))))
 
         def stop(self, c: Any) -> None:
             """Called when a connection is lost, and at the end."""
-            tell(False)
+            report(False)
             self._timer.cancel()
 
     return Watched
@@ -117,7 +117,7 @@ def make_app(
     handle: Callable[[Any], None],
     refuse: Callable[[str, str], None],
     slots: int,
-    tell: Callable[[bool], None] = lambda consuming: None,
+    report: Callable[[bool], None] = lambda consuming: None,
     turn: Callable[[bool], None] = lambda full: None,
     takes: Callable[[], bool] = lambda: True,
 ) -> Celery:
@@ -127,13 +127,13 @@ def make_app(
         settings: where Redis is.
         handle: called with the argument of each message, from twice as many threads as there are slots at most.
         refuse: called in the same threads with what is on the queue and cannot be read, and why.
-        slots: interactive messages in hand at once, and as many images of bulk messages, or one message with more.
-        tell: called with True when it consumes, and with False when it lost its connection or ends.
+        slots: interactive messages in flight at once, and as many images of bulk messages, or one message with more.
+        report: called with True when it consumes, and with False when it lost its connection or ends.
         turn: called every second from the event loop that takes messages, with whether all places of a queue are
             taken: without that, it stands still.
         takes: whether messages are to be taken now.
     """
-    # Celery tells of each message that goes back with a traceback; `check` says in a line what matters.
+    # Celery logs each message that goes back with a traceback; `check` says in a line what matters.
     logging.getLogger("celery.app.trace").setLevel(logging.ERROR)
     broker = celery_broker(settings.redis_url, SentinelLogin.of(settings))
     app = _App("moderator", broker=broker.url, amqp=our_amqp(takes))
@@ -168,7 +168,7 @@ def make_app(
             **broker.transport_options,
         },
     )
-    app.steps["consumer"].update((BulkConsumer, _watched(tell, turn)))
+    app.steps["consumer"].update((BulkConsumer, _watched(report, turn)))
 
     # Not shared: the app of a consumer that is started again would be given the task of the one that died.
     @app.task(name=TASK, shared=False)  # type: ignore[untyped-decorator]

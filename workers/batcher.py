@@ -171,7 +171,7 @@ class MicroBatcher:
                     self._wake.notify()
 
     def stop(self) -> None:
-        """Finish the batches in hand, fail what waits, and end the threads."""
+        """Finish the batches in flight, fail what waits, and end the threads."""
         with self._wake:
             self._stopping = True
             self._wake.notify_all()

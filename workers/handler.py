@@ -26,7 +26,7 @@ class Handler:
         process: takes events to their end, one or a group; called from many threads.
         dead_letters: where messages go that are no events.
         metrics: counts them.
-        width: images of bulk messages in hand at once, over all messages.
+        width: images of bulk messages in flight at once, over all messages.
         hold: within what it returns, the events of a message are here, claimed or not; see `Leases.hold`.
         finished: called when a piece of work is done, whatever became of it.
     """
@@ -86,7 +86,7 @@ class Handler:
         self._bury(raw, EventInvalid(reason))
 
     def stop(self) -> None:
-        """Start no more images of bulk messages; those in hand are finished."""
+        """Start no more images of bulk messages; those in flight are finished."""
         self._stopping.set()
 
     def close(self) -> None:

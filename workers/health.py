@@ -31,7 +31,7 @@ class HealthServer:
 
     Args:
         host: address to bind.
-        port: 0 takes a free one; `port` then tells which.
+        port: 0 takes a free one; `port` then says which.
         registry: what `/metrics` shows.
         ready: whether the worker takes events; may raise an error of ours that says why not.
         live: whether it works at all.

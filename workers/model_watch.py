@@ -1,4 +1,4 @@
-"""Tells a model that fails from an image that the model fails on.
+"""Distinguishes a model that fails from an image that the model fails on.
 
 A broken GPU fails on every image, and faster than a sound one answers: the whole backlog would turn into errors. So
 when an image fails alone, the model is given inputs that it could answer when the worker started. If it fails on those
@@ -79,7 +79,7 @@ class ModelWatch:
             return None
         if len(failures) == TRIES:
             self._note_broken(failures[-1])
-        return ModelBroken(_told(failures[-1]))
+        return ModelBroken(_shown(failures[-1]))
 
     def test_again(self) -> None:
         """Try a broken model; to be called every second or so."""
@@ -91,7 +91,7 @@ class ModelWatch:
     def _note_broken(self, why: str) -> None:
         with self._lock:
             if self._broken_since is None:
-                self._why = _told(why)
+                self._why = _shown(why)
                 self._broken_since = self._clock()
                 log.error("%s. The worker takes no events until it works again", self._why)
 
@@ -108,7 +108,7 @@ class ModelWatch:
         return None if sound(rows) else "it returns NaN, infinity or zero"
 
 
-def _told(why: str) -> str:
+def _shown(why: str) -> str:
     return (
         f"the model fails on known inputs ({why}); see the state of its device, start the worker again, or try "
         "MODERATOR_DTYPE=float32"

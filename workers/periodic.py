@@ -24,7 +24,7 @@ class Periodic:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after the call in hand."""
+        """End the thread after the current call."""
         self._stopped.set()
         self._thread.join()
 

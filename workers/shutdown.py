@@ -48,7 +48,7 @@ class Shutdown:
             signal.signal(number, signal.SIG_IGN)
 
     def serve(self, stop: Callable[[], None]) -> None:
-        """From now on there are events in hand: the first signal calls `stop`, from the thread that listens.
+        """Call `stop` at the first signal, from the thread that listens: from now on there are events in flight.
 
         Before this is called, the first signal ends the process, with exit code 0.
         """
@@ -64,11 +64,11 @@ class Shutdown:
 
     def _receive(self, number: signal.Signals) -> None:
         if self._stopping:
-            _say(f"{number.name}: ending at once; what is in hand is given out again when its lease ends")
+            _say(f"{number.name}: ending at once; what is in flight is given out again when its lease ends")
             # Whatever the other threads do: the ledger has all, and decoders die with the worker.
             os._exit(128 + number)
         if self._stop is None:
-            _say(f"{number.name}: ending before anything is in hand")
+            _say(f"{number.name}: ending before anything is in flight")
             os._exit(0)
         _say(f"{number.name}: stopping; a second signal ends at once")
         self._stopping = True

@@ -101,7 +101,7 @@ class _Thrifty:
 
 
 class _CountsImages:
-    """Over kombu's note of the messages in hand: its limit is one of images, as a bulk message has any number of them.
+    """Limits the images of kombu's messages in flight, not the messages: a bulk message has any number of images.
 
     A message is taken while there is room for one image, so one with more is never left alone.
     """

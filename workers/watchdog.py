@@ -1,4 +1,4 @@
-"""Notices a consumer that stands still for good: nothing inside its process can mend that.
+"""Notices a consumer that stands still for good: nothing inside its process can fix that.
 
 Python's `Thread.start` waits for ever where memory is so short that the new thread dies before it says that it runs;
 a connection may be open for us alone; and what is in all the places for events may wait for what never comes. The

@@ -1,4 +1,4 @@
-"""How the answers of a classifier look: the most probable labels of each image."""
+"""Print the answers of a classifier: the most probable labels of each image."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,15 +15,22 @@ if TYPE_CHECKING:
 
 
 class Classifier(Protocol):
-    """What gives each label a probability."""
+    """A classifier that gives each label a probability."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """All of them."""
+        """The labels, in the order of the probabilities."""
         ...
 
     def probabilities(self, embeddings: "Embeddings") -> "Embeddings":
-        """float32 [n, dimension] -> float32 [n, labels]"""
+        """Return the probability of each label for each image.
+
+        Args:
+            embeddings: float32 [n, dimension].
+
+        Returns:
+            float32 [n, labels].
+        """
         ...
 
 
@@ -34,10 +41,10 @@ def print_answers(
 
     Args:
         items: what became of the images.
-        names: the images, in the same order: the table has to be as wide as the longest.
-        classifier: what gives the labels.
-        top: labels shown of each image.
-        json: JSON Lines.
+        names: the images, in the same order; the table is as wide as the longest.
+        classifier: gives the labels.
+        top: labels shown for each image.
+        json: print JSON Lines instead of a table.
     """
     rows = None if json else Rows(*_columns(names, classifier.labels))
     for item in items:
@@ -58,7 +65,7 @@ def print_answers(
 
 
 def _columns(names: Sequence[str], labels: Sequence[str]) -> tuple[Column, ...]:
-    """Columns that all rows fit into, and that fit the terminal: the image's name gives way first."""
+    """Return columns that fit all rows and the terminal; the image's name is cut first."""
     room = console.width - len("probability") - 3
     label = min(widest("label", *labels), room * 2 // 3)
     image = min(widest("image", *(Path(name).name for name in names)), room - label)

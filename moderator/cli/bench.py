@@ -1,4 +1,4 @@
-"""`moderator bench`: how good the encoder is on labelled images, by the protocols of the CLIP paper."""
+"""`moderator bench`: measure the encoder on labelled images, by the protocols of the CLIP paper."""
 
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +23,7 @@ def zero_shot(
     ] = "imagenet",
     json: JsonOption = False,
 ) -> None:
-    """Zero-shot classification accuracy: the protocol of ImageNet in the CLIP paper.
+    """Measure zero-shot classification accuracy by the protocol of ImageNet in the CLIP paper.
 
     Each class's text is put into all templates and their embeddings are averaged. Every image counts for the class
     that its folder or its line in the CSV names.
@@ -67,7 +67,7 @@ def linear_probe(
     test: Annotated[Path, typer.Option(help="Labelled images to measure on.")],
     json: JsonOption = False,
 ) -> None:
-    """Accuracy of logistic regression on frozen embeddings: the linear probe of the CLIP paper.
+    """Measure logistic regression on frozen embeddings: the linear probe of the CLIP paper.
 
     Its L2 strength is chosen on a split of the training images, from 1e-6 to 1e6 in 96 steps, searched from coarse
     to fine.

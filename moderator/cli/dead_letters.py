@@ -1,4 +1,4 @@
-"""`moderator dead-letters`: what could not be dealt with, and a second chance for it."""
+"""`moderator dead-letters`: show events and deliveries that failed for good, and try them again."""
 
 from typing import Annotated
 
@@ -12,7 +12,9 @@ from moderator.queue.dead_letters import DeadLetter
 from moderator.queue.ledger import Acceptance
 
 app = typer.Typer(
-    help="See what could not be dealt with, and try it again.", no_args_is_help=True, rich_markup_mode=None
+    help="See events and deliveries that failed for good, and try them again.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 
@@ -33,7 +35,7 @@ def list_(
         if json:
             print_json(_record(letter))
             continue
-        # Keys and messages as a whole: `replay` takes the one, and the end of the other says what to do.
+        # Keys and messages are never cut: `replay` takes the key, and the end of the message says what to do.
         line = f"{letter.died_at:%Y-%m-%d %H:%M:%S}  {letter.key}  {letter.error}"
         console.print(plain(line), soft_wrap=True)
         console.print(Padding(plain(letter.message), (0, 0, 0, 4)))
@@ -76,15 +78,15 @@ def replay(
             continue
         try:
             acceptance = client.dead_letters.replay(letter)
-        except QueueUnavailable:  # the next ones would wait for it, too
+        except QueueUnavailable:  # the next ones would wait for it as well
             raise
         except ModeratorError as problem:
-            _tell(letter, str(problem))
+            _report(letter, str(problem))
         else:
             if acceptance is Acceptance.ACCEPTED:
                 done += 1
             else:
-                _tell(letter, f"not replayed, but forgotten: submitted again since, and {acceptance}")
+                _report(letter, f"not replayed, but forgotten: submitted again since, and {acceptance}")
     console.print(f"replayed {done}", highlight=False)
 
 
@@ -103,11 +105,11 @@ def drop(keys: Annotated[list[str], typer.Argument(help="As `list` prints them."
             client.dead_letters.drop(letter)
             done += 1
         except DeadLetterNotFound as problem:
-            _tell(letter, str(problem))
+            _report(letter, str(problem))
     console.print(f"dropped {done}", highlight=False)
 
 
-def _tell(letter: DeadLetter, what: str) -> None:
+def _report(letter: DeadLetter, what: str) -> None:
     console.print(plain(f"{letter.key}: {what}"), style="yellow")
 
 

@@ -1,4 +1,4 @@
-"""`moderator deliver`: give verdicts to webhooks and other consumers, apart from the workers."""
+"""`moderator deliver`: deliver verdicts to webhooks and other consumers, in a process of its own."""
 
 import faulthandler
 import logging

@@ -24,9 +24,9 @@ from moderator.queue.server import EmbeddedServer, free_port
 from moderator.settings import load_settings
 
 PHOTOGRAPHS = Path(__file__).parent.parent / "data" / "demo"
-#: Seconds. A cold start reads the weights from disk and compiles the policies.
-START_TIMEOUT = 180.0
-STOP_TIMEOUT = 30.0
+#: A cold start reads the weights from disk and compiles the policies.
+WORKER_START_TIMEOUT_SECONDS = 180.0
+WORKER_STOP_TIMEOUT_SECONDS = 30.0
 
 
 def demo(
@@ -82,7 +82,7 @@ def demo(
 
 @contextmanager
 def _worker(redis_url: str, images: Path, folder: Path) -> Iterator[int]:
-    """A worker process until the end of the block; yields the port of its metrics."""
+    """Run a worker process until the end of the block; yield the port of its metrics."""
     port = free_port()
     log = folder / "worker.log"
     environment = {
@@ -108,14 +108,14 @@ def _worker(redis_url: str, images: Path, folder: Path) -> Iterator[int]:
         process.send_signal(signal.SIGTERM)
         try:
             with suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_TIMEOUT)
+                process.wait(WORKER_STOP_TIMEOUT_SECONDS)
         finally:  # also where a second signal interrupts the wait
             process.kill()
             process.wait()
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
+    deadline = time.monotonic() + WORKER_START_TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise WorkerFailed(f"the worker ended with {process.returncode}; its log:\n{log.read_text()}")
@@ -124,7 +124,9 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int, log: Path) 
             return
         except OSError:
             time.sleep(0.1)
-    raise WorkerFailed(f"the worker was not ready after {START_TIMEOUT:g} s; its log:\n{log.read_text()}")
+    raise WorkerFailed(
+        f"the worker was not ready after {WORKER_START_TIMEOUT_SECONDS:g} s; its log:\n{log.read_text()}"
+    )
 
 
 def _get(url: str) -> str:
@@ -134,7 +136,7 @@ def _get(url: str) -> str:
 
 
 def _figures(page: str, seconds: float) -> Table:
-    """Throughput and latency, from the worker's metrics page."""
+    """Return a table of throughput and latency, from the worker's metrics page."""
     sums: dict[str, float] = {}
     counts: dict[str, float] = {}
     buckets: dict[float, float] = {}

@@ -1,4 +1,4 @@
-"""`moderator doctor`: what is wrong with an installation, and how to put it right."""
+"""`moderator doctor`: report what is wrong with an installation, and how to fix it."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -18,7 +18,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
 def doctor(
-    strict: Annotated[bool, typer.Option("--strict", help="End with 1 on warnings, too.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="End with 1 on warnings as well.")] = False,
     model: Annotated[
         bool, typer.Option("--model", help="Load the encoder as well, and compile the policies.")
     ] = False,
@@ -28,10 +28,10 @@ def doctor(
 ) -> None:
     """Examine this installation: Redis, secrets, policies, and the machine.
 
-    Says of each thing whether it is ok, a warning or a problem, why, and what to do. A problem: events or
-    verdicts can be lost or forged, strangers get in, or the worker does not start. A warning: it works, and one
-    more mistake or fault makes a problem of it. Ends with 1 if there is a problem. Nothing is changed, and no
-    secret is shown. Run it where the worker runs, as the worker's user, with the worker's settings.
+    Each finding is ok, a warning or a problem, with the reason and the remedy. A problem: events or verdicts can
+    be lost or forged, strangers get in, or the worker does not start. A warning: it works, and one more mistake or
+    fault makes it a problem. Ends with 1 if there is a problem. Changes nothing, and shows no secret. Run it where
+    the worker runs, as the worker's user, with the worker's settings.
 
     Examples:
 

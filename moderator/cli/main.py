@@ -21,8 +21,8 @@ from moderator.errors import (
     SettingsError,
 )
 
-# What libraries tell of their progress is no output of ours: our own stays, on terminals alone. Set before they are
-# loaded, and left as it is where a user has set it.
+# Silence the progress bars of libraries: ours are shown, on terminals only. Has to be set before the libraries load;
+# what a user has set stays.
 for _name, _value in {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TQDM_DISABLE": "1",
@@ -33,7 +33,7 @@ for _name, _value in {
 #: Errors of usage: what was asked for does not exist or cannot be understood.
 USAGE_ERRORS = (SettingsError, PolicyNotFound, EncoderUnknown, LabelsInvalid, NoImages)
 
-#: The commands, with the line that `moderator --help` has of each: a command is loaded when it is used.
+#: The commands, each with its line in `moderator --help`. A command is loaded when it is used.
 COMMANDS = {
     "check": "Judge images by a policy, here and now, without a queue.",
     "classify": "Zero-shot classification: the most probable of some labels for each image, best first.",
@@ -50,7 +50,7 @@ COMMANDS = {
     "verdicts": "Read published verdicts.",
     "spool": "See and deliver events that were spooled while Redis was away.",
     "webhooks": "See which webhooks get no more deliveries, and enable them again.",
-    "dead-letters": "See what could not be dealt with, and try it again.",
+    "dead-letters": "See events and deliveries that failed for good, and try them again.",
     "policy": "Show, check, release, activate and roll back policies.",
     "models": "See which models there are, try one, fetch one.",
     "signals": "List and check further scorers for policies, and get the files that they read.",
@@ -58,7 +58,7 @@ COMMANDS = {
 
 
 class _Loaded(Mapping[str, Any]):
-    """The commands by name, each loaded when it is asked for."""
+    """The commands by name, each loaded when it is looked up."""
 
     def __init__(self) -> None:
         self._commands: dict[str, Any] = {}
@@ -154,11 +154,11 @@ def options(
         ),
     ] = False,
 ) -> None:
-    """What may stand before a command."""
+    """Take the options that may stand before a command."""
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the command line and turn errors into messages and exit codes."""
     for stream in (sys.stdout, sys.stderr):
         # Names of files need not fit the terminal's encoding, nor be text at all.
         cast(Any, stream).reconfigure(errors="replace")
@@ -176,7 +176,7 @@ def main() -> None:
         sys.exit(141)
     except SystemExit as end:
         if end.code == 130:
-            # Interrupted: threads that wait for a host or a picture are not waited for.
+            # Interrupted: do not wait for threads that wait for a host or a picture.
             os._exit(130)
         raise
     except OSError as error:
@@ -210,7 +210,7 @@ def _explain(error: OSError) -> str:
 
 
 def _discard_output() -> None:
-    """Let nothing more be written to standard output: it would fail again at the end."""
+    """Discard what is still written to standard output: it would fail again at the end."""
     with suppress(OSError, ValueError):  # it is no file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -1,4 +1,4 @@
-"""`moderator models`: which there are, whether one works here, and fetching one for use without the network."""
+"""`moderator models`: list models, check that one works here, fetch one for use without the network."""
 
 import os
 import time
@@ -20,13 +20,13 @@ app = typer.Typer(no_args_is_help=True, help="See which models there are, try on
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per line, for programs.")]
 
-#: The demo's photograph, and what it is compared with.
-PICTURE, TEXTS = "cat.jpg", ("a photo of a cat", "a photo of a rocket")
+#: The photograph of the demo that `check` embeds, and the texts that it is compared with.
+CHECK_PHOTOGRAPH, CHECK_TEXTS = "cat.jpg", ("a photo of a cat", "a photo of a rocket")
 
 
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
-    """List known models: what MODERATOR_ENCODER takes, with figures and where they are from.
+    """List known models: values of MODERATOR_ENCODER, with figures and their sources.
 
     Other checkpoints of the same families work, too. Models named openclip: need moderator[openclip], SigLIP's first
     generation moderator[siglip].
@@ -85,7 +85,7 @@ def check(
 ) -> None:
     """Load a model, embed a picture and texts, and measure.
 
-    Names the prompts of all policies that the model does not read to the end.
+    Lists the prompts of all policies that the model does not read to the end.
 
     --runtimes shows for each installed runtime and precision its speed, the lowest cosine to float32 over the
     photographs, and the share of decisions of all policies that stay the same. Choose with MODERATOR_RUNTIME and
@@ -120,8 +120,8 @@ def check(
         for prompt in (*category.unsafe, *category.safe, *policy.safe)
         for template in policy.templates
     }
-    with Image.open(PHOTOGRAPHS / PICTURE) as picture:
-        found = check_up(encoder, engine.max_batch, picture.convert("RGB"), TEXTS, sorted(prompts))
+    with Image.open(PHOTOGRAPHS / CHECK_PHOTOGRAPH) as picture:
+        found = check_up(encoder, engine.max_batch, picture.convert("RGB"), CHECK_TEXTS, sorted(prompts))
     if as_json:
         facts = {
             **asdict(encoder.identity), "image_size": encoder.image_size, "dimension": encoder.dimension,
@@ -141,7 +141,7 @@ def check(
         "speed": f"{found.images_per_second_1:.1f} images/s one by one, "
         f"{found.images_per_second_batch:.1f} in batches of {found.batch}",
         "memory": f"{found.memory_mb} MB at most so far",
-        PICTURE: ", ".join(f"{cosine:+.3f} {text!r}" for text, cosine in found.similarities.items()),
+        CHECK_PHOTOGRAPH: ", ".join(f"{cosine:+.3f} {text!r}" for text, cosine in found.similarities.items()),
         "prompts": f"{len(prompts)}, of which {len(found.truncated)} are not read to the end",
     }
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
@@ -191,7 +191,7 @@ def pull(
 
 
 def _compare(name: str, photographs: list[Path], as_json: bool) -> None:
-    """The table of `check --runtimes`."""
+    """Print the table of `check --runtimes`."""
     from moderator.uses.runtimes import BATCHES, compare_runtimes
 
     settings = load_settings()

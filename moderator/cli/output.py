@@ -1,4 +1,4 @@
-"""How results look: rows of a table for people, JSON Lines for programs. Each is printed as soon as it is there."""
+"""Print results: rows of a table for people, JSON Lines for programs. Each is printed as soon as it is there."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def print_json(record: Mapping[str, Any] | Verdict) -> None:
 
 
 def plain(text: str) -> Text:
-    """Text from outside (file names, ids, messages): neither markup nor control characters mean anything in it."""
+    """Return text from outside (file names, ids, messages) in which markup and control characters mean nothing."""
     return Text(printable(text, "\N{REPLACEMENT CHARACTER}"))
 
 
@@ -85,10 +85,9 @@ class Rows:
 
 
 def terminal() -> Console:
-    """Where rows are printed.
+    """Return the console that rows are printed to.
 
-    Where both streams are the same terminal, through the console that draws the progress bar: it keeps the bar below
-    the rows.
+    If both streams are the same terminal, that is the one that draws the progress bar: it keeps the bar below the rows.
     """
     if console.is_terminal and errors.is_terminal:
         try:
@@ -110,7 +109,7 @@ class VerdictRows(Rows):
         image = min(16, max(width - 30, 6))
         columns = [_cut("image", image), _cut("decision", 8), _cut("category", 12), _right("score", 5)]
         if width >= 77:
-            # What gives way on a narrow terminal: the other columns and all gaps take 65.
+            # Takes the rest of the terminal: the other columns and all gaps take 65.
             columns += [_cut("top prompt", min(width - 65, 40)), _cut("policy", 13), _right("ms", 4)]
         elif width >= 58:
             columns += [_cut("top prompt", width - 46)]
@@ -139,7 +138,7 @@ class VerdictRows(Rows):
 
 
 def widest(*texts: str) -> int:
-    """Columns of the terminal that the longest of some texts takes."""
+    """Return the number of terminal columns that the longest text takes."""
     return max(plain(text).cell_len for text in texts)
 
 

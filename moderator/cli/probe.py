@@ -134,7 +134,7 @@ def predict(
 
 
 def embed_labelled(embedder: "Embedder", data: Path, hidden: bool) -> "tuple[Embeddings, list[str]]":
-    """Embed labelled images; those that cannot be embedded are told and left out."""
+    """Embed labelled images; report those that cannot be embedded and leave them out."""
     import numpy as np
 
     from moderator.uses.labelled import read_labelled

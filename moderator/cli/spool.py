@@ -1,4 +1,4 @@
-"""`moderator spool`: events that wait on this machine's disk until Redis is back."""
+"""`moderator spool`: show and deliver events that wait on this machine's disk until Redis is back."""
 
 import time
 from typing import Annotated
@@ -47,7 +47,7 @@ def show(
 def deliver() -> None:
     """Deliver what is in the spool, oldest first.
 
-    Clients do so by themselves, in the background and before they submit the next event. A full queue is waited for.
+    Clients do so by themselves, in the background and before they submit the next event. Waits for a full queue.
     Ends with 1 if Redis is still away.
 
     Example:

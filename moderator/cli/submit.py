@@ -17,8 +17,8 @@ from moderator.image_paths import expand_images
 from moderator.queue.ledger import Acceptance
 from moderator.verdicts import Decision
 
-#: Exit code where an image was not judged: it ended in `error`, or nobody answered in time.
-UNANSWERED = 3
+#: Exit code if an image was not judged: it ended in `error`, or no verdict came in time.
+EXIT_UNANSWERED = 3
 
 
 def submit(
@@ -31,24 +31,24 @@ def submit(
     webhook: Annotated[str | None, typer.Option(help="URL that gets the verdict too, signed.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the verdicts and print them.")] = False,
     timeout: Annotated[
-        float, typer.Option(help="With --wait: give up when no verdict came for so many seconds.")
+        float, typer.Option(help="With --wait: give up when no verdict has come for this many seconds.")
     ] = 60.0,
     fail_on: Annotated[
         Decision | None,
         typer.Option(help="With --wait: end with 1 if an image gets this decision or a worse one."),
     ] = None,
     no_retry: Annotated[
-        bool, typer.Option("--no-retry", help="End with an error where the queue is full.")
+        bool, typer.Option("--no-retry", help="End with an error if the queue is full.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="One event or verdict per line, as JSON.")] = False,
 ) -> None:
     """Put images on the queue; a worker judges them.
 
     A file under one of MODERATOR_FETCH_ROOTS is sent by its path, any other inside the event. Without --wait
-    the event ids are printed: `moderator verdicts show ID` finds the answer.
+    the event ids are printed: `moderator verdicts show ID` shows the verdict.
 
-    A full queue is waited for, as long as it takes, unless --no-retry is given. While Redis is away, events go into
-    the spool if MODERATOR_SPOOL names one: they are marked, and delivered later (see `moderator spool`).
+    Waits for a full queue, as long as it takes, unless --no-retry is given. While Redis is away, events go into the
+    spool if MODERATOR_SPOOL names one: they are marked, and delivered later (see `moderator spool`).
 
     With --wait, each verdict is printed as soon as it and those before it are there. Ends with 0 when every image got
     allow, review or block, with 1 by --fail-on, and with 3 when an image ended in `error` or got no verdict in time.
@@ -86,7 +86,7 @@ def submit(
 def _wait(
     client: Client, sent: list[tuple[str, Event]], timeout: float, fail_on: Decision | None, json: bool
 ) -> int:
-    """Print the verdicts as they come, in the order of the images; returns the exit code."""
+    """Print the verdicts in the order of the images, each as soon as possible; return the exit code."""
     rows = VerdictRows()
     code = 0
     deadline = time.monotonic() + timeout
@@ -96,7 +96,7 @@ def _wait(
             try:
                 verdict = client.wait(event, timeout=max(0.0, deadline - time.monotonic()))
             except VerdictTimeout as error:
-                code = UNANSWERED
+                code = EXIT_UNANSWERED
                 if json:
                     facts = {"type": type(error).__name__, "message": str(error)}
                     print_json(
@@ -111,7 +111,7 @@ def _wait(
             else:
                 rows.add_verdict(name, verdict)
             if verdict.decision is Decision.ERROR:
-                code = UNANSWERED
+                code = EXIT_UNANSWERED
             elif (
                 not code
                 and fail_on is not None
@@ -122,7 +122,7 @@ def _wait(
 
 
 def _submit(client: Client, body: dict[str, Any], patient: bool) -> tuple[Event, Acceptance]:
-    """Submit an event; if `patient`, again whenever a full queue says so."""
+    """Submit an event; if `patient`, again for as long as the queue is full."""
     while True:
         try:
             return client.submit_event(body)
@@ -143,7 +143,7 @@ def _show(image: str, event: Event, acceptance: Acceptance, json: bool) -> None:
 
 
 def _reference(client: Client, image: str, read: bool = True) -> dict[str, Any]:
-    """The image reference; unless `read`, as if workers could read each file."""
+    """Return the image reference; without `read`, by path even if workers cannot read the file."""
     if is_url(image):
         return {"url": image}
     if read:

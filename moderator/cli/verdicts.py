@@ -1,4 +1,4 @@
-"""`moderator verdicts`: read what was published."""
+"""`moderator verdicts`: read published verdicts."""
 
 import time
 from typing import Annotated
@@ -13,8 +13,8 @@ from moderator.client import DEFAULT_SOURCE, Client
 from moderator.errors import VerdictsMissed, VerdictTimeout
 from moderator.verdicts import Verdict
 
-#: Seconds before `tail --follow` asks again a server that does not answer.
-RETRY_SECONDS = 1.0
+#: `tail --follow` asks a server that does not answer again after this time.
+RETRY_DELAY_SECONDS = 1.0
 
 app = typer.Typer(help="Read published verdicts.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -22,7 +22,7 @@ app = typer.Typer(help="Read published verdicts.", no_args_is_help=True, rich_ma
 @app.command()
 def tail(
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="Start with the last N.")] = 10,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new ones until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Follow new ones until Ctrl-C.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One verdict per line, as JSON.")] = False,
 ) -> None:
     """Show the latest verdicts from the stream, oldest first.
@@ -42,7 +42,7 @@ def tail(
                 position = entry
         except RedisError as error:
             errors.print(f"Redis does not answer ({error}); waiting for it", markup=False, highlight=False)
-            time.sleep(jittered(RETRY_SECONDS))
+            time.sleep(jittered(RETRY_DELAY_SECONDS))
 
 
 @app.command()

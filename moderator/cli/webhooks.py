@@ -1,4 +1,4 @@
-"""`moderator webhooks`: those that said that they are gone, and how they come back."""
+"""`moderator webhooks`: list webhooks that are disabled because they said that they are gone, and enable them."""
 
 from typing import Annotated
 

@@ -14,7 +14,7 @@ from moderator.settings import load_settings
 
 
 class LogLevel(StrEnum):
-    """Least severe of what is logged."""
+    """Least severity that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -23,14 +23,14 @@ class LogLevel(StrEnum):
 
 
 def worker(
-    log_level: Annotated[LogLevel, typer.Option(help="How much to tell on standard error.")] = LogLevel.INFO,
+    log_level: Annotated[LogLevel, typer.Option(help="How much to log on standard error.")] = LogLevel.INFO,
 ) -> None:
     """Serve the queue: take events from Redis, judge them, publish verdicts.
 
-    Runs until SIGTERM, SIGINT (Ctrl-C), SIGQUIT or SIGHUP; then it finishes what it has in hand, leaves the rest
+    Runs until SIGTERM, SIGINT (Ctrl-C), SIGQUIT or SIGHUP; then it finishes the events in flight, leaves the rest
     on the queue, and ends with exit code 0. A second signal ends it at once, with 128 + the signal's number (143
-    for SIGTERM, 130 for Ctrl-C): what it had in hand is given out again after MODERATOR_REDELIVER_AFTER. Under
-    nohup it ignores SIGHUP. Policies are read again without a signal. SIGUSR1 prints what each thread does.
+    for SIGTERM, 130 for Ctrl-C): events in flight are given out again after MODERATOR_REDELIVER_AFTER. Under nohup
+    it ignores SIGHUP. Changed policies are read without a signal. SIGUSR1 prints what each thread does.
 
     Run one per GPU, or one per machine without. Metrics and health: see MODERATOR_METRICS_PORT.
 
@@ -43,7 +43,7 @@ def worker(
         stream=sys.stderr,
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
     )
-    # Libraries that tell more than an operator wants to read.
+    # These libraries log more than an operator wants to read.
     for name in ("celery", "kombu", "amqp", "transformers", "PIL"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
 

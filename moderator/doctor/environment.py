@@ -15,12 +15,14 @@ from moderator.images.process import DecoderProcess
 from moderator.images.resize import Resize
 from moderator.settings import Settings, unknown_variables
 
-#: Networks where URLs of strangers do harm: this machine, and the addresses where clouds hand out credentials.
-DANGEROUS = tuple(map(ip_network, ("127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10", "fd00:ec2::/32")))
+#: Networks where URLs from outside do harm: this machine, and the addresses where clouds hand out credentials.
+DANGEROUS_NETWORKS = tuple(
+    map(ip_network, ("127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10", "fd00:ec2::/32"))
+)
 
 
 def examine_environment(settings: Settings) -> Iterator[Finding]:
-    """Everything about the machine."""
+    """Yield findings on the machine."""
     yield check_user(os.geteuid())
     yield from check_variables(unknown_variables())
     yield check_decoding(settings)
@@ -32,7 +34,7 @@ def examine_environment(settings: Settings) -> Iterator[Finding]:
 
 
 def check_user(user: int) -> Finding:
-    """Who we run as; the worker is run by the same, supposedly."""
+    """Check the user that this runs as; the worker supposedly runs as the same."""
     if user == 0:
         message = "this runs as root: whoever takes the worker over has the machine"
         return warning("environment.user", message, "run the worker as a user of its own, without rights")
@@ -40,7 +42,11 @@ def check_user(user: int) -> Finding:
 
 
 def check_variables(unknown: Iterator[tuple[str, str]]) -> Iterator[Finding]:
-    """Names and hints of variables that look like settings and are none. Values may be secrets and stay out."""
+    """Report variables that look like settings and are none. Values may be secrets and are not shown.
+
+    Args:
+        unknown: names, each with what to do.
+    """
     found = list(unknown)
     for name, hint in found:
         yield warning("environment.variables", f"{name} is no setting, so it does nothing", hint)
@@ -49,7 +55,7 @@ def check_variables(unknown: Iterator[tuple[str, str]]) -> Iterator[Finding]:
 
 
 def check_decoding(settings: Settings) -> Finding:
-    """Whether a hostile image stays where it is decoded: one decoding process is started and ended."""
+    """Check that a hostile image cannot leave the process that decodes it. Starts and ends one such process."""
     check = "environment.decoding"
     if settings.decode == "threads":
         message = "images are decoded in the worker's own threads: a hostile one may crash it, hang it or take it over"
@@ -74,12 +80,12 @@ def check_decoding(settings: Settings) -> Finding:
 
 
 def check_networks(networks: Sequence[IPv4Network | IPv6Network]) -> Finding:
-    """Which private networks the URLs of strangers reach."""
+    """Check which private networks the URLs in events reach."""
     check = "environment.networks"
     if not networks:
         return ok(check, "URLs reach public addresses only")
     for network in networks:
-        for dangerous in DANGEROUS:
+        for dangerous in DANGEROUS_NETWORKS:
             if network.version == dangerous.version and network.overlaps(dangerous):
                 message = (
                     f"MODERATOR_FETCH_NETWORKS lets URLs reach {network}, and so this machine's own services or the "
@@ -92,7 +98,7 @@ def check_networks(networks: Sequence[IPv4Network | IPv6Network]) -> Finding:
 
 
 def check_roots(roots: Sequence[Path]) -> Iterator[Finding]:
-    """What the paths of strangers reach."""
+    """Check which files the paths in events reach."""
     check = "environment.roots"
     for root in roots:
         real = root.resolve()
@@ -101,7 +107,7 @@ def check_roots(roots: Sequence[Path]) -> Iterator[Finding]:
             yield problem(check, message, "name the folder of the uploads alone")
         elif not os.access(real, os.R_OK | os.X_OK) or not real.is_dir():
             message = f"MODERATOR_FETCH_ROOTS has {root}, which is no folder that this user may read"
-            yield problem(check, message, "mount it, or mend its mode")
+            yield problem(check, message, "mount it, or correct its mode")
         elif others_may_write(real):
             message = f"every user of this machine may put files into {root} of MODERATOR_FETCH_ROOTS"
             yield warning(check, message, f"run: chmod o-w {root}")
@@ -112,13 +118,13 @@ def check_roots(roots: Sequence[Path]) -> Iterator[Finding]:
 
 
 def check_spool(settings: Settings) -> Finding:
-    """Whether the spool can take what it promises."""
+    """Check that the spool can be written, is ours alone, and has room."""
     check, folder = "environment.spool", settings.spool
     if folder is None:
         return ok(check, "there is no spool: without Redis, events are refused")
     if not may_write(folder):
         message = f"MODERATOR_SPOOL={folder} cannot be written, so nothing is kept while Redis is away"
-        return problem(check, message, "mend its owner and mode, or name another folder")
+        return problem(check, message, "correct its owner and mode, or name another folder")
     if others_may_write(nearest(folder)):
         message = f"every user of this machine may change what is in {folder}, or put something there first"
         return warning(check, message, f"name a folder of our own, with the mode 700, in place of {folder}")
@@ -131,11 +137,11 @@ def check_spool(settings: Settings) -> Finding:
 
 
 def check_cache(folder: Path) -> Finding:
-    """Whether what was computed once is kept, and is ours."""
+    """Check that compiled policies are kept, where nobody else can replace them."""
     check = "environment.cache"
     if not may_write(folder):
-        message = f"MODERATOR_CACHE={folder} cannot be written: each start compiles all policies anew, and int8 fails"
-        return warning(check, message, "mend its owner and mode, or name another folder")
+        message = f"MODERATOR_CACHE={folder} cannot be written: each start compiles all policies again, and int8 fails"
+        return warning(check, message, "correct its owner and mode, or name another folder")
     if others_may_write(nearest(folder)):
         message = f"every user of this machine may put compiled policies into {folder}, and so change what is allowed"
         return problem(check, message, "name a folder of our own, with the mode 700, in MODERATOR_CACHE")
@@ -143,7 +149,7 @@ def check_cache(folder: Path) -> Finding:
 
 
 def check_policies_folder(folder: Path) -> Finding:
-    """Whether strangers write policies."""
+    """Check that not every user of the machine can write policies."""
     check = "environment.policies"
     if folder.is_dir() and others_may_write(folder):
         message = f"every user of this machine may change the policies in {folder}"
@@ -152,7 +158,7 @@ def check_policies_folder(folder: Path) -> Finding:
 
 
 def nearest(path: Path) -> Path:
-    """The path, or the nearest folder above it that exists."""
+    """Return the path, or the nearest folder above it that exists."""
     found = path.absolute()
     while not found.exists():
         found = found.parent
@@ -160,11 +166,11 @@ def nearest(path: Path) -> Path:
 
 
 def may_write(folder: Path) -> bool:
-    """Whether this process may write in a folder, or make it. Nothing is written to find out."""
+    """Return whether this process may write in a folder, or make it. Writes nothing to find out."""
     there = nearest(folder)
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def others_may_write(folder: Path) -> bool:
-    """Whether every user of the machine may put something in a folder."""
+    """Return whether every user of the machine may put something in a folder."""
     return bool(folder.stat().st_mode & stat.S_IWOTH)

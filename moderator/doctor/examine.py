@@ -16,14 +16,14 @@ from moderator.settings import Settings, load_settings
 
 @dataclass(frozen=True)
 class Part:
-    """One part; `run` makes it."""
+    """One part of the examination; `run` returns its findings."""
 
     name: str
     run: Callable[[], list[Finding]]
 
 
 def plan(with_model: bool) -> list[Part]:
-    """The parts of an examination of what the settings name. With settings that cannot be read there is one.
+    """Return the parts of an examination of what the settings name; only one if the settings cannot be read.
 
     Args:
         with_model: load the encoder, too.
@@ -31,7 +31,7 @@ def plan(with_model: bool) -> list[Part]:
     try:
         settings = load_settings()
     except SettingsError as error:
-        unread = problem("settings", str(error), "correct them; nothing else can be looked at before")
+        unread = problem("settings", str(error), "correct them; nothing else can be examined before")
         return [Part("settings", lambda: [unread])]
     return [
         Part("settings", lambda: [ok("settings", "the settings can be read")]),
@@ -50,7 +50,7 @@ def _part(name: str, settings: Settings, examine: Callable[[], Iterable[Finding]
             found.extend(examine())
         except ModeratorError as error:
             found.append(problem(name, str(error), "correct that"))
-        except Exception as error:  # one part that fails must not keep the others from being told
+        except Exception as error:  # one part that fails must not keep the others from being reported
             message = f"this part could not be examined to its end: {type(error).__name__}: {error}"
             found.append(problem(name, message, "see what the message says"))
         secrets = secrets_of(settings)

@@ -1,11 +1,11 @@
-"""What an examination finds, and how it is kept from telling secrets."""
+"""What an examination finds, with secrets masked."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-#: Shorter ones are words that stand in messages anyway, and masking them would garble these.
-_SHORTEST_MASKED = 6
+#: Characters. Shorter secrets are words that messages contain anyway; masking them would garble the messages.
+_MASKED_LENGTH_MIN = 6
 MASK = "***"
 
 
@@ -20,7 +20,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     check: str
     """Stable name, such as `redis.password`."""
@@ -31,30 +31,30 @@ class Finding:
     """What to do; empty where all is well."""
 
     def masked(self, secrets: Iterable[str]) -> "Finding":
-        """The same without the secrets, should one have come in with the message of a library."""
+        """Return the finding with secrets masked, in case the message of a library has one."""
         message, remedy = self.message, self.remedy
         for secret in secrets:
-            if len(secret) >= _SHORTEST_MASKED:
+            if len(secret) >= _MASKED_LENGTH_MIN:
                 message, remedy = message.replace(secret, MASK), remedy.replace(secret, MASK)
         return replace(self, message=message, remedy=remedy)
 
 
 def ok(check: str, message: str) -> Finding:
-    """All is well."""
+    """Return a finding that needs no action."""
     return Finding(check, Level.OK, message)
 
 
 def warning(check: str, message: str, remedy: str) -> Finding:
-    """It works, with a risk."""
+    """Return a finding of something that works, with a risk."""
     return Finding(check, Level.WARNING, message, remedy)
 
 
 def problem(check: str, message: str, remedy: str) -> Finding:
-    """It has to be mended."""
+    """Return a finding that has to be fixed."""
     return Finding(check, Level.PROBLEM, message, remedy)
 
 
 def failed(findings: Iterable[Finding], strict: bool) -> bool:
-    """Whether an installation does not pass: on a problem, and with `strict` on a warning, too."""
+    """Return whether an installation fails: on a problem, and with `strict` on a warning as well."""
     bad = {Level.PROBLEM, Level.WARNING} if strict else {Level.PROBLEM}
     return any(finding.level in bad for finding in findings)

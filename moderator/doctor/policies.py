@@ -15,11 +15,11 @@ from moderator.policies.snapshot import Snapshot
 from moderator.settings import Settings
 from moderator.signals.files import SIGNAL_FILES
 
-_LINT = "run: moderator policy lint"
+_LINT_REMEDY = "run: moderator policy lint"
 
 
 def examine_policies(settings: Settings, with_model: bool) -> Iterator[Finding]:
-    """Everything about the folder of policies and the encoder.
+    """Yield findings on the folder of policies and the encoder.
 
     Args:
         settings: all of them.
@@ -28,7 +28,9 @@ def examine_policies(settings: Settings, with_model: bool) -> Iterator[Finding]:
     try:
         catalogue = Catalogue(settings.policies)
     except PolicyError as error:
-        yield problem("policies.load", f"no policy can be used: {error}", "set MODERATOR_POLICIES; " + _LINT)
+        yield problem(
+            "policies.load", f"no policy can be used: {error}", "set MODERATOR_POLICIES; " + _LINT_REMEDY
+        )
         return
     snapshot = catalogue.snapshot
     yield from check_problems(snapshot)
@@ -42,24 +44,24 @@ def examine_policies(settings: Settings, with_model: bool) -> Iterator[Finding]:
 
 
 def in_use(snapshot: Snapshot) -> list[Policy]:
-    """The versions that decide: active ones and canaries."""
+    """Return the versions that decide: active ones and canaries."""
     found = [(s.active, s.canary) for _, s in sorted(snapshot.resolved.items())]
     return [policy for pair in found for policy in pair if policy is not None]
 
 
 def check_problems(snapshot: Snapshot) -> Iterator[Finding]:
-    """What is wrong in the folder. A broken draft is a matter of its author; all else keeps a policy from deciding."""
+    """Report what is wrong in the folder. A broken draft is a warning; anything else keeps a policy from deciding."""
     drafts = {str(error) for key, error in snapshot.broken.items() if key not in snapshot.releases}
     for error in snapshot.problems:
         if isinstance(error, PolicyChanged):
             remedy = "restore the file from git; a change is the next version"
             yield problem("policies.released", str(error), remedy)
         elif str(error) in drafts:
-            yield warning("policies.load", f"a draft cannot be used: {error}", _LINT)
+            yield warning("policies.load", f"a draft cannot be used: {error}", _LINT_REMEDY)
         else:
-            yield problem("policies.load", str(error), _LINT)
+            yield problem("policies.load", str(error), _LINT_REMEDY)
     for stray in snapshot.strays:
-        yield warning("policies.load", str(stray), _LINT)
+        yield warning("policies.load", str(stray), _LINT_REMEDY)
     if not snapshot.problems:
         count, released = len(snapshot.policies), len(snapshot.releases)
         yield ok(
@@ -68,7 +70,7 @@ def check_problems(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def check_default(catalogue: Catalogue, reference: str) -> Finding:
-    """Whether events that name no policy get one."""
+    """Check that events that name no policy get one."""
     try:
         name, version = parse_reference(reference)
         decides = catalogue.get(name) if version is None else catalogue.released(name, version)
@@ -79,7 +81,7 @@ def check_default(catalogue: Catalogue, reference: str) -> Finding:
 
 
 def check_encoder_name(name: str) -> Finding:
-    """Whether there is such an encoder, as far as that can be told without loading it."""
+    """Check that there is such an encoder, as far as that can be known without loading it."""
     remedy = "set MODERATOR_ENCODER; `moderator models list` shows what there is"
     try:
         _, model = parse_name(name)
@@ -95,7 +97,7 @@ def check_encoder_name(name: str) -> Finding:
 
 
 def check_signals(policy: Policy, settings: Settings) -> Iterator[Finding]:
-    """Whether the packages and files of a policy's signals are there; the model is not asked."""
+    """Check that the packages and files of a policy's signals are there; does not run the model."""
     faults = dict(unmet(policy, (settings.policies, settings.cache / SIGNAL_FILES)))
     for n, spec in enumerate(policy.signals):
         if n in faults:
@@ -109,7 +111,7 @@ def _broken_signal(policy: Policy, name: str, error: ModeratorError) -> Finding:
         f"the signal {name} of {policy.reference} cannot be read, so each of its events is an error: {error}"
     )
     return problem(
-        "policies.signals", message, f"mend that, and run: moderator signals check {policy.reference}"
+        "policies.signals", message, f"fix that, and run: moderator signals check {policy.reference}"
     )
 
 
@@ -126,7 +128,7 @@ def _check_with_model(settings: Settings, policies: list[Policy]) -> Iterator[Fi
         engine.warm_up()
         model = f"{settings.encoder} on {engine.encoder.device} in {engine.encoder.dtype}"
         for unusable in engine.catalogue.snapshot.unusable.values():
-            yield problem("policies.model", f"with {model}: {unusable}", _LINT)
+            yield problem("policies.model", f"with {model}: {unusable}", _LINT_REMEDY)
         if not engine.catalogue.snapshot.unusable:
             yield ok("policies.model", f"{model} compiles all policies that are in use")
         for policy in policies:
@@ -143,4 +145,4 @@ def _check_with_model(settings: Settings, policies: list[Policy]) -> Iterator[Fi
 
 def _does_not_start(error: ModeratorError) -> Finding:
     message = f"the worker does not start: {type(error).__name__}: {error}"
-    return problem("policies.model", message, "mend that; `moderator models check` tries the encoder alone")
+    return problem("policies.model", message, "fix that; `moderator models check` tries the encoder alone")

@@ -16,21 +16,21 @@ from moderator.queue.stream_state import GroupState, read_stream
 from moderator.queue.subscriptions import outbox_names
 from moderator.settings import Settings
 
-#: Part of what the stream can keep above which a group is soon left behind.
-FAR_BEHIND = 0.25
-#: Seconds after which a verdict that nobody of a group has finished is no matter of a slow reader any more.
-STALE = 3600.0
-#: Seconds in which the server has to answer.
-PATIENCE = 2.0
-#: Hosts named in a finding.
-SHOWN = 5
+#: Share of what the stream can keep; a group that lags by more soon misses verdicts.
+LAG_WARNING_SHARE = 0.25
+#: Age of an unfinished verdict beyond which a slow reader is no explanation.
+UNFINISHED_WARNING_SECONDS = 3600.0
+#: The server has to answer within this time.
+REDIS_TIMEOUT_SECONDS = 2.0
+#: Hosts that a finding names.
+HOSTS_SHOWN_MAX = 5
 
 
 def examine_readers(settings: Settings) -> Iterator[Finding]:
-    """Everything about those who wait for verdicts; nothing where Redis does not answer, which its own part says."""
+    """Yield findings on those who wait for verdicts; none if Redis does not answer, which its own part reports."""
     client = connect(settings.redis_url, sentinels=SentinelLogin.of(settings))
     try:
-        with within(PATIENCE):
+        with within(REDIS_TIMEOUT_SECONDS):
             groups = read_stream(client).groups
             disabled = list(DisabledWebhooks(client))
             lags = read_lags(client, consumer_names(settings))
@@ -48,7 +48,7 @@ def examine_readers(settings: Settings) -> Iterator[Finding]:
 
 
 def check_group(group: GroupState, limit: int) -> Finding:
-    """Whether a group keeps up with the stream."""
+    """Check that a group keeps up with the stream."""
     check, name = "stream.readers", f"the group '{group.name}' of readers"
     remedy = (
         "start its readers or more of them; delete a group that nobody uses: "
@@ -56,12 +56,12 @@ def check_group(group: GroupState, limit: int) -> Finding:
     )
     if group.missed:
         return problem(check, f"{name} missed {group.missed} verdicts: they left the stream unread", remedy)
-    if group.lag is not None and group.lag > FAR_BEHIND * limit:
+    if group.lag is not None and group.lag > LAG_WARNING_SHARE * limit:
         message = (
             f"{name} is {group.lag} verdicts behind, of {limit} that the stream keeps; then they are missed"
         )
         return warning(check, message, remedy)
-    if group.oldest_age > STALE:
+    if group.oldest_age > UNFINISHED_WARNING_SECONDS:
         message = (
             f"{name} has not finished a verdict that was published {group.oldest_age / 3600:.1f} h ago "
             f"({group.pending} given and not acknowledged)"
@@ -71,7 +71,7 @@ def check_group(group: GroupState, limit: int) -> Finding:
 
 
 def check_consumer(lag: ConsumerLag, settings: Settings) -> Finding:
-    """Whether a consumer of the outbox keeps up with the verdicts."""
+    """Check that a consumer of the outbox keeps up with the verdicts."""
     check, name = "outbox.consumers", f"the consumer '{lag.consumer}' of the outbox"
     where = "a worker" if settings.deliver == "worker" else "`moderator deliver`"
     remedy = f"see that {where} runs with this consumer, and what its log says"
@@ -82,20 +82,19 @@ def check_consumer(lag: ConsumerLag, settings: Settings) -> Finding:
         )
         known = f"redis-cli HDEL {names.OUTBOX_MISSED} {outbox_names(lag.consumer)[0]}"
         return problem(check, message, f"{remedy}; once this is known: {known}")
-    if lag.oldest_age > STALE:
+    if lag.oldest_age > UNFINISHED_WARNING_SECONDS:
         message = f"{lag.waiting} verdicts wait for {name}, one of them for {lag.oldest_age / 3600:.1f} h"
         return warning(check, message, remedy)
     return ok(check, f"{name} keeps up")
 
 
 def check_webhooks(urls: list[str]) -> Finding:
-    """Webhooks that get nothing any more. Of each the host alone is shown: the rest may hold a secret."""
+    """Report webhooks that get nothing any more. Only their hosts are shown: the rest of a URL may hold a secret."""
     if not urls:
         return ok("webhooks.disabled", "no webhook is disabled")
     hosts = sorted({urlsplit(url).hostname or "" for url in urls})
-    more = f" and {len(hosts) - SHOWN} more" if len(hosts) > SHOWN else ""
-    message = (
-        f"{len(urls)} webhooks answered 410 Gone and get no more deliveries: {', '.join(hosts[:SHOWN])}{more}"
-    )
+    more = f" and {len(hosts) - HOSTS_SHOWN_MAX} more" if len(hosts) > HOSTS_SHOWN_MAX else ""
+    shown = ", ".join(hosts[:HOSTS_SHOWN_MAX]) + more
+    message = f"{len(urls)} webhooks answered 410 Gone and get no more deliveries: {shown}"
     remedy = "send no more events that name them; if it was a mistake: moderator webhooks enable"
     return warning("webhooks.disabled", message, remedy)

@@ -1,4 +1,4 @@
-"""Redis or Valkey: who gets in, what gets lost, which clock it goes by. The checks are pure."""
+"""Redis or Valkey: who can connect, what a crash loses, whether its clock is right. The checks are pure."""
 
 import os
 import stat
@@ -14,7 +14,8 @@ from moderator.errors import SettingsError
 from moderator.queue.connection import NO_LOGIN, SentinelLogin
 from moderator.queue.deadline import within
 
-OLDEST = (6, 2)
+#: Redis; of Valkey, the version of Redis that it is compatible with.
+VERSION_MIN = (6, 2)
 #: Passwords that examples and compose files ship, in lower case.
 USUAL_PASSWORDS = frozenset(
     {
@@ -22,21 +23,21 @@ USUAL_PASSWORDS = frozenset(
         *("moderator", "passw0rd", "password", "redis", "redispassword", "root", "secret", "test", "valkey"),
     }
 )
-SHORT_PASSWORD = 16
-#: Seconds in which the server has to answer all questions.
-PATIENCE = 3.0
-#: Seconds between the clocks.
-CLOCK_WARNING, CLOCK_PROBLEM = 1.0, 60.0
-#: Part of `maxmemory` above which it is getting tight.
-FULL = 0.8
+PASSWORD_LENGTH_MIN = 16
+#: The server has to answer all questions within this time.
+REDIS_TIMEOUT_SECONDS = 3.0
+#: Difference between the clocks.
+CLOCK_WARNING_SECONDS, CLOCK_PROBLEM_SECONDS = 1.0, 60.0
+#: Share of `maxmemory` in use.
+MEMORY_WARNING_SHARE = 0.8
 #: What our user needs, for `ACL SETUSER`.
 RIGHTS = "+@all -@admin -@dangerous +info +config|get ~moderation* ~_kombu* ~unacked* &*"
 
 
 def examine_server(url: str, sentinels: SentinelLogin = NO_LOGIN) -> Iterator[Finding]:
-    """Everything about the server behind a URL."""
+    """Yield findings on the server behind a URL."""
     try:
-        with within(PATIENCE):
+        with within(REDIS_TIMEOUT_SECONDS):
             facts = look(url, sentinels)
     except SettingsError as error:
         remedy = "set MODERATOR_REDIS_URL to a server that can be used, as the message says"
@@ -68,7 +69,7 @@ def examine_server(url: str, sentinels: SentinelLogin = NO_LOGIN) -> Iterator[Fi
 
 
 def takes_strangers(facts: ServerFacts) -> bool:
-    """Whether a server without a password takes connections from other machines."""
+    """Return whether a server without a password takes connections from other machines."""
     assert facts.config is not None
     bind = facts.config.get("bind", "").split()
     # Before version 7, an address in `bind` switched protected mode off.
@@ -77,10 +78,10 @@ def takes_strangers(facts: ServerFacts) -> bool:
 
 
 def check_version(facts: ServerFacts) -> Finding:
-    """Reachable, not too old, not a replica."""
+    """Check that the server is new enough, and no replica."""
     name = "Valkey" if "valkey_version" in facts.info else "Redis"
     version = facts.info.get("valkey_version") or facts.info.get("redis_version")
-    if facts.version < OLDEST:
+    if facts.version < VERSION_MIN:
         message = f"{name} {version} answers; it is older than 6.2, whose commands are needed"
         return problem("redis.reachable", message, "install Redis 6.2 or newer, or Valkey")
     if facts.info.get("role") == "slave":
@@ -92,7 +93,7 @@ def check_version(facts: ServerFacts) -> Finding:
 
 
 def check_login(facts: ServerFacts) -> Finding:
-    """Who gets in without a password."""
+    """Check who can connect without a password."""
     check, gain = "redis.access", "may read every image, forge verdicts and drop events"
     remedy = (
         "set a password (`requirepass`, or users in an ACL file) and put it into MODERATOR_REDIS_URL; let it listen "
@@ -104,14 +105,14 @@ def check_login(facts: ServerFacts) -> Finding:
         return _check_socket(facts.endpoint.socket)
     if not facts.near:
         return problem(
-            check, f"Redis asks for no password: who reaches its port over the network {gain}", remedy
+            check, f"Redis asks for no password: whoever reaches its port over the network {gain}", remedy
         )
     if facts.config is None:
         message = "Redis asks for no password, and does not say (CONFIG) whether other machines reach it"
         return warning(check, message, remedy)
     if takes_strangers(facts):
         bind = facts.config.get("bind") or "all addresses"
-        message = f"Redis listens on {bind} and asks for no password: who reaches the port {gain}"
+        message = f"Redis listens on {bind} and asks for no password: whoever reaches the port {gain}"
         return problem(check, message, remedy)
     return warning(check, f"Redis asks for no password: every program on this machine {gain}", remedy)
 
@@ -125,7 +126,7 @@ def _check_socket(path: str) -> Finding:
 
 
 def check_password(facts: ServerFacts) -> Finding:
-    """How easily the password is guessed. It is never told."""
+    """Check that the password is hard to guess. It is never shown."""
     password = facts.endpoint.password
     remedy = "make one: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
     if password is None:
@@ -133,16 +134,16 @@ def check_password(facts: ServerFacts) -> Finding:
     if password.lower() in USUAL_PASSWORDS or password == facts.endpoint.username:
         message = "the password of Redis is one that examples ship: it is the first that is tried"
         return problem("redis.password", message, remedy)
-    if len(password) < SHORT_PASSWORD:
-        message = (
-            f"the password of Redis has fewer than {SHORT_PASSWORD} characters; Redis lets one guess quickly"
-        )
+    if len(password) < PASSWORD_LENGTH_MIN:
+        message = f"the password of Redis has fewer than {PASSWORD_LENGTH_MIN} characters; Redis lets one guess quickly"
         return warning("redis.password", message, remedy)
-    return ok("redis.password", f"the password has at least {SHORT_PASSWORD} characters and is no usual one")
+    return ok(
+        "redis.password", f"the password has at least {PASSWORD_LENGTH_MIN} characters and is no usual one"
+    )
 
 
 def check_tls(facts: ServerFacts) -> Finding:
-    """What can be read or changed on the way."""
+    """Check that nobody between can read or change what is sent."""
     where = facts.endpoint
     if where.verified:
         return ok("redis.tls", "connections are encrypted, and the server proves its name")
@@ -158,7 +159,7 @@ def check_tls(facts: ServerFacts) -> Finding:
 
 
 def check_rights(facts: ServerFacts) -> Finding:
-    """What an attacker can do with our login."""
+    """Check what an attacker could do with our login."""
     if not facts.unlimited or facts.near:
         return ok("redis.rights", f"the user is '{facts.user or 'default'}'")
     message = f"the user '{facts.user}' may do everything: its password also reconfigures the server"
@@ -168,7 +169,7 @@ def check_rights(facts: ServerFacts) -> Finding:
 
 
 def check_eviction(facts: ServerFacts) -> Finding:
-    """Whether accepted events vanish, or are refused, when the memory is full."""
+    """Check that a full memory refuses new events, and does not evict accepted ones."""
     check = "redis.eviction"
     policy, limit = str(facts.info.get("maxmemory_policy", "")), int(facts.info.get("maxmemory", 0))
     used = int(facts.info.get("used_memory", 0))
@@ -182,14 +183,14 @@ def check_eviction(facts: ServerFacts) -> Finding:
     if not limit:
         message = "maxmemory is not set: the system may kill Redis when the machine's memory is full"
         return warning(check, message, "set maxmemory to at most half of the memory that Redis may have")
-    if used > FULL * limit:
+    if used > MEMORY_WARNING_SHARE * limit:
         message = f"{used / limit:.0%} of maxmemory are used; beyond it, events are refused"
         return warning(check, message, "raise maxmemory, or lower MODERATOR_QUEUE_BYTES")
     return ok(check, f"nothing is evicted; {used / limit:.0%} of maxmemory are used")
 
 
 def check_durability(facts: ServerFacts) -> Finding:
-    """What of the accepted events a crash takes along."""
+    """Check which accepted events a crash loses."""
     check = "redis.durability"
     if not facts.info.get("aof_enabled"):
         message = (
@@ -201,9 +202,7 @@ def check_durability(facts: ServerFacts) -> Finding:
         return problem(check, message, "look at Redis' log; is the disk full?")
     fsync = (facts.config or {}).get("appendfsync")
     if fsync == "no":
-        message = (
-            "appendfsync is 'no': a power failure takes along what was accepted in the last half minute or so"
-        )
+        message = "appendfsync is 'no': a power failure loses what was accepted in the last half minute or so"
         return warning(check, message, "set `appendfsync everysec`, or `always`")
     lost = {
         "always": "even a power failure loses no accepted event",
@@ -213,15 +212,15 @@ def check_durability(facts: ServerFacts) -> Finding:
 
 
 def check_clock(facts: ServerFacts) -> Finding:
-    """Whether both clocks say the same."""
+    """Check that both clocks agree."""
     apart = abs(facts.ahead)
     message = f"this machine's clock and that of Redis are {apart:.1f} s apart"
     remedy = "run a time service (chrony, systemd-timesyncd) on both machines"
-    if apart > CLOCK_PROBLEM:
+    if apart > CLOCK_PROBLEM_SECONDS:
         why = "receivers refuse webhooks whose signature is minutes off"
         return problem(
             "redis.clock", f"{message}: {why}, and times in metrics and verdicts are wrong", remedy
         )
-    if apart > CLOCK_WARNING:
+    if apart > CLOCK_WARNING_SECONDS:
         return warning("redis.clock", f"{message}: times in metrics and verdicts are wrong", remedy)
     return ok("redis.clock", message)

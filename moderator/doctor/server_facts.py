@@ -35,12 +35,12 @@ class ServerFacts:
 
     @property
     def version(self) -> tuple[int, ...]:
-        """Of Redis, or the one that Valkey is compatible with."""
+        """The version of Redis, or the one that Valkey is compatible with."""
         return tuple(map(int, re.findall(r"\d+", str(self.info.get("redis_version", "0")))[:3]))
 
 
 def look(url: str, sentinels: SentinelLogin = NO_LOGIN) -> ServerFacts:
-    """Connect and ask.
+    """Connect to a server and return what it says of itself.
 
     Raises:
         RedisError: it does not answer.
@@ -69,7 +69,7 @@ def look(url: str, sentinels: SentinelLogin = NO_LOGIN) -> ServerFacts:
 
 
 def is_near(where: Endpoint) -> bool:
-    """Whether it is on this machine: all addresses of all its hosts are loopback."""
+    """Return whether a server is on this machine: all addresses of all its hosts are loopback."""
     for host in where.hosts:
         try:
             found = {str(address[0]) for *_, address in socket.getaddrinfo(host, None)}
@@ -81,7 +81,7 @@ def is_near(where: Endpoint) -> bool:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address, or a name in Redis' `bind`, means this machine alone."""
+    """Return whether an address, or a name in Redis' `bind`, means this machine alone."""
     try:
         return ip_address(address.removeprefix("-").partition("%")[0]).is_loopback
     except ValueError:
@@ -89,7 +89,7 @@ def is_loopback(address: str) -> bool:
 
 
 def _allowed(ask: Any, *arguments: Any) -> Any:
-    """The answer, or None where the user may not ask or the server has no such command."""
+    """Return the answer, or None where the user may not ask or the server has no such command."""
     try:
         answer = ask(*arguments)
     except redis.ResponseError:
@@ -100,7 +100,7 @@ def _allowed(ask: Any, *arguments: Any) -> Any:
 
 
 def _opens_without_login(client: Redis) -> bool:
-    """Whether events can be looked at on a connection that gives neither user nor password."""
+    """Return whether events can be read on a connection without user and password."""
     connection = client.connection_pool.make_connection()
     connection.username = connection.password = connection.credential_provider = None
     try:

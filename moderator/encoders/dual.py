@@ -18,7 +18,7 @@ from moderator.encoders.weights import loading
 #: What to do where the files of a model are no longer what they were at the start.
 GONE = (
     "A changed policy needs it, and MODERATOR_UNLOAD_TEXTS gave it back: put the model's files where they were, or "
-    "start the worker anew without that setting."
+    "restart the worker without that setting."
 )
 
 

@@ -181,7 +181,7 @@ def find_checkpoint(model: str) -> Checkpoint:
 
 
 def fetch(model: str) -> Checkpoint:
-    """Bring weights and vocabulary of `ARCH/PRETRAINED` onto this machine.
+    """Fetch weights and vocabulary of `ARCH/PRETRAINED` to this machine.
 
     Raises:
         EncoderUnknown, WeightsInvalid: as `find_checkpoint`.

@@ -12,7 +12,7 @@ def read_pinned(path: Path, digest: str, package: str) -> bytes:
     Args:
         path: the file.
         digest: its SHA-256, 64 hexadecimal digits.
-        package: the distribution that brings the file, for the message.
+        package: the distribution that has the file, for the message.
 
     Raises:
         WeightsInvalid: the file is missing or another one.

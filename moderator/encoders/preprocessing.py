@@ -1,4 +1,4 @@
-"""How a model's library brings pictures to its input, and the same here, bit by bit."""
+"""Make a model's input from a picture exactly as the model's own library does, bit by bit."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -12,12 +12,12 @@ log = logging.getLogger(__name__)
 
 #: Texts in one forward of the text tower; bounds memory when a policy is large.
 TEXT_BATCH = 256
-#: Most texts remembered as told of; beyond that they are told of again.
-_REMEMBERED = 10_000
+#: Most cut texts that are remembered; beyond that they are logged again.
+_REMEMBERED_MAX = 10_000
 
 
 class TextLimit:
-    """Finds texts that a tower cuts, and tells of each once.
+    """Finds texts that a tower cuts, and logs each once.
 
     Args:
         tokens: most tokens that the tower reads, special ones included.
@@ -27,7 +27,7 @@ class TextLimit:
     def __init__(self, tokens: int, count: Callable[[list[str]], list[int]]) -> None:
         self.tokens = tokens
         self._count = count
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._lock = Lock()
 
     def exceeded_by(self, texts: Sequence[str]) -> list[str]:
@@ -39,11 +39,11 @@ class TextLimit:
         """Log a warning for each text that is cut, once."""
         for text in self.exceeded_by(texts):
             with self._lock:
-                if text in self._told:
+                if text in self._logged:
                     continue
-                if len(self._told) >= _REMEMBERED:
-                    self._told.clear()
-                self._told.add(text)
+                if len(self._logged) >= _REMEMBERED_MAX:
+                    self._logged.clear()
+                self._logged.add(text)
             shown = text if len(text) <= 80 else f"{text[:77]}..."
             log.warning("the model reads %d tokens and does not see the end of: %s", self.tokens, shown)
 

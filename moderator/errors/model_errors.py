@@ -14,7 +14,7 @@ class EncoderUnknown(ModelError):
 
 
 class RuntimeMissing(ModelError):
-    """The packages of a runtime are not installed; the message names the extra that brings them."""
+    """The packages of a runtime are not installed; the message names the extra to install."""
 
 
 class WeightsInvalid(ModelError):
@@ -58,4 +58,4 @@ class EmbeddingBusy(UseError):
 
 
 class ExtraMissing(UseError):
-    """An optional package is not installed; the message names the extra that brings it."""
+    """An optional package is not installed; the message names the extra to install."""

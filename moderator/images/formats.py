@@ -39,7 +39,7 @@ _VIDEO_BRANDS = (b"isom", b"iso2", b"mp41", b"mp42", b"avc1", b"M4V ", b"qt  ")
 
 
 def sniff(data: bytes) -> str:
-    """Tell the format from the first bytes; the answer is Pillow's name of it.
+    """Return Pillow's name of the format that the first bytes show.
 
     Raises:
         NotAnImage: none of the accepted formats; the message names what it is, where that is known.

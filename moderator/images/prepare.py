@@ -30,7 +30,7 @@ class PreparedImage:
     pixels: Pixels
     """uint8 [frames, crop, crop, 3]"""
     views: tuple[Image.Image, ...] = ()
-    """The frames as they were decoded, mode RGB, for who looks at more than the model does."""
+    """The frames as they were decoded, mode RGB, for signals that look at more than the model does."""
 
 
 #: Most pixels of all views of an image together; larger ones are shrunk.

@@ -69,7 +69,7 @@ class Consumer:
     def verdicts(self) -> Iterator[Verdict]:
         """Verdicts without end.
 
-        A verdict is acknowledged when the next one is asked for, so what a consumer had in hand when it died
+        A verdict is acknowledged when the next one is asked for, so what a consumer was working on when it died
         is given to it again: it starts with its own unacknowledged ones. Then it takes over what other consumers
         have not touched for `idle` seconds, which is how the verdicts of one that never comes back, or comes back
         under another name, find a reader; then come new ones. A new group starts with all that the stream keeps.

@@ -24,11 +24,11 @@ MAX_UNPACKED = 64 * 1024 * 1024
 MAX_PARTS = 100_000
 #: Levels of nesting of one JSON text; an event has fewer (`moderator.events.MAX_DEPTH`).
 MAX_LEVELS = 100
-#: Characters of the id that a message brings.
+#: Characters of the id of a message.
 MAX_TASK_ID = 256
 #: Characters kept of a message that is no event: enough to see what it was.
 MAX_RAW = 4096
-#: Characters shown of a value that a message brings.
+#: Characters shown of a value in a message.
 MAX_SHOWN = 60
 
 #: The text encodings that are read, by their name in lower case. Not whatever Python knows: some take very long.
@@ -56,7 +56,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Call:
-    """A call of the task: its one argument, and the id that the message brings, if it can be used."""
+    """A call of the task: its one argument, and the id that the message has, if it can be used."""
 
     argument: Any
     id: str | None = None

@@ -101,15 +101,15 @@ class Intake:
             self._deliver_in_background()
         return [(event, Acceptance.SPOOLED) for event in events]
 
-    def deliver(self, told: Callable[[], None] = lambda: None) -> int:
+    def deliver(self, on_delivered: Callable[[], None] = lambda: None) -> int:
         """Deliver what is spooled, oldest first; returns how many messages.
 
-        None are delivered while another process does it. `told` is called after each.
+        None are delivered while another process does it. `on_delivered` is called after each.
 
         Raises:
             QueueFull, QueueUnavailable: what is left stays in the spool.
         """
-        return 0 if self._spool is None else self._deliver(self._spool, None, told)
+        return 0 if self._spool is None else self._deliver(self._spool, None, on_delivered)
 
     def close(self) -> None:
         """End the delivery in the background; what is left stays in the spool."""
@@ -150,7 +150,7 @@ class Intake:
         self,
         spool: Spool,
         most: int | None,
-        told: Callable[[], None] = lambda: None,
+        on_delivered: Callable[[], None] = lambda: None,
         patience: float = 0.0,
     ) -> int:
         count, last = 0, 0
@@ -162,7 +162,7 @@ class Intake:
                     self._deliver_entry(spool, entry)
                     last = entry.number
                     count += 1
-                    told()
+                    on_delivered()
                     if count % STEP == 0:
                         spool.remove_until(last)
             finally:

@@ -130,7 +130,7 @@ class Ledger:
             event: the event.
             claim: the try that ends.
             delay: seconds.
-            harmed: this try harmed a worker; later claims tell.
+            harmed: this try harmed a worker; later claims say so.
             counts: whether it uses up a try: False where it was none of the event's doing.
             held_off: the event waits for something that is away; `Claim.held_off` says from then on for how long, until
                 a try fails for another reason.
@@ -156,14 +156,14 @@ class Ledger:
 
     def sweep(
         self,
-        told: Callable[[Verdict, float, ModeratorError], None] = lambda verdict, seconds, error: None,
+        on_ended: Callable[[Verdict, float, ModeratorError], None] = lambda verdict, seconds, error: None,
         *,
         ttl: float = 7 * 86400,
         stream_length: int = 100_000,
     ) -> int:
         """Put overdue events that are not on the queue back on it; see `Sweeper.sweep`."""
         oldest = {queue: self._oldest(queue, "queued_at") for queue in names.QUEUES.values()}
-        return self._sweeper.sweep(oldest, told, ttl=ttl, stream_length=stream_length)
+        return self._sweeper.sweep(oldest, on_ended, ttl=ttl, stream_length=stream_length)
 
     def oldest_accepted(self, queue: str) -> float | None:
         """When the oldest message on a queue was accepted (server time, seconds); None if the queue is empty.

@@ -43,7 +43,7 @@ EMBEDDINGS = "moderation:embeddings"
 #: Sorted set of the policies that workers judge by, by the time until which one of them says so.
 KNOWN_POLICIES = "moderation:known-policies"
 
-# Prefixes; an event's key (`Event.key`) follows. Verdict keys are also pub/sub channels that tell of an answer.
+# Prefixes; an event's key (`Event.key`) follows. Verdict keys are also pub/sub channels that announce an answer.
 VERDICT_PREFIX = "moderation:verdict:"
 RECORD_PREFIX = "moderation:event:"
 DEAD_LETTER_PREFIX = "moderation:dead-letter:"

@@ -63,7 +63,7 @@ BACKLOG_ROWS = (
         "moderation_refusals_total",
         "counter",
         ("queue",),
-        "Messages that found the queue full and were told to come again.",
+        "Messages that were refused because the queue was full.",
     ),
     MetricRow(
         "moderation_queue_read_failures_total",
@@ -111,7 +111,7 @@ READER_ROWS = (
 class QueueState:
     """The backlog at one moment. `oldest_age` is in seconds, 0 for an empty queue.
 
-    `pending` events have no verdict yet, waiting or in hand. `refusals` are those of all time, by queue.
+    `pending` events have no verdict yet, waiting or in flight. `refusals` are those of all time, by queue.
     """
 
     depth: Mapping[str, int]

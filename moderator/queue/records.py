@@ -1,4 +1,4 @@
-"""What the ledger tells of an event, and what it is told: plain data, and how it looks to the scripts."""
+"""What goes into the ledger and comes out of it: plain data, and how it looks to the scripts."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -41,7 +41,7 @@ class Sweeper:
     def sweep(
         self,
         oldest: Mapping[str, float | None],
-        told: Callable[[Verdict, float, ModeratorError], None],
+        on_ended: Callable[[Verdict, float, ModeratorError], None],
         *,
         ttl: float,
         stream_length: int,
@@ -50,9 +50,9 @@ class Sweeper:
 
         Args:
             oldest: when the oldest message on each queue was put there; None: it is empty.
-            told: called with the `error` verdict of each event that ends here as a dead letter, the seconds since it
-                was accepted, and why: it was put on the queue time and again and never claimed, or its record cannot
-                be read.
+            on_ended: called with the `error` verdict of each event that ends here as a dead letter, the seconds since
+                it was accepted, and why: it was put on the queue time and again and never claimed, or its record
+                cannot be read.
             ttl: seconds that such a verdict is kept.
             stream_length: about how many verdicts the stream keeps.
         """
@@ -66,7 +66,7 @@ class Sweeper:
                         commands.requeue(event, key, found.due, found.queue, self._lease)
                     )
                 else:
-                    self._end(key, event, found.due, told, ttl, stream_length)
+                    self._end(key, event, found.due, on_ended, ttl, stream_length)
             except (RedisError, ModeratorError, UnicodeError) as error:
                 log.error("%r is overdue and cannot be put back: %s", found.member, error)
                 self._postpone(found.member)
@@ -84,7 +84,7 @@ class Sweeper:
         key: str,
         event: Event | None,
         due: bytes,
-        told: Callable[[Verdict, float, ModeratorError], None],
+        on_ended: Callable[[Verdict, float, ModeratorError], None],
         ttl: float,
         stream_length: int,
     ) -> None:
@@ -121,7 +121,7 @@ class Sweeper:
         seconds = self._executor.run(commands.publish(kept, ttl, stream_length, self._subscriptions))
         if seconds is not None:
             log.error("event %s: dead letter: %s: %s", key, dead.type, dead.message)
-            told(verdict, seconds, error)
+            on_ended(verdict, seconds, error)
 
     def _raw(self, key: str) -> str:
         """What can be kept of a record that cannot be read."""

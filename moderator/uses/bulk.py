@@ -73,7 +73,7 @@ def embed_files(
         images: paths and http(s) URLs; what is there twice is embedded once.
         output: the Parquet file.
         stored: `float32` or `float16`; default: what the file has already, else float32.
-        progress: told how many more images were dealt with.
+        progress: called with how many more images are done.
         part_rows: most rows in one part.
 
     Raises:
@@ -154,7 +154,9 @@ def _begin(embedder: Embedder, earlier: EmbeddingsFile | None, parts: Path, stor
         try:
             facts = Facts.parse(path.read_bytes())
         except (ValueError, KeyError, TypeError) as error:
-            raise EmbeddingsUnreadable(f"{path} is broken ({error}); remove {parts} to start anew") from error
+            raise EmbeddingsUnreadable(
+                f"{path} is broken ({error}); remove {parts} to start again"
+            ) from error
         _check(facts, embedder, parts, stored)
     else:
         kept = stored or (earlier.facts.stored if earlier is not None else "float32")
@@ -183,7 +185,7 @@ class _Seen:
         return int(self._database.execute("SELECT count(*) FROM seen").fetchone()[0])
 
     def add(self, path: str) -> bool:
-        """Note a path; tells whether it is new."""
+        """Note a path; return whether it is new."""
         values = (os.fsencode(path),)
         return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", values).rowcount == 1
 

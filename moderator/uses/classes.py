@@ -79,7 +79,7 @@ def build_classes(
         labels: at least one.
         templates: each with one `{}`.
         ensemble: how the templates are joined.
-        progress: told how many more labels are done.
+        progress: called with how many more labels are done.
 
     Raises:
         LabelsInvalid: no label, or a template without exactly one `{}`.
@@ -150,7 +150,7 @@ def _read(path: Path, shape: tuple[int, ...]) -> Embeddings | None:
     except FileNotFoundError:
         return None
     except (SafetensorError, OSError, KeyError) as error:
-        log.warning("cached labels %s are broken (%s): embedding them anew", path, error)
+        log.warning("cached labels %s are broken (%s): embedding them again", path, error)
         return None
     fits = matrices.shape == shape and matrices.dtype == np.float32 and np.isfinite(matrices).all()
     return np.asarray(matrices) if fits else None

@@ -32,7 +32,7 @@ Labels = NDArray[np.str_]
 
 @dataclass(frozen=True)
 class Figures:
-    """How well labels were told apart. ROC-AUC is one label against all others."""
+    """How well labels were separated. ROC-AUC is one label against all others."""
 
     images: int
     accuracy: float
@@ -121,7 +121,7 @@ def cross_validate(
     seed: int = 0,
     progress: Callable[[int], None] = lambda folds: None,
 ) -> tuple[Figures, dict[str, float]]:
-    """Measure how well probes do on images that they were not trained on, C chosen anew within each fold.
+    """Measure how well probes do on images that they were not trained on, C chosen within each fold.
 
     Args:
         embeddings: float32 [n, dimension].
@@ -130,7 +130,7 @@ def cross_validate(
         others: scores [n] by label, made without training, to be measured on the same folds.
         folds: stratified and shuffled.
         seed: of the folds.
-        progress: told how many more folds are done.
+        progress: called with how many more folds are done.
 
     Returns the probes' figures and the others' ROC-AUC by label; AUCs are means over the folds.
 

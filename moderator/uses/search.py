@@ -21,7 +21,7 @@ from moderator.uses.store import EmbeddingsFile, matrix
 
 log = logging.getLogger(__name__)
 
-#: Rows from which search is approximate, unless told otherwise.
+#: Rows from which search is approximate, unless the caller says otherwise.
 EXACT_ROWS = 1_000_000
 #: Candidates that the approximate index keeps while it searches: more find more of the true neighbours.
 _EXPANSION = 128
@@ -49,7 +49,7 @@ def search(
         queries: float32 [q, dimension], rows of length 1.
         top: hits per query.
         approximate: default: from a million rows on, where usearch is installed.
-        progress: told how many more rows are in the index, where one has to be built.
+        progress: called with how many more rows are in the index, where one has to be built.
 
     Raises:
         ExtraMissing: approximate search was asked for and usearch is not installed.

@@ -128,7 +128,7 @@ class EmbeddingsFile:
         try:
             yield from self._file.iter_batches(BLOCK, columns=list(columns), use_threads=False)
         except (OSError, pa.ArrowException) as error:
-            raise EmbeddingsUnreadable(f"{self.path} is broken ({error}); embed anew") from error
+            raise EmbeddingsUnreadable(f"{self.path} is broken ({error}); embed again") from error
 
     def paths(self, rows: Sequence[int]) -> list[str]:
         """The paths of some rows, by number."""

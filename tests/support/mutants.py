@@ -151,7 +151,7 @@ MUTANTS = (
         f"{LEASES}::test_a_claim_whose_answer_got_lost_is_answered_again",
     ),
     Mutant(
-        "patience with a host begins anew at each try",
+        "patience with a host begins again at each try",
         f"{LUA}/retry.lua",
         "redis.call('HSETNX', KEYS[2], 'held_off_since'",
         "redis.call('HSET', KEYS[2], 'held_off_since'",
@@ -235,7 +235,7 @@ MUTANTS = (
         f"{SHUTDOWN}::test_the_first_signal_is_an_orderly_stop",
     ),
     Mutant(
-        "a worker that leaves something in hand ends as if it had not",
+        "a worker that leaves something unfinished ends as if it had not",
         "workers/shutdown.py",
         "os._exit(128 + number)",
         "os._exit(0)",

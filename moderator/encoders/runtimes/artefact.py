@@ -1,4 +1,4 @@
-"""Converted models on disk: a folder of files that is either whole or made anew."""
+"""Converted models on disk: a folder of files that is either whole or made again."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ def keep(folder: Path, build: Callable[[Path], None]) -> Path:
     if folder.exists():
         if _whole(folder):
             return folder
-        log.warning("converted model %s is broken: converting it anew", folder)
+        log.warning("converted model %s is broken: converting it again", folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         new = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))

@@ -23,7 +23,7 @@ def convert(tower: nn.Module, plan: Plan, encoder: Encoder, cache: Path | None) 
     Args:
         tower: uint8 [n, size, size, 3] to float32 [n, dimension], float32 weights on the CPU.
         plan: runtime and precision.
-        encoder: its `preprocess` brings the calibration photographs to size, its `identity` names what is kept.
+        encoder: its `preprocess` resizes the calibration photographs, its `identity` names what is kept.
         cache: `MODERATOR_CACHE`; None: the user's cache folder.
     """
     runtime = import_module(f"moderator.encoders.runtimes.{plan.runtime}")

@@ -3,7 +3,7 @@
 -- ARGV: record prefix, verdict prefix, message, look-again-after (s), most events, most bytes (0 = no bound),
 --       verdicts looked at for the drain rate, then key, event, ...
 -- Returns for each event: "accepted", "pending" (known, no verdict yet) or "answered". The message is pushed only
--- if it brings something new. Without room nothing is changed: {"full", events above the bound, verdicts a second}.
+-- if it has something new. Without room nothing is changed: {"full", events above the bound, verdicts a second}.
 -- A queue without events takes any message, else one that is larger than the bound would never get in.
 local mistake = wrong(KEYS[1], 'zset', KEYS[2], 'list', KEYS[4], 'hash', KEYS[5], 'stream')
 if mistake then return mistake end

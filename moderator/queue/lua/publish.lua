@@ -4,7 +4,7 @@
 --       has further consumers: what they missed, then for each its deliveries and its record of this one.
 -- ARGV: key, verdict, time to live (s), stream length, error type ("" = no dead letter), error message,
 --       webhook URL ("" = none), event, delivery key, token ("" = not asked for), due as seen ("" = not
---       asked for), second channel to tell of the verdict ("" = none); for further consumers: most deliveries of each,
+--       asked for), second channel to announce the verdict on ("" = none); for further consumers: most deliveries of each,
 --       embedding ("" = none), its description, readings, then for each whether it wants these ("" = no).
 -- Returns {1, seconds since the event was accepted} or {0}. An event that the ledger does not know is published: a
 -- server that died may have forgotten what it had accepted a moment before.

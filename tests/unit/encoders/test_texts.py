@@ -30,9 +30,9 @@ def test_each_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
 def test_what_is_remembered_is_bounded(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(texts, "_REMEMBERED", 2)
+    monkeypatch.setattr(texts, "_REMEMBERED_MAX", 2)
     limit = words(1)
     for number in range(50):
         limit.warn([f"text {number}"])
     assert len(caplog.records) == 50
-    assert len(limit._told) <= 2
+    assert len(limit._logged) <= 2
