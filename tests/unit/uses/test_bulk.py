@@ -34,6 +34,9 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+ROOT = Path(__file__).parents[3]
+
+
 def embedder(encoder: ColourEncoder | None = None) -> Embedder:
     return Embedder(SETTINGS, encoder=encoder or ColourEncoder())
 
@@ -86,11 +89,9 @@ def test_again_only_what_is_new_is_embedded(folder: Path, tmp_path: Path) -> Non
 def test_two_kills_lose_and_double_nothing(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "f.parquet"
     parts = tmp_path / "f.parquet.parts"
-    here = Path(__file__).parent
-    search = os.pathsep.join(map(str, (here.parent, here.parents[2])))
-    command = [sys.executable, str(here / "embed_slowly.py"), str(folder), str(output)]
+    command = [sys.executable, "-m", "tests.support.embed_slowly", str(folder), str(output)]
     for wanted in (1, 2):
-        process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": search})
+        process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
         deadline = time.monotonic() + 60
         while len(list(parts.glob("[0-9]*.parquet"))) < wanted:
             assert process.poll() is None
