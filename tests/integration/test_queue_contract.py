@@ -608,7 +608,7 @@ def test_what_was_accepted_is_in_order(door: Door) -> None:
 
 
 def test_a_server_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
-    """From an event loop; `test_queue_deadline` shows it for threads."""
+    """From an event loop; `test_deadline` shows it for threads."""
 
     async def ask_twice() -> float:
         client = connect_async(server.url)

@@ -50,7 +50,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Makes them known as `whole` and `slow`."""
     with monkeypatch.context() as patch:
         for name in ("Whole", "Slow"):
-            patch.setitem(KINDS.built_in, name.lower(), f"fake_signals:{name}")
+            patch.setitem(KINDS.built_in, name.lower(), f"{__name__}:{name}")
             patch.delitem(KINDS._loaded, name.lower(), raising=False)
         yield
 
