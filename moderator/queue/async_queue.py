@@ -4,7 +4,6 @@ Each method is a command or a few; what they are and what their answers mean sta
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -27,11 +26,9 @@ from moderator.queue.executors import AsyncExecutor
 from moderator.queue.failures import failing_as, not_accepted, not_answered, not_dropped, not_replayed
 from moderator.queue.records import Acceptance
 from moderator.queue.stats import QueueStats
-from moderator.queue.stream import READ_SECONDS, READ_SIZE, read_verdict
+from moderator.queue.stream import READ_SECONDS, READ_SIZE, read_verdicts, report
 from moderator.queue.verdict_store import verdict_late
 from moderator.verdicts import Verdict
-
-log = logging.getLogger(__name__)
 
 
 class AsyncQueue:
@@ -110,21 +107,17 @@ class AsyncQueue:
         while True:
             with failing_as(not_answered):
                 page = await self._executor.run(commands.read_on(last, READ_SIZE))
-            if page.gap is not None:
-                log.warning("%s", page.gap)
-                if on_gap is None:
-                    raise page.gap
-                on_gap(page.gap)
+            report(page.gap, on_gap)
             entries = page.entries
             if not entries:
                 if not follow:
                     return
                 with failing_as(not_answered):
                     entries = await self._executor.run(commands.await_entries(last, READ_SIZE, READ_SECONDS))
-            for entry, fields in entries:
-                last = entry
-                if (verdict := read_verdict(entry, fields)) is not None:
-                    yield entry, verdict
+            for entry, verdict in read_verdicts(entries):
+                yield entry, verdict
+            if entries:
+                last = entries[-1][0]
 
     async def dead_letters(self, newest: int | None = None) -> AsyncIterator[DeadLetter]:
         """Yield the dead letters, oldest first, or so many of the latest, newest first."""

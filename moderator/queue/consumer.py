@@ -25,6 +25,7 @@ from moderator.queue.stream import (
     missed,
     missed_between,
     read_verdict,
+    report,
 )
 from moderator.verdicts import Verdict
 
@@ -166,8 +167,9 @@ class Consumer:
         if not trimmed:
             return hand
         self._redis.xack(names.VERDICTS, self._group, *trimmed)
-        self._report(
-            missed(trimmed[0], trimmed[-1], len(trimmed), f"a reader of {self._group} finished them")
+        report(
+            missed(trimmed[0], trimmed[-1], len(trimmed), f"a reader of {self._group} finished them"),
+            self._on_gap,
         )
         return deque((entry, fields) for entry, fields in hand if fields)
 
@@ -190,10 +192,4 @@ class Consumer:
         if gap:
             last, first, count = (part.decode() if isinstance(part, bytes) else part for part in gap)
             known = int(count) if count != "" else None
-            self._report(missed_between(last, first, known, f"the group {self._group} read them"))
-
-    def _report(self, error: VerdictsMissed) -> None:
-        log.warning("%s", error)
-        if self._on_gap is None:
-            raise error
-        self._on_gap(error)
+            report(missed_between(last, first, known, f"the group {self._group} read them"), self._on_gap)

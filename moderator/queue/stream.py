@@ -5,6 +5,7 @@ An entry's id is the time at which it was added (milliseconds of the Redis serve
 
 import logging
 import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -89,6 +90,20 @@ def missed(start: str, end: str, count: int | None, before: str) -> VerdictsMiss
     )
 
 
+def report(gap: VerdictsMissed | None, on_gap: Callable[[VerdictsMissed], object] | None) -> None:
+    """Log verdicts that a reader missed, and pass them to `on_gap`.
+
+    Raises:
+        VerdictsMissed: that gap; there is no `on_gap`.
+    """
+    if gap is None:
+        return
+    log.warning("%s", gap)
+    if on_gap is None:
+        raise gap
+    on_gap(gap)
+
+
 def entries_of(answer: Any) -> list[Entry]:
     """Entries of an XREAD answer in either protocol: RESP2 gives a list of streams, RESP3 a dict.
 
@@ -114,6 +129,13 @@ def read_page(after: str, answer: list[Any]) -> StreamPage:
         return StreamPage(entries, None)
     # How many they are is not known: the server counts for groups.
     return StreamPage(entries, missed_between(after, first, None, "they were read here"))
+
+
+def read_verdicts(entries: Iterable[Entry]) -> Iterator[tuple[str, Verdict]]:
+    """Yield the verdicts of entries, with their ids; what is no verdict is left out. See `read_verdict`."""
+    for entry, fields in entries:
+        if (verdict := read_verdict(entry, fields)) is not None:
+            yield entry, verdict
 
 
 def read_verdict(entry: str, fields: dict[bytes, bytes]) -> Verdict | None:

@@ -1,16 +1,13 @@
 """Verdicts as others read them: by event, and as a stream."""
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 
 from moderator.errors import VerdictsMissed, VerdictTimeout
 from moderator.queue import commands, names
 from moderator.queue.executors import Executor
-from moderator.queue.stream import READ_SECONDS, READ_SIZE, read_verdict
+from moderator.queue.stream import READ_SECONDS, READ_SIZE, read_verdicts, report
 from moderator.verdicts import Verdict
-
-log = logging.getLogger(__name__)
 
 
 class VerdictStore:
@@ -68,26 +65,20 @@ class VerdictStore:
         last = after
         while True:
             page = self._executor.run(commands.read_on(last, READ_SIZE))
-            if page.gap is not None:
-                log.warning("%s", page.gap)
-                if on_gap is None:
-                    raise page.gap
-                on_gap(page.gap)
+            report(page.gap, on_gap)
             entries = page.entries
             if not entries:
                 if not follow:
                     return
                 entries = self._executor.run(commands.await_entries(last, READ_SIZE, READ_SECONDS))
-            for entry, fields in entries:
-                last = entry
-                if (verdict := read_verdict(entry, fields)) is not None:
-                    yield entry, verdict
+            yield from read_verdicts(entries)
+            if entries:
+                last = entries[-1][0]
 
     def newest(self, count: int) -> list[Verdict]:
         """The latest verdicts, oldest of them first; entries that are no verdicts are logged and left out."""
         entries = self._executor.run(commands.newest_entries(count))
-        read = (read_verdict(entry, fields) for entry, fields in entries)
-        return [verdict for verdict in read if verdict is not None]
+        return [verdict for _, verdict in read_verdicts(entries)]
 
 
 def verdict_late(event_key: str, timeout: float) -> VerdictTimeout:
