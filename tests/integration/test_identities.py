@@ -14,18 +14,15 @@ from moderator.queue.message import decode_message, encode_message
 from moderator.queue.server import EmbeddedServer
 from moderator.verdicts import Decision, Verdict
 from tests.support.ledger_events import BULK, QUEUE, answer, body, claim_one, event, publish
-from tests.support.service import make_client, run_cli
+from tests.support.service import client_alone, run_cli
 
 UP = {"id": "up", "images": [{"path": "/x.jpg"}, {"path": "/y.jpg"}]}
 
 
 @pytest.fixture
 def client(shared_server: EmbeddedServer) -> Iterator[Client]:
-    """A database of its own on the shared server: no worker serves it."""
-    client = make_client(shared_server.url.removesuffix("/0") + "/10")
-    client.redis.flushdb()
-    yield client
-    client.redis.flushdb()
+    with client_alone(shared_server, "10") as client:
+        yield client
 
 
 @pytest.fixture

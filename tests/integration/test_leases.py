@@ -31,18 +31,15 @@ from tests.support.ledger_events import (
     overdue,
     publish,
 )
-from tests.support.service import make_client, until
+from tests.support.service import client_alone, make_client, until
 
 LEASE = 0.3
 
 
 @pytest.fixture
 def client(shared_server: EmbeddedServer) -> Iterator[Client]:
-    """A database of its own on the shared server: no worker serves it."""
-    client = make_client(shared_server.url.removesuffix("/0") + "/9", redeliver_after=str(LEASE))
-    client.redis.flushdb()
-    yield client
-    client.redis.flushdb()
+    with client_alone(shared_server, "9", redeliver_after=str(LEASE)) as client:
+        yield client
 
 
 @pytest.fixture

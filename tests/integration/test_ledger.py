@@ -13,18 +13,15 @@ from moderator.queue.ledger import Acceptance, Claim, DeadLetterReason, Ledger
 from moderator.queue.message import decode_message
 from moderator.queue.server import EmbeddedServer
 from tests.support.ledger_events import BULK, QUEUE, answer, body, claim_one, event, overdue, publish
-from tests.support.service import make_client, until
+from tests.support.service import client_alone, make_client, until
 
 LEASE = 0.3
 
 
 @pytest.fixture
 def client(shared_server: EmbeddedServer) -> Iterator[Client]:
-    """A database of its own on the shared server: no worker serves it."""
-    client = make_client(shared_server.url.removesuffix("/0") + "/5", redeliver_after=str(LEASE))
-    client.redis.flushdb()
-    yield client
-    client.redis.flushdb()
+    with client_alone(shared_server, "5", redeliver_after=str(LEASE)) as client:
+        yield client
 
 
 @pytest.fixture

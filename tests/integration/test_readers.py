@@ -17,7 +17,7 @@ from moderator.queue.server import EmbeddedServer
 from moderator.queue.stream_state import read_stream, trim_stream
 from moderator.queue.subscriptions import WEBHOOKS
 from moderator.verdicts import Decision, Verdict
-from tests.support.service import make_client
+from tests.support.service import client_alone
 from workers import backlog
 from workers.trimmer import StreamTrimmer
 
@@ -26,12 +26,8 @@ IDLE = 0.4
 
 @pytest.fixture(params=[2, 3], ids=["RESP2", "RESP3"])
 def client(request: pytest.FixtureRequest, shared_server: EmbeddedServer) -> Iterator[Client]:
-    """A database of its own on the shared server: no worker serves it."""
-    url = shared_server.url.removesuffix("/0") + f"/8?protocol={request.param}"
-    client = make_client(url)
-    client.redis.flushdb()
-    yield client
-    client.redis.flushdb()
+    with client_alone(shared_server, f"8?protocol={request.param}") as client:
+        yield client
 
 
 def publish(client: Client, *numbers: int) -> None:

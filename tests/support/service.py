@@ -211,5 +211,14 @@ def make_client(url: str, **settings: str) -> Client:
     return Client(settings=Settings(redis_url=url, **{**SETTINGS, **settings}))  # type: ignore[arg-type]
 
 
+@contextmanager
+def client_alone(server: EmbeddedServer, database: str, **settings: str) -> Iterator[Client]:
+    """Yield a client of an empty database of its own on a server that tests share: no worker serves it."""
+    client = make_client(f"{server.url.removesuffix('/0')}/{database}", **settings)
+    client.redis.flushdb()
+    yield client
+    client.redis.flushdb()
+
+
 def json_lines(text: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in text.splitlines()]
