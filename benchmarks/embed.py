@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.setup import make_photographs, print_result
-from moderator.uses.store import EmbeddingsFile
+from moderator.embeddings.embeddings_file import EmbeddingsFile
 
 BROKEN = 3
 #: Pixels on the longer side.

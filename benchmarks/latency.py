@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks.setup import POLICIES, make_clip, make_photographs, print_result, service
 from benchmarks.throughput import prepare, run_service
 from moderator.client import Client
-from moderator.encoders.registry import load_encoder
+from moderator.encoders.encoder_registry import load_encoder
 from moderator.settings import Settings
 
 LOAD = 0.7

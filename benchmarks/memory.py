@@ -31,13 +31,13 @@ from PIL import Image, ImageDraw, ImageFont
 from benchmarks.setup import print_result, start_service
 from moderator.cli.demo import PHOTOGRAPHS
 from moderator.client import Client
-from moderator.encoders.registry import encoder_of
+from moderator.encoders.encoder_registry import encoder_of
 from moderator.errors import QueueFull
 from moderator.policies.store import PolicyStore
 from moderator.settings import Settings
-from moderator.signals.files import SIGNAL_FILES
-from moderator.signals.linear_probe import Probe
-from moderator.signals.registry import KINDS
+from moderator.signals.kinds.linear_probe import Probe
+from moderator.signals.signal_files import SIGNAL_FILES
+from moderator.signals.signal_registry import KINDS
 
 POLICY = """\
 name: everything

@@ -69,7 +69,7 @@ from benchmarks.setup import (
 from benchmarks.throughput import run_service
 from moderator import Moderator, Settings
 from moderator.client import Client
-from moderator.encoders.registry import load_encoder
+from moderator.encoders.encoder_registry import load_encoder
 from moderator.image_paths import list_images
 
 PACKAGES = {"openmoderate": "openmoderate", "infinity": "infinity-emb", "litserve": "litserve"}

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers_setup import INSIDE, PeerSkipped
-from moderator.queue.server import free_port
+from moderator.queue.embedded_server import free_port
 
 #: Seconds until a server answers: torch is imported, the model loaded, and perhaps compiled.
 START = 240.0

@@ -16,11 +16,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.setup import print_result
+from moderator.embeddings.embedder import Embedder
+from moderator.embeddings.labelled import read_labelled
+from moderator.embeddings.policy_scores import score_by_policy
+from moderator.embeddings.probe_training import cross_validate
 from moderator.settings import Settings
-from moderator.uses.embedder import Embedder
-from moderator.uses.labelled import read_labelled
-from moderator.uses.policy_scores import score_by_policy
-from moderator.uses.probe import cross_validate
 
 SAFE = "safe"
 

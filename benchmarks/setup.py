@@ -24,7 +24,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from moderator.cli.demo import PHOTOGRAPHS
 from moderator.policies.loader import load_policy
-from moderator.queue.server import EmbeddedServer, free_port
+from moderator.queue.embedded_server import EmbeddedServer, free_port
 
 POLICIES = Path(__file__).parent.parent / "policies"
 #: The prompts of the classic recipe: first the unsafe ones, then the safe ones.

@@ -58,12 +58,12 @@ from benchmarks.setup import (
     service,
 )
 from moderator.client import Client
-from moderator.encoders.base import Encoder
+from moderator.embeddings.runtimes import BATCHES, Row, compare_runtimes
 from moderator.encoders.device import dtype_name, resolve_device
-from moderator.encoders.registry import load_encoder
+from moderator.encoders.encoder import Encoder
+from moderator.encoders.encoder_registry import load_encoder
 from moderator.image_paths import expand_images
 from moderator.settings import Settings
-from moderator.uses.runtimes import BATCHES, Row, compare_runtimes
 from workers.priority import EXPECTED_SECONDS
 
 #: Share of decisions that have to be those of float32.

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from moderator.encoders.base import Embeddings, Encoder
+from moderator.bounded_map import bounded_map
+from moderator.encoders.encoder import Embeddings, Encoder
 from moderator.engine.engine import Engine
 from moderator.engine.preparer import Prepared
 from moderator.engine.resolver import PolicyResolver
@@ -25,9 +26,8 @@ from moderator.engine.stopwatch import Stopwatch
 from moderator.errors import ModeratorError, ours
 from moderator.events import Event, ImageReference
 from moderator.fetching.fetcher import TrustedFetcher
-from moderator.lookahead import bounded_map
 from moderator.settings import Settings, load_settings
-from moderator.signals.reading import Moment, Readings
+from moderator.signals.evaluator import Moment, Readings
 from moderator.verdicts import Verdict
 
 log = logging.getLogger(__name__)

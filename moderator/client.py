@@ -32,13 +32,13 @@ from moderator.events import Event, event_key, parse_message
 from moderator.queue.bounds import QueueBounds
 from moderator.queue.connection import SentinelLogin, connect
 from moderator.queue.consumer import TAKE_OVER_AFTER, Consumer
-from moderator.queue.dead_letters import DeadLetters
+from moderator.queue.dead_letter_store import DeadLetters
 from moderator.queue.deadline import within
 from moderator.queue.executors import RedisExecutor
 from moderator.queue.failures import failing_as, not_answered
 from moderator.queue.intake import Intake
 from moderator.queue.ledger import Acceptance, Ledger
-from moderator.queue.spool import Spool
+from moderator.queue.spool_file import Spool
 from moderator.queue.verdict_store import VerdictStore
 from moderator.settings import Settings, load_settings
 from moderator.submission import check_submission

@@ -17,7 +17,7 @@ from kombu import Consumer, Queue
 from moderator.errors import WorkerStopping
 from moderator.events import Priority
 from moderator.queue.connection import SentinelLogin, celery_broker
-from moderator.queue.names import QUEUES, TASK, UNACKED, UNACKED_INDEX, UNACKED_MUTEX
+from moderator.queue.keys import QUEUES, TASK, UNACKED, UNACKED_INDEX, UNACKED_MUTEX
 from moderator.settings import Settings
 from workers.transport import our_amqp
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 
-from moderator.encoders.base import Embeddings
+from moderator.encoders.encoder import Embeddings
 from moderator.engine.preparer import Prepared
 from moderator.engine.stopwatch import Stopwatch
 from moderator.errors import ModeratorError, SignalBusy, SignalTimeout, WorkerStopping
 from moderator.events import Event
 from moderator.queue.ledger import Claim
-from moderator.signals.reading import Outcome, Readings, Specification
+from moderator.signals.evaluator import Outcome, Readings, Specification
 from workers.batcher import Embedded
 
 #: Longest time that a verdict waits for the slow signals of its shadows.

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from moderator.queue.connection import Redis
-from moderator.queue.dead_letters import DeadLetters
+from moderator.queue.dead_letter_store import DeadLetters
 from moderator.queue.deadline import within
 from moderator.queue.disabled_webhooks import DisabledWebhooks
+from moderator.queue.keys import QUEUES
 from moderator.queue.ledger import Ledger
-from moderator.queue.names import QUEUES
 from moderator.queue.outbox import read_lags
 from moderator.queue.queue_metrics import OutgoingState, QueueState
 from moderator.queue.stream_state import read_stream

@@ -21,7 +21,7 @@ from threading import Condition, Thread
 
 import numpy as np
 
-from moderator.encoders.base import Embeddings, Pixels
+from moderator.encoders.encoder import Embeddings, Pixels
 from moderator.errors import ModelBroken, WorkerStopping
 from moderator.events import Priority
 from workers.model_watch import ModelWatch, sound

@@ -14,7 +14,7 @@ from moderator.fetching.breaker import Breakers
 from moderator.fetching.breaker_metrics import BreakerMetrics
 from moderator.metrics import FailureCounter
 from moderator.queue.connection import WORKER_CALL, Redis, SentinelLogin, connect
-from moderator.queue.dead_letters import DeadLetters
+from moderator.queue.dead_letter_store import DeadLetters
 from moderator.queue.deadline import within
 from moderator.queue.executors import RedisExecutor
 from moderator.queue.ledger import Ledger
@@ -23,7 +23,7 @@ from moderator.queue.outbox_metrics import OutboxCollector
 from moderator.settings import Settings
 from workers.health import HealthServer
 from workers.periodic import Periodic
-from workers.reading import SharedReading
+from workers.shared_reading import SharedReading
 from workers.shutdown import Shutdown
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import Any
 
 from moderator.errors import EventInvalid, WorkerStopping
 from moderator.events import Event, parse_message
-from moderator.queue.dead_letters import DeadLetters
+from moderator.queue.dead_letter_store import DeadLetters
 from workers.worker_metrics import Metrics
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from threading import Lock
 
 import numpy as np
 
-from moderator.encoders.base import Embeddings, Pixels
+from moderator.encoders.encoder import Embeddings, Pixels
 from moderator.errors import ModelBroken, brief
 
 log = logging.getLogger(__name__)

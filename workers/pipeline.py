@@ -25,7 +25,7 @@ from moderator.queue.embedding_cache import EmbeddingCache
 from moderator.queue.evidence import Evidence
 from moderator.queue.ledger import Answer, Claim, Ledger
 from moderator.queue.subscriptions import Subscriptions
-from moderator.signals.reading import Moment, plain
+from moderator.signals.evaluator import Moment, plain
 from workers.attempt import Attempt, SlowShadows
 from workers.batcher import MicroBatcher, small_batch
 from workers.leases import Leases

@@ -13,14 +13,14 @@ from prometheus_client import CollectorRegistry
 
 from moderator.delivery.consumers import consumer_names, make_consumer
 from moderator.delivery.delivery_metrics import DeliveryMetrics
-from moderator.encoders.base import Embeddings, Pixels
+from moderator.encoders.encoder import Embeddings, Pixels
 from moderator.encoders.parallel import cores_shared
 from moderator.engine.engine import Engine
 from moderator.fetching.breaker import Breakers
 from moderator.fetching.fetcher import Fetcher
 from moderator.queue.announcements import Announcements
 from moderator.queue.connection import WORKER_CALL, SentinelLogin, connect
-from moderator.queue.dead_letters import DeadLetters
+from moderator.queue.dead_letter_store import DeadLetters
 from moderator.queue.deadline import within
 from moderator.queue.disabled_webhooks import DisabledWebhooks
 from moderator.queue.embedding_cache import EmbeddingCache
@@ -42,8 +42,8 @@ from workers.periodic import Periodic
 from workers.pipeline import Pipeline
 from workers.policy_watch import PolicyWatch
 from workers.priority import PriorityGate
-from workers.reading import SharedReading
 from workers.recovery import Recovery
+from workers.shared_reading import SharedReading
 from workers.shutdown import Shutdown
 from workers.startup import wait_for_redis
 from workers.trimmer import StreamTrimmer

@@ -10,8 +10,8 @@ from moderator.cli.options import text_name
 from moderator.cli.output import Rows, console, plain, print_json, widest
 
 if TYPE_CHECKING:
-    from moderator.encoders.base import Embeddings
-    from moderator.uses.embedder import Embedded
+    from moderator.embeddings.embedder import Embedded
+    from moderator.encoders.encoder import Embeddings
 
 
 class Classifier(Protocol):

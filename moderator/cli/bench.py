@@ -34,10 +34,10 @@ def zero_shot(
 
       moderator bench zero-shot --data labels.csv --classes classes.txt --json
     """
-    from moderator.uses.classes import build_classes, read_templates
-    from moderator.uses.embedder import Embedder
-    from moderator.uses.labelled import read_class_texts, read_labelled
-    from moderator.uses.zero_shot import measure
+    from moderator.embeddings.classes import build_classes, read_templates
+    from moderator.embeddings.embedder import Embedder
+    from moderator.embeddings.labelled import read_class_texts, read_labelled
+    from moderator.embeddings.zero_shot import measure
 
     texts = read_class_texts(classes)
     labelled = read_labelled(data)
@@ -76,9 +76,9 @@ def linear_probe(
 
       moderator bench linear-probe --train cifar/train --test cifar/test --json
     """
-    from moderator.uses.embedder import Embedder
-    from moderator.uses.probe import evaluate
-    from moderator.uses.probe import train as fit
+    from moderator.embeddings.embedder import Embedder
+    from moderator.embeddings.probe_training import evaluate
+    from moderator.embeddings.probe_training import train as fit
 
     embedder = Embedder()
     probe = fit(*embed_labelled(embedder, train, json), embedder.encoder.identity)

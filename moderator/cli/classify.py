@@ -45,8 +45,8 @@ def classify(
 
       moderator classify x.png --labels "cat,dog" --template "a drawing of a {}" --template "a photo of a {}"
     """
-    from moderator.uses import classes  # the model libraries take seconds to load: not for --help
-    from moderator.uses.embedder import Embedder
+    from moderator.embeddings import classes  # the model libraries take seconds to load: not for --help
+    from moderator.embeddings.embedder import Embedder
 
     if (labels is None) == (labels_file is None):
         raise LabelsInvalid("give labels with --labels or with --labels-file")

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from moderator.cli.output import console, plain, print_json
 from moderator.client import Client
 from moderator.errors import DeadLetterNotFound, ModeratorError, QueueUnavailable
-from moderator.queue.dead_letters import DeadLetter
+from moderator.queue.dead_letter_store import DeadLetter
 from moderator.queue.ledger import Acceptance
 
 app = typer.Typer(

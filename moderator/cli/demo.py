@@ -20,7 +20,7 @@ from moderator.cli.output import VerdictRows, console, errors, print_json
 from moderator.client import Client
 from moderator.errors import ImageNotFound, WorkerFailed
 from moderator.image_paths import expand_images
-from moderator.queue.server import EmbeddedServer, free_port
+from moderator.queue.embedded_server import EmbeddedServer, free_port
 from moderator.settings import load_settings
 
 PHOTOGRAPHS = Path(__file__).parent.parent / "data" / "demo"

@@ -12,7 +12,7 @@ from moderator.cli.options import progress_bar
 from moderator.cli.output import console, plain, print_json
 
 if TYPE_CHECKING:
-    from moderator.doctor.findings import Finding
+    from moderator.operations.doctor.findings import Finding
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
@@ -39,8 +39,8 @@ def doctor(
 
       moderator doctor --strict --json
     """
-    from moderator.doctor.examine import plan
-    from moderator.doctor.findings import failed
+    from moderator.operations.doctor.examine import plan
+    from moderator.operations.doctor.findings import failed
 
     found: list[Finding] = []
     with progress_bar(as_json) as bar:

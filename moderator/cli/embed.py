@@ -33,8 +33,8 @@ def embed(
 
       moderator embed list.txt -o photos.parquet --half --numpy
     """
-    from moderator.uses.bulk import embed_files, numpy_path, report_path, write_numpy
-    from moderator.uses.embedder import Embedder
+    from moderator.embeddings.bulk import embed_files, numpy_path, report_path, write_numpy
+    from moderator.embeddings.embedder import Embedder
 
     count = sum(1 for _ in list_images(source))
     if not count:

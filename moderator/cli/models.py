@@ -104,7 +104,7 @@ def check(
         raise typer.BadParameter("only with --runtimes", param_hint="--photographs")
     from PIL import Image
 
-    from moderator.encoders.checkup import check_up
+    from moderator.encoders.verify import check_up
     from moderator.engine.engine import Engine  # the model libraries take seconds to load: not for --help
     from moderator.policies.fields import fill
 
@@ -192,7 +192,7 @@ def pull(
 
 def _compare(name: str, photographs: list[Path], as_json: bool) -> None:
     """Print the table of `check --runtimes`."""
-    from moderator.uses.runtimes import BATCHES, compare_runtimes
+    from moderator.embeddings.runtimes import BATCHES, compare_runtimes
 
     settings = load_settings()
     files = [Path(file) for file in expand_images([str(path) for path in photographs])]

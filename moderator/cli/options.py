@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from moderator.cli.output import console, errors, plain, terminal
 
 if TYPE_CHECKING:
-    from moderator.uses.embedder import Embedded, Embedder
-    from moderator.uses.lettering import Lettering
+    from moderator.embeddings.embedder import Embedded, Embedder
+    from moderator.embeddings.lettering import Lettering
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per result, for programs.")]
 PoliciesOption = Annotated[
@@ -74,7 +74,7 @@ def embed_images(embedder: "Embedder", images: list[str], hidden: bool) -> "Iter
 
 def lettering_for(texts: list[str]) -> "Lettering":
     """Return the fonts for some texts. Characters that no font of this machine has are reported on standard error."""
-    from moderator.uses.lettering import Lettering
+    from moderator.embeddings.lettering import Lettering
 
     lettering = Lettering(texts)
     if lettering.missing:

@@ -174,7 +174,7 @@ def _name_only(text: str) -> str:
 
 def _encoder_facts() -> EncoderFacts | None:
     """Return the encoder of the settings; None where it cannot be loaded on this machine, which is reported."""
-    from moderator.encoders.registry import encoder_of  # the model libraries take seconds to load
+    from moderator.encoders.encoder_registry import encoder_of  # the model libraries take seconds to load
 
     try:
         encoder = encoder_of(load_settings())

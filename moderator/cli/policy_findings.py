@@ -18,7 +18,7 @@ from moderator.policies.requirements import EncoderFacts, unmet
 from moderator.policies.schema import Policy
 from moderator.policies.yaml_reader import read_document
 from moderator.settings import load_settings
-from moderator.signals.files import SIGNAL_FILES
+from moderator.signals.signal_files import SIGNAL_FILES
 
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.HINT: "cyan"}
 

@@ -14,8 +14,8 @@ from moderator.errors import LabelsInvalid
 from moderator.image_paths import expand_images
 
 if TYPE_CHECKING:
-    from moderator.encoders.base import Embeddings
-    from moderator.uses.embedder import Embedder
+    from moderator.embeddings.embedder import Embedder
+    from moderator.encoders.encoder import Embeddings
 
 app = typer.Typer(no_args_is_help=True, help="Train a linear probe on labelled images, measure it, use it.")
 
@@ -54,9 +54,9 @@ def train(
     """
     from dataclasses import replace
 
-    from moderator.uses import probe
-    from moderator.uses.embedder import Embedder
-    from moderator.uses.policy_scores import score_by_policy
+    from moderator.embeddings import probe_training
+    from moderator.embeddings.embedder import Embedder
+    from moderator.embeddings.policy_scores import score_by_policy
 
     embedder = Embedder()
     embeddings, labels = embed_labelled(embedder, data, json)
@@ -64,13 +64,13 @@ def train(
     others = score_by_policy(embedder, embeddings, policy) if policy else {}
     with progress_bar(json) as bar:
         task = bar.add_task("cross-validating", total=folds)
-        figures, zero_shot = probe.cross_validate(
+        figures, zero_shot = probe_training.cross_validate(
             embeddings, labels, identity, others, folds, progress=lambda done: bar.advance(task, done)
         )
     record: dict[str, Any] = {**vars(figures), "folds": folds, "macro_auc": figures.macro_auc()}
     if policy:
         record |= {"policy": policy, "zero_shot_auc": zero_shot}
-    trained = replace(probe.train(embeddings, labels, identity), figures=record)
+    trained = replace(probe_training.train(embeddings, labels, identity), figures=record)
     trained.save(output)
     digest = sha256(output.read_bytes()).hexdigest()
     if json:
@@ -93,9 +93,9 @@ def evaluate(probe: ProbeOption, data: DataOption, json: JsonOption = False) -> 
 
       moderator probe evaluate --probe smoking.safetensors --data test.csv --json
     """
-    from moderator.signals.linear_probe import Probe
-    from moderator.uses.embedder import Embedder
-    from moderator.uses.probe import evaluate as measure
+    from moderator.embeddings.embedder import Embedder
+    from moderator.embeddings.probe_training import evaluate as measure
+    from moderator.signals.kinds.linear_probe import Probe
 
     loaded = Probe.load(probe)
     embedder = Embedder()
@@ -122,8 +122,8 @@ def predict(
 
       moderator probe predict uploads/ --probe smoking.safetensors --json
     """
-    from moderator.signals.linear_probe import Probe
-    from moderator.uses.embedder import Embedder
+    from moderator.embeddings.embedder import Embedder
+    from moderator.signals.kinds.linear_probe import Probe
 
     loaded = Probe.load(probe)
     files = expand_images(images)
@@ -137,7 +137,7 @@ def embed_labelled(embedder: "Embedder", data: Path, hidden: bool) -> "tuple[Emb
     """Embed labelled images; report those that cannot be embedded and leave them out."""
     import numpy as np
 
-    from moderator.uses.labelled import read_labelled
+    from moderator.embeddings.labelled import read_labelled
 
     labelled = read_labelled(data)
     found = list(embed_images(embedder, [one.path for one in labelled], hidden))

@@ -48,10 +48,10 @@ def search(
 
       moderator search cat.jpg --index photos.parquet --top 3 --json
     """
-    from moderator.uses.embedder import Embedder
-    from moderator.uses.pictures import contact_sheet, placeholder
-    from moderator.uses.search import search as find
-    from moderator.uses.store import EmbeddingsFile
+    from moderator.embeddings.embedder import Embedder
+    from moderator.embeddings.embedding_search import search as find
+    from moderator.embeddings.embeddings_file import EmbeddingsFile
+    from moderator.embeddings.pictures import contact_sheet, placeholder
 
     if not query.strip():
         raise LabelsInvalid("the query is empty; write a text or name an image")

@@ -13,10 +13,10 @@ from moderator.cli.options import ImagesArgument, JsonOption
 from moderator.cli.output import console, errors, plain, print_json
 from moderator.errors import ModeratorError, PolicyError, SettingsError, SignalFailed
 from moderator.settings import Settings, load_settings
-from moderator.signals.files import SIGNAL_FILES
 from moderator.signals.known_files import KNOWN_FILES
 from moderator.signals.known_files import fetch as fetch_file
-from moderator.signals.registry import KINDS
+from moderator.signals.signal_files import SIGNAL_FILES
+from moderator.signals.signal_registry import KINDS
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -124,7 +124,7 @@ def hash_(
     from moderator.fetching.fetcher import TrustedFetcher
     from moderator.image_paths import expand_images
     from moderator.images.decode import DecodeLimits, decode
-    from moderator.signals.hash_list import pdq
+    from moderator.signals.kinds.hash_list import pdq
 
     settings = load_settings().model_copy(update={"max_frames": 1})
     fetcher, limits = TrustedFetcher(settings), DecodeLimits.from_settings(settings)
@@ -220,7 +220,7 @@ def _refuse_released(path: Path, settings: Settings) -> None:
 
 
 def _check_kinds() -> dict[str, ModeratorError | None]:
-    from moderator.signals.reading import check_examples
+    from moderator.signals.evaluator import check_examples
 
     outcomes: dict[str, ModeratorError | None] = {}
     for kind in KINDS.names:

@@ -15,8 +15,8 @@ from moderator.errors import ImageNotFound, LabelsInvalid
 from moderator.image_paths import expand_images
 
 if TYPE_CHECKING:
-    from moderator.encoders.base import Embeddings
-    from moderator.uses.similarity import Similarity
+    from moderator.embeddings.similarity_matrix import Similarity
+    from moderator.encoders.encoder import Embeddings
 
 FORMATS = ("table", "json", "csv")
 VALUES = ("cosine", "logits", "probabilities")
@@ -51,9 +51,9 @@ def similarity(
     """
     import numpy as np
 
-    from moderator.uses.embedder import Embedder
-    from moderator.uses.pictures import heat_map
-    from moderator.uses.similarity import compare
+    from moderator.embeddings.embedder import Embedder
+    from moderator.embeddings.pictures import heat_map
+    from moderator.embeddings.similarity_matrix import compare
 
     format = "json" if json else format
     if format not in FORMATS:

@@ -9,7 +9,7 @@ from moderator.cli.options import progress_bar
 from moderator.cli.output import console, errors, plain, print_json
 from moderator.client import Client
 from moderator.errors import QueueFull, SettingsError
-from moderator.queue.spool import Spool
+from moderator.queue.spool_file import Spool
 
 app = typer.Typer(
     help="See and deliver events that were spooled while Redis was away.",

@@ -90,7 +90,7 @@ def make_consumer(name: str, settings: Settings, client: Redis, webhook_hosts: B
         SettingsError: there is none of that name, its package cannot be loaded, or nothing is kept for it.
     """
     if name == WEBHOOKS:
-        from moderator.delivery.webhooks import WebhookSender
+        from moderator.delivery.webhook_delivery import WebhookSender
 
         return WebhookSender(settings, DisabledWebhooks(client), webhook_hosts)
     for point in entry_points(group=GROUP, name=name):

@@ -9,7 +9,7 @@ from moderator.backoff import exponential
 from moderator.delivery.consumers import DeliveryConsumer
 from moderator.delivery.delivery_metrics import DeliveryMetrics
 from moderator.errors import ConsumerUnavailable, DeliveryUnreadable, ModeratorError, ours
-from moderator.queue.dead_letters import DeadLetters
+from moderator.queue.dead_letter_store import DeadLetters
 from moderator.queue.outbox import Delivery, Outbox
 
 log = logging.getLogger(__name__)

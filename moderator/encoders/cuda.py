@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from moderator.encoders.base import Embeddings, Pixels
+from moderator.encoders.encoder import Embeddings, Pixels
 
 log = logging.getLogger(__name__)
 

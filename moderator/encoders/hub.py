@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from huggingface_hub import HfApi, snapshot_download
 
-from moderator.encoders.registry import FAMILIES
+from moderator.encoders.encoder_registry import FAMILIES
 from moderator.encoders.weights import Source, digest_of, loading
 from moderator.errors import EncoderUnknown, WeightsInvalid
 
@@ -76,7 +76,7 @@ def wanted_files(files: list[str]) -> list[str]:
 
 
 def _pull_openclip(model: str) -> Pulled:
-    from moderator.encoders.openclip import fetch
+    from moderator.encoders.families.openclip import fetch
 
     checkpoint = fetch(model)
     files = checkpoint.files

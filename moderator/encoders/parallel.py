@@ -15,7 +15,7 @@ from threading import Lock
 import numpy as np
 import torch
 
-from moderator.encoders.base import Embeddings, Pixels
+from moderator.encoders.encoder import Embeddings, Pixels
 
 Forward = Callable[[Pixels], Embeddings]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from PIL import Image
 
-from moderator.encoders.base import Pixels
+from moderator.encoders.encoder import Pixels
 from moderator.images.resize import Resize
 
 

@@ -6,7 +6,7 @@ from threading import Lock
 
 import numpy as np
 
-from moderator.encoders.base import Embeddings
+from moderator.encoders.encoder import Embeddings
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from moderator.encoders.base import Embeddings, Encoder, Pixels
 from moderator.encoders.cuda import CudaForward
+from moderator.encoders.encoder import Embeddings, Encoder, Pixels
 from moderator.encoders.parallel import Forward, on_all_cores
 from moderator.encoders.preprocessing import Preprocessing
 from moderator.encoders.runtimes.convert import convert

@@ -18,12 +18,12 @@ from moderator.atomic import write_atomically
 from moderator.errors import EmbeddingInvalid
 from moderator.policies.fields import fill
 from moderator.policies.schema import Policy
-from moderator.scoring.judge import CompiledPolicy
 from moderator.scoring.layout import lay_out
 from moderator.scoring.rules import Floats
+from moderator.scoring.thresholds import CompiledPolicy
 
 if TYPE_CHECKING:  # compiled policies are read without the image libraries
-    from moderator.encoders.base import Encoder
+    from moderator.encoders.encoder import Encoder
 
 log = logging.getLogger(__name__)
 

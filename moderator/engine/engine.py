@@ -6,8 +6,8 @@ from hashlib import sha256
 
 import numpy as np
 
-from moderator.encoders.base import Embeddings, Encoder, Pixels
-from moderator.encoders.registry import encoder_of
+from moderator.encoders.encoder import Embeddings, Encoder, Pixels
+from moderator.encoders.encoder_registry import encoder_of
 from moderator.engine.compiler import Compiler
 from moderator.engine.judge import Judge, Judged, describe_error
 from moderator.engine.preparer import Prepared, Preparer
@@ -20,8 +20,8 @@ from moderator.images.prepare import PreprocessSpec
 from moderator.images.process import Reason
 from moderator.policies.schema import Policy
 from moderator.settings import Settings, load_settings
-from moderator.signals.files import SIGNAL_FILES
-from moderator.signals.reading import Readings, Signals
+from moderator.signals.evaluator import Readings, Signals
+from moderator.signals.signal_files import SIGNAL_FILES
 from moderator.verdicts import Decision, ModelFacts, PolicyFacts, Verdict
 
 log = logging.getLogger(__name__)

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 from moderator.errors import ModeratorError, ours
 from moderator.policies.catalogue import Selection
 from moderator.policies.schema import Policy
-from moderator.scoring.judge import CompiledPolicy, Judgement, judge
 from moderator.scoring.rules import Floats
-from moderator.signals.base import Frame
-from moderator.signals.reading import Moment, Readings, Signals, due, facts, scores, unsure
+from moderator.scoring.thresholds import CompiledPolicy, Judgement, judge
+from moderator.signals.evaluator import Moment, Readings, Signals, due, facts, scores, unsure
+from moderator.signals.signal import Frame
 from moderator.verdicts import Decision, ErrorFacts, ShadowVerdict
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,7 @@ from moderator.images.prepare import PreparedImage, PreprocessSpec, prepare
 from moderator.images.process import Reason
 from moderator.images.resize import Pixels
 from moderator.policies.catalogue import Selection
-from moderator.signals.base import Frame
-from moderator.signals.reading import (
+from moderator.signals.evaluator import (
     Moment,
     Outcome,
     Readings,
@@ -24,6 +23,7 @@ from moderator.signals.reading import (
     due,
     refuse_failed,
 )
+from moderator.signals.signal import Frame
 from moderator.verdicts import ImageFacts
 
 

@@ -8,7 +8,7 @@ from moderator.events import Event
 from moderator.policies.catalogue import Catalogue, Selection
 from moderator.policies.references import parse_reference
 from moderator.settings import Settings
-from moderator.signals.files import SIGNAL_FILES
+from moderator.signals.signal_files import SIGNAL_FILES
 from moderator.verdicts import PolicyFacts
 
 

@@ -7,9 +7,9 @@ from typing import Self
 from moderator.errors import FetchRefused
 from moderator.events import ImageReference
 from moderator.fetching.breaker import Breakers
-from moderator.fetching.sources.base import ImageSource
 from moderator.fetching.sources.file import FileSource
 from moderator.fetching.sources.inline import InlineSource
+from moderator.fetching.sources.source import ImageSource
 from moderator.fetching.sources.trusted_file import TrustedFileSource
 from moderator.fetching.sources.web import WebSource
 from moderator.fetching.urls import is_url

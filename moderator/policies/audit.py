@@ -18,9 +18,9 @@ from uuid import uuid4
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from moderator.errors import PolicyUnreadable
-from moderator.policies.files import append_line
 from moderator.policies.loader import Pointers, Problem
 from moderator.policies.pointer_schema import Pointer
+from moderator.policies.policy_files import append_line
 from moderator.policies.releases import Releases
 
 AUDIT_FILE = "audit.jsonl"

@@ -15,8 +15,8 @@ from moderator.policies.messages import explain
 from moderator.policies.pointer_schema import Pointer
 from moderator.policies.schema import Policy
 from moderator.policies.yaml_reader import MAX_BYTES, Document, Fault, KeyPath, read_document
-from moderator.signals.files import digest_below
-from moderator.signals.registry import option_problems
+from moderator.signals.signal_files import digest_below
+from moderator.signals.signal_registry import option_problems
 
 POINTER_FILE = "active.yaml"
 #: Problems of one file that are reported; nobody reads more.

@@ -6,9 +6,9 @@ from pathlib import Path
 from moderator.errors import ModelMismatch, ModeratorError
 from moderator.identity import Identity
 from moderator.policies.schema import Policy
-from moderator.signals.base import EXAMPLE_ENCODER, Context
-from moderator.signals.files import read_pinned
-from moderator.signals.reading import make
+from moderator.signals.evaluator import make
+from moderator.signals.signal import EXAMPLE_ENCODER, Context
+from moderator.signals.signal_files import read_pinned
 
 #: Identity and dimension of an encoder.
 EncoderFacts = tuple[Identity, int]

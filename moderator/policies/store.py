@@ -22,10 +22,10 @@ from moderator.policies.audit import (
     version_before,
 )
 from moderator.policies.catalogue import Catalogue
-from moderator.policies.files import locked, replace_text
 from moderator.policies.loader import POINTER_FILE, load_policy, read_file
 from moderator.policies.pointer_schema import Pointer
 from moderator.policies.pointers import pointed_at, read_pointers, with_pointer
+from moderator.policies.policy_files import locked, replace_text
 from moderator.policies.releases import LOCK_FILE, read_releases, releases_text, verify
 from moderator.policies.schema import Policy
 from moderator.printable import printable

@@ -6,7 +6,7 @@ A worker that does not know an event's policy would answer with an error what an
 from collections.abc import Iterable
 from itertools import islice
 
-from moderator.queue import names
+from moderator.queue import keys
 from moderator.queue.commands import Command
 from moderator.queue.executors import Executor
 
@@ -26,8 +26,8 @@ class Announcements:
         """Say that this worker judges by these policies (`NAME`, `NAME@VERSION`); to be repeated while it lives."""
         some = list(islice(references, MOST))
         if some:
-            self._executor.run(Command("announce", [names.KNOWN_POLICIES], [HOLDS_SECONDS, *some], int))
+            self._executor.run(Command("announce", [keys.KNOWN_POLICIES], [HOLDS_SECONDS, *some], int))
 
     def knows(self, reference: str) -> bool:
         """Whether a worker that was alive a moment ago judges by a policy."""
-        return self._executor.run(Command("announced", [names.KNOWN_POLICIES], [reference], bool))
+        return self._executor.run(Command("announced", [keys.KNOWN_POLICIES], [reference], bool))

@@ -9,10 +9,10 @@ from typing import Any
 
 from moderator.errors import VerdictsMissed
 from moderator.events import Event
-from moderator.queue import commands, names, stats
+from moderator.queue import commands, keys, stats
 from moderator.queue.bounds import NO_BOUNDS, QueueBounds
 from moderator.queue.commands import read_body
-from moderator.queue.dead_letters import (
+from moderator.queue.dead_letter_store import (
     PAGE_SIZE,
     DeadLetter,
     ask_for_letters,
@@ -80,7 +80,7 @@ class AsyncQueue:
         now = asyncio.get_running_loop().time
         deadline = now() + timeout
         with failing_as(not_answered):
-            async with self._executor.listen(names.VERDICT_PREFIX + event_key) as wait:
+            async with self._executor.listen(keys.VERDICT_PREFIX + event_key) as wait:
                 while True:  # as `VerdictStore.wait`, which says why in this order
                     left = deadline - now()
                     await wait(max(0.0, min(left, READ_SECONDS)))

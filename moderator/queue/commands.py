@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from moderator.errors import DeadLetterNotFound, QueueFull, RedisMisused, VerdictUnreadable
 from moderator.events import Event, bulk_image_key, parse_message
-from moderator.queue import names
+from moderator.queue import keys
 from moderator.queue.bounds import DRAIN_SAMPLE, QueueBounds, retry_after
 from moderator.queue.message import encode_message
 from moderator.queue.records import Acceptance, Claim, Publication, read_claim, to_claim, to_record
@@ -82,7 +82,7 @@ def accept(
         QueueFull: there is no room for it; nothing was accepted.
     """
     priority = events[0].priority
-    queue, limits = names.QUEUES[priority], bounds.of(priority)
+    queue, limits = keys.QUEUES[priority], bounds.of(priority)
 
     def read(answers: list[bytes]) -> list[tuple[Event, Acceptance]]:
         if answers[0] == b"full":
@@ -95,11 +95,11 @@ def accept(
             )
         return [(event, Acceptance(a.decode())) for event, a in zip(events, answers, strict=True)]
 
-    args: list[Any] = [names.RECORD_PREFIX, names.VERDICT_PREFIX, encode_message(body, queue)]
+    args: list[Any] = [keys.RECORD_PREFIX, keys.VERDICT_PREFIX, encode_message(body, queue)]
     args += [lease, limits.events, limits.size, DRAIN_SAMPLE]
     args += [part for event in events for part in (event.key, to_record(event))]
-    keys = [names.PENDING, queue, names.PENDING_BYTES, names.REFUSALS, names.VERDICTS]
-    return Command("accept", keys, args, read)
+    script_keys = [keys.PENDING, queue, keys.PENDING_BYTES, keys.REFUSALS, keys.VERDICTS]
+    return Command("accept", script_keys, args, read)
 
 
 def claim(event: Event, token: str, lease: float) -> Command[Claim | Literal["answered", "busy"]]:
@@ -128,16 +128,16 @@ def retry(
     event: Event, claim: Claim, delay: float, *, harmed: bool, counts: bool, held_off: bool
 ) -> Command[bool]:
     """End a try without an answer; says whether the claim held the event."""
-    keys = [names.PENDING, names.RECORD_PREFIX + event.key]
+    script_keys = [keys.PENDING, keys.RECORD_PREFIX + event.key]
     args = [event.key, claim.token, delay, int(harmed), int(counts), int(held_off)]
-    return Command("retry", keys, args, bool)
+    return Command("retry", script_keys, args, bool)
 
 
 def extend(held: Sequence[tuple[str, str]], lease: float) -> Iterator[Command[int]]:
     """Let no other have events before a further lease is over; each step says for how many that was so."""
     for at in range(0, len(held), EXTEND_EVENTS_MAX):
         parts = [part for pair in held[at : at + EXTEND_EVENTS_MAX] for part in pair]
-        yield Command("extend", [names.PENDING], [names.RECORD_PREFIX, lease, *parts], int)
+        yield Command("extend", [keys.PENDING], [keys.RECORD_PREFIX, lease, *parts], int)
 
 
 def replay(key: str, died_at: str, event: Event, lease: float) -> Command[Acceptance]:
@@ -146,7 +146,7 @@ def replay(key: str, died_at: str, event: Event, lease: float) -> Command[Accept
     Its answer raises:
         DeadLetterNotFound: the dead letter is gone, or another has taken its place; nothing has changed.
     """
-    queue = names.QUEUES[event.priority]
+    queue = keys.QUEUES[event.priority]
     body = event.model_dump(mode="json", exclude_none=True)
 
     def read(answer: bytes) -> Acceptance:
@@ -154,9 +154,13 @@ def replay(key: str, died_at: str, event: Event, lease: float) -> Command[Accept
             raise letter_gone(key)
         return Acceptance.ACCEPTED if answer == b"replayed" else Acceptance(answer.decode())
 
-    keys = [names.PENDING, queue, names.PENDING_BYTES, names.DEAD_LETTERS]
-    keys += [prefix + key for prefix in (names.DEAD_LETTER_PREFIX, names.RECORD_PREFIX, names.VERDICT_PREFIX)]
-    return Command("replay", keys, [key, died_at, encode_message(body, queue), lease, to_record(event)], read)
+    script_keys = [keys.PENDING, queue, keys.PENDING_BYTES, keys.DEAD_LETTERS]
+    script_keys += [
+        prefix + key for prefix in (keys.DEAD_LETTER_PREFIX, keys.RECORD_PREFIX, keys.VERDICT_PREFIX)
+    ]
+    return Command(
+        "replay", script_keys, [key, died_at, encode_message(body, queue), lease, to_record(event)], read
+    )
 
 
 def letter_gone(key: str) -> DeadLetterNotFound:
@@ -180,15 +184,15 @@ def overdue(oldest: Mapping[str, float | None], lease: float) -> Command[list[Ov
         ]
 
     places = [part for queue, at in oldest.items() for part in (queue, "" if at is None else at)]
-    args = [names.RECORD_PREFIX, names.VERDICT_PREFIX, lease, SWEEP_SIZE, MAX_DELIVERIES, *places]
-    return Command("overdue", [names.PENDING, names.PENDING_BYTES], args, read)
+    args = [keys.RECORD_PREFIX, keys.VERDICT_PREFIX, lease, SWEEP_SIZE, MAX_DELIVERIES, *places]
+    return Command("overdue", [keys.PENDING, keys.PENDING_BYTES], args, read)
 
 
 def requeue(event: Event, key: str, due: bytes, queue: str, lease: float) -> Command[int]:
     """Put an overdue event on the queue again; says 0 where somebody was quicker, else 1."""
     body = event.model_dump(mode="json", exclude_none=True)
-    keys = [names.PENDING, names.RECORD_PREFIX + key, queue]
-    return Command("requeue", keys, [key, due, encode_message(body, queue), lease], int)
+    script_keys = [keys.PENDING, keys.RECORD_PREFIX + key, queue]
+    return Command("requeue", script_keys, [key, due, encode_message(body, queue), lease], int)
 
 
 def verdict(event_key: str) -> Command[Verdict | None]:
@@ -210,15 +214,15 @@ def verdict(event_key: str) -> Command[Verdict | None]:
                 f"({str(error).splitlines()[0]}); update this one"
             ) from error
 
-    keys = (event_key, bulk_image_key(event_key))
-    return ask("MGET", *(names.VERDICT_PREFIX + key for key in keys if key is not None), read=read)
+    names = (event_key, bulk_image_key(event_key))
+    return ask("MGET", *(keys.VERDICT_PREFIX + name for name in names if name is not None), read=read)
 
 
 def newest_entries(count: int) -> Command[list[Entry]]:
     """Look up the latest entries of the stream, oldest of them first."""
     return ask(
         "XREVRANGE",
-        names.VERDICTS,
+        keys.VERDICTS,
         "+",
         "-",
         "COUNT",
@@ -229,13 +233,13 @@ def newest_entries(count: int) -> Command[list[Entry]]:
 
 def read_on(after: str, count: int) -> Command[StreamPage]:
     """Read on in the stream of verdicts after an entry."""
-    return Command("read_on", [names.VERDICTS], [after, count], lambda answer: read_page(after, answer))
+    return Command("read_on", [keys.VERDICTS], [after, count], lambda answer: read_page(after, answer))
 
 
 def await_entries(after: str, count: int, seconds: float) -> Command[list[Entry]]:
     """Read on in the stream, and wait for entries where there are none yet."""
     block = ("BLOCK", round(seconds * 1000))
-    return ask("XREAD", "COUNT", count, *block, "STREAMS", names.VERDICTS, after, read=entries_of)
+    return ask("XREAD", "COUNT", count, *block, "STREAMS", keys.VERDICTS, after, read=entries_of)
 
 
 def require_all(answers: Sequence[T | RedisMisused]) -> list[T]:

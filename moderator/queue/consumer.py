@@ -15,7 +15,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from moderator.errors import VerdictsMissed
-from moderator.queue import names
+from moderator.queue import keys
 from moderator.queue.connection import Redis
 from moderator.queue.stream import (
     READ_SECONDS,
@@ -83,7 +83,7 @@ class Consumer:
             VerdictsMissed: verdicts were trimmed before the group had read them, and there is no `on_gap`. Raised once;
                 consume again to go on with the oldest that is kept.
         """
-        self._report_gap(self._join(keys=[names.VERDICTS], args=[self._group]))
+        self._report_gap(self._join(keys=[keys.VERDICTS], args=[self._group]))
         while True:
             try:
                 hand = deque(self._next_batch())
@@ -92,7 +92,7 @@ class Consumer:
                     raise
                 # Redis lost the stream, or somebody deleted the group.
                 log.warning("the group %s of readers is gone; it is made again", self._group)
-                self._report_gap(self._join(keys=[names.VERDICTS], args=[self._group]))
+                self._report_gap(self._join(keys=[keys.VERDICTS], args=[self._group]))
                 continue
             self._renew_at = time.monotonic() + self._idle / 10
             hand = self._without_trimmed(hand)
@@ -104,7 +104,7 @@ class Consumer:
                 verdict = read_verdict(entry, fields)
                 if verdict is not None:
                     yield verdict
-                self._redis.xack(names.VERDICTS, self._group, entry)
+                self._redis.xack(keys.VERDICTS, self._group, entry)
 
     def _next_batch(self) -> list[Entry]:
         if self._own_first:
@@ -121,14 +121,14 @@ class Consumer:
 
     def _read(self, position: str, block: int | None = None) -> list[Entry]:
         answer = self._redis.xreadgroup(
-            self._group, self._name, {names.VERDICTS: position}, count=READ_SIZE, block=block
+            self._group, self._name, {keys.VERDICTS: position}, count=READ_SIZE, block=block
         )
         return entries_of(answer)
 
     def _read_new(self) -> list[Entry]:
         with self._redis.pipeline(transaction=True) as pipe:
-            self._join(keys=[names.VERDICTS], args=[self._group], client=pipe)
-            pipe.xreadgroup(self._group, self._name, {names.VERDICTS: ">"}, count=READ_SIZE)
+            self._join(keys=[keys.VERDICTS], args=[self._group], client=pipe)
+            pipe.xreadgroup(self._group, self._name, {keys.VERDICTS: ">"}, count=READ_SIZE)
             gap, answer = pipe.execute()
         # What came with it is ours by now: where the gap is raised, it is the first to be read after that.
         self._report_gap(gap)
@@ -142,7 +142,7 @@ class Consumer:
                 return []
             self._look_at = time.monotonic() + self._idle / 4
         cursor, entries, *trimmed = self._redis.xautoclaim(
-            names.VERDICTS,
+            keys.VERDICTS,
             self._group,
             self._name,
             min_idle_time=round(self._idle * 1000),
@@ -151,7 +151,7 @@ class Consumer:
         )
         self._cursor = cursor.decode()
         if self._cursor == "0-0":
-            self._forget(keys=[names.VERDICTS], args=[self._group, FORGET_AFTER])
+            self._forget(keys=[keys.VERDICTS], args=[self._group, FORGET_AFTER])
         # Before version 7, a trimmed one has no id here; it is found when our own ones are read.
         left = [(entry.decode(), fields or {}) for entry, fields in entries if entry is not None]
         left += [(entry.decode(), {}) for entry in (trimmed[0] if trimmed else ())]
@@ -166,7 +166,7 @@ class Consumer:
         trimmed = [entry for entry, fields in hand if not fields]
         if not trimmed:
             return hand
-        self._redis.xack(names.VERDICTS, self._group, *trimmed)
+        self._redis.xack(keys.VERDICTS, self._group, *trimmed)
         report(
             missed(trimmed[0], trimmed[-1], len(trimmed), f"a reader of {self._group} finished them"),
             self._on_gap,
@@ -178,14 +178,14 @@ class Consumer:
         if time.monotonic() < self._renew_at:
             return
         ours = self._redis.xpending_range(
-            names.VERDICTS, self._group, hand[0][0], hand[-1][0], len(hand), consumername=self._name
+            keys.VERDICTS, self._group, hand[0][0], hand[-1][0], len(hand), consumername=self._name
         )
         ids = {item["message_id"].decode() for item in ours}
         for item in [item for item in hand if item[0] not in ids]:
             hand.remove(item)
         if hand:
             touched = [entry for entry, _ in hand]
-            self._redis.xclaim(names.VERDICTS, self._group, self._name, 0, touched, justid=True)
+            self._redis.xclaim(keys.VERDICTS, self._group, self._name, 0, touched, justid=True)
         self._renew_at = time.monotonic() + self._idle / 10
 
     def _report_gap(self, gap: list[Any]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from moderator.queue import names
+from moderator.queue import keys
 from moderator.queue.connection import Redis
 
 #: Seconds for which a webhook stays disabled, unless it is enabled before: then it is asked once more.
@@ -23,11 +23,11 @@ class DisabledWebhooks:
         self._redis = client
 
     def __len__(self) -> int:
-        return int(self._redis.zcard(names.DISABLED_WEBHOOKS))
+        return int(self._redis.zcard(keys.DISABLED_WEBHOOKS))
 
     def __iter__(self) -> Iterator[tuple[str, datetime]]:
         """Yield URL and time of each, the latest first."""
-        for url, since in self._redis.zrevrange(names.DISABLED_WEBHOOKS, 0, -1, withscores=True):
+        for url, since in self._redis.zrevrange(keys.DISABLED_WEBHOOKS, 0, -1, withscores=True):
             yield url.decode("utf-8", "replace"), datetime.fromtimestamp(since, tz=UTC)
 
     def among(self, urls: Sequence[str]) -> set[str]:
@@ -36,8 +36,8 @@ class DisabledWebhooks:
             return set()
         forgotten = self._redis.time()[0] - DISABLED_SECONDS
         with self._redis.pipeline(transaction=True) as pipe:
-            pipe.zremrangebyscore(names.DISABLED_WEBHOOKS, "-inf", forgotten)
-            pipe.zmscore(names.DISABLED_WEBHOOKS, urls)
+            pipe.zremrangebyscore(keys.DISABLED_WEBHOOKS, "-inf", forgotten)
+            pipe.zmscore(keys.DISABLED_WEBHOOKS, urls)
             _, since = pipe.execute()
         return {url for url, at in zip(urls, since, strict=True) if at is not None}
 
@@ -45,10 +45,10 @@ class DisabledWebhooks:
         """Disable a webhook."""
         seconds, micros = self._redis.time()
         with self._redis.pipeline(transaction=True) as pipe:
-            pipe.zadd(names.DISABLED_WEBHOOKS, {url: seconds + micros / 1e6})
-            pipe.zremrangebyrank(names.DISABLED_WEBHOOKS, 0, -MOST_DISABLED - 1)
+            pipe.zadd(keys.DISABLED_WEBHOOKS, {url: seconds + micros / 1e6})
+            pipe.zremrangebyrank(keys.DISABLED_WEBHOOKS, 0, -MOST_DISABLED - 1)
             pipe.execute()
 
     def remove(self, url: str) -> bool:
         """Enable a webhook again; return whether it was disabled."""
-        return bool(self._redis.zrem(names.DISABLED_WEBHOOKS, url))
+        return bool(self._redis.zrem(keys.DISABLED_WEBHOOKS, url))

@@ -16,7 +16,7 @@ from typing import Any
 
 from moderator.errors import EventInvalid
 from moderator.events import nested_deeper
-from moderator.queue.names import TASK
+from moderator.queue.keys import TASK
 
 #: Bytes that a compressed body may unpack to: more than the largest image inside an event.
 MAX_UNPACKED = 64 * 1024 * 1024

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from moderator.queue import names
+from moderator.queue import keys
 from moderator.queue.commands import Command
 from moderator.queue.executors import Executor
 from moderator.verdicts import ImageFacts
@@ -40,8 +40,8 @@ class EmbeddingCache:
     def get(self, sha256: str) -> SeenImage | None:
         """What is kept of the image with this digest (hexadecimal). What is kept and makes no sense is not used."""
         name = self._name(sha256)
-        keys = [names.EMBEDDINGS, names.EMBEDDING_PREFIX + name]
-        facts, vectors = self._executor.run(Command("recall_embedding", keys, [name], tuple))
+        script_keys = [keys.EMBEDDINGS, keys.EMBEDDING_PREFIX + name]
+        facts, vectors = self._executor.run(Command("recall_embedding", script_keys, [name], tuple))
         if facts is None or vectors is None:
             return None
         try:
@@ -54,10 +54,10 @@ class EmbeddingCache:
     def put(self, facts: ImageFacts, embeddings: NDArray[np.float32]) -> None:
         """Keep an image's embeddings, float32 [frames, dimension]."""
         name = self._name(facts.sha256)
-        keys = [names.EMBEDDINGS, names.EMBEDDING_PREFIX + name]
+        script_keys = [keys.EMBEDDINGS, keys.EMBEDDING_PREFIX + name]
         vectors = np.ascontiguousarray(embeddings, dtype=np.float32).tobytes()
-        args = [names.EMBEDDING_PREFIX, name, facts.model_dump_json(), vectors, self._size]
-        self._executor.run(Command("keep_embedding", keys, args, lambda answer: None))
+        args = [keys.EMBEDDING_PREFIX, name, facts.model_dump_json(), vectors, self._size]
+        self._executor.run(Command("keep_embedding", script_keys, args, lambda answer: None))
 
     def _name(self, sha256: str) -> str:
         return f"{self._space}:{sha256}"

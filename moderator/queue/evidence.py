@@ -27,7 +27,7 @@ class Evidence:
     embeddings: "NDArray[Any]"
     """[frames, dimension]: float32 from the model, float16 from the outbox."""
     readings: Mapping[str, Any]
-    """By the key of a signal: `score`, `unsure` and `facts`, or `error`. See `moderator.signals.reading.plain`."""
+    """By the key of a signal: `score`, `unsure` and `facts`, or `error`. See `moderator.signals.evaluator.plain`."""
     model: ModelFacts
     """Whose embeddings they are."""
 

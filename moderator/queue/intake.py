@@ -24,7 +24,7 @@ from moderator.events import Event
 from moderator.queue.connection import CLIENT_CALL
 from moderator.queue.deadline import within
 from moderator.queue.ledger import Acceptance, Ledger, read_body
-from moderator.queue.spool import Entry, Spool
+from moderator.queue.spool_file import Entry, Spool
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from moderator.errors import EventInvalid, ModeratorError, RedisMisused
 from moderator.events import Event, parse_message
-from moderator.queue import commands, names, stats
+from moderator.queue import commands, keys, stats
 from moderator.queue.bounds import NO_BOUNDS, QueueBounds
 from moderator.queue.commands import read_body
 from moderator.queue.executors import Executor
@@ -162,7 +162,7 @@ class Ledger:
         stream_length: int = 100_000,
     ) -> int:
         """Put overdue events that are not on the queue back on it; see `Sweeper.sweep`."""
-        oldest = {queue: self._oldest(queue, "queued_at") for queue in names.QUEUES.values()}
+        oldest = {queue: self._oldest(queue, "queued_at") for queue in keys.QUEUES.values()}
         return self._sweeper.sweep(oldest, on_ended, ttl=ttl, stream_length=stream_length)
 
     def oldest_accepted(self, queue: str) -> float | None:
@@ -180,7 +180,7 @@ class Ledger:
                 return None
             event = parse_message(decode_message(message))[0]
             for key in (event.key, event.before_bulk().key):
-                command = commands.ask("HGET", names.RECORD_PREFIX + key, field, read=_as_it_is)
+                command = commands.ask("HGET", keys.RECORD_PREFIX + key, field, read=_as_it_is)
                 if value := self._executor.run(command):
                     return float(value)
         except (EventInvalid, RedisMisused, ValueError):

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from moderator.errors import EventInvalid
 from moderator.queue.element import REFUSED, TEXT, Refusal, read_element
-from moderator.queue.names import TASK
+from moderator.queue.keys import TASK
 
 #: The header that says how many images a message has, so that a worker takes as many messages as it has room for.
 IMAGES = "images"

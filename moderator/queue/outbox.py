@@ -10,7 +10,7 @@ from typing import Any
 
 from moderator.errors import DeliveryUnreadable, RedisMisused
 from moderator.events import split_key
-from moderator.queue import names
+from moderator.queue import keys
 from moderator.queue.commands import Command
 from moderator.queue.connection import Redis
 from moderator.queue.evidence import Evidence
@@ -119,7 +119,7 @@ def read_lags(client: Redis, consumers: Sequence[str]) -> tuple[ConsumerLag, ...
     """Return how far consumers are behind."""
     lists = [outbox_names(consumer) for consumer in consumers]
     lags = RedisExecutor(client).run_each([_lag(due, prefix) for due, prefix in lists])
-    missed = client.hgetall(names.OUTBOX_MISSED)
+    missed = client.hgetall(keys.OUTBOX_MISSED)
     return tuple(
         ConsumerLag(consumer, *lag, int(missed.get(due.encode(), 0)))
         for consumer, (due, _), lag in zip(consumers, lists, lags, strict=True)

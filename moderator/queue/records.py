@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from moderator.events import Event, event_key
-from moderator.queue import names
+from moderator.queue import keys
 from moderator.queue.evidence import Evidence
 from moderator.queue.scripts import Call
 from moderator.queue.subscriptions import NO_SUBSCRIPTIONS, Subscriptions
@@ -74,15 +74,15 @@ def to_claim(event: Event, token: str, lease: float) -> Call:
     """Keys and arguments of `claim.lua`."""
     key = event.key
     return (
-        [names.PENDING, names.RECORD_PREFIX + key, names.VERDICT_PREFIX + key, names.PENDING_BYTES],
+        [keys.PENDING, keys.RECORD_PREFIX + key, keys.VERDICT_PREFIX + key, keys.PENDING_BYTES],
         [
             key,
             to_record(event),
-            names.QUEUES[event.priority],
+            keys.QUEUES[event.priority],
             lease,
             token,
-            names.RECORD_PREFIX,
-            names.VERDICT_PREFIX,
+            keys.RECORD_PREFIX,
+            keys.VERDICT_PREFIX,
         ],
     )
 
@@ -134,16 +134,16 @@ class Publication:
         body = verdict.model_dump_json(exclude=None if self.known else {"bulk"})
         # Its own for each verdict: the delivery of an earlier one, of before a replay, does not get mixed up with it.
         delivery = f"{key}#{sha256(body.encode()).hexdigest()[:12]}"
-        keys = [
-            names.PENDING,
-            names.RECORD_PREFIX + key,
-            names.VERDICT_PREFIX + key,
-            names.VERDICTS,
-            names.DEAD_LETTERS,
-            names.DEAD_LETTER_PREFIX + key,
-            names.WEBHOOKS,
-            names.WEBHOOK_PREFIX + delivery,
-            names.PENDING_BYTES,
+        script_keys = [
+            keys.PENDING,
+            keys.RECORD_PREFIX + key,
+            keys.VERDICT_PREFIX + key,
+            keys.VERDICTS,
+            keys.DEAD_LETTERS,
+            keys.DEAD_LETTER_PREFIX + key,
+            keys.WEBHOOKS,
+            keys.WEBHOOK_PREFIX + delivery,
+            keys.PENDING_BYTES,
         ]
         # Whoever waits for an image of a bulk event by its id alone listens under the name of a single event.
         by_id = event_key(verdict.source, verdict.event_id)
@@ -159,10 +159,10 @@ class Publication:
             delivery,
             self.token,
             self.due,
-            "" if verdict.bulk is None else names.VERDICT_PREFIX + by_id,
+            "" if verdict.bulk is None else keys.VERDICT_PREFIX + by_id,
         ]
         further_keys, further_args = subscriptions.call(delivery, self.evidence)
-        return keys + further_keys, args + further_args
+        return script_keys + further_keys, args + further_args
 
 
 def read_claim(answer: list[Any], token: str) -> Claim | Literal["answered", "busy"]:

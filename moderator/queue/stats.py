@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from moderator.errors import RedisMisused
-from moderator.queue import names
+from moderator.queue import keys
 from moderator.queue.commands import Command, ask, require_all
 
 
@@ -25,25 +25,25 @@ class QueueStats:
 
 def pending() -> Command[int]:
     """Count the accepted events without a verdict."""
-    return ask("ZCARD", names.PENDING)
+    return ask("ZCARD", keys.PENDING)
 
 
 def pending_bytes() -> Command[int]:
     """Look up about how many bytes they take."""
-    return ask("GET", names.PENDING_BYTES)
+    return ask("GET", keys.PENDING_BYTES)
 
 
 def refusals(queue: str) -> Command[int]:
     """Look up how many messages found no room on a queue."""
-    return ask("HGET", names.REFUSALS, queue)
+    return ask("HGET", keys.REFUSALS, queue)
 
 
 def ask_for_stats() -> list[Command[int]]:
     """Ask for all that `read_stats` puts together."""
     of_queues = [
-        command for queue in names.QUEUES.values() for command in (ask("LLEN", queue), refusals(queue))
+        command for queue in keys.QUEUES.values() for command in (ask("LLEN", queue), refusals(queue))
     ]
-    return [pending(), pending_bytes(), ask("ZCARD", names.DEAD_LETTERS), *of_queues]
+    return [pending(), pending_bytes(), ask("ZCARD", keys.DEAD_LETTERS), *of_queues]
 
 
 def read_stats(answers: Sequence[int | RedisMisused]) -> QueueStats:
@@ -53,6 +53,6 @@ def read_stats(answers: Sequence[int | RedisMisused]) -> QueueStats:
         RedisMisused: one of them has no answer.
     """
     events, size, dead, *of_queues = require_all(answers)
-    queues = list(names.QUEUES.values())
+    queues = list(keys.QUEUES.values())
     waiting, refused = (dict(zip(queues, of_queues[n::2], strict=True)) for n in (0, 1))
     return QueueStats(events, size, waiting, refused, dead)

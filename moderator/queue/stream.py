@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from moderator.errors import VerdictsMissed
-from moderator.queue import names
+from moderator.queue import keys
 from moderator.verdicts import Verdict
 
 log = logging.getLogger(__name__)
@@ -144,5 +144,5 @@ def read_verdict(entry: str, fields: dict[bytes, bytes]) -> Verdict | None:
         return Verdict.model_validate_json(fields[b"verdict"])
     except (KeyError, ValidationError) as error:
         reason = "it has no field `verdict`" if isinstance(error, KeyError) else str(error).splitlines()[0]
-        log.warning("entry %s of the stream %s is skipped: %s", entry, names.VERDICTS, reason)
+        log.warning("entry %s of the stream %s is skipped: %s", entry, keys.VERDICTS, reason)
         return None

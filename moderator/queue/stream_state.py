@@ -6,7 +6,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from moderator.queue import names
+from moderator.queue import keys
 from moderator.queue.connection import Redis
 from moderator.queue.stream import LAST_NUMBER, next_id, split_id
 
@@ -45,8 +45,8 @@ def read_stream(client: Redis) -> StreamState:
     """Return how long the stream is, and how far its groups are."""
     with client.pipeline(transaction=True) as pipe:
         pipe.time()
-        pipe.xinfo_stream(names.VERDICTS)
-        pipe.xinfo_groups(names.VERDICTS)
+        pipe.xinfo_stream(keys.VERDICTS)
+        pipe.xinfo_groups(keys.VERDICTS)
         answers = pipe.execute(raise_on_error=False)
     for answer in answers:
         if isinstance(answer, Exception):
@@ -56,8 +56,8 @@ def read_stream(client: Redis) -> StreamState:
     (seconds, micros), info, groups = answers
     with client.pipeline(transaction=False) as pipe:
         for group in groups:
-            pipe.xpending(names.VERDICTS, group["name"])
-            pipe.xrange(names.VERDICTS, min="(" + group["last-delivered-id"].decode(), count=1)
+            pipe.xpending(keys.VERDICTS, group["name"])
+            pipe.xrange(keys.VERDICTS, min="(" + group["last-delivered-id"].decode(), count=1)
         answers = pipe.execute(raise_on_error=False)
     now = seconds + micros / 1e6
     states = [
@@ -93,7 +93,7 @@ def trim_stream(client: Redis, length: int) -> int:
 
     Whoever publishes bounds how many that can be: a group that never reads on does not fill the memory.
     """
-    if client.xlen(names.VERDICTS) <= length:
+    if client.xlen(keys.VERDICTS) <= length:
         return 0
     state = read_stream(client)
     needed = min((group.needs for group in state.groups), key=split_id, default=END)
@@ -101,4 +101,4 @@ def trim_stream(client: Redis, length: int) -> int:
     if excess <= 0:
         return 0
     # Approximate, so that whole nodes go at once: never more than `excess`, never what is needed.
-    return int(client.xtrim(names.VERDICTS, minid=needed, approximate=True, limit=excess))
+    return int(client.xtrim(keys.VERDICTS, minid=needed, approximate=True, limit=excess))

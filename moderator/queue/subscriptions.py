@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from moderator.queue import names
+from moderator.queue import keys
 from moderator.queue.evidence import Evidence
 from moderator.queue.scripts import Call
 from moderator.settings import Settings
@@ -47,15 +47,15 @@ class Subscriptions:
         """Return what `publish.lua` is given for them, after its own keys and arguments."""
         if not self.entries:
             return [], []
-        keys, wanted = [names.OUTBOX_MISSED], []
+        script_keys, wanted = [keys.OUTBOX_MISSED], []
         for entry in self.entries:
             due, prefix = outbox_names(entry.consumer)
-            keys += [due, prefix + delivery]
+            script_keys += [due, prefix + delivery]
             wanted.append("1" if entry.evidence else "")
         fields: tuple[Any, ...] = ("", "", "")
         if evidence is not None and self.evidence:
             fields = evidence.to_fields()
-        return keys, [self.limit, *fields, *wanted]
+        return script_keys, [self.limit, *fields, *wanted]
 
 
 #: Nothing is kept but webhooks.
@@ -65,5 +65,5 @@ NO_SUBSCRIPTIONS = Subscriptions()
 def outbox_names(consumer: str) -> tuple[str, str]:
     """Return the names in Redis of a consumer's list and, as a prefix, of its records. Webhooks had theirs before."""
     if consumer == WEBHOOKS:
-        return names.WEBHOOKS, names.WEBHOOK_PREFIX
-    return names.OUTBOX_PREFIX + consumer, f"{names.OUTBOX_PREFIX}{consumer}:"
+        return keys.WEBHOOKS, keys.WEBHOOK_PREFIX
+    return keys.OUTBOX_PREFIX + consumer, f"{keys.OUTBOX_PREFIX}{consumer}:"

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from moderator.errors import AttemptsExhausted, ModeratorError, RecordUnreadable
 from moderator.events import Event, split_key
-from moderator.queue import commands, names
+from moderator.queue import commands, keys
 from moderator.queue.commands import MAX_DELIVERIES
 from moderator.queue.executors import Executor
 from moderator.queue.records import DeadLetterReason, Publication, to_record
@@ -75,7 +75,7 @@ class Sweeper:
     def _read(self, key: str) -> Event | None:
         """The event of a record, or None where it cannot be read."""
         try:
-            return Event.model_validate_json(self._ask("HGET", names.RECORD_PREFIX + key, "event") or b"")
+            return Event.model_validate_json(self._ask("HGET", keys.RECORD_PREFIX + key, "event") or b"")
         except ValidationError:
             return None
 
@@ -108,7 +108,7 @@ class Sweeper:
             error=ErrorFacts(type=dead.type, message=dead.message),
             metadata=event.metadata if event is not None else {},
         )
-        record = names.RECORD_PREFIX + key
+        record = keys.RECORD_PREFIX + key
         kept = Publication(
             key,
             verdict,
@@ -125,7 +125,7 @@ class Sweeper:
 
     def _raw(self, key: str) -> str:
         """What can be kept of a record that cannot be read."""
-        record = names.RECORD_PREFIX + key
+        record = keys.RECORD_PREFIX + key
         kind = self._ask("TYPE", record).decode()
         raw = self._ask("HGET", record, "event") if kind == "hash" else None
         return f"a {kind}" if raw is None else raw.decode(errors="replace")
@@ -133,7 +133,7 @@ class Sweeper:
     def _postpone(self, member: bytes) -> None:
         """Look at something again later, so that it does not stand before what comes behind it."""
         seconds, micros = self._ask("TIME")
-        self._ask("ZADD", names.PENDING, "XX", seconds + micros / 1e6 + self._lease, member)
+        self._ask("ZADD", keys.PENDING, "XX", seconds + micros / 1e6 + self._lease, member)
 
     def _ask(self, name: str, *args: Any) -> Any:
         return self._executor.run(commands.ask(name, *args, read=lambda answer: answer))

@@ -6,7 +6,7 @@ from typing import Any
 
 from moderator.events import Priority
 from moderator.queue.connection import Redis
-from moderator.queue.names import QUEUES, SHARED_UNACKED, SHARED_UNACKED_INDEX, TASK
+from moderator.queue.keys import QUEUES, SHARED_UNACKED, SHARED_UNACKED_INDEX, TASK
 
 #: Entries looked at in one step.
 PAGE = 200

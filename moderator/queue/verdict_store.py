@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from moderator.errors import VerdictsMissed, VerdictTimeout
-from moderator.queue import commands, names
+from moderator.queue import commands, keys
 from moderator.queue.executors import Executor
 from moderator.queue.stream import READ_SECONDS, READ_SIZE, read_verdicts, report
 from moderator.verdicts import Verdict
@@ -33,7 +33,7 @@ class VerdictStore:
             VerdictTimeout: none arrived within `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
-        with self._executor.listen(names.VERDICT_PREFIX + event_key) as wait:
+        with self._executor.listen(keys.VERDICT_PREFIX + event_key) as wait:
             while True:
                 # Looked up after each wake-up, the first of which is our own subscription taking effect: an
                 # answer from before it is found here, one from after it wakes us. Also without one: a server that

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from moderator.queue.server import EmbeddedServer
+from moderator.queue.embedded_server import EmbeddedServer
 from tests.chaos.fault import Fault, Skipped
 from tests.chaos.stage import Setting, Stage
 from tests.support.small_disk import NoSmallDisk, SmallDisk

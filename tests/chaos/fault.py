@@ -10,7 +10,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import ClassVar
 
-from moderator.queue.server import EmbeddedServer
+from moderator.queue.embedded_server import EmbeddedServer
 from tests.chaos.stage import Server, Setting, Stage
 
 #: Seconds before a fault strikes in the quick version, at least and at most.

@@ -7,7 +7,7 @@ from pathlib import Path
 from subprocess import DEVNULL, Popen
 from sys import executable
 
-from moderator.queue.server import free_port
+from moderator.queue.embedded_server import free_port
 from tests.chaos.fault import Fault
 from tests.chaos.stage import Setting, Stage
 from tests.support.http_server import Answer, HttpServer

@@ -12,8 +12,10 @@ SWITCH = """
 import sys, threading, time
 from pathlib import Path
 
+ENCODER = "moderator.encoders.embedded.embedded_encoder"
+
 def watch():
-    while (module := sys.modules.get("moderator.encoders.embedded")) is None or not hasattr(module, "EmbeddedEncoder"):
+    while (module := sys.modules.get(ENCODER)) is None or not hasattr(module, "EmbeddedEncoder"):
         time.sleep(0.01)
     encoder, file = module.EmbeddedEncoder, Path({file!r})
     embed = encoder.embed_images

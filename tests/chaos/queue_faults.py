@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from moderator.queue.names import QUEUES, UNACKED
+from moderator.queue.keys import QUEUES, UNACKED
 from tests.chaos.fault import Fault
 from tests.chaos.stage import Setting, Stage, key_of
 from tests.support.hostile_messages import make_elements

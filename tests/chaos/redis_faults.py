@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from moderator.errors import QueueUnavailable
-from moderator.queue.server import EmbeddedServer
+from moderator.queue.embedded_server import EmbeddedServer
 from tests.chaos.fault import Fault
 from tests.chaos.stage import LOOK, Setting, Stage
 from tests.support.service import stopped

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from moderator.client import Client
 from moderator.events import bulk_image_key, event_key
-from moderator.queue import names
+from moderator.queue import keys
 from moderator.settings import Settings
 from moderator.verdicts import Verdict
 from tests.chaos.load import Load
@@ -29,7 +29,7 @@ LOOK = 0.02
 
 
 class Server(Protocol):
-    """What the stage needs of a server; `moderator.queue.server.EmbeddedServer`, say."""
+    """What the stage needs of a server; `moderator.queue.embedded_server.EmbeddedServer`, say."""
 
     @property
     def url(self) -> str: ...
@@ -182,12 +182,12 @@ class Stage:
         return (
             (spool is None or spool.empty())
             and not self.client.ledger.pending()
-            and not any(self.client.redis.llen(queue) for queue in names.QUEUES.values())
+            and not any(self.client.redis.llen(queue) for queue in keys.QUEUES.values())
         )
 
     def _length(self) -> int:
         try:
-            return int(self.client.redis.xlen(names.VERDICTS))
+            return int(self.client.redis.xlen(keys.VERDICTS))
         except RedisError:
             return -1
 

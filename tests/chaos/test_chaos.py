@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from moderator.queue import names
+from moderator.queue import keys
 from tests.chaos.catalogue import FAULTS
 from tests.chaos.fault import Fault, play
 from tests.chaos.stage import Stage
@@ -38,10 +38,10 @@ class Forged(Fault):
 
     def strike(self, stage: Stage, trial: int) -> None:
         redis = stage.client.redis
-        assert stage.until(lambda: redis.xlen(names.VERDICTS) > 2)
-        (gone, _), (_, twice) = redis.xrange(names.VERDICTS, count=2)
-        redis.xdel(names.VERDICTS, gone)
-        redis.xadd(names.VERDICTS, twice)
+        assert stage.until(lambda: redis.xlen(keys.VERDICTS) > 2)
+        (gone, _), (_, twice) = redis.xrange(keys.VERDICTS, count=2)
+        redis.xdel(keys.VERDICTS, gone)
+        redis.xadd(keys.VERDICTS, twice)
 
 
 @pytest.mark.slow

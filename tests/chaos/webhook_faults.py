@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from moderator.queue.server import free_port
+from moderator.queue.embedded_server import free_port
 from tests.chaos.fault import Fault
 from tests.chaos.stage import Setting, Stage
 from tests.support.http_server import Answer, HttpServer

@@ -3,8 +3,8 @@
 import base64
 from hashlib import sha256
 
-from moderator.encoders.base import Embeddings, Encoder, Pixels
-from moderator.encoders.registry import load_encoder
+from moderator.encoders.encoder import Embeddings, Encoder, Pixels
+from moderator.encoders.encoder_registry import load_encoder
 from moderator.engine.engine import Engine
 from moderator.engine.stopwatch import Stopwatch
 from moderator.events import Event, ImageReference

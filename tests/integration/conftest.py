@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from moderator.client import Client
-from moderator.queue.server import EmbeddedServer
+from moderator.queue.embedded_server import EmbeddedServer
 from tests.support.http_server import HttpServer
 from tests.support.service import (
     DEMO,

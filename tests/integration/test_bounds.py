@@ -10,9 +10,9 @@ import pytest
 from moderator.client import Client
 from moderator.errors import QueueFull
 from moderator.events import Event
-from moderator.queue import names
+from moderator.queue import keys
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.ledger import Answer, DeadLetterReason
-from moderator.queue.server import EmbeddedServer
 from moderator.verdicts import Decision, Verdict
 from tests.support.service import json_lines, make_client, run_cli, small_jpeg, until
 
@@ -81,7 +81,7 @@ def test_a_bulk_message_gets_in_whole_or_not_at_all(url: str) -> None:
     with pytest.raises(QueueFull):
         client.submit_many(images(4), id="c")
     assert (client.ledger.pending(), client.redis.llen(BULK)) == (5, 1)
-    assert not list(client.redis.scan_iter(f"{names.RECORD_PREFIX}*:c/*"))
+    assert not list(client.redis.scan_iter(f"{keys.RECORD_PREFIX}*:c/*"))
 
 
 def test_a_message_larger_than_the_bound_gets_into_an_empty_queue(url: str) -> None:
@@ -119,7 +119,7 @@ def test_the_wait_follows_how_quickly_verdicts_come(url: str) -> None:
         answer(client, Event.model_validate({"id": str(n), "image": {"path": "/x"}}))
     with pytest.raises(QueueFull) as quick:
         client.submit(path="/y")
-    client.redis.delete(names.VERDICTS)
+    client.redis.delete(keys.VERDICTS)
     with pytest.raises(QueueFull) as unknown:
         client.submit(path="/y")
     assert quick.value.retry_after < unknown.value.retry_after

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from moderator.queue import names
-from moderator.queue.server import EmbeddedServer
+from moderator.queue import keys
+from moderator.queue.embedded_server import EmbeddedServer
 from tests.integration.conftest import StartWorker
 from tests.support.http_server import Answer, HttpServer
 from tests.support.service import make_client, until
@@ -39,4 +39,4 @@ def test_a_dead_image_host_is_left_alone_and_its_events_are_answered_later(
     assert not dead, worker.log
     assert worker.metrics()["moderation_breaker_open{kind=image}"] == 0
     assert worker.metrics()["moderation_breaker_open{kind=webhook}"] == 0
-    assert client.redis.zcard(names.PENDING) == 0
+    assert client.redis.zcard(keys.PENDING) == 0

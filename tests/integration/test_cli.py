@@ -14,8 +14,8 @@ from uuid import uuid4
 import pytest
 
 from moderator.client import Client
+from moderator.queue.embedded_server import EmbeddedServer, free_port
 from moderator.queue.message import encode_message
-from moderator.queue.server import EmbeddedServer, free_port
 from tests.support.service import environment, json_lines, run_cli, small_jpeg, until
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

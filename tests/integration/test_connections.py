@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from moderator.client import Client, Submitted
-from moderator.doctor.server import examine_server
 from moderator.errors import QueueUnavailable, SettingsError
+from moderator.operations.doctor.server_checks import examine_server
 from moderator.queue.async_queue import AsyncQueue
 from moderator.queue.connection import NO_LOGIN, SentinelLogin, connect, connect_async
+from moderator.queue.embedded_server import EmbeddedServer, _server_binary, free_port
 from moderator.queue.executors import AsyncRedisExecutor
-from moderator.queue.server import EmbeddedServer, _server_binary, free_port
 from moderator.verdicts import Decision
 from tests.integration.conftest import StartWorker
 from tests.support.cluster import cluster_server

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from redis.exceptions import RedisError
 
-from moderator.doctor.findings import Level
-from moderator.doctor.server import RIGHTS, check_durability, check_eviction
-from moderator.doctor.server_facts import look
+from moderator.operations.doctor.findings import Level
+from moderator.operations.doctor.server_checks import RIGHTS, check_durability, check_eviction
+from moderator.operations.doctor.server_facts import look
 from moderator.queue.connection import connect
-from moderator.queue.server import EmbeddedServer, _server_binary, free_port
+from moderator.queue.embedded_server import EmbeddedServer, _server_binary, free_port
 from moderator.verdicts import Decision
 from tests.support import container
 from tests.support.service import DEMO, WorkerProcess, environment, make_client, until

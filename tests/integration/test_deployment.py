@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from moderator.queue.server import EmbeddedServer
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.verdicts import Decision
 from tests.integration.conftest import StartWorker
 from tests.support.policies import activate, release

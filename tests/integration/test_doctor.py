@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from moderator.doctor.server import RIGHTS
-from moderator.doctor.server_facts import look
+from moderator.operations.doctor.server_checks import RIGHTS
+from moderator.operations.doctor.server_facts import look
 from moderator.queue.connection import connect
-from moderator.queue.server import EmbeddedServer
+from moderator.queue.embedded_server import EmbeddedServer
 from tests.support.service import SECRET, copy_policies, run_cli
 from tests.support.tools import needs
 
@@ -57,7 +57,7 @@ OPEN = """
 import fcntl, json, socket, struct, sys
 from pathlib import Path
 from moderator.queue.connection import connect
-from moderator.queue.server import EmbeddedServer
+from moderator.queue.embedded_server import EmbeddedServer
 from tests.integration.test_doctor import rows
 
 with socket.socket() as any_socket:

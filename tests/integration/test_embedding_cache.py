@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moderator.queue import names
+from moderator.queue import keys
 from moderator.queue.connection import Redis, connect
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.embedding_cache import EmbeddingCache
 from moderator.queue.executors import RedisExecutor
-from moderator.queue.server import EmbeddedServer
 from moderator.verdicts import ImageFacts
 from tests.integration.conftest import StartWorker
 from tests.support.service import make_client
@@ -50,7 +50,7 @@ def test_those_used_longest_ago_make_room(redis: Redis, cache: EmbeddingCache) -
     cache.put(facts(4), ROWS)
     assert cache.get(facts(2).sha256) is None
     assert all(cache.get(facts(number).sha256) is not None for number in (1, 3, 4))
-    assert redis.zcard(names.EMBEDDINGS) == len(redis.keys(f"{names.EMBEDDING_PREFIX}*")) == 3
+    assert redis.zcard(keys.EMBEDDINGS) == len(redis.keys(f"{keys.EMBEDDING_PREFIX}*")) == 3
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_what_makes_no_sense_is_not_used(
     redis: Redis, cache: EmbeddingCache, field: str, value: bytes
 ) -> None:
     cache.put(facts(1), ROWS)
-    redis.hset(f"{names.EMBEDDING_PREFIX}space:{facts(1).sha256}", field, value)
+    redis.hset(f"{keys.EMBEDDING_PREFIX}space:{facts(1).sha256}", field, value)
     assert cache.get(facts(1).sha256) is None
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from moderator.client import Client
 from moderator.errors import EventInvalid, VerdictTimeout
-from moderator.queue import names
+from moderator.queue import keys
 from moderator.queue.ledger import Acceptance
 from moderator.queue.message import encode_message
 from moderator.verdicts import Decision
@@ -244,7 +244,7 @@ def test_a_message_delivered_again_publishes_nothing(
     first = client.wait(event.id)
     before = worker.metrics()["moderation_redeliveries_total"]
 
-    for queue in names.QUEUES.values():
+    for queue in keys.QUEUES.values():
         body = event.event.model_dump(mode="json", exclude_none=True)
         message = encode_message(body, queue)
         client.redis.lpush(queue, message, message)

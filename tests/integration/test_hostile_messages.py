@@ -7,8 +7,8 @@ from pathlib import Path
 from random import Random
 
 from moderator.client import Client
-from moderator.queue.names import QUEUES
-from moderator.queue.server import EmbeddedServer
+from moderator.queue.embedded_server import EmbeddedServer
+from moderator.queue.keys import QUEUES
 from moderator.verdicts import Decision
 from tests.integration.conftest import StartWorker
 from tests.support.hostile_messages import make_elements

@@ -8,10 +8,10 @@ import pytest
 
 from moderator.client import Client
 from moderator.events import Event, parse_message
-from moderator.queue import names
+from moderator.queue import keys
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.ledger import Acceptance, Answer, Claim, Ledger
 from moderator.queue.message import decode_message, encode_message
-from moderator.queue.server import EmbeddedServer
 from moderator.verdicts import Decision, Verdict
 from tests.support.ledger_events import BULK, QUEUE, answer, body, claim_one, event, publish
 from tests.support.service import client_alone, run_cli
@@ -46,14 +46,14 @@ def old_record(client: Client, id: str, path: str, priority: str = "bulk", **mor
         "size": 700,
     }
     client.redis.hset(f"moderation:event:moderator:{id}", mapping={**fields, **more})
-    client.redis.zadd(names.PENDING, {f"moderator:{id}": 4e9})
+    client.redis.zadd(keys.PENDING, {f"moderator:{id}": 4e9})
 
 
 def old_verdict(client: Client, id: str) -> None:
     verdict = Verdict(event_id=id, source="moderator", decision=Decision.BLOCK, is_safe=False)
     text = verdict.model_dump_json(exclude={"bulk"})
     client.redis.set(f"moderation:verdict:moderator:{id}", text, ex=600)
-    client.redis.xadd(names.VERDICTS, {"verdict": text})
+    client.redis.xadd(keys.VERDICTS, {"verdict": text})
 
 
 def work(client: Client, *messages: dict[str, Any]) -> list[str]:
@@ -85,7 +85,7 @@ def test_both_get_a_verdict_of_their_own(client: Client, ledger: Ledger) -> None
     image = client.verdicts.get("moderator:up%2F0")
     assert image is not None
     assert image.decision is Decision.ALLOW
-    assert (client.redis.xlen(names.VERDICTS), ledger.pending()) == (3, 0)
+    assert (client.redis.xlen(keys.VERDICTS), ledger.pending()) == (3, 0)
     assert {a for _, a in ledger.accept(UP)} == {Acceptance.ANSWERED}
 
 
@@ -102,7 +102,7 @@ def test_an_image_is_waited_for_by_its_id(
 ) -> None:
     ledger.accept(UP)
     with client.redis.pubsub() as channel:
-        channel.subscribe(names.VERDICT_PREFIX + "moderator:up/1")
+        channel.subscribe(keys.VERDICT_PREFIX + "moderator:up/1")
         channel.get_message(timeout=1)
         work(client, UP)
         told = channel.get_message(timeout=1, ignore_subscribe_messages=True)
@@ -115,7 +115,7 @@ def test_an_image_is_waited_for_by_its_id(
 def test_images_that_come_back_one_by_one_keep_their_name(client: Client, ledger: Ledger) -> None:
     ledger.accept(UP)
     client.redis.delete(BULK)
-    client.redis.zadd(names.PENDING, {"moderator:up%2F0": 0, "moderator:up%2F1": 0})
+    client.redis.zadd(keys.PENDING, {"moderator:up%2F0": 0, "moderator:up%2F1": 0})
     assert ledger.sweep() == 2
     messages = [decode_message(message) for message in client.redis.lrange(BULK, 0, -1)]
     assert work(client, *messages, UP, *messages) == ["moderator:up%2F1", "moderator:up%2F0"]
@@ -132,7 +132,7 @@ def test_a_message_of_the_previous_version_finds_its_records(client: Client, led
     assert work(client, UP) == ["moderator:up/1"]
 
     assert work(client, UP) == []
-    assert (ledger.pending(), client.redis.xlen(names.VERDICTS)) == (0, 2)
+    assert (ledger.pending(), client.redis.xlen(keys.VERDICTS)) == (0, 2)
     for id, decision in (("up/0", Decision.BLOCK), ("up/1", Decision.ALLOW)):
         verdict = client.wait(id, timeout=1)
         assert (verdict.event_id, verdict.decision) == (id, decision)
@@ -142,13 +142,13 @@ def test_a_record_of_the_previous_version_is_put_back_and_answered_once(
     client: Client, ledger: Ledger
 ) -> None:
     old_record(client, "up/0", "/x.jpg", state="started", attempts=1)
-    client.redis.zadd(names.PENDING, {"moderator:up/0": 0})
+    client.redis.zadd(keys.PENDING, {"moderator:up/0": 0})
     assert ledger.sweep() == 1
     (alone,) = (decode_message(message) for message in client.redis.lrange(BULK, 0, -1))
 
     assert work(client, alone) == ["moderator:up/0"]
     assert work(client, {**UP, "images": UP["images"][:1]}, alone) == []
-    assert client.redis.xlen(names.VERDICTS) == 1
+    assert client.redis.xlen(keys.VERDICTS) == 1
 
 
 def test_a_message_of_the_previous_version_and_one_of_its_images_that_came_back(
@@ -172,6 +172,6 @@ def test_single_events_are_written_as_versions_read_them_that_did_not_know_bulk(
     client: Client, ledger: Ledger
 ) -> None:
     ledger.accept(body("a"))
-    record = json.loads(client.redis.hget(names.RECORD_PREFIX + "moderator:a", "event"))
+    record = json.loads(client.redis.hget(keys.RECORD_PREFIX + "moderator:a", "event"))
     assert set(record) == {"id", "source", "policy", "image", "priority", "metadata", "reply"}
     assert answer(event("a")).event == Event.model_validate(record)

@@ -9,12 +9,12 @@ import pytest
 
 from moderator.client import Client
 from moderator.errors import ModeratorError, QueueUnavailable, RedisMisused
+from moderator.queue import keys
 from moderator.queue import ledger as ledger_module
-from moderator.queue import names
 from moderator.queue.commands import MAX_DELIVERIES
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.ledger import Acceptance, Claim, DeadLetterReason, Ledger
 from moderator.queue.message import decode_message
-from moderator.queue.server import EmbeddedServer
 from moderator.verdicts import Decision, Verdict
 from tests.integration.conftest import StartWorker
 from tests.support.http_server import Answer as HttpAnswer
@@ -85,7 +85,7 @@ def test_what_ran_out_is_not_taken_from_its_new_owner(client: Client, ledger: Le
 
     assert everything(client) == before
     assert publish(ledger, event("a"), claim=owner) is not None
-    assert client.redis.xlen(names.VERDICTS) == 1
+    assert client.redis.xlen(keys.VERDICTS) == 1
 
 
 def test_what_ran_out_and_is_on_the_queue_again_is_nobodys(client: Client, ledger: Ledger) -> None:
@@ -96,7 +96,7 @@ def test_what_ran_out_and_is_on_the_queue_again_is_nobodys(client: Client, ledge
     assert ledger.retry(event("a"), late, 100.0) is False
     assert publish(ledger, event("a"), claim=late) is None
 
-    assert (client.redis.llen(QUEUE), client.redis.xlen(names.VERDICTS)) == (1, 0)
+    assert (client.redis.llen(QUEUE), client.redis.xlen(keys.VERDICTS)) == (1, 0)
     assert publish(ledger, event("a"), claim=take(client, "a")) is not None
 
 
@@ -140,7 +140,7 @@ def test_what_is_never_claimed_ends_in_one_dead_letter(client: Client, ledger: L
 
     def lose() -> int:
         client.redis.delete(QUEUE)
-        client.redis.zadd(names.PENDING, {"moderator:a": 0}, xx=True)
+        client.redis.zadd(keys.PENDING, {"moderator:a": 0}, xx=True)
         return ledger.sweep(lambda verdict, seconds, error: told.append((verdict, error)))
 
     assert [lose() for _ in range(MAX_DELIVERIES + 2)] == [1] * MAX_DELIVERIES + [0, 0]
@@ -158,7 +158,7 @@ def test_what_is_never_claimed_ends_in_one_dead_letter(client: Client, ledger: L
         "AttemptsExhausted",
         event("a", metadata={"user": 7}),
     )
-    assert (ledger.pending(), client.redis.xlen(names.VERDICTS)) == (0, 1)
+    assert (ledger.pending(), client.redis.xlen(keys.VERDICTS)) == (0, 1)
     assert client.dead_letters.replay(letter) is Acceptance.ACCEPTED
     assert (client.redis.llen(QUEUE), client.verdict("a")) == (1, None)
 
@@ -190,7 +190,7 @@ BROKEN: dict[str, Any] = {
 def test_a_record_that_cannot_be_read_holds_up_no_other(client: Client, ledger: Ledger, name: str) -> None:
     for id in ("a", "b:/%", "c"):
         ledger.accept(body(id))
-    record = names.RECORD_PREFIX + event("b:/%").key
+    record = keys.RECORD_PREFIX + event("b:/%").key
     change = BROKEN[name]
     if isinstance(change, dict):
         for field, value in change.items():
@@ -205,7 +205,7 @@ def test_a_record_that_cannot_be_read_holds_up_no_other(client: Client, ledger: 
         client.redis.delete(record)
         client.redis.set(record, change) if isinstance(change, str) else client.redis.rpush(record, *change)
     client.redis.delete(QUEUE)
-    client.redis.zadd(names.PENDING, {"moderator:a": 2, event("b:/%").key: 1, "moderator:c": 3}, xx=True)
+    client.redis.zadd(keys.PENDING, {"moderator:a": 2, event("b:/%").key: 1, "moderator:c": 3}, xx=True)
 
     assert ledger.sweep() == 2
 
@@ -224,7 +224,7 @@ def test_a_record_that_cannot_be_read_holds_up_no_other(client: Client, ledger: 
 )
 def test_a_number_that_cannot_be_read_is_none(client: Client, ledger: Ledger, field: str, value: str) -> None:
     ledger.accept(body("a"))
-    client.redis.hset(names.RECORD_PREFIX + "moderator:a", field, value)
+    client.redis.hset(keys.RECORD_PREFIX + "moderator:a", field, value)
     client.redis.delete(QUEUE)
     until(lambda: overdue(client))
     assert ledger.sweep() == 1
@@ -245,10 +245,10 @@ def test_a_record_of_the_previous_version_is_claimed_after_its_lease(client: Cli
         "queued_at": "1.5",
         "size": "300",
     }
-    client.redis.hset(names.RECORD_PREFIX + "moderator:a", mapping=record)
-    client.redis.zadd(names.PENDING, {"moderator:a": client.redis.time()[0] + 100})
+    client.redis.hset(keys.RECORD_PREFIX + "moderator:a", mapping=record)
+    client.redis.zadd(keys.PENDING, {"moderator:a": client.redis.time()[0] + 100})
     assert claim_one(ledger, event("a")) == "busy"
-    client.redis.zadd(names.PENDING, {"moderator:a": 0})
+    client.redis.zadd(keys.PENDING, {"moderator:a": 0})
     assert ledger.sweep() == 1
     claim = take(client, "a")
     assert isinstance(claim, Claim)
@@ -263,7 +263,7 @@ def prepare(client: Client) -> Claim:
         ledger.accept(body(name, reply={"webhook": "http://x/"}))
     client.redis.delete(QUEUE)
     publish(ledger, event("dead"), dead=DeadLetterReason("ImageBroken", "broken"))
-    client.redis.zadd(names.PENDING, {"moderator:late": 0}, xx=True)
+    client.redis.zadd(keys.PENDING, {"moderator:late": 0}, xx=True)
     claim = claim_one(ledger, event("held"))
     assert isinstance(claim, Claim)
     return claim
@@ -286,21 +286,21 @@ def steps(client: Client, claim: Claim) -> dict[str, Any]:
 
 
 SHARED = (
-    names.PENDING,
-    names.PENDING_BYTES,
-    names.REFUSALS,
-    names.VERDICTS,
-    names.DEAD_LETTERS,
-    names.WEBHOOKS,
+    keys.PENDING,
+    keys.PENDING_BYTES,
+    keys.REFUSALS,
+    keys.VERDICTS,
+    keys.DEAD_LETTERS,
+    keys.WEBHOOKS,
     QUEUE,
-    names.RECORD_PREFIX + "moderator:new",
-    names.RECORD_PREFIX + "moderator:other",
-    names.RECORD_PREFIX + "moderator:held",
-    names.RECORD_PREFIX + "moderator:late",
-    names.VERDICT_PREFIX + "moderator:held",
-    names.VERDICT_PREFIX + "moderator:new",
-    names.DEAD_LETTER_PREFIX + "moderator:held",
-    names.DEAD_LETTER_PREFIX + "moderator:dead",
+    keys.RECORD_PREFIX + "moderator:new",
+    keys.RECORD_PREFIX + "moderator:other",
+    keys.RECORD_PREFIX + "moderator:held",
+    keys.RECORD_PREFIX + "moderator:late",
+    keys.VERDICT_PREFIX + "moderator:held",
+    keys.VERDICT_PREFIX + "moderator:new",
+    keys.DEAD_LETTER_PREFIX + "moderator:held",
+    keys.DEAD_LETTER_PREFIX + "moderator:dead",
 )
 
 
@@ -311,7 +311,7 @@ def test_a_step_is_done_whole_or_not_at_all_whatever_a_key_holds(client: Client,
     claim = prepare(client)
     step_of = steps(client, claim)[step]
     client.redis.delete(key)
-    if key == names.PENDING_BYTES or key.startswith(names.VERDICT_PREFIX):
+    if key == keys.PENDING_BYTES or key.startswith(keys.VERDICT_PREFIX):
         client.redis.rpush(key, "theirs")
     else:
         client.redis.set(key, "theirs")
@@ -321,12 +321,12 @@ def test_a_step_is_done_whole_or_not_at_all_whatever_a_key_holds(client: Client,
     except (ModeratorError, QueueUnavailable):
         assert everything(client) == before
         return
-    verdicts = client.redis.xlen(names.VERDICTS) if key != names.VERDICTS else None
+    verdicts = client.redis.xlen(keys.VERDICTS) if key != keys.VERDICTS else None
     if step == "publish" and isinstance(outcome[0], RedisMisused):
         assert everything(client) == before
     elif step == "publish" and outcome[0] is not None:
         assert client.verdict("held") is not None
-        assert (verdicts, len(client.dead_letters), client.redis.zcard(names.WEBHOOKS)) == (2, 2, 1)
+        assert (verdicts, len(client.dead_letters), client.redis.zcard(keys.WEBHOOKS)) == (2, 2, 1)
     elif step == "retry" and not outcome:
         assert everything(client) == before
     elif step in ("accept", "claim"):
@@ -342,14 +342,14 @@ def test_a_step_is_done_whole_or_not_at_all_whatever_a_key_holds(client: Client,
 def test_a_verdict_that_no_reader_would_see_is_not_published(client: Client, ledger: Ledger) -> None:
     ledger.accept(body("a"))
     claim = take(client, "a")
-    client.redis.set(names.VERDICTS, "theirs")
+    client.redis.set(keys.VERDICTS, "theirs")
 
     (outcome,) = ledger.publish([answer(event("a"), claim=claim)], ttl=60.0, stream_length=100)
 
     assert isinstance(outcome, RedisMisused)
     assert "moderation:verdicts holds a string, not a stream" in str(outcome)
     assert (client.verdict("a"), ledger.pending()) == (None, 1)
-    client.redis.delete(names.VERDICTS)
+    client.redis.delete(keys.VERDICTS)
     assert publish(ledger, event("a"), claim=claim) is not None
 
 
@@ -359,16 +359,16 @@ def test_an_event_that_has_its_verdict_is_closed(client: Client, ledger: Ledger,
     ledger.accept(body("a"))
     ledger.accept(body("b"))
     client.redis.delete(QUEUE)
-    client.redis.set(names.VERDICT_PREFIX + "moderator:a", answer(event("a")).verdict.model_dump_json())
-    client.redis.zadd(names.PENDING, {"moderator:a": 0}, xx=True)
+    client.redis.set(keys.VERDICT_PREFIX + "moderator:a", answer(event("a")).verdict.model_dump_json())
+    client.redis.zadd(keys.PENDING, {"moderator:a": 0}, xx=True)
     if by == "sweep":
         assert ledger.sweep() == 0
     elif by == "claim":
         assert claim_one(ledger, event("a")) == "answered"
     else:
         assert publish(ledger, event("a")) is None
-    assert client.redis.zrange(names.PENDING, 0, -1) == [b"moderator:b"]
-    assert not client.redis.exists(names.RECORD_PREFIX + "moderator:a")
+    assert client.redis.zrange(keys.PENDING, 0, -1) == [b"moderator:b"]
+    assert not client.redis.exists(keys.RECORD_PREFIX + "moderator:a")
     assert 0 < ledger.pending_bytes() < 2000
 
 
@@ -394,5 +394,5 @@ def test_a_worker_that_is_slower_than_the_lease_keeps_what_it_has(
     assert len(http.requests) == 14
     seen = [worker.metrics() for worker in workers]
     assert sum(metrics["moderation_batch_size_sum"] for metrics in seen) == 14
-    assert client.redis.xlen(names.VERDICTS) == 14
+    assert client.redis.xlen(keys.VERDICTS) == 14
     assert client.redis.llen(BULK) == 0

@@ -8,10 +8,10 @@ import pytest
 
 from moderator.client import Client
 from moderator.errors import QueueUnavailable
-from moderator.queue import names
+from moderator.queue import keys
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.ledger import Acceptance, Claim, DeadLetterReason, Ledger
 from moderator.queue.message import decode_message
-from moderator.queue.server import EmbeddedServer
 from tests.support.ledger_events import BULK, QUEUE, answer, body, claim_one, event, overdue, publish
 from tests.support.service import client_alone, make_client, until
 
@@ -81,8 +81,8 @@ def test_the_second_verdict_changes_nothing(client: Client, ledger: Ledger) -> N
     assert first is not None
     assert 0 <= first < 5
     assert second is None
-    assert client.redis.xlen(names.VERDICTS) == 1
-    assert client.redis.zcard(names.WEBHOOKS) == 1
+    assert client.redis.xlen(keys.VERDICTS) == 1
+    assert client.redis.zcard(keys.WEBHOOKS) == 1
     assert len(client.dead_letters) == 0
 
 
@@ -94,16 +94,16 @@ def test_many_at_once_publish_once(client: Client, ledger: Ledger) -> None:
 
     assert sum(isinstance(claim, Claim) for claim in claims) == 1
     assert sum(duration is not None for duration in durations) == 1
-    assert client.redis.xlen(names.VERDICTS) == 1
+    assert client.redis.xlen(keys.VERDICTS) == 1
 
 
 def test_the_stream_is_trimmed_and_the_verdict_expires(client: Client, ledger: Ledger) -> None:
     for n in range(1500):
         publish(ledger, event(str(n)))
 
-    assert 100 <= client.redis.xlen(names.VERDICTS) < 500
+    assert 100 <= client.redis.xlen(keys.VERDICTS) < 500
     assert client.verdicts.newest(1)[0].event_id == "1499"
-    assert 0 < client.redis.ttl(names.VERDICT_PREFIX + event("7").key) <= 60
+    assert 0 < client.redis.ttl(keys.VERDICT_PREFIX + event("7").key) <= 60
 
 
 def test_a_lost_message_comes_back_after_the_lease(client: Client, ledger: Ledger) -> None:
@@ -307,7 +307,7 @@ def test_what_was_given_to_a_consumer_and_never_arrived_is_given_again(
     publish(ledger, event("0"))
     assert next(verdicts).event_id == "0"
     publish(ledger, event("1"))
-    client.redis.xreadgroup("g", "one", {names.VERDICTS: ">"})
+    client.redis.xreadgroup("g", "one", {keys.VERDICTS: ">"})
 
     assert next(verdicts).event_id == "1"
 
@@ -349,6 +349,6 @@ def test_many_are_claimed_and_published_together(client: Client, ledger: Ledger)
     client.redis.script_flush()  # as after a restart of the server
     durations = ledger.publish([answer(events[n]) for n in (0, 1, 3)], ttl=60.0, stream_length=100)
     assert [duration is None for duration in durations] == [False, True, False]
-    assert client.redis.xlen(names.VERDICTS) == 3
+    assert client.redis.xlen(keys.VERDICTS) == 3
     assert ledger.pending() == 2
     assert ledger.publish([], ttl=60.0, stream_length=100) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from moderator.client import Client
-from moderator.queue.server import EmbeddedServer
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.verdicts import Decision
 from tests.integration.conftest import StartWorker
 from tests.support.service import WorkerProcess, make_client, until

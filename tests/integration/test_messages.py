@@ -11,8 +11,8 @@ import pytest
 from celery import Celery
 
 from moderator.client import Client
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.message import decode_message, encode_message
-from moderator.queue.server import EmbeddedServer
 from moderator.verdicts import Decision, Verdict
 from tests.support.service import WorkerProcess, make_client, until
 

@@ -5,12 +5,12 @@ import signal
 import time
 from pathlib import Path
 
-from moderator.queue import names
+from moderator.queue import keys
 from moderator.queue.connection import connect
-from moderator.queue.dead_letters import DeadLetters
+from moderator.queue.dead_letter_store import DeadLetters
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.executors import RedisExecutor
 from moderator.queue.ledger import Ledger
-from moderator.queue.server import EmbeddedServer
 from tests.integration.conftest import StartWorker
 from tests.support.service import make_client, run_cli, until
 from workers.backlog import Backlog
@@ -95,7 +95,7 @@ def test_a_worker_keeps_the_stream_for_a_group_that_is_behind_and_shows_it(
     assert next(client.consume("archive", "one")).decision != "error"
     with redis.pipeline(transaction=False) as pipe:
         for _ in range(600):
-            pipe.xadd(names.VERDICTS, {"verdict": verdict})
+            pipe.xadd(keys.VERDICTS, {"verdict": verdict})
         pipe.execute()
     client.wait(client.submit(path=small_images[1]).id)  # publishing trims to the limit alone
     page = until(
@@ -117,9 +117,9 @@ def test_a_worker_keeps_the_stream_for_a_group_that_is_behind_and_shows_it(
     (row,) = [row for row in map(json.loads, done.stdout.splitlines()) if row["check"] == "stream.readers"]
     assert (row["level"], "601 verdicts behind" in row["message"]) == ("warning", True)
 
-    redis.xgroup_destroy(names.VERDICTS, "archive")
-    until(lambda: redis.xlen(names.VERDICTS) < 250, what="trimming to the length")
-    assert redis.xlen(names.VERDICTS) >= 100
+    redis.xgroup_destroy(keys.VERDICTS, "archive")
+    until(lambda: redis.xlen(keys.VERDICTS) < 250, what="trimming to the length")
+    assert redis.xlen(keys.VERDICTS) >= 100
 
 
 def test_the_backlog_grows_while_the_worker_is_stuck(

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
+from moderator.queue.embedded_server import EmbeddedServer, free_port
 from moderator.queue.message import encode_message
-from moderator.queue.server import EmbeddedServer, free_port
 from moderator.verdicts import Decision
 from tests.integration.conftest import StartWorker
 from tests.support.neighbour import IMPATIENT, Neighbour

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from moderator.client import Client
-from moderator.queue.server import EmbeddedServer
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.verdicts import Decision
 from tests.support.tools import needs
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from moderator.client import Client
-from moderator.doctor.server import examine_server
 from moderator.errors import QueueFull, QueueUnavailable
+from moderator.operations.doctor.server_checks import examine_server
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.ledger import Acceptance
-from moderator.queue.server import EmbeddedServer
 from tests.integration.conftest import StartWorker
 from tests.support.service import make_client, run_cli, small_jpeg, stopped, until
 from tests.support.silent_server import SilentServer

@@ -15,18 +15,18 @@ import pytest
 from standardwebhooks import Webhook
 
 from moderator.client import Client
-from moderator.encoders.embedded import EmbeddedEncoder
+from moderator.encoders.embedded.embedded_encoder import EmbeddedEncoder
 from moderator.errors import DeadLetterNotFound, DeliveryUnreadable, NotAnImage, RedisMisused
 from moderator.events import Event
 from moderator.images.decode import DecodeLimits
 from moderator.images.prepare import PreprocessSpec, prepare
-from moderator.queue import names, outbox
+from moderator.queue import keys, outbox
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.evidence import Evidence
 from moderator.queue.executors import RedisExecutor
 from moderator.queue.ledger import Answer as Answered
 from moderator.queue.ledger import Ledger
 from moderator.queue.outbox import Delivery, Outbox, read_lags
-from moderator.queue.server import EmbeddedServer
 from moderator.queue.subscriptions import WEBHOOKS, Subscription, Subscriptions
 from moderator.settings import Settings
 from moderator.verdicts import Decision, ModelFacts, Verdict
@@ -79,7 +79,7 @@ def taken(box: Outbox, most: int = 100) -> list[Delivery]:
 def test_each_consumer_gets_what_it_wants(client: Client) -> None:
     publish(ledger_of(client), "a")
     publish(ledger_of(client), "broken", evidence=None)
-    verdict = client.redis.get(names.VERDICT_PREFIX + "moderator:a")
+    verdict = client.redis.get(keys.VERDICT_PREFIX + "moderator:a")
 
     first, second = taken(Outbox(client.redis, "archive"))
     assert (first.identity[:2], first.body, first.attempt) == (("moderator", "a"), verdict, 1)
@@ -102,9 +102,9 @@ def test_a_second_verdict_is_not_delivered(client: Client) -> None:
 def test_what_ends_as_overdue_is_kept_as_well(client: Client) -> None:
     ledger = ledger_of(client)
     ledger.accept(body("a"))
-    client.redis.hset(names.RECORD_PREFIX + "moderator:a", "event", "no event")
+    client.redis.hset(keys.RECORD_PREFIX + "moderator:a", "event", "no event")
     client.redis.delete("moderation")
-    client.redis.zadd(names.PENDING, {"moderator:a": 0})
+    client.redis.zadd(keys.PENDING, {"moderator:a": 0})
     ledger.sweep()
     (delivery,) = taken(Outbox(client.redis, "archive"))
     assert Verdict.model_validate_json(delivery.body).decision is Decision.ERROR
@@ -118,7 +118,7 @@ def test_at_its_limit_a_consumer_misses_verdicts_and_nobody_else_does(client: Cl
 
     publish(ledger, "b", "c", "d", "e")
 
-    assert client.redis.xlen(names.VERDICTS) == 5
+    assert client.redis.xlen(keys.VERDICTS) == 5
     archive, audit = read_lags(client.redis, ["archive", "audit"])
     assert (archive.waiting, archive.missed) == (3, 2)
     assert (audit.waiting, audit.missed) == (3, 1)
@@ -128,7 +128,7 @@ def test_at_its_limit_a_consumer_misses_verdicts_and_nobody_else_does(client: Cl
     assert "missed 2 verdicts" in told
 
 
-@pytest.mark.parametrize("key", [names.OUTBOX_MISSED, "moderation:outbox:archive", "moderation:outbox:audit"])
+@pytest.mark.parametrize("key", [keys.OUTBOX_MISSED, "moderation:outbox:archive", "moderation:outbox:audit"])
 def test_a_verdict_and_its_deliveries_are_kept_whole_or_not_at_all(client: Client, key: str) -> None:
     ledger = ledger_of(client)
     ledger.accept(body("a"))
@@ -139,11 +139,11 @@ def test_a_verdict_and_its_deliveries_are_kept_whole_or_not_at_all(client: Clien
     assert everything(client) == before
 
 
-@pytest.mark.parametrize("key", ["moderation:outbox:archive:moderator:a#", names.OUTBOX_MISSED])
+@pytest.mark.parametrize("key", ["moderation:outbox:archive:moderator:a#", keys.OUTBOX_MISSED])
 def test_what_belongs_to_one_delivery_is_written_over(client: Client, key: str) -> None:
     ledger = ledger_of(client, Subscriptions(BOTH.entries, limit=1))
     publish(ledger, "first")
-    if key == names.OUTBOX_MISSED:
+    if key == keys.OUTBOX_MISSED:
         client.redis.hset(key, "moderation:outbox:archive", "many")
     publish(ledger, "a")
     (archive,) = read_lags(client.redis, ["archive"])
@@ -396,14 +396,14 @@ def test_a_stop_finishes_what_was_begun(
 ) -> None:
     http.answers["/slow"] = [Answer(204, delay=1.0)]
     key = "moderator:a#1"
-    client.redis.hset(names.WEBHOOK_PREFIX + key, mapping={"url": http.url("/slow"), "body": "{}"})
-    client.redis.zadd(names.WEBHOOKS, {key: 0})
+    client.redis.hset(keys.WEBHOOK_PREFIX + key, mapping={"url": http.url("/slow"), "body": "{}"})
+    client.redis.zadd(keys.WEBHOOKS, {key: 0})
     process = deliver(server.url)
     until(lambda: http.asked("/slow"))
     process.send(signal.SIGINT)
     assert process.wait(20) == 0
     assert len(http.asked("/slow")) == 1
-    assert client.redis.zcard(names.WEBHOOKS) == 0
+    assert client.redis.zcard(keys.WEBHOOKS) == 0
     assert "workers deliver as well" in process.log
 
 
@@ -423,8 +423,8 @@ def test_redis_may_go_and_come_back(
     server.start()
     client = make_client(server.url)
     key = "moderator:a#1"
-    client.redis.hset(names.WEBHOOK_PREFIX + key, mapping={"url": http.url("/hook"), "body": "{}"})
-    client.redis.zadd(names.WEBHOOKS, {key: 0})
+    client.redis.hset(keys.WEBHOOK_PREFIX + key, mapping={"url": http.url("/hook"), "body": "{}"})
+    client.redis.zadd(keys.WEBHOOKS, {key: 0})
     until(lambda: http.asked("/hook"))
     assert process.ready()
     assert process.stop() == 0

@@ -23,16 +23,16 @@ from moderator.errors import (
     VerdictUnreadable,
     WebhookFailed,
 )
-from moderator.queue import commands, names
+from moderator.queue import commands, keys
 from moderator.queue.bounds import NO_BOUNDS, QueueBounds
 from moderator.queue.commands import MAX_DELIVERIES
 from moderator.queue.connection import connect, connect_async
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.evidence import Evidence
 from moderator.queue.executors import AsyncRedisExecutor, RedisExecutor
 from moderator.queue.ledger import Acceptance, Claim, DeadLetterReason, Ledger
 from moderator.queue.message import decode_message
 from moderator.queue.outbox import Delivery
-from moderator.queue.server import EmbeddedServer
 from moderator.queue.subscriptions import WEBHOOKS, Subscription, Subscriptions, outbox_names
 from moderator.testing.memory_queue import MemoryServer
 from moderator.verdicts import Decision, ModelFacts
@@ -261,7 +261,7 @@ def test_a_verdict_expires(door: Door) -> None:
 
 
 def test_a_verdict_of_another_version_is_a_typed_error(door: Door) -> None:
-    redis(door, "SET", names.VERDICT_PREFIX + "moderator:a", "{}")
+    redis(door, "SET", keys.VERDICT_PREFIX + "moderator:a", "{}")
     with pytest.raises(VerdictUnreadable, match="another version"):
         door.verdict("moderator:a")
 
@@ -332,7 +332,7 @@ def test_a_record_that_cannot_be_read_holds_up_no_other(
     door = open_door(NO_BOUNDS)
     submit(door, "bad", "good")
     redis(door, "DEL", QUEUE)
-    redis(door, "SET", names.RECORD_PREFIX + "moderator:bad", "theirs")
+    redis(door, "SET", keys.RECORD_PREFIX + "moderator:bad", "theirs")
     assert door.ledger.sweep() == 1
     assert [letter.error for letter in door.dead_letters()] == ["RecordUnreadable"]
 
@@ -363,7 +363,7 @@ def test_a_replay_of_what_was_submitted_again(door: Door) -> None:
     die(door, "waits", "answered")
     waits, answered = door.dead_letters()
     for letter in (waits, answered):
-        redis(door, "DEL", names.VERDICT_PREFIX + letter.key)
+        redis(door, "DEL", keys.VERDICT_PREFIX + letter.key)
         submit(door, letter.key.partition(":")[2])
     publish(door.ledger, event("answered"))
     assert door.replay(waits) is Acceptance.PENDING
@@ -385,7 +385,7 @@ def test_dead_letters_are_listed_and_dropped(door: Door) -> None:
 
 def test_dead_letters_that_are_no_events(door: Door) -> None:
     key = door.letters.bury_message({"no": "event"}, EventInvalid("image: is missing"))
-    redis(door, "SET", names.DEAD_LETTER_PREFIX + "moderator:b", "theirs")
+    redis(door, "SET", keys.DEAD_LETTER_PREFIX + "moderator:b", "theirs")
     message, unreadable = door.dead_letter(key), door.dead_letter("moderator:b")
     assert message is not None
     assert unreadable is not None
@@ -438,17 +438,17 @@ def test_a_consumer_at_its_limit_misses_verdicts(door: Door) -> None:
     publish_to_consumers(door, *"abc")
     due, _ = outbox_names("audit")
     assert redis(door, "ZCARD", due) == 2
-    assert redis(door, "HGET", names.OUTBOX_MISSED, due) == b"1"
-    assert redis(door, "XLEN", names.VERDICTS) == 3
+    assert redis(door, "HGET", keys.OUTBOX_MISSED, due) == b"1"
+    assert redis(door, "XLEN", keys.VERDICTS) == 3
 
 
-@pytest.mark.parametrize("key", [names.OUTBOX_MISSED, outbox_names("audit")[0]])
+@pytest.mark.parametrize("key", [keys.OUTBOX_MISSED, outbox_names("audit")[0]])
 def test_nothing_is_published_where_an_outbox_is_something_else(door: Door, key: str) -> None:
     redis(door, "SET", key, "theirs")
     ledger = Ledger(door.executor, LEASE, subscriptions=BOTH)
     (misused,) = ledger.publish([answer(event("a"))], ttl=60.0, stream_length=100)
     assert isinstance(misused, RedisMisused)
-    assert redis(door, "XLEN", names.VERDICTS) == 0
+    assert redis(door, "XLEN", keys.VERDICTS) == 0
 
 
 @pytest.mark.parametrize("consumer", [WEBHOOKS, "archive", "audit"])
@@ -490,7 +490,7 @@ def test_bytes_are_bounded(open_door: Open) -> None:
     with pytest.raises(QueueFull):
         submit(door, *(str(n) for n in range(10)))
     assert 2000 < door.stats().pending_bytes <= 4000
-    redis(door, "DEL", names.PENDING)
+    redis(door, "DEL", keys.PENDING)
     assert submit(door, "large", metadata={"x": "y" * 8000}) == ["accepted"], "nothing waits"
 
 
@@ -547,20 +547,20 @@ def prepare(door: Door) -> dict[str, Callable[[], Any]]:
 @pytest.mark.parametrize(
     ("step", "key"),
     [
-        ("accept", names.PENDING),
+        ("accept", keys.PENDING),
         ("accept", QUEUE),
-        ("accept", names.VERDICTS),
-        ("claim", names.PENDING),
-        ("publish", names.VERDICTS),
-        ("publish", names.WEBHOOKS),
-        ("retry", names.PENDING),
-        ("extend", names.PENDING),
-        ("sweep", names.PENDING),
-        ("replay", names.DEAD_LETTERS),
-        ("drop", names.DEAD_LETTERS),
-        ("tail", names.VERDICTS),
-        ("stats", names.PENDING),
-        ("dead letters", names.DEAD_LETTERS),
+        ("accept", keys.VERDICTS),
+        ("claim", keys.PENDING),
+        ("publish", keys.VERDICTS),
+        ("publish", keys.WEBHOOKS),
+        ("retry", keys.PENDING),
+        ("extend", keys.PENDING),
+        ("sweep", keys.PENDING),
+        ("replay", keys.DEAD_LETTERS),
+        ("drop", keys.DEAD_LETTERS),
+        ("tail", keys.VERDICTS),
+        ("stats", keys.PENDING),
+        ("dead letters", keys.DEAD_LETTERS),
     ],
 )
 def test_a_key_that_holds_what_is_not_ours_is_a_typed_error(door: Door, step: str, key: str) -> None:
@@ -581,7 +581,7 @@ def test_a_key_that_holds_what_is_not_ours_is_a_typed_error(door: Door, step: st
 def test_in_one_round_trip_each_command_has_an_answer_of_its_own(door: Door) -> None:
     submit(door, "a")
     redis(door, "SET", "theirs", "x")
-    asked = [commands.ask("ZCARD", key) for key in (names.PENDING, "theirs", "nothing")]
+    asked = [commands.ask("ZCARD", key) for key in (keys.PENDING, "theirs", "nothing")]
     one, misused, none = door.executor.run_each(asked)
     assert (one, none) == (1, 0)
     assert isinstance(misused, RedisMisused)

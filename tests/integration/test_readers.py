@@ -11,9 +11,9 @@ import pytest
 
 from moderator.client import Client
 from moderator.errors import VerdictsMissed, VerdictUnreadable
-from moderator.queue import consumer, names
+from moderator.queue import consumer, keys
 from moderator.queue.disabled_webhooks import DisabledWebhooks
-from moderator.queue.server import EmbeddedServer
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.stream_state import read_stream, trim_stream
 from moderator.queue.subscriptions import WEBHOOKS
 from moderator.verdicts import Decision, Verdict
@@ -34,7 +34,7 @@ def publish(client: Client, *numbers: int) -> None:
     with client.redis.pipeline(transaction=False) as pipe:
         for n in numbers:
             verdict = Verdict(event_id=str(n), source="s", decision=Decision.ALLOW, is_safe=True)
-            pipe.xadd(names.VERDICTS, {"verdict": verdict.model_dump_json()})
+            pipe.xadd(keys.VERDICTS, {"verdict": verdict.model_dump_json()})
         pipe.execute()
 
 
@@ -43,12 +43,12 @@ def read(verdicts: Iterator[Verdict], count: int) -> list[int]:
 
 
 def keep(client: Client, count: int) -> None:
-    client.redis.xtrim(names.VERDICTS, maxlen=count, approximate=False)
+    client.redis.xtrim(keys.VERDICTS, maxlen=count, approximate=False)
 
 
 def acknowledge(client: Client, group: str = "g") -> None:
     """Also the last one, which its reader has in hand."""
-    client.redis.xack(names.VERDICTS, group, *[entry for entry, _ in client.redis.xrange(names.VERDICTS)])
+    client.redis.xack(keys.VERDICTS, group, *[entry for entry, _ in client.redis.xrange(keys.VERDICTS)])
 
 
 def state(client: Client, group: str = "g") -> Any:
@@ -77,8 +77,8 @@ def test_a_reader_that_comes_back_under_another_name_misses_nothing(client: Clie
 def test_two_dead_readers_with_much_are_stood_in_for_step_by_step(client: Client) -> None:
     publish(client, *range(1300))
     for name in ("dead-1", "dead-2"):
-        client.redis.xgroup_create(names.VERDICTS, "g", id="0") if name == "dead-1" else None
-        client.redis.xreadgroup("g", name, {names.VERDICTS: ">"}, count=600)
+        client.redis.xgroup_create(keys.VERDICTS, "g", id="0") if name == "dead-1" else None
+        client.redis.xreadgroup("g", name, {keys.VERDICTS: ">"}, count=600)
     time.sleep(IDLE)
     assert sorted(read(client.consume("g", "living", idle=IDLE), 1300)) == list(range(1300))
 
@@ -123,12 +123,12 @@ def test_readers_that_are_gone_for_long_are_deleted_if_they_have_nothing(
     publish(client, *range(3))
     gone = client.consume("g", "gone")
     assert read(gone, 3) == [0, 1, 2]
-    client.redis.xreadgroup("g", "idle", {names.VERDICTS: ">"})
+    client.redis.xreadgroup("g", "idle", {keys.VERDICTS: ">"})
     monkeypatch.setattr(consumer, "FORGET_AFTER", 0.2)
     time.sleep(0.3)
     publish(client, 3)
     assert read(client.consume("g", "new"), 1) == [3]
-    names_left = {found["name"] for found in client.redis.xinfo_consumers(names.VERDICTS, "g")}
+    names_left = {found["name"] for found in client.redis.xinfo_consumers(keys.VERDICTS, "g")}
     assert names_left == {b"gone", b"new"}, "the first still has the last that it was given"
 
 
@@ -136,7 +136,7 @@ def test_a_stream_that_redis_lost_is_read_from_its_beginning(client: Client) -> 
     publish(client, 0)
     verdicts = client.consume("g", "one")
     assert read(verdicts, 1) == [0]
-    client.redis.delete(names.VERDICTS)
+    client.redis.delete(keys.VERDICTS)
     publish(client, 1)
     assert read(verdicts, 1) == [1]
 
@@ -149,7 +149,7 @@ def test_a_group_that_is_trimmed_past_learns_which_verdicts_it_missed(client: Cl
     verdicts = client.consume("g", "one")
     assert read(verdicts, 10) == list(range(10))
     verdicts.close()
-    ids = [entry.decode() for entry, _ in client.redis.xrange(names.VERDICTS)]
+    ids = [entry.decode() for entry, _ in client.redis.xrange(keys.VERDICTS)]
     keep(client, 60)
 
     with pytest.raises(VerdictsMissed) as gap:
@@ -207,13 +207,13 @@ def test_a_group_that_has_read_nothing_yet_learns_of_it_too(client: Client) -> N
     verdicts = client.consume("g", "one")
     publish(client, 0)
     assert read(verdicts, 1) == [0]  # the group exists
-    client.redis.delete(names.VERDICTS)
+    client.redis.delete(keys.VERDICTS)
     publish(client, *range(50))
     keep(client, 40)
     quiet = client.consume("quiet", "one", on_gap=lambda gap: pytest.fail(str(gap)))
     assert read(quiet, 40) == list(range(10, 50)), "a new group begins with what is kept"
     client.redis.eval(
-        "return redis.call('XGROUP', 'CREATE', KEYS[1], 'late', '0', 'ENTRIESREAD', '10')", 1, names.VERDICTS
+        "return redis.call('XGROUP', 'CREATE', KEYS[1], 'late', '0', 'ENTRIESREAD', '10')", 1, keys.VERDICTS
     )
     publish(client, *range(50, 60))
     keep(client, 10)
@@ -236,8 +236,8 @@ def test_no_gap_where_all_that_was_trimmed_had_been_read(client: Client) -> None
 def test_a_gap_is_seen_where_the_server_counts_nothing(client: Client) -> None:
     """As before Redis 7, and for a group whose position was set by hand."""
     publish(client, *range(20))
-    entries = [entry for entry, _ in client.redis.xrange(names.VERDICTS)]
-    client.redis.xgroup_create(names.VERDICTS, "g", id=entries[4])
+    entries = [entry for entry, _ in client.redis.xrange(keys.VERDICTS)]
+    client.redis.xgroup_create(keys.VERDICTS, "g", id=entries[4])
     assert state(client).lag is None
     keep(client, 8)
     assert (state(client).lag, state(client).missed) == (8, 0)
@@ -249,7 +249,7 @@ def test_a_gap_is_seen_where_the_server_counts_nothing(client: Client) -> None:
 
 def test_tail_from_an_entry_that_is_trimmed_says_so(client: Client) -> None:
     publish(client, *range(30))
-    entries = [entry.decode() for entry, _ in client.redis.xrange(names.VERDICTS)]
+    entries = [entry.decode() for entry, _ in client.redis.xrange(keys.VERDICTS)]
     keep(client, 10)
     assert [int(v.event_id) for _, v in client.verdicts.tail("0", follow=False)] == list(range(20, 30))
     with pytest.raises(VerdictsMissed) as gap:
@@ -271,15 +271,15 @@ def test_trimming_waits_for_groups_that_are_behind(client: Client) -> None:
     publish(client, *range(1000))
     verdicts = client.consume("g", "one")
     assert read(verdicts, 250) == list(range(250))  # 249 acknowledged, 51 more given
-    first = client.redis.xrange(names.VERDICTS, count=1)[0][0]
+    first = client.redis.xrange(keys.VERDICTS, count=1)[0][0]
 
     trim_stream(client.redis, 100)
 
     left = [
         int(Verdict.model_validate_json(fields[b"verdict"]).event_id)
-        for _, fields in client.redis.xrange(names.VERDICTS)
+        for _, fields in client.redis.xrange(keys.VERDICTS)
     ]
-    assert client.redis.xrange(names.VERDICTS, count=1)[0][0] != first
+    assert client.redis.xrange(keys.VERDICTS, count=1)[0][0] != first
     assert 0 < left[0] <= 249, "what is given and not acknowledged is still there"
     assert read(verdicts, 750) == list(range(250, 1000))
     next_one = state(client)
@@ -289,9 +289,9 @@ def test_trimming_waits_for_groups_that_are_behind(client: Client) -> None:
 def test_trimming_goes_to_the_length_where_nobody_is_behind(client: Client) -> None:
     publish(client, *range(1000))
     assert trim_stream(client.redis, 100) > 0
-    assert 100 <= client.redis.xlen(names.VERDICTS) < 250
+    assert 100 <= client.redis.xlen(keys.VERDICTS) < 250
     assert trim_stream(client.redis, 5000) == 0
-    client.redis.delete(names.VERDICTS)
+    client.redis.delete(keys.VERDICTS)
     assert trim_stream(client.redis, 0) == 0
 
 
@@ -300,13 +300,13 @@ def test_how_far_groups_are(client: Client) -> None:
     publish(client, *range(20))
     verdicts = client.consume("g", "one")
     assert state_is(client, verdicts, 5)
-    client.redis.xgroup_create(names.VERDICTS, "new", id="0")
+    client.redis.xgroup_create(keys.VERDICTS, "new", id="0")
     assert (state(client, "new").lag, state(client, "new").pending) == (20, 0)
     time.sleep(0.05)
     assert 0.05 <= state(client).oldest_age < 60
     keep(client, 4)
     publish(client, 20)
-    client.redis.xgroup_create(names.VERDICTS, "end", id="$")
+    client.redis.xgroup_create(keys.VERDICTS, "end", id="$")
     end = state(client, "end")
     assert (end.lag, end.pending, end.missed, end.oldest_age) == (0, 0, 0, 0)
     assert (state(client, "new").lag, state(client, "new").missed) == (5, 0)
@@ -323,7 +323,7 @@ def test_the_trimmer_says_once_which_group_is_left_behind(
 ) -> None:
     publish(client, *range(50))
     assert read(client.consume("g", "one"), 5) == list(range(5))
-    client.redis.xreadgroup("g", "one", {names.VERDICTS: ">"})
+    client.redis.xreadgroup("g", "one", {keys.VERDICTS: ">"})
     acknowledge(client)
     publish(client, *range(50, 100))
     keep(client, 20)
@@ -339,7 +339,7 @@ def test_the_trimmer_says_once_which_group_is_left_behind(
 def test_metrics_show_the_groups_most_behind(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(client, *range(3))
     for name in ("a", "b", "c"):
-        client.redis.xgroup_create(names.VERDICTS, name, id="0" if name == "b" else "$")
+        client.redis.xgroup_create(keys.VERDICTS, name, id="0" if name == "b" else "$")
     monkeypatch.setattr(backlog, "SHOWN_GROUPS", 1)
     shown = backlog.read_outgoing(client.redis, DisabledWebhooks(client.redis), [WEBHOOKS])
     assert [(group.name, group.lag) for group in shown.stream.groups] == [("b", 3)]
@@ -365,7 +365,7 @@ def test_what_is_no_verdict_is_skipped_and_holds_up_nothing(
     client: Client, fields: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     publish(client, 0)
-    entry = client.redis.xadd(names.VERDICTS, fields).decode()
+    entry = client.redis.xadd(keys.VERDICTS, fields).decode()
     publish(client, 1, 2)
     with caplog.at_level(logging.WARNING):
         assert read(client.consume("g", "one"), 3) == [0, 1, 2]
@@ -376,6 +376,6 @@ def test_what_is_no_verdict_is_skipped_and_holds_up_nothing(
 
 
 def test_a_verdict_of_another_version_is_a_typed_error(client: Client) -> None:
-    client.redis.set(names.VERDICT_PREFIX + "moderator:x", '{"decision": "quarantine"}')
+    client.redis.set(keys.VERDICT_PREFIX + "moderator:x", '{"decision": "quarantine"}')
     with pytest.raises(VerdictUnreadable, match="another version"):
         client.verdict("x")

@@ -9,11 +9,11 @@ import pytest
 
 from moderator.client import Client
 from moderator.errors import DeadLetterNotFound, WebhookFailed
-from moderator.queue import names
-from moderator.queue.dead_letters import DeadLetter
+from moderator.queue import keys
+from moderator.queue.dead_letter_store import DeadLetter
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.ledger import Acceptance, DeadLetterReason
 from moderator.queue.outbox import Delivery
-from moderator.queue.server import EmbeddedServer
 from moderator.queue.subscriptions import WEBHOOKS
 from tests.support.ledger_events import QUEUE, body, claim_one, event, everything, publish
 from tests.support.service import make_client, run_cli
@@ -81,7 +81,7 @@ def test_a_letter_that_is_gone_changes_nothing(client: Client, step: str, since:
 def test_a_verdict_that_is_not_the_letters_own_is_never_withdrawn(client: Client) -> None:
     """The `error` verdict expired, and the same id was submitted again."""
     letter = bury(client, "a")
-    client.redis.delete(names.VERDICT_PREFIX + "moderator:a")
+    client.redis.delete(keys.VERDICT_PREFIX + "moderator:a")
     client.ledger.accept(body("a"))
     publish(client.ledger, event("a"))
     client.redis.delete(QUEUE)
@@ -97,7 +97,7 @@ def test_a_verdict_that_is_not_the_letters_own_is_never_withdrawn(client: Client
 
 def test_an_event_that_waits_already_is_not_put_on_the_queue_twice(client: Client) -> None:
     letter = bury(client, "a")
-    client.redis.delete(names.VERDICT_PREFIX + "moderator:a")
+    client.redis.delete(keys.VERDICT_PREFIX + "moderator:a")
     client.ledger.accept(body("a"))
     assert client.dead_letters.replay(letter) is Acceptance.PENDING
     assert (client.redis.llen(QUEUE), len(client.dead_letters)) == (1, 0)
@@ -105,7 +105,7 @@ def test_an_event_that_waits_already_is_not_put_on_the_queue_twice(client: Clien
 
 def test_a_letter_of_the_previous_version_is_replayed(client: Client) -> None:
     letter = bury(client, "a")
-    client.redis.hdel(names.DEAD_LETTER_PREFIX + "moderator:a", "verdict")
+    client.redis.hdel(keys.DEAD_LETTER_PREFIX + "moderator:a", "verdict")
     assert client.dead_letters.replay(letter) is Acceptance.ACCEPTED
     assert (client.redis.llen(QUEUE), client.verdict("a")) == (1, None)
 
@@ -120,13 +120,13 @@ def bury_webhook(client: Client) -> DeadLetter:
 def test_a_webhook_is_delivered_again_once(client: Client) -> None:
     letter = bury_webhook(client)
     client.dead_letters.replay(letter)
-    outbox = client.redis.hgetall(names.WEBHOOK_PREFIX + "moderator:a#1")
+    outbox = client.redis.hgetall(keys.WEBHOOK_PREFIX + "moderator:a#1")
     # By the server's clock, whatever the caller's says.
     assert abs(float(outbox[b"since"]) - client.redis.time()[0]) < 2
-    client.redis.delete(names.WEBHOOKS, names.WEBHOOK_PREFIX + "moderator:a#1")
+    client.redis.delete(keys.WEBHOOKS, keys.WEBHOOK_PREFIX + "moderator:a#1")
     with pytest.raises(DeadLetterNotFound):
         client.dead_letters.replay(letter)
-    assert client.redis.zcard(names.WEBHOOKS) == 0
+    assert client.redis.zcard(keys.WEBHOOKS) == 0
 
 
 BROKEN: dict[str, Any] = {
@@ -146,7 +146,7 @@ def test_a_letter_that_cannot_be_read_is_in_nobodys_way(
 ) -> None:
     for id in "abc":
         bury(client, id)
-    key, change = names.DEAD_LETTER_PREFIX + "moderator:b", BROKEN[name]
+    key, change = keys.DEAD_LETTER_PREFIX + "moderator:b", BROKEN[name]
     if isinstance(change, dict):
         client.redis.hset(key, mapping=change)
     else:

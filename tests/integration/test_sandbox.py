@@ -31,7 +31,7 @@ from moderator.images.decode import DecodeLimits
 from moderator.images.pool import DecoderPool
 from moderator.images.prepare import PreparedImage, PreprocessSpec, prepare
 from moderator.images.resize import Resize
-from moderator.queue.server import EmbeddedServer
+from moderator.queue.embedded_server import EmbeddedServer
 from tests.integration.conftest import StartWorker
 from tests.support.hostile_images import slow_png
 from tests.support.service import DEMO, make_client, until

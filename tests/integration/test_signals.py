@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from moderator.client import Client
-from moderator.queue.server import EmbeddedServer, free_port
+from moderator.queue.embedded_server import EmbeddedServer, free_port
 from tests.integration.conftest import StartWorker
 from tests.support.service import WorkerProcess, environment, make_client, until
 from tests.support.tools import needs

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from moderator.client import Client
-from moderator.queue.server import EmbeddedServer
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.verdicts import Decision
 from tests.integration.conftest import StartWorker
 from tests.support.policies import release
@@ -18,7 +18,7 @@ MODULE = """
 import time
 from hashlib import sha256
 
-from moderator.signals.base import Options, Reading
+from moderator.signals.signal import Options, Reading
 
 class Patient:
     options_type = Options

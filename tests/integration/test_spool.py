@@ -9,9 +9,9 @@ import pytest
 
 from moderator.client import Client, Submitted
 from moderator.errors import QueueUnavailable, SpoolFull, SpoolUnavailable
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.ledger import Acceptance
 from moderator.queue.message import decode_message
-from moderator.queue.server import EmbeddedServer
 from tests.support.service import environment, json_lines, make_client, run_cli, small_jpeg, until
 from tests.support.small_disk import NoSmallDisk, SmallDisk
 from tests.support.tools import needs

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from moderator.delivery.delivery_metrics import DeliveryMetrics
 from moderator.delivery.loop import DeliveryLoop
-from moderator.delivery.webhooks import WebhookSender
+from moderator.delivery.webhook_delivery import WebhookSender
 from moderator.errors import (
     FetchRefused,
     ModeratorError,
@@ -23,10 +23,10 @@ from moderator.fetching.fetcher import Fetcher
 from moderator.fetching.http import GuardedClient
 from moderator.fetching.urls import AllowedHosts
 from moderator.images.decode import DecodedImage, decode
-from moderator.queue import names
+from moderator.queue import keys
 from moderator.queue.disabled_webhooks import DisabledWebhooks
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.outbox import Outbox
-from moderator.queue.server import EmbeddedServer
 from moderator.settings import Settings
 from tests.support.hostile_servers import NameServer, NoEscape, StubResolver, WebServer, lead_to
 from tests.support.service import SECRET as WEBHOOK_SECRET
@@ -92,8 +92,8 @@ def servers() -> Iterator[tuple[NameServer, WebServer]]:
 @pytest.fixture
 def world(servers: tuple[NameServer, WebServer], monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     names, web = servers
-    names.names = dict(BASE_NAMES)
-    names.asked.clear()
+    keys.names = dict(BASE_NAMES)
+    keys.asked.clear()
     web.pages = {"/ok": ok()}
     web.heads.clear()
     connections: list[str] = []
@@ -241,8 +241,8 @@ def test_settings_name_the_hosts_of_images_and_of_webhooks(
     metrics = DeliveryMetrics(CollectorRegistry(), (), lambda error: None)
     loop = DeliveryLoop(sender, Outbox(client.redis, sender.name), client.dead_letters, metrics, 2.0)
     for n, url in enumerate(("http://images.test/", "http://hooks.test/", f"http://{SECRET}@a.hooks.test/")):
-        client.redis.hset(f"{names.WEBHOOK_PREFIX}test:{n}", mapping={"url": url, "body": "{}"})
-        client.redis.zadd(names.WEBHOOKS, {f"test:{n}": 0})
+        client.redis.hset(f"{keys.WEBHOOK_PREFIX}test:{n}", mapping={"url": url, "body": "{}"})
+        client.redis.zadd(keys.WEBHOOKS, {f"test:{n}": 0})
     loop.drain()
     assert caplog.text.count("MODERATOR_WEBHOOK_HOSTS") == 2
     assert caplog.text.count("credentials") == 1

@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 
 from moderator.client import Client
-from moderator.queue import names
-from moderator.queue.dead_letters import DeadLetter
-from moderator.queue.server import EmbeddedServer
+from moderator.queue import keys
+from moderator.queue.dead_letter_store import DeadLetter
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.verdicts import Decision
 from tests.integration.conftest import StartWorker
 from tests.support.http_server import Answer, HttpServer
@@ -75,21 +75,21 @@ def upgraded(request: pytest.FixtureRequest, tmp_path: Path, start_worker: Start
 def make_current(client: Client) -> None:
     """Let what waits for a time be due in a moment, and what is forgotten after a time be of now."""
     redis, now = client.redis, time.time()
-    for key in (names.PENDING, names.WEBHOOKS):
+    for key in (keys.PENDING, keys.WEBHOOKS):
         for member in redis.zrangebyscore(key, now, "+inf"):
             redis.zadd(key, {member: now + 2})
-    for url in redis.zrange(names.DISABLED_WEBHOOKS, 0, -1):
-        redis.zadd(names.DISABLED_WEBHOOKS, {url: now})
-    for key in (names.UNACKED_INDEX, names.SHARED_UNACKED_INDEX):
+    for url in redis.zrange(keys.DISABLED_WEBHOOKS, 0, -1):
+        redis.zadd(keys.DISABLED_WEBHOOKS, {url: now})
+    for key in (keys.UNACKED_INDEX, keys.SHARED_UNACKED_INDEX):
         for tag in redis.zrange(key, 0, -1):
             redis.zadd(key, {tag: 0})
 
 
 def at_rest(client: Client) -> bool:
     """Whether nothing is on its way any more."""
-    lists = sum(client.redis.llen(queue) for queue in names.QUEUES.values())
-    held = sum(client.redis.hlen(key) for key in (names.UNACKED, names.SHARED_UNACKED))
-    return not (lists or held or client.ledger.pending() or client.redis.zcard(names.WEBHOOKS))
+    lists = sum(client.redis.llen(queue) for queue in keys.QUEUES.values())
+    held = sum(client.redis.hlen(key) for key in (keys.UNACKED, keys.SHARED_UNACKED))
+    return not (lists or held or client.ledger.pending() or client.redis.zcard(keys.WEBHOOKS))
 
 
 def published(client: Client) -> Counter[str]:
@@ -102,7 +102,7 @@ def test_what_an_earlier_version_left_is_finished_once(upgraded: Upgraded) -> No
     check_events(upgraded)
     check_webhooks(upgraded)
     check_dead_letters(upgraded)
-    assert client.redis.zcard(names.EMBEDDINGS) > 0
+    assert client.redis.zcard(keys.EMBEDDINGS) > 0
     check_readers(upgraded)
     check_replay(upgraded)
 
@@ -129,7 +129,7 @@ def check_webhooks(upgraded: Upgraded) -> None:
     client, hooks, webhooks = upgraded.client, upgraded.receiver, upgraded.manifest["webhooks"]
     for hook, key in webhooks["arrives"].items():
         (request,) = hooks.asked(f"/{hook}")
-        body = client.redis.get(names.VERDICT_PREFIX + key)
+        body = client.redis.get(keys.VERDICT_PREFIX + key)
         assert request.body == body
         name = f"{key}#{sha256(body).hexdigest()[:12]}"
         expected = webhooks["ids"].get(hook, "msg_" + sha256(name.encode()).hexdigest()[:32])

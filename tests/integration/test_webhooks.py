@@ -10,9 +10,9 @@ import pytest
 from standardwebhooks import Webhook
 
 from moderator.client import Client
-from moderator.queue import names
+from moderator.queue import keys
 from moderator.queue.connection import Redis
-from moderator.queue.dead_letters import DeadLetter
+from moderator.queue.dead_letter_store import DeadLetter
 from moderator.verdicts import Verdict
 from tests.support.http_server import Answer, HttpServer
 from tests.support.service import OLD_SECRET, SECRET, WorkerProcess, run_cli, small_jpeg, until
@@ -198,14 +198,14 @@ def test_a_delivery_that_cannot_be_read_is_buried_and_the_rest_goes_on(
     spoil: Callable[[Redis, str], object],
 ) -> None:
     key = f"other:{uuid4().hex}#1"
-    spoil(client.redis, names.WEBHOOK_PREFIX + key)
-    client.redis.zadd(names.WEBHOOKS, {key: 0})
+    spoil(client.redis, keys.WEBHOOK_PREFIX + key)
+    client.redis.zadd(keys.WEBHOOKS, {key: 0})
 
     letter = until(lambda: client.dead_letters.get(f"webhook:{key}"))
 
     assert letter.error == "DeliveryUnreadable"
-    assert client.redis.zscore(names.WEBHOOKS, key) is None
-    assert not client.redis.exists(names.WEBHOOK_PREFIX + key)
+    assert client.redis.zscore(keys.WEBHOOKS, key) is None
+    assert not client.redis.exists(keys.WEBHOOK_PREFIX + key)
     http.answers[path] = [Answer(200)]
     client.submit(path=small_images[0], webhook=http.url(path))
     until(lambda: http.asked(path))
@@ -215,12 +215,10 @@ def test_a_delivery_of_the_version_before_is_made(client: Client, http: HttpServ
     """Its record need not say since when it waits."""
     http.answers[path] = [Answer(200)]
     key = f"old:{uuid4().hex}#1"
-    client.redis.hset(
-        names.WEBHOOK_PREFIX + key, mapping={"url": http.url(path), "body": "{}", "attempts": 0}
-    )
-    client.redis.zadd(names.WEBHOOKS, {key: 0})
+    client.redis.hset(keys.WEBHOOK_PREFIX + key, mapping={"url": http.url(path), "body": "{}", "attempts": 0})
+    client.redis.zadd(keys.WEBHOOKS, {key: 0})
     until(lambda: http.asked(path))
-    until(lambda: client.redis.zscore(names.WEBHOOKS, key) is None)
+    until(lambda: client.redis.zscore(keys.WEBHOOKS, key) is None)
 
 
 def test_the_old_and_the_new_secret_verify(

@@ -2,9 +2,9 @@ import open_clip
 import pytest
 import torch
 
+from moderator.encoders.families.openclip import find_checkpoint
 from moderator.encoders.hub import pull
 from moderator.encoders.known import KNOWN, KnownModel
-from moderator.encoders.openclip import find_checkpoint
 from moderator.errors import EncoderUnknown
 
 MODELS = {model.name: model for model in KNOWN if model.name.startswith("openclip:")}

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from moderator.encoders.openclip import OpenClipEncoder, find_checkpoint
-from moderator.encoders.registry import load_encoder
+from moderator.encoders.encoder_registry import load_encoder
+from moderator.encoders.families.openclip import OpenClipEncoder, find_checkpoint
 from moderator.errors import EncoderUnknown, WeightsInvalid
 from tests.support import open_clip_models
 from tests.support.clip_models import PHOTOGRAPHS

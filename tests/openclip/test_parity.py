@@ -8,8 +8,8 @@ import open_clip
 import pytest
 from PIL import Image
 
-from moderator.encoders.openclip import OpenClipEncoder
-from moderator.encoders.registry import load_encoder
+from moderator.encoders.encoder_registry import load_encoder
+from moderator.encoders.families.openclip import OpenClipEncoder
 from tests.support import open_clip_models
 from tests.support.clip_reference import photographs, synthetic
 from tests.support.open_clip_models import Reference

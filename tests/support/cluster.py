@@ -7,7 +7,7 @@ from pathlib import Path
 
 import redis
 
-from moderator.queue.server import _server_binary, free_port
+from moderator.queue.embedded_server import _server_binary, free_port
 from tests.support.service import until
 
 

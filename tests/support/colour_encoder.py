@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from moderator.encoders.base import Embeddings, Identity, Pixels
+from moderator.encoders.encoder import Embeddings, Identity, Pixels
 from moderator.images.resize import Resize
 from tests.support.policies import release
 

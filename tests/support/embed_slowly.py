@@ -4,11 +4,11 @@ import sys
 import time
 from pathlib import Path
 
-from moderator.encoders.base import Embeddings, Pixels
+from moderator.embeddings.bulk import embed_files
+from moderator.embeddings.embedder import Embedder
+from moderator.encoders.encoder import Embeddings, Pixels
 from moderator.image_paths import list_images
 from moderator.settings import Settings
-from moderator.uses.bulk import embed_files
-from moderator.uses.embedder import Embedder
 from tests.support.colour_encoder import ColourEncoder
 
 

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from moderator.signals.base import Context, Example, Frame, Options, Reading
-from moderator.signals.registry import KINDS
+from moderator.signals.signal import Context, Example, Frame, Options, Reading
+from moderator.signals.signal_registry import KINDS
 
 
 class FakeOptions(Options):

@@ -4,7 +4,7 @@ from typing import Any
 
 from moderator.client import Client
 from moderator.events import Event, ImageReference
-from moderator.queue import names
+from moderator.queue import keys
 from moderator.queue.ledger import Answer, Claim, DeadLetterReason, Ledger
 from moderator.verdicts import Decision, Verdict
 
@@ -42,12 +42,12 @@ def server_time(client: Client) -> float:
 
 def overdue(client: Client) -> bool:
     """Whether the ledger would look at something now."""
-    return bool(client.redis.zcount(names.PENDING, "-inf", server_time(client)))
+    return bool(client.redis.zcount(keys.PENDING, "-inf", server_time(client)))
 
 
 def due(client: Client, key: str) -> float | None:
     """In how many seconds the ledger looks at an event."""
-    at = client.redis.zscore(names.PENDING, key)
+    at = client.redis.zscore(keys.PENDING, key)
     return None if at is None else at - server_time(client)
 
 

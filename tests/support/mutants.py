@@ -103,10 +103,10 @@ MUTANTS = (
     ),
     Mutant(
         "the spool takes more than its bound",
-        "moderator/queue/spool.py",
+        "moderator/queue/spool_file.py",
         "if held + events > self._max_events or",
         "if",
-        "unit/queue/test_spool.py::test_events_are_bounded",
+        "unit/queue/test_spool_file.py::test_events_are_bounded",
     ),
     Mutant(
         "what is lost between queue and worker is not found",
@@ -188,7 +188,7 @@ MUTANTS = (
     Mutant(
         "what a reader finished comes again",
         "moderator/queue/consumer.py",
-        "self._redis.xack(names.VERDICTS, self._group, entry)",
+        "self._redis.xack(keys.VERDICTS, self._group, entry)",
         "pass",
         f"{LEDGER}::test_a_consumer_gets_again_what_it_did_not_finish",
     ),

@@ -11,7 +11,7 @@ from moderator.events import Event
 from moderator.queue.async_queue import AsyncQueue
 from moderator.queue.bounds import QueueBounds
 from moderator.queue.commands import Command, ask
-from moderator.queue.dead_letters import DeadLetter, DeadLetters
+from moderator.queue.dead_letter_store import DeadLetter, DeadLetters
 from moderator.queue.executors import AsyncExecutor, Executor, Wait
 from moderator.queue.ledger import Acceptance, Ledger
 from moderator.queue.stats import QueueStats

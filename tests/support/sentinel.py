@@ -6,7 +6,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
-from moderator.queue.server import _server_binary, free_port
+from moderator.queue.embedded_server import _server_binary, free_port
 from tests.support.service import until
 
 SERVICE = "uploads"

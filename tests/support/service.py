@@ -19,7 +19,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from moderator.client import Client
-from moderator.queue.server import EmbeddedServer, free_port
+from moderator.queue.embedded_server import EmbeddedServer, free_port
 from moderator.settings import Settings
 from tests.support.policies import release
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 from transformers.utils import logging
 
-from moderator.encoders.clip import ClipEncoder
+from moderator.encoders.families.clip import ClipEncoder
 from tests.support import clip_models
 
 # A machine that is busy with something else fails no test.

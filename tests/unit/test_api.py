@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from moderator import Decision, Moderator, Settings
-from moderator.encoders.base import Embeddings, Pixels
+from moderator.encoders.encoder import Embeddings, Pixels
 from moderator.errors import PolicyNotFound
 from tests.support.colour_encoder import ColourEncoder, picture, write_policies
 

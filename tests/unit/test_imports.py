@@ -21,7 +21,7 @@ GATEWAY = (
     "moderator.policies.lint",
     "moderator.policies.requirements",
     "moderator.policies.store",
-    "moderator.scoring.judge",
+    "moderator.scoring.thresholds",
     "moderator.verdicts",
 )
 #: What they cannot do without. On a slow or busy machine these alone take most of the time.

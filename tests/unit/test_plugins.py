@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from moderator.encoders.registry import FAMILIES, load_encoder, parse_name
+from moderator.encoders.encoder_registry import FAMILIES, load_encoder, parse_name
 from moderator.errors import EncoderUnknown, ModeratorError, SignalFailed
 from moderator.plugins import Registry
-from moderator.signals.registry import KINDS
+from moderator.signals.signal_registry import KINDS
 
 MODULE = """\
 class Tiny:

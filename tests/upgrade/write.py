@@ -23,10 +23,10 @@ from PIL import Image
 
 from moderator.client import Client
 from moderator.events import Priority
-from moderator.queue import names
+from moderator.queue import keys
+from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.ledger import Answer as Answered
 from moderator.queue.message import encode_message
-from moderator.queue.server import EmbeddedServer
 from moderator.verdicts import Decision, Verdict
 from tests.support.http_server import Answer, HttpServer
 from tests.support.service import SECRET, WorkerProcess, copy_policies, make_client, until
@@ -134,7 +134,7 @@ def _fill(client: Client, server: EmbeddedServer, work: Path) -> dict[str, objec
         dead = client.submit(url=url("/missing"), id="dead")
         client.wait(dead.id)
         retrying = client.submit(url=url("/broken"), id="retrying")
-        until(lambda: client.redis.hget(names.RECORD_PREFIX + retrying.key, "state") == b"waiting")
+        until(lambda: client.redis.hget(keys.RECORD_PREFIX + retrying.key, "state") == b"waiting")
         in_flight = [
             client.submit(url=url("/slow"), id="in-flight"),
             client.submit(url=url("/slow"), id="in-flight-older-names"),
@@ -155,7 +155,7 @@ def _fill(client: Client, server: EmbeddedServer, work: Path) -> dict[str, objec
         *client.submit_many([{"inline": _base64(picture(shade))} for shade in (21, 22)], id="pending-bulk"),
     ]
     raw = {"id": "pending-raw", "image": {"inline": _base64(picture(23))}}
-    queue = names.QUEUES[Priority.INTERACTIVE]
+    queue = keys.QUEUES[Priority.INTERACTIVE]
     client.redis.lpush(queue, encode_message(raw, queue))
     # As one that answered them and died before it acknowledged their messages and delivered their webhooks.
     hooks["due"] = _answer(client, "webhook-due", 30, "due")
@@ -186,14 +186,14 @@ def _answer(client: Client, id: str, shade: int, hook: str) -> str:
 
 def _move_to_older_names(client: Client, id: str) -> None:
     """Let a message in flight stand where earlier versions kept it, under Celery's own names."""
-    for tag, entry in client.redis.hgetall(names.UNACKED).items():
+    for tag, entry in client.redis.hgetall(keys.UNACKED).items():
         (message, *_) = json.loads(entry)
         if id in _text(message):
-            score = client.redis.zscore(names.UNACKED_INDEX, tag)
-            client.redis.hset(names.SHARED_UNACKED, tag, entry)
-            client.redis.zadd(names.SHARED_UNACKED_INDEX, {tag: score})
-            client.redis.hdel(names.UNACKED, tag)
-            client.redis.zrem(names.UNACKED_INDEX, tag)
+            score = client.redis.zscore(keys.UNACKED_INDEX, tag)
+            client.redis.hset(keys.SHARED_UNACKED, tag, entry)
+            client.redis.zadd(keys.SHARED_UNACKED_INDEX, {tag: score})
+            client.redis.hdel(keys.UNACKED, tag)
+            client.redis.zrem(keys.UNACKED_INDEX, tag)
             return
     raise AssertionError(f"{id} is not in flight")
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from moderator.encoders.base import Encoder, Pixels
+from moderator.encoders.encoder import Encoder, Pixels
 from moderator.encoders.parallel import Forward, SplitForward
 from moderator.encoders.runtimes.artefact import keep
 from moderator.encoders.runtimes.plan import Plan

@@ -10,7 +10,7 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
 
-from moderator.encoders.base import Pixels
+from moderator.encoders.encoder import Pixels
 from moderator.encoders.parallel import Forward
 
 FILE = "model.onnx"

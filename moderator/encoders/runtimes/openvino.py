@@ -12,7 +12,7 @@ import openvino
 import torch
 from torch import nn
 
-from moderator.encoders.base import Pixels
+from moderator.encoders.encoder import Pixels
 from moderator.encoders.parallel import Forward
 
 FILE = "model.xml"

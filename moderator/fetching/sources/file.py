@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from moderator.errors import FetchFailed, FetchRefused
-from moderator.fetching.sources.base import ImageSource
 from moderator.fetching.sources.regular_file import OPEN_FLAGS, read_and_close, typed_open_errors
+from moderator.fetching.sources.source import ImageSource
 
 
 class FileSource(ImageSource):

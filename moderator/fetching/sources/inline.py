@@ -3,7 +3,7 @@
 import base64
 
 from moderator.errors import ImageTooLarge, NotAnImage
-from moderator.fetching.sources.base import ImageSource
+from moderator.fetching.sources.source import ImageSource
 
 
 class InlineSource(ImageSource):

@@ -3,8 +3,8 @@
 import os
 
 from moderator.errors import FetchRefused
-from moderator.fetching.sources.base import ImageSource
 from moderator.fetching.sources.regular_file import OPEN_FLAGS, read_and_close, typed_open_errors
+from moderator.fetching.sources.source import ImageSource
 
 
 class TrustedFileSource(ImageSource):

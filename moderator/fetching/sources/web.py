@@ -2,7 +2,7 @@
 
 from moderator.fetching.breaker import Breakers
 from moderator.fetching.http import GuardedClient
-from moderator.fetching.sources.base import ImageSource
+from moderator.fetching.sources.source import ImageSource
 from moderator.fetching.urls import AllowedHosts
 from moderator.settings import Settings
 

@@ -10,7 +10,7 @@ LOADED = "import sys, {modules}; print(*({{'torch', 'PIL', 'transformers', 'cele
 
 
 @pytest.mark.parametrize(
-    "modules", ["moderator.cli.deliver, workers.deliverer", "moderator.delivery.webhooks"]
+    "modules", ["moderator.cli.deliver, workers.deliverer", "moderator.delivery.webhook_delivery"]
 )
 def test_it_loads_no_model_library_and_no_decoder(modules: str) -> None:
     run = subprocess.run(

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from moderator.cli.main import app
-from moderator.doctor import examine
-from moderator.doctor.findings import Finding, ok, problem, warning
+from moderator.operations.doctor import examine
+from moderator.operations.doctor.findings import Finding, ok, problem, warning
 from moderator.settings import load_settings
 
 PASSWORD, SECRET = "hunter2hunter2hunter2", "whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"

@@ -7,7 +7,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from moderator.cli.main import app
-from moderator.encoders import checkup, hub
+from moderator.encoders import hub, verify
 from moderator.encoders.hub import Pulled
 from moderator.encoders.known import KNOWN
 from moderator.settings import Settings, load_settings
@@ -33,7 +33,7 @@ def _settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         return ColourEncoder()
 
     monkeypatch.setattr("moderator.engine.engine.encoder_of", load)
-    monkeypatch.setattr(checkup, "SECONDS", 0.01)
+    monkeypatch.setattr(verify, "SECONDS", 0.01)
     load_settings.cache_clear()
     yield
     load_settings.cache_clear()

@@ -15,7 +15,7 @@ from moderator.plugins import Registry
 from moderator.policies.loader import load_policy, parse_policy
 from moderator.settings import load_settings
 from moderator.signals.hash_file import find_hashes, look_like_pdq, parse_hashes
-from moderator.signals.hash_list import HashList
+from moderator.signals.kinds.hash_list import HashList
 from tests.support.tools import needs_extra
 
 needs_extra("pdqhash", "hash")

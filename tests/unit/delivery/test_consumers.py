@@ -10,7 +10,7 @@ import pytest
 
 from moderator.delivery import consumers
 from moderator.delivery.consumers import Settle, consumer_names, is_installed, make_consumer
-from moderator.delivery.webhooks import WebhookSender
+from moderator.delivery.webhook_delivery import WebhookSender
 from moderator.errors import SettingsError
 from moderator.fetching.breaker import Breakers
 from moderator.queue.outbox import Delivery

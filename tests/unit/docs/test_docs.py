@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from moderator.doctor.server import RIGHTS
 from moderator.events import parse_message
+from moderator.operations.doctor.server_checks import RIGHTS
 from moderator.policies.lint import Severity, lint
 from moderator.policies.loader import parse_policy
 from moderator.verdicts import Verdict

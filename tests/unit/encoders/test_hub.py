@@ -46,6 +46,6 @@ def test_a_folder_is_there_already(tmp_path: Path) -> None:
 
 def test_openclip_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    monkeypatch.delitem(sys.modules, "moderator.encoders.openclip", raising=False)
+    monkeypatch.delitem(sys.modules, "moderator.encoders.families.openclip", raising=False)
     with pytest.raises(EncoderUnknown, match=r"pip install 'moderator\[openclip\]'"):
         pull("openclip:ViT-B-32/laion2b_s34b_b79k")

@@ -1,7 +1,7 @@
 from collections import Counter
 
+from moderator.encoders.encoder_registry import FAMILIES
 from moderator.encoders.known import KNOWN
-from moderator.encoders.registry import FAMILIES
 
 
 def test_each_row_can_be_set_and_is_told_once() -> None:

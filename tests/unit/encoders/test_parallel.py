@@ -3,7 +3,7 @@ from threading import current_thread
 import numpy as np
 import torch
 
-from moderator.encoders.base import Embeddings, Pixels
+from moderator.encoders.encoder import Embeddings, Pixels
 from moderator.encoders.parallel import SplitForward, cores_shared
 
 

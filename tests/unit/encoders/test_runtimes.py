@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from moderator.encoders.clip import ClipEncoder
-from moderator.encoders.embedded import EmbeddedEncoder
+from moderator.encoders.embedded.embedded_encoder import EmbeddedEncoder
+from moderator.encoders.families.clip import ClipEncoder
 from moderator.encoders.parallel import SplitForward
 from moderator.encoders.runtimes import plan as plans
 from moderator.encoders.runtimes.plan import make_plan

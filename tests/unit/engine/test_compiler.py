@@ -9,7 +9,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from moderator.encoders.base import Embeddings
+from moderator.encoders.encoder import Embeddings
 from moderator.engine.compiler import Compiler
 from moderator.errors import EmbeddingInvalid
 from moderator.policies.schema import Policy

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from moderator import Decision, Settings
-from moderator.encoders.base import Embeddings
+from moderator.encoders.encoder import Embeddings
 from moderator.engine.compiler import Compiler
 from moderator.engine.engine import Engine
 from moderator.engine.judge import Judge, Judged
@@ -19,9 +19,9 @@ from moderator.errors import EmbeddingInvalid, PolicyUnreleased, SignalFailed
 from moderator.events import Event
 from moderator.policies.catalogue import Catalogue, Selection
 from moderator.policies.schema import Policy
-from moderator.scoring.judge import CompiledPolicy
-from moderator.signals.base import Frame, Reading
-from moderator.signals.reading import Readings, Signals
+from moderator.scoring.thresholds import CompiledPolicy
+from moderator.signals.evaluator import Readings, Signals
+from moderator.signals.signal import Frame, Reading
 from moderator.verdicts import Verdict
 from tests.support.colour_encoder import ColourEncoder, picture
 from tests.support.fake_signals import Whole, installed

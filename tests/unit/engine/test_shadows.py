@@ -17,8 +17,8 @@ from moderator.events import Event
 from moderator.images.decode import DecodeLimits
 from moderator.images.prepare import PreprocessSpec, prepare
 from moderator.images.resize import Pixels, Resize
-from moderator.signals.base import Frame, Reading
-from moderator.signals.registry import KINDS
+from moderator.signals.signal import Frame, Reading
+from moderator.signals.signal_registry import KINDS
 from tests.support.colour_encoder import ColourEncoder, picture
 from tests.support.fake_signals import Slow, Whole, installed, raising
 from tests.support.policies import release

@@ -17,8 +17,8 @@ from moderator.errors import (
 )
 from moderator.events import ImageReference
 from moderator.fetching.fetcher import Fetcher
-from moderator.fetching.sources.base import ImageSource
 from moderator.fetching.sources.inline import InlineSource
+from moderator.fetching.sources.source import ImageSource
 from moderator.settings import Settings
 
 LIMIT = 100

@@ -16,7 +16,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from moderator.queue.connection import Redis, connect
 from moderator.queue.deadline import DeadlineRetry, block_seconds, within
-from moderator.queue.server import EmbeddedServer, free_port
+from moderator.queue.embedded_server import EmbeddedServer, free_port
 from tests.support.service import stopped
 from tests.support.silent_server import SilentServer
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from kombu.utils.json import loads as kombu_loads
 
 from moderator.queue.element import MAX_RAW, Call, Refusal, read_element
+from moderator.queue.keys import TASK
 from moderator.queue.message import IMAGES, make_canonical
-from moderator.queue.names import TASK
 from tests.support import hostile_messages
 
 EVENT = {"id": "e", "source": "shop", "image": {"path": "/a.jpg"}, "metadata": {"n": 1.0}}

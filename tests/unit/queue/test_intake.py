@@ -12,7 +12,7 @@ from moderator.events import Event
 from moderator.queue import intake as module
 from moderator.queue.intake import Intake
 from moderator.queue.ledger import Acceptance, Ledger
-from moderator.queue.spool import Spool
+from moderator.queue.spool_file import Spool
 from moderator.testing.memory_queue import MemoryServer
 
 

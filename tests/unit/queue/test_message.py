@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moderator.errors import EventInvalid
+from moderator.queue.keys import TASK
 from moderator.queue.message import IMAGES, decode_message, encode_message
-from moderator.queue.names import TASK
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=10),

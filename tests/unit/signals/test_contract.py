@@ -9,10 +9,10 @@ import pytest
 
 from moderator.errors import SignalFailed
 from moderator.policies.loader import load_policy
-from moderator.signals.base import Context, Frame, Signal
+from moderator.signals.evaluator import make, read
 from moderator.signals.known_files import KNOWN_FILES, keep
-from moderator.signals.reading import make, read
-from moderator.signals.registry import KINDS, option_problems
+from moderator.signals.signal import Context, Frame, Signal
+from moderator.signals.signal_registry import KINDS, option_problems
 from tests.support.tools import missing
 
 

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from moderator import Decision, Moderator, Settings
+from moderator.embeddings.embedder import Embedder
+from moderator.embeddings.policy_scores import score_by_policy
 from moderator.errors import PolicyInvalid
 from moderator.policies.loader import load_policy
-from moderator.signals.base import Frame, Reading
-from moderator.signals.hash_list import HashList
-from moderator.signals.linear_probe import Probe
-from moderator.uses.embedder import Embedder
-from moderator.uses.policy_scores import score_by_policy
+from moderator.signals.kinds.hash_list import HashList
+from moderator.signals.kinds.linear_probe import Probe
+from moderator.signals.signal import Frame, Reading
 from tests.support.colour_encoder import ColourEncoder, picture
 from tests.support.tools import needs_extra
 

@@ -1,6 +1,6 @@
 from typing import Any
 
-from moderator.queue.names import TASK
+from moderator.queue.keys import TASK
 from moderator.settings import Settings
 from workers.app import make_app
 

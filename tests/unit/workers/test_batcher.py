@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderator.encoders.base import Embeddings, Pixels
+from moderator.encoders.encoder import Embeddings, Pixels
 from moderator.errors import WorkerStopping
 from moderator.events import Priority
 from workers.batcher import Embedded, MicroBatcher, _Item, fitting, small_batch

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from moderator.errors import ModelBroken, SettingsError
-from moderator.queue.server import free_port
+from moderator.queue.embedded_server import free_port
 from workers.health import HealthServer
 
 

@@ -4,7 +4,7 @@ from threading import Event, Lock
 import numpy as np
 import pytest
 
-from moderator.encoders.base import Embeddings, Pixels
+from moderator.encoders.encoder import Embeddings, Pixels
 from moderator.errors import ModelBroken
 from moderator.events import Priority
 from workers.batcher import MicroBatcher

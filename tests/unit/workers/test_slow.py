@@ -18,7 +18,7 @@ from moderator.engine.engine import Engine
 from moderator.events import Event, Priority
 from moderator.fetching.fetcher import Fetcher
 from moderator.queue.ledger import Claim
-from moderator.signals.base import Frame, Reading
+from moderator.signals.signal import Frame, Reading
 from tests.support.canned_ledger import CannedLedger
 from tests.support.colour_encoder import ColourEncoder, picture
 from tests.support.fake_signals import Slow, Whole, installed

@@ -1,0 +1,118 @@
+"""Pictures of results: a heat map of similarities, a contact sheet of hits. Drawn with Pillow alone."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageOps
+
+from moderator.embeddings.lettering import Lettering
+from moderator.encoders.encoder import Embeddings
+from moderator.printable import printable
+
+#: Pixels.
+_THUMBNAIL = 96
+_GAP = 8
+_LINE = 20
+_COLUMNS = 5
+#: Colours of low, middle and high values: dark blue, green, yellow. Lightness rises all the way.
+_SCALE = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], dtype=float)
+
+
+def heat_map(
+    images: Sequence[Image.Image],
+    names: Sequence[str],
+    texts: Sequence[str],
+    values: Embeddings,
+    lettering: Lettering,
+) -> Image.Image:
+    """A table of coloured cells: a row per image with its thumbnail, a column per text.
+
+    Args:
+        images: n pictures.
+        names: n, written below the thumbnails.
+        texts: m, written over the columns.
+        values: [n, m]; the colours span what there is.
+        lettering: made for these names and texts.
+    """
+    headings = [_wrap(text, lettering, _THUMBNAIL) for text in texts]
+    top = _GAP * 2 + _LINE * max(map(len, headings), default=0)
+    cell = _THUMBNAIL + _GAP
+    row = _THUMBNAIL + _LINE + _GAP
+    picture = Image.new("RGB", (_GAP + cell * (len(texts) + 1), top + row * len(images)), "white")
+    draw = ImageDraw.Draw(picture)
+    for column, lines in enumerate(headings):
+        for number, line in enumerate(lines):
+            lettering.draw(draw, (_GAP + cell * (column + 1), _GAP + number * _LINE), line)
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    for number, (image, name) in enumerate(zip(images, names, strict=True)):
+        y = top + number * row
+        picture.paste(_thumbnail(image), (_GAP, y))
+        lettering.draw(draw, (_GAP, y + _THUMBNAIL), _cut(name, lettering, _THUMBNAIL))
+        for column in range(len(texts)):
+            value = float(values[number, column])
+            share = (value - low) / (high - low) if high > low else 0.5
+            x = _GAP + cell * (column + 1)
+            draw.rectangle((x, y, x + _THUMBNAIL - 1, y + _THUMBNAIL - 1), fill=_colour(share))
+            text = f"{value:.3f}"
+            left = x + (_THUMBNAIL - lettering.length(text)) / 2
+            lettering.draw(
+                draw, (left, y + (_THUMBNAIL - _LINE) / 2), text, "black" if share > 0.6 else "white"
+            )
+    return picture
+
+
+def contact_sheet(
+    images: Sequence[Image.Image], captions: Sequence[str], lettering: Lettering
+) -> Image.Image:
+    """Thumbnails in rows, each with a caption below; the lettering is made for the captions."""
+    size = 2 * _THUMBNAIL
+    cell, row = size + _GAP, size + _LINE + _GAP
+    columns = max(1, min(_COLUMNS, len(images)))
+    picture = Image.new("RGB", (_GAP + cell * columns, _GAP + row * -(-len(images) // columns)), "white")
+    draw = ImageDraw.Draw(picture)
+    for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        x, y = _GAP + cell * (number % columns), _GAP + row * (number // columns)
+        picture.paste(_thumbnail(image, size), (x, y))
+        lettering.draw(draw, (x, y + size), _cut(caption, lettering, size))
+    return picture
+
+
+def placeholder() -> Image.Image:
+    """What stands for an image that can no longer be opened."""
+    return Image.new("RGB", (_THUMBNAIL, _THUMBNAIL), "lightgrey")
+
+
+def _thumbnail(image: Image.Image, size: int = _THUMBNAIL) -> Image.Image:
+    return ImageOps.pad(image.convert("RGB"), (size, size), color="white")
+
+
+def _colour(share: float) -> tuple[int, int, int]:
+    at = share * (len(_SCALE) - 1)
+    low = min(int(at), len(_SCALE) - 2)
+    mixed = _SCALE[low] + (at - low) * (_SCALE[low + 1] - _SCALE[low])
+    red, green, blue = (round(value) for value in mixed)
+    return red, green, blue
+
+
+def _cut(text: str, lettering: Lettering, width: int) -> str:
+    """The text, shortened to a width in pixels."""
+    text = printable(text)[:200]
+    if lettering.length(text) <= width:
+        return text
+    while text and lettering.length(text + "...") > width:
+        text = text[:-1]
+    return text + "..."
+
+
+def _wrap(text: str, lettering: Lettering, width: int, lines: int = 4) -> list[str]:
+    """The text's words over at most so many lines, each within a width in pixels."""
+    result: list[str] = []
+    for word in printable(text).split():
+        joined = f"{result[-1]} {word}" if result else word
+        if result and lettering.length(joined) <= width:
+            result[-1] = joined
+        else:
+            result.append(word)
+    if len(result) > lines:
+        result[lines - 1 :] = [" ".join(result[lines - 1 :])]
+    return [_cut(line, lettering, width) for line in result]

@@ -1,0 +1,1 @@
+"""The encoder that ships with the project: real weights from ordinary packages."""

@@ -1,0 +1,1 @@
+"""Families of encoders: one module for each, imported only when it is asked for."""

@@ -1,0 +1,1 @@
+"""What operators use to look into a running service."""

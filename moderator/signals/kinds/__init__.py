@@ -1,0 +1,1 @@
+"""The kinds of signals that ship with the project."""
