@@ -58,7 +58,7 @@ from benchmarks.setup import (
     service,
 )
 from moderator.client import Client
-from moderator.embeddings.runtimes import BATCHES, Row, compare_runtimes
+from moderator.embeddings.runtimes import BATCH_SIZES, RuntimeRow, compare_runtimes
 from moderator.encoders.device import dtype_name, resolve_device
 from moderator.encoders.encoder import Encoder
 from moderator.encoders.encoder_registry import load_encoder
@@ -81,9 +81,9 @@ def prepare(encoder: Encoder, path: Path) -> np.ndarray:
 
 def best_forward(encoder: Encoder, files: list[Path]) -> tuple[int, np.ndarray]:
     """The batch size with the most images per second, and a batch of it."""
-    ready = np.stack([prepare(encoder, path) for path in files[: max(BATCHES)]])
+    ready = np.stack([prepare(encoder, path) for path in files[: max(BATCH_SIZES)]])
     speeds = {}
-    for size in BATCHES:
+    for size in BATCH_SIZES:
         encoder.embed_images(ready[:size])
         rounds = []
         for _ in range(3):
@@ -174,10 +174,10 @@ def run_classic(encoder: Encoder, files: list[Path]) -> float:
     return len(files) / (time.perf_counter() - start)
 
 
-def show_runtimes(rows: list[Row], photographs: int) -> Row:
+def show_runtimes(rows: list[RuntimeRow], photographs: int) -> RuntimeRow:
     """Print the table; returns the fastest row that decides as float32 does."""
     print(f"\nViT-B/32, {photographs} photographs; float32 decided {rows[0].decisions}")
-    speeds = "".join(f"{f'b{size}':>8}" for size in BATCHES)
+    speeds = "".join(f"{f'b{size}':>8}" for size in BATCH_SIZES)
     print(f"  {'images/s':18}{speeds}   x fp32  lowest cosine  centred  equal decisions")
     for row in rows:
         figures = "".join(f"{speed:8.1f}" for speed in row.speeds.values())

@@ -31,7 +31,7 @@ from moderator.errors import (
 from moderator.events import Event, event_key, parse_message
 from moderator.queue.bounds import QueueBounds
 from moderator.queue.connection import SentinelLogin, connect
-from moderator.queue.consumer import TAKE_OVER_AFTER, Consumer
+from moderator.queue.consumer import TAKE_OVER_AFTER_SECONDS, Consumer
 from moderator.queue.dead_letter_store import DeadLetters
 from moderator.queue.deadline import within
 from moderator.queue.executors import RedisExecutor
@@ -46,9 +46,9 @@ from moderator.verdicts import Verdict
 
 DEFAULT_SOURCE = "moderator"
 #: Events whose source a client remembers, so that their id alone finds them.
-REMEMBERED = 10_000
+SOURCES_REMEMBERED_MAX = 10_000
 #: Seconds after the end of a wait in which Redis may still answer.
-GRACE = 2.0
+ANSWER_GRACE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ class Client:
             QueueUnavailable: Redis does not answer.
         """
         key, name = self._find(event_id, source)
-        with failing_as(not_answered), within(timeout + GRACE):
+        with failing_as(not_answered), within(timeout + ANSWER_GRACE_SECONDS):
             try:
                 return self.verdicts.wait(key, timeout)
             except VerdictTimeout as error:
@@ -259,7 +259,7 @@ class Client:
                     self._sources.pop(event.id, None)
                 else:
                     self._sources[event.id] = event.source
-            while len(self._sources) > REMEMBERED:
+            while len(self._sources) > SOURCES_REMEMBERED_MAX:
                 self._sources.popitem(last=False)
         return answers
 
@@ -275,7 +275,7 @@ class Client:
         group: str,
         consumer: str,
         *,
-        idle: float = TAKE_OVER_AFTER,
+        idle: float = TAKE_OVER_AFTER_SECONDS,
         on_gap: Callable[[VerdictsMissed], object] | None = None,
     ) -> Iterator[Verdict]:
         """Verdicts as one of a group of consumers: each goes to one of them, at least once; see `Consumer.verdicts`."""

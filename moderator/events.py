@@ -13,7 +13,7 @@ from moderator.printable import printable
 
 #: Bounds on what a message may carry, in characters.
 MAX_ID = 256
-MAX_METADATA = 16_384
+MAX_METADATA_CHARACTERS = 16_384
 #: Levels of nesting in metadata. What is written as JSON has to be read again, and readers give up at some depth.
 MAX_DEPTH = 32
 #: Images of a bulk event. Each becomes an event, with a copy of the metadata.
@@ -127,8 +127,8 @@ class Event(BaseModel):
         if nested_deeper(MAX_DEPTH, self.metadata):
             raise ValueError(f"metadata is nested more than {MAX_DEPTH} levels deep")
         text = json.dumps(self.metadata, ensure_ascii=False)
-        if len(text) > MAX_METADATA:
-            raise ValueError(f"metadata is larger than {MAX_METADATA} characters")
+        if len(text) > MAX_METADATA_CHARACTERS:
+            raise ValueError(f"metadata is larger than {MAX_METADATA_CHARACTERS} characters")
         text.encode()  # a lone surrogate is a ValueError here; later it could not be written down
         return self
 

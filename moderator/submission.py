@@ -14,7 +14,7 @@ from moderator.policies.fields import MAX_NAME
 from moderator.policies.references import parse_reference
 
 #: Characters of images inside one message; Redis takes no value of more than 512 MB, encoded once more.
-MAX_MESSAGE = 256_000_000
+MAX_INLINE_CHARACTERS = 256_000_000
 
 
 def check_submission(events: Sequence[Event], max_bytes: int) -> None:
@@ -36,9 +36,9 @@ def check_submission(events: Sequence[Event], max_bytes: int) -> None:
     if common.reply.webhook:
         _check_url(common.reply.webhook, "reply.webhook")
     size = sum(len(event.image.inline or "") for event in events)
-    if size > MAX_MESSAGE:
+    if size > MAX_INLINE_CHARACTERS:
         raise EventInvalid(
-            f"images: {size} characters of inline images are more than {MAX_MESSAGE}; send several messages"
+            f"images: {size} characters of inline images are more than {MAX_INLINE_CHARACTERS}; send several messages"
         )
 
 

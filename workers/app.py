@@ -25,15 +25,15 @@ log = logging.getLogger(__name__)
 
 #: Seconds after which Celery gives an unacknowledged message out again. The ledger is quicker for events that it
 #: knows; this is for raw messages that no worker has claimed yet.
-VISIBILITY_TIMEOUT = 120
+VISIBILITY_TIMEOUT_SECONDS = 120
 
 #: Seconds without an answer, or without one to a health check, after which the consumer gives its connection up and
 #: makes another: a server that hangs, or a network that drops what is sent, does not close it. Longer than the second
 #: for which the consumer blocks.
-SOCKET_TIMEOUT = 5
+SOCKET_TIMEOUT_SECONDS = 5
 
 #: Seconds before a message goes back that Redis did not let us deal with; it may be the next to be taken.
-GIVE_BACK_DELAY = 1.0
+GIVE_BACK_DELAY_SECONDS = 1.0
 
 
 class _App(Celery):  # type: ignore[misc]
@@ -155,15 +155,15 @@ def make_app(
         broker_connection_max_retries=None,
         broker_use_ssl=broker.use_ssl,
         broker_transport_options={
-            "visibility_timeout": VISIBILITY_TIMEOUT,
+            "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
             "unacked_key": UNACKED,
             "unacked_index_key": UNACKED_INDEX,
             "unacked_mutex_key": UNACKED_MUTEX,
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
-            "socket_timeout": SOCKET_TIMEOUT,
-            "socket_connect_timeout": SOCKET_TIMEOUT,
-            "health_check_interval": SOCKET_TIMEOUT,
+            "socket_timeout": SOCKET_TIMEOUT_SECONDS,
+            "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
+            "health_check_interval": SOCKET_TIMEOUT_SECONDS,
             "socket_keepalive": not broker.url.startswith("redis+socket"),
             **broker.transport_options,
         },
@@ -184,7 +184,7 @@ def make_app(
         except Exception as error:
             # Redis failed, so the message was not dealt with. Celery would drop it: a task that raises is done.
             log.warning("a message goes back to the queue: %s: %s", type(error).__name__, error)
-            time.sleep(GIVE_BACK_DELAY)
+            time.sleep(GIVE_BACK_DELAY_SECONDS)
             raise Reject(str(error), requeue=True) from error
 
     return app

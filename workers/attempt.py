@@ -12,7 +12,7 @@ from moderator.errors import ModeratorError, SignalBusy, SignalTimeout, WorkerSt
 from moderator.events import Event
 from moderator.queue.ledger import Claim
 from moderator.signals.evaluator import Outcome, Readings, Specification
-from workers.batcher import Embedded
+from workers.batcher import BatchedEmbeddings
 
 #: Longest time that a verdict waits for the slow signals of its shadows.
 SHADOW_WAIT_MAX_SECONDS = 2.0
@@ -55,7 +55,7 @@ class Attempt:
     prepared: Prepared | None = None
     recalled: Embeddings | None = None
     """What the model made of the same file before."""
-    embedded: "Future[Embedded] | None" = None
+    embedded: "Future[BatchedEmbeddings] | None" = None
     quick_readings: Readings = field(default_factory=dict)
     """Of the shadows' signals that do not take long."""
     slow_shadows: SlowShadows | None = None

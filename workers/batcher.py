@@ -4,7 +4,8 @@ An idle model takes a single interactive image at once, so batching adds no dela
 when it is done. There is nothing to tune but the largest batch. A second thread holds the next batch ready at the
 model's door, so that no core or GPU idles between two batches.
 
-For bulk nobody waits: while more of it is being decoded, it gathers until it fills a batch, or for `GATHER` seconds.
+Nobody waits for bulk: while more of it is being decoded, it gathers until it fills a batch, for
+`BULK_WAIT_MAX_SECONDS` at most.
 
 While interactive images come, bulk runs in small batches, one at a time: an interactive image waits for one of
 them at most, and does not share the cores with another.
@@ -29,7 +30,7 @@ from workers.model_watch import ModelWatch, sound
 log = logging.getLogger(__name__)
 
 #: Most seconds that bulk waits for more: what comes may be slow, or broken images only.
-GATHER = 1.0
+BULK_WAIT_MAX_SECONDS = 1.0
 
 
 def small_batch(max_batch: int) -> int:
@@ -38,7 +39,7 @@ def small_batch(max_batch: int) -> int:
 
 
 @dataclass(frozen=True)
-class Embedded:
+class BatchedEmbeddings:
     """What the model made of one image, and how long it waited for the model and in it (seconds)."""
 
     embeddings: Embeddings
@@ -50,7 +51,7 @@ class Embedded:
 class _Item:
     pixels: Pixels
     priority: Priority
-    future: "Future[Embedded]" = field(default_factory=Future)
+    future: "Future[BatchedEmbeddings]" = field(default_factory=Future)
     since: float = field(default_factory=time.perf_counter)
 
 
@@ -137,7 +138,7 @@ class MicroBatcher:
         """Why the model judges nothing; None while it works."""
         return self._watch.broken if self._watch is not None else None
 
-    def submit(self, pixels: Pixels, priority: Priority) -> "Future[Embedded]":
+    def submit(self, pixels: Pixels, priority: Priority) -> "Future[BatchedEmbeddings]":
         """Queue the frames of one image, uint8 [frames, size, size, 3].
 
         The future fails with what the model raised, `ModelBroken` if that is no fault of the image, or
@@ -204,13 +205,13 @@ class MicroBatcher:
                         self._running[priority] += 1
                     return batch
                 # What waits and does not fit is looked at when the batch in the model is done, or more has come.
-                self._wake.wait(GATHER if self._gathering() else None)
+                self._wake.wait(BULK_WAIT_MAX_SECONDS if self._gathering() else None)
             return []
 
     def _gathering(self) -> bool:
         """Whether bulk that waits has reason to wait for more."""
         bulk = self._waiting[Priority.BULK]
-        return self._coming > 0 and bool(bulk) and time.perf_counter() - bulk[0].since < GATHER
+        return self._coming > 0 and bool(bulk) and time.perf_counter() - bulk[0].since < BULK_WAIT_MAX_SECONDS
 
     def _process(self, batch: list[_Item]) -> None:
         if fault := self.broken:
@@ -231,7 +232,7 @@ class MicroBatcher:
         suspects = []
         for item in batch:
             count = len(item.pixels)
-            answer = Embedded(embeddings[at : at + count], start - item.since, seconds)
+            answer = BatchedEmbeddings(embeddings[at : at + count], start - item.since, seconds)
             at += count
             if self._watch is None or sound(answer.embeddings):
                 item.future.set_result(answer)

@@ -29,7 +29,7 @@ from workers.shutdown import Shutdown
 log = logging.getLogger(__name__)
 
 #: Seconds between looks at an outbox in which nothing was due.
-DELIVER_EVERY = 0.5
+DELIVER_EVERY_SECONDS = 0.5
 #: Seconds that a scrape or a question for health waits for Redis, and that Redis has for the answer.
 READING_PATIENCE, READING_SECONDS = 0.8, 0.6
 
@@ -62,7 +62,7 @@ def make_loops(
 @contextmanager
 def delivering(loops: Sequence[DeliveryLoop]) -> Iterator[None]:
     """Deliver beside the block; what was begun is finished at its end."""
-    threads = [Periodic(f"deliver-{loop.name}", DELIVER_EVERY, loop.drain) for loop in loops]
+    threads = [Periodic(f"deliver-{loop.name}", DELIVER_EVERY_SECONDS, loop.drain) for loop in loops]
     try:
         yield
     finally:

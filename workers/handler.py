@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 #: Images of a bulk message that are taken to their verdicts together: enough to share a thread and the way to Redis,
 #: few enough to keep all decoders busy with one message.
-GROUP = 8
+IMAGES_PER_GROUP = 8
 
 
 class Handler:
@@ -49,7 +49,7 @@ class Handler:
         # Threads for groups of images that are here, and for single ones that have to come from elsewhere first.
         self._pools = {
             group: ThreadPoolExecutor(max(1, width // group), thread_name_prefix=f"bulk-{group}")
-            for group in (GROUP, 1)
+            for group in (IMAGES_PER_GROUP, 1)
         }
 
     def handle(self, body: Any) -> None:
@@ -74,7 +74,7 @@ class Handler:
         remote = [event for event in events if event.image.url is not None]
         futures = [
             self._pools[size].submit(self._process_unless_stopping, some[at : at + size])
-            for some, size in ((local, GROUP), (remote, 1))
+            for some, size in ((local, IMAGES_PER_GROUP), (remote, 1))
             for at in range(0, len(some), size)
         ]
         wait(futures)

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 #: model hangs, say.
 STALLED_LEASES, STALLED_SECONDS = 10, 60.0
 #: Seconds after which one event alone is left to others, while the rest gets on.
-LONGEST = 3600.0
+EVENT_HELD_MAX_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,10 @@ class Leases:
             if now - self._progress > self._stalled:
                 held, stalled = [], bool(self._held)
             else:
-                held, stalled = [one for one in self._held.values() if now - one.since < LONGEST], False
+                held, stalled = (
+                    [one for one in self._held.values() if now - one.since < EVENT_HELD_MAX_SECONDS],
+                    False,
+                )
         if stalled:
             log.error(
                 "no event came to its end for %g s; what is here is left to other workers", self._stalled

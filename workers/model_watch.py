@@ -18,9 +18,9 @@ from moderator.errors import ModelBroken, brief
 log = logging.getLogger(__name__)
 
 #: Tries of a known input, one after the other, that must all fail before the model counts as broken.
-TRIES = 3
+FAILED_TRIES_MAX = 3
 #: Seconds for which a broken model is tested again. What it failed of may be cured only by a new process.
-PATIENCE = 60.0
+RECOVERY_WAIT_SECONDS = 60.0
 
 
 def sound(rows: Embeddings) -> bool:
@@ -57,7 +57,7 @@ class ModelWatch:
     @property
     def hopeless(self) -> bool:
         """Whether it has been broken for so long that a new process is to be tried."""
-        return self._broken_since is not None and self._clock() - self._broken_since > PATIENCE
+        return self._broken_since is not None and self._clock() - self._broken_since > RECOVERY_WAIT_SECONDS
 
     def learn(self) -> None:
         """Note which inputs the model can answer; to be called when it is loaded."""
@@ -70,14 +70,14 @@ class ModelWatch:
     def blame(self) -> ModelBroken | None:
         """After an image that failed alone: why it is the model's fault; None if it is the image's."""
         failures = []
-        for _ in range(TRIES):
+        for _ in range(FAILED_TRIES_MAX):
             failure = self._test()
             if failure is None:
                 break
             failures.append(failure)
         if not failures:
             return None
-        if len(failures) == TRIES:
+        if len(failures) == FAILED_TRIES_MAX:
             self._note_broken(failures[-1])
         return ModelBroken(_shown(failures[-1]))
 

@@ -9,7 +9,7 @@ from moderator.queue.ledger import Ledger
 from moderator.queue.unacked import adopt_unacked
 from moderator.settings import Settings
 from moderator.verdicts import Verdict
-from workers.app import VISIBILITY_TIMEOUT
+from workers.app import VISIBILITY_TIMEOUT_SECONDS
 from workers.worker_metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Recovery:
 
     def adopt(self) -> None:
         """Take over messages that a worker of an earlier version held when it ended."""
-        count = adopt_unacked(self._redis, VISIBILITY_TIMEOUT)
+        count = adopt_unacked(self._redis, VISIBILITY_TIMEOUT_SECONDS)
         if count:
             log.info("took over %d messages of a worker of an earlier version", count)
 

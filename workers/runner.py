@@ -54,19 +54,19 @@ log = logging.getLogger(__name__)
 
 #: Seconds between looks at the ledger for overdue events, at the policy folder, at the consumer, for what workers of an
 #: earlier version left, and at a model that is broken.
-SWEEP_EVERY = 1.0
-REFRESH_EVERY = 2.0
-WATCH_EVERY = 1.0
+SWEEP_EVERY_SECONDS = 1.0
+REFRESH_EVERY_SECONDS = 2.0
+WATCH_EVERY_SECONDS = 1.0
 #: How often within a lease what is here is said to be here still: one beat may fail.
-BEATS = 3
-ADOPT_EVERY = 15.0
+HEARTBEATS_PER_LEASE = 3
+ADOPT_EVERY_SECONDS = 15.0
 #: Seconds between two announcements of the policies that this worker knows.
-ANNOUNCE_EVERY = 5.0
-MODEL_EVERY = 1.0
+ANNOUNCE_EVERY_SECONDS = 5.0
+MODEL_WATCH_EVERY_SECONDS = 1.0
 #: Seconds between trims of the stream.
-TRIM_EVERY = 5.0
+TRIM_EVERY_SECONDS = 5.0
 #: Seconds that a request for health or metrics waits for what Redis knows, of which it asks two things.
-HEALTH_PATIENCE = 0.8
+HEALTH_WAIT_SECONDS = 0.8
 
 
 class Worker:
@@ -114,12 +114,12 @@ class Worker:
         disabled = DisabledWebhooks(self._redis)
         outgoing = partial(read_outgoing, self._redis, disabled, consumer_names(settings))
         backlog = SharedReading(
-            "backlog", Backlog(self._redis, self._ledger, dead_letters, outgoing).read, HEALTH_PATIENCE
+            "backlog", Backlog(self._redis, self._ledger, dead_letters, outgoing).read, HEALTH_WAIT_SECONDS
         )
         self._metrics.registry.register(QueueCollector(backlog.get))
         self._metrics.stream_limit.set(settings.most_in_stream)
         self._trimmer = StreamTrimmer(self._redis, settings.stream_length)
-        self._reachable = SharedReading("reachable", self._ping, HEALTH_PATIENCE)
+        self._reachable = SharedReading("reachable", self._ping, HEALTH_WAIT_SECONDS)
 
         max_batch = self._engine.max_batch
         # Enough images in flight to fill the next batch while one is in the model and others are on their way.
@@ -252,16 +252,16 @@ class Worker:
     def _housekeeping(self) -> Iterator[None]:
         """What runs beside the events; stopped after the last of them."""
         periodic = [
-            Periodic("sweeper", SWEEP_EVERY, self._recovery.sweep),
-            Periodic("policies", REFRESH_EVERY, self._policies.refresh),
-            Periodic("stream", TRIM_EVERY, self._trimmer.trim),
-            Periodic("watchdog", WATCH_EVERY, self._watch),
-            Periodic("adoption", ADOPT_EVERY, self._recovery.adopt),
+            Periodic("sweeper", SWEEP_EVERY_SECONDS, self._recovery.sweep),
+            Periodic("policies", REFRESH_EVERY_SECONDS, self._policies.refresh),
+            Periodic("stream", TRIM_EVERY_SECONDS, self._trimmer.trim),
+            Periodic("watchdog", WATCH_EVERY_SECONDS, self._watch),
+            Periodic("adoption", ADOPT_EVERY_SECONDS, self._recovery.adopt),
             # At once, before others meet events whose policy this one alone knows.
-            Periodic("announcements", ANNOUNCE_EVERY, self._policies.announce, at_once=True),
-            Periodic("model", MODEL_EVERY, self._watch_model),
+            Periodic("announcements", ANNOUNCE_EVERY_SECONDS, self._policies.announce, at_once=True),
+            Periodic("model", MODEL_WATCH_EVERY_SECONDS, self._watch_model),
         ]
-        leases = Periodic("leases", self._settings.redeliver_after / BEATS, self._leases.beat)
+        leases = Periodic("leases", self._settings.redeliver_after / HEARTBEATS_PER_LEASE, self._leases.beat)
         try:
             with delivering(self._deliveries):
                 yield

@@ -21,7 +21,7 @@ T = TypeVar("T")
 #: By how much the threads' claim to a core is below that of the others (Linux: a niceness of each thread's own).
 NICENESS = 10
 #: Seconds after which memory is given back to the system that was used here and is free.
-GIVE_BACK_EVERY = 10.0
+GIVE_BACK_EVERY_SECONDS = 10.0
 
 
 class SlowLane:
@@ -77,7 +77,7 @@ class SlowLane:
             return work()
         finally:
             # What is read slowly takes much memory, each time in blocks of other sizes.
-            if time.monotonic() - self._given_back > GIVE_BACK_EVERY:
+            if time.monotonic() - self._given_back > GIVE_BACK_EVERY_SECONDS:
                 self._given_back = time.monotonic()
                 give_back()
 

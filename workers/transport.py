@@ -34,7 +34,7 @@ def our_amqp(takes: Callable[[], bool] = lambda: True) -> type:
             transport = super().get_transport_cls()
             qos = type("ImagesQoS", (_CountsImages, transport.Channel.QoS), {})
             parts = {"QoS": qos, "takes": staticmethod(takes)}
-            channel = type("OurChannel", (_Canonical, _Thrifty, transport.Channel), parts)
+            channel = type("OurChannel", (_Canonical, _KeepsClient, transport.Channel), parts)
             return type("OurTransport", (transport,), {"Channel": channel})
 
         def ensure_connection(
@@ -76,7 +76,7 @@ class _Canonical:
             self._flush_brpop_reauth()  # type: ignore[attr-defined]
 
 
-class _Thrifty:
+class _KeepsClient:
     """Over one of kombu's Redis channels: keeps its client, and takes nothing while it is not to.
 
     kombu makes a new one for every message taken and acknowledged, which costs more than all else that its

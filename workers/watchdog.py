@@ -12,12 +12,12 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 #: Seconds of standing still, with Redis within reach, after which nobody waits any longer.
-PATIENCE = 20.0
+STALL_MAX_SECONDS = 20.0
 #: Seconds without any work finished while all places of a queue are taken, after which nobody waits any longer; longer
 #: than a large batch takes in a slow model. What images may take is added. The worker is not ready from a third of it.
-FULL_PATIENCE = 180.0
+FULL_WAIT_MAX_SECONDS = 180.0
 #: Seconds between two looks above which it was we who stood still: the machine slept, say.
-LATE = 5.0
+LATE_LOOK_SECONDS = 5.0
 
 
 class Watchdog:
@@ -34,7 +34,7 @@ class Watchdog:
     ) -> None:
         self._reach = reach
         self._clock = clock
-        self._full_patience = FULL_PATIENCE + 3 * image
+        self._full_patience = FULL_WAIT_MAX_SECONDS + 3 * image
         self._turned = self._looked = self._finished = clock()
 
     def turn(self, full: bool = False) -> None:
@@ -60,10 +60,10 @@ class Watchdog:
             log.debug("out of reach: %s", error)
             self.turn()
             return None
-        if self._looked - before > LATE:
+        if self._looked - before > LATE_LOOK_SECONDS:
             self.turn()
-        if self._clock() - self._turned > PATIENCE:
-            return f"the consumer stands still for {PATIENCE:g} s"
+        if self._clock() - self._turned > STALL_MAX_SECONDS:
+            return f"the consumer stands still for {STALL_MAX_SECONDS:g} s"
         if self._clock() - self._finished > self._full_patience:
             return f"all places are full and nothing was finished for {self._full_patience:g} s"
         return None

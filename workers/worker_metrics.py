@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 Stage = Literal["queue", "fetch", "decode", "signals", "batch_wait", "embed", "score", "publish"]
 
 STAGES: tuple[Stage, ...] = ("queue", "fetch", "decode", "signals", "batch_wait", "embed", "score", "publish")
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+DURATION_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 #: The `policy` label of an event that no policy judged.
 UNKNOWN = "unknown"
@@ -38,14 +38,14 @@ DURATION = MetricRow(
     "histogram",
     (),
     "Seconds from event accepted to verdict published.",
-    buckets=SECONDS,
+    buckets=DURATION_BUCKETS_SECONDS,
 )
 STAGE_DURATION = MetricRow(
     "moderation_stage_duration_seconds",
     "histogram",
     ("stage",),
     "Seconds that an event spent in a stage.",
-    buckets=SECONDS,
+    buckets=DURATION_BUCKETS_SECONDS,
 )
 BATCH_SIZE = MetricRow(
     "moderation_batch_size",

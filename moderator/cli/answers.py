@@ -10,7 +10,7 @@ from moderator.cli.options import text_name
 from moderator.cli.output import Rows, console, plain, print_json, widest
 
 if TYPE_CHECKING:
-    from moderator.embeddings.embedder import Embedded
+    from moderator.embeddings.embedder import EmbeddedImage
     from moderator.encoders.encoder import Embeddings
 
 
@@ -35,7 +35,7 @@ class Classifier(Protocol):
 
 
 def print_answers(
-    items: "Iterable[Embedded]", names: Sequence[str], classifier: Classifier, top: int, json: bool
+    items: "Iterable[EmbeddedImage]", names: Sequence[str], classifier: Classifier, top: int, json: bool
 ) -> None:
     """Print the best labels of each image as a table or as JSON Lines, each as soon as it is there.
 

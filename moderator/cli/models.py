@@ -192,7 +192,7 @@ def pull(
 
 def _compare(name: str, photographs: list[Path], as_json: bool) -> None:
     """Print the table of `check --runtimes`."""
-    from moderator.embeddings.runtimes import BATCHES, compare_runtimes
+    from moderator.embeddings.runtimes import BATCH_SIZES, compare_runtimes
 
     settings = load_settings()
     files = [Path(file) for file in expand_images([str(path) for path in photographs])]
@@ -205,7 +205,7 @@ def _compare(name: str, photographs: list[Path], as_json: bool) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("runtime", no_wrap=True)
     table.add_column("dtype", no_wrap=True)
-    for size in BATCHES:
+    for size in BATCH_SIZES:
         table.add_column(f"batch {size}", justify="right", no_wrap=True)
     for heading in ("x fp32", "cosine", "equal"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from moderator.cli.output import console, errors, plain, terminal
 
 if TYPE_CHECKING:
-    from moderator.embeddings.embedder import Embedded, Embedder
+    from moderator.embeddings.embedder import EmbeddedImage, Embedder
     from moderator.embeddings.lettering import Lettering
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per result, for programs.")]
@@ -62,7 +62,7 @@ def loading() -> AbstractContextManager[object]:
     return errors.status("loading the model")
 
 
-def embed_images(embedder: "Embedder", images: list[str], hidden: bool) -> "Iterator[Embedded]":
+def embed_images(embedder: "Embedder", images: list[str], hidden: bool) -> "Iterator[EmbeddedImage]":
     """Embed images behind a progress bar, in order. What cannot be embedded is reported on standard error."""
     with progress_bar(hidden) as bar:
         for item in bar.track(embedder.embed_each(images), len(images), description="embedding"):

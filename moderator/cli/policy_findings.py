@@ -24,7 +24,7 @@ _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.HINT: "c
 
 
 @dataclass(frozen=True)
-class Row:
+class FindingRow:
     """One line of `lint`: a problem of a file or a finding in a valid policy."""
 
     policy: str | None
@@ -42,11 +42,11 @@ class Row:
         return any(name == n and (v is None or version in ("", str(v))) for n, v in references)
 
 
-def problem_rows(error: PolicyError) -> list[Row]:
+def problem_rows(error: PolicyError) -> list[FindingRow]:
     """Return a row for each problem that an error of the folder lists."""
     if not isinstance(error, PolicyInvalid):
-        return [Row(_named_in(str(error)), None, None, "", Severity.ERROR, str(error))]
-    rows: list[Row] = []
+        return [FindingRow(_named_in(str(error)), None, None, "", Severity.ERROR, str(error))]
+    rows: list[FindingRow] = []
     for problem in error.args:
         if isinstance(problem, PolicyError):
             rows += problem_rows(problem)
@@ -55,14 +55,14 @@ def problem_rows(error: PolicyError) -> list[Row]:
     return rows
 
 
-def problem_row(problem: Problem, severity: Severity) -> Row:
+def problem_row(problem: Problem, severity: Severity) -> FindingRow:
     """Return the row of one problem, with the policy that its file belongs to."""
     path = Path(problem.file)
     if path.name in (POINTER_FILE, LOCK_FILE):
         named = problem.key.split(".")[0] or None
     else:
         named = f"{path.parent.name}@{path.stem}" if path.stem.isdigit() else path.parent.name
-    return Row(named, problem.file, problem.line, problem.key, severity, problem.message)
+    return FindingRow(named, problem.file, problem.line, problem.key, severity, problem.message)
 
 
 def _named_in(message: str) -> str | None:
@@ -71,13 +71,15 @@ def _named_in(message: str) -> str | None:
     return next((word for word in words if "@" in word), None)
 
 
-def finding_rows(folder: Path, policy: Policy) -> list[Row]:
+def finding_rows(folder: Path, policy: Policy) -> list[FindingRow]:
     """Return a row for each finding of `lint` in a valid policy."""
     path = folder / policy.name / f"{policy.version}.yaml"
     findings = lint(policy)
     document = read_document(read_file(path)) if findings else None
     return [
-        Row(policy.reference, str(path), document.line_of(f.path), key_text(f.path), f.severity, f.message)
+        FindingRow(
+            policy.reference, str(path), document.line_of(f.path), key_text(f.path), f.severity, f.message
+        )
         for f in findings
         if document is not None
     ]
@@ -88,19 +90,19 @@ def unmet_rows(
     policy: Policy,
     severity: Severity = Severity.ERROR,
     encoder: Callable[[], EncoderFacts | None] = lambda: None,
-) -> list[Row]:
+) -> list[FindingRow]:
     """Return a row for each signal of a valid policy that cannot be used on this machine."""
     path = folder / policy.name / f"{policy.version}.yaml"
-    rows: list[Row] = []
+    rows: list[FindingRow] = []
     for n, error in unmet(policy, (folder, load_settings().cache / SIGNAL_FILES), encoder):
         key = ("signals", n)
         line = read_document(read_file(path)).line_of(key)
         message = f"'{policy.signals[n].name}' cannot be used here, and each event would be an error: {error}"
-        rows.append(Row(policy.reference, str(path), line, key_text(key), severity, message))
+        rows.append(FindingRow(policy.reference, str(path), line, key_text(key), severity, message))
     return rows
 
 
-def refuse_errors(what: str, rows: Iterable[Row], as_json: bool) -> None:
+def refuse_errors(what: str, rows: Iterable[FindingRow], as_json: bool) -> None:
     """Print the rows that are errors and end with 1, if there are any."""
     errors = [row for row in rows if row.severity is Severity.ERROR]
     if errors:
@@ -109,7 +111,7 @@ def refuse_errors(what: str, rows: Iterable[Row], as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def print_rows(rows: Iterable[Row], as_json: bool) -> None:
+def print_rows(rows: Iterable[FindingRow], as_json: bool) -> None:
     """Print rows as text or as JSON Lines."""
     console = Console(highlight=False, soft_wrap=True)
     for row in rows:

@@ -17,7 +17,7 @@ from moderator.queue.outbox import Delivery
 from moderator.queue.subscriptions import WEBHOOKS, WITH_EMBEDDING, Subscription, Subscriptions
 from moderator.settings import Settings
 
-GROUP = "moderator.consumers"
+ENTRY_POINT_GROUP = "moderator.consumers"
 
 
 class Settle(Protocol):
@@ -74,7 +74,7 @@ def consumer_names(settings: Settings) -> list[str]:
 
 def is_installed(name: str) -> bool:
     """Whether a consumer of that name can be made here."""
-    return name == WEBHOOKS or bool(entry_points(group=GROUP, name=name))
+    return name == WEBHOOKS or bool(entry_points(group=ENTRY_POINT_GROUP, name=name))
 
 
 def make_consumer(name: str, settings: Settings, client: Redis, webhook_hosts: Breakers) -> DeliveryConsumer:
@@ -93,7 +93,7 @@ def make_consumer(name: str, settings: Settings, client: Redis, webhook_hosts: B
         from moderator.delivery.webhook_delivery import WebhookSender
 
         return WebhookSender(settings, DisabledWebhooks(client), webhook_hosts)
-    for point in entry_points(group=GROUP, name=name):
+    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         try:
             build = point.load()
         except Exception as error:  # a package of somebody else

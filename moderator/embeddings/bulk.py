@@ -25,7 +25,7 @@ from uuid import uuid4
 import numpy as np
 
 from moderator.atomic import remove_leftovers, replacing, write_atomically
-from moderator.embeddings.embedder import Embedded, Embedder
+from moderator.embeddings.embedder import EmbeddedImage, Embedder
 from moderator.embeddings.embeddings_file import EmbeddingsFile, Facts, matrix, open_writer
 from moderator.embeddings.parts import PART_ROWS, Parts, clear, locked
 from moderator.errors import EmbeddingsUnreadable, ImageNotFound, ModelMismatch
@@ -212,7 +212,7 @@ def _new(images: Iterable[str], seen: _Seen, progress: Callable[[int], None]) ->
             progress(1)
 
 
-def _problem(item: Embedded) -> dict[str, str] | None:
+def _problem(item: EmbeddedImage) -> dict[str, str] | None:
     """What the report says of an image, if anything."""
     try:
         item.image.encode()

@@ -26,7 +26,7 @@ DEFAULT_TEMPLATES = ("a photo of a {}.",)
 #: Name that stands for the 80 templates of the CLIP paper.
 IMAGENET = "imagenet"
 #: Texts that are embedded between two signs of progress.
-_BLOCK = 1024
+_TEXTS_PER_STEP = 1024
 
 Probabilities = NDArray[np.float32]
 
@@ -102,7 +102,7 @@ def build_classes(
     matrices = _read(path, shape)
     if matrices is None:
         matrices = np.empty(shape, dtype=np.float32)
-        step = max(1, _BLOCK // len(templates))
+        step = max(1, _TEXTS_PER_STEP // len(templates))
         for at in range(0, len(labels), step):
             some = labels[at : at + step]
             texts = [fill(template, label) for template in templates for label in some]

@@ -19,7 +19,7 @@ from moderator.settings import Settings, load_settings
 
 
 @dataclass(frozen=True, eq=False)
-class Embedded:
+class EmbeddedImage:
     """What became of one image: its embedding, or the error that it met."""
 
     image: str
@@ -60,7 +60,7 @@ class Embedder:
         self._draft = self.encoder.image_size if self.settings.jpeg_draft else None
         self._batch = self.settings.max_batch or self.encoder.best_batch
 
-    def embed_each(self, images: Iterable[str | Path]) -> Iterator[Embedded]:
+    def embed_each(self, images: Iterable[str | Path]) -> Iterator[EmbeddedImage]:
         """Embed files or http(s) URLs, in order: decoding runs ahead in threads while the model works.
 
         Memory does not grow with the number of images. An image that cannot be embedded is answered with its
@@ -125,16 +125,16 @@ class Embedder:
         except ModeratorError as error:
             return _Opened(image, digest, None, error)
 
-    def _embed(self, batch: list[_Opened]) -> Iterator[Embedded]:
+    def _embed(self, batch: list[_Opened]) -> Iterator[EmbeddedImage]:
         pixels = [item.pixels for item in batch if item.pixels is not None]
         rows = iter(self.encoder.embed_images(np.stack(pixels))) if pixels else iter(())
         for item in batch:
             if item.pixels is None:
-                yield Embedded(item.image, item.sha256, error=item.error)
+                yield EmbeddedImage(item.image, item.sha256, error=item.error)
                 continue
             row: Embeddings = next(rows)
             if np.isfinite(row).all() and row.any():
-                yield Embedded(item.image, item.sha256, row)
+                yield EmbeddedImage(item.image, item.sha256, row)
             else:
                 message = "the model returned NaN, infinity or zero; try MODERATOR_DTYPE=float32"
-                yield Embedded(item.image, item.sha256, error=EmbeddingInvalid(message))
+                yield EmbeddedImage(item.image, item.sha256, error=EmbeddingInvalid(message))

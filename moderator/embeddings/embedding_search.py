@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 #: Rows from which search is approximate, unless the caller says otherwise.
 EXACT_ROWS = 1_000_000
 #: Candidates that the approximate index keeps while it searches: more find more of the true neighbours.
-_EXPANSION = 128
+_SEARCH_EXPANSION = 128
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _search_approximately(
     file: EmbeddingsFile, queries: Embeddings, top: int, progress: Callable[[int], None]
 ) -> list[list[Hit]]:
     index = _load_index(file, progress)
-    index.expansion_search = max(_EXPANSION, 4 * top)
+    index.expansion_search = max(_SEARCH_EXPANSION, 4 * top)
     rows, cosines = [], []
     for query in queries:
         matches = index.search(query, min(top, len(file)))

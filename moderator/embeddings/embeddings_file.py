@@ -24,7 +24,7 @@ except ImportError as error:  # pragma: no cover
 #: Key of the schema metadata.
 _KEY = b"moderator"
 #: Rows that are looked at together.
-BLOCK = 16_384
+ROWS_PER_BLOCK = 16_384
 
 
 @dataclass(frozen=True)
@@ -120,13 +120,13 @@ class EmbeddingsFile:
         self._file.close()
 
     def batches(self, columns: Sequence[str] = ("path", "sha256", "embedding")) -> Iterator[pa.RecordBatch]:
-        """The rows in order, `BLOCK` at most at a time.
+        """The rows in order, `ROWS_PER_BLOCK` at most at a time.
 
         Raises:
             EmbeddingsUnreadable: a block is broken.
         """
         try:
-            yield from self._file.iter_batches(BLOCK, columns=list(columns), use_threads=False)
+            yield from self._file.iter_batches(ROWS_PER_BLOCK, columns=list(columns), use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise EmbeddingsUnreadable(f"{self.path} is broken ({error}); embed again") from error
 

@@ -12,7 +12,7 @@ from moderator.printable import printable
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-SIZE = 15
+FONT_SIZE_PIXELS = 15
 """Pixels."""
 #: A character that no font has: what is drawn for it is drawn for all that are missing.
 _NOWHERE = "\U0010fffd"
@@ -28,7 +28,7 @@ class Lettering:
     """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
-        self._fonts: list[Font] = [ImageFont.load_default(SIZE)]
+        self._fonts: list[Font] = [ImageFont.load_default(FONT_SIZE_PIXELS)]
         wanted = {c for text in texts for c in printable(text) if not c.isspace()}
         missing = {c for c in wanted if not has(self._fonts[0], c)}
         while missing:
@@ -52,7 +52,7 @@ class Lettering:
         x, y = at
         # Fonts differ in height; letters stand on one line all the same.
         for font, run in self._runs(text):
-            draw.text((x, y + SIZE), run, fill, font, anchor="ls")
+            draw.text((x, y + FONT_SIZE_PIXELS), run, fill, font, anchor="ls")
             x += font.getlength(run)
 
     def _runs(self, text: str) -> Iterator[tuple[Font, str]]:
@@ -95,7 +95,7 @@ def _best(characters: set[str]) -> tuple[Font, set[str]] | None:
     best: tuple[Font, set[str]] | None = None
     for file in font_files():
         try:
-            font = ImageFont.truetype(file, SIZE)
+            font = ImageFont.truetype(file, FONT_SIZE_PIXELS)
             covered = {c for c in characters if has(font, c)}
         except OSError:  # broken, or of bitmaps in other sizes
             continue

@@ -10,9 +10,9 @@ from moderator.encoders.encoder import Embeddings
 from moderator.printable import printable
 
 #: Pixels.
-_THUMBNAIL = 96
-_GAP = 8
-_LINE = 20
+_THUMBNAIL_PIXELS = 96
+_GAP_PIXELS = 8
+_LINE_PIXELS = 20
 _COLUMNS = 5
 #: Colours of low, middle and high values: dark blue, green, yellow. Lightness rises all the way.
 _SCALE = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], dtype=float)
@@ -34,29 +34,34 @@ def heat_map(
         values: [n, m]; the colours span what there is.
         lettering: made for these names and texts.
     """
-    headings = [_wrap(text, lettering, _THUMBNAIL) for text in texts]
-    top = _GAP * 2 + _LINE * max(map(len, headings), default=0)
-    cell = _THUMBNAIL + _GAP
-    row = _THUMBNAIL + _LINE + _GAP
-    picture = Image.new("RGB", (_GAP + cell * (len(texts) + 1), top + row * len(images)), "white")
+    headings = [_wrap(text, lettering, _THUMBNAIL_PIXELS) for text in texts]
+    top = _GAP_PIXELS * 2 + _LINE_PIXELS * max(map(len, headings), default=0)
+    cell = _THUMBNAIL_PIXELS + _GAP_PIXELS
+    row = _THUMBNAIL_PIXELS + _LINE_PIXELS + _GAP_PIXELS
+    picture = Image.new("RGB", (_GAP_PIXELS + cell * (len(texts) + 1), top + row * len(images)), "white")
     draw = ImageDraw.Draw(picture)
     for column, lines in enumerate(headings):
         for number, line in enumerate(lines):
-            lettering.draw(draw, (_GAP + cell * (column + 1), _GAP + number * _LINE), line)
+            lettering.draw(
+                draw, (_GAP_PIXELS + cell * (column + 1), _GAP_PIXELS + number * _LINE_PIXELS), line
+            )
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     for number, (image, name) in enumerate(zip(images, names, strict=True)):
         y = top + number * row
-        picture.paste(_thumbnail(image), (_GAP, y))
-        lettering.draw(draw, (_GAP, y + _THUMBNAIL), _cut(name, lettering, _THUMBNAIL))
+        picture.paste(_thumbnail(image), (_GAP_PIXELS, y))
+        lettering.draw(draw, (_GAP_PIXELS, y + _THUMBNAIL_PIXELS), _cut(name, lettering, _THUMBNAIL_PIXELS))
         for column in range(len(texts)):
             value = float(values[number, column])
             share = (value - low) / (high - low) if high > low else 0.5
-            x = _GAP + cell * (column + 1)
-            draw.rectangle((x, y, x + _THUMBNAIL - 1, y + _THUMBNAIL - 1), fill=_colour(share))
+            x = _GAP_PIXELS + cell * (column + 1)
+            draw.rectangle((x, y, x + _THUMBNAIL_PIXELS - 1, y + _THUMBNAIL_PIXELS - 1), fill=_colour(share))
             text = f"{value:.3f}"
-            left = x + (_THUMBNAIL - lettering.length(text)) / 2
+            left = x + (_THUMBNAIL_PIXELS - lettering.length(text)) / 2
             lettering.draw(
-                draw, (left, y + (_THUMBNAIL - _LINE) / 2), text, "black" if share > 0.6 else "white"
+                draw,
+                (left, y + (_THUMBNAIL_PIXELS - _LINE_PIXELS) / 2),
+                text,
+                "black" if share > 0.6 else "white",
             )
     return picture
 
@@ -65,13 +70,15 @@ def contact_sheet(
     images: Sequence[Image.Image], captions: Sequence[str], lettering: Lettering
 ) -> Image.Image:
     """Thumbnails in rows, each with a caption below; the lettering is made for the captions."""
-    size = 2 * _THUMBNAIL
-    cell, row = size + _GAP, size + _LINE + _GAP
+    size = 2 * _THUMBNAIL_PIXELS
+    cell, row = size + _GAP_PIXELS, size + _LINE_PIXELS + _GAP_PIXELS
     columns = max(1, min(_COLUMNS, len(images)))
-    picture = Image.new("RGB", (_GAP + cell * columns, _GAP + row * -(-len(images) // columns)), "white")
+    picture = Image.new(
+        "RGB", (_GAP_PIXELS + cell * columns, _GAP_PIXELS + row * -(-len(images) // columns)), "white"
+    )
     draw = ImageDraw.Draw(picture)
     for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        x, y = _GAP + cell * (number % columns), _GAP + row * (number // columns)
+        x, y = _GAP_PIXELS + cell * (number % columns), _GAP_PIXELS + row * (number // columns)
         picture.paste(_thumbnail(image, size), (x, y))
         lettering.draw(draw, (x, y + size), _cut(caption, lettering, size))
     return picture
@@ -79,10 +86,10 @@ def contact_sheet(
 
 def placeholder() -> Image.Image:
     """What stands for an image that can no longer be opened."""
-    return Image.new("RGB", (_THUMBNAIL, _THUMBNAIL), "lightgrey")
+    return Image.new("RGB", (_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS), "lightgrey")
 
 
-def _thumbnail(image: Image.Image, size: int = _THUMBNAIL) -> Image.Image:
+def _thumbnail(image: Image.Image, size: int = _THUMBNAIL_PIXELS) -> Image.Image:
     return ImageOps.pad(image.convert("RGB"), (size, size), color="white")
 
 

@@ -21,10 +21,10 @@ except ImportError as error:  # pragma: no cover
 
 #: The sweep over C, the inverse of the paper's L2 strength: coarse steps first, then halved around the best one
 #: until there are eight to a decade, which makes 96 from 1e-6 to 1e6.
-COARSE = tuple(range(-6, 7, 2))
-FINEST = 1 / 8
+COARSE_EXPONENTS = tuple(range(-6, 7, 2))
+FINEST_EXPONENT_STEP = 1 / 8
 #: Part of the training images that C is chosen on.
-VALIDATION = 0.25
+VALIDATION_SHARE = 0.25
 MAX_ITERATIONS = 1000
 
 Labels = NDArray[np.str_]
@@ -77,7 +77,7 @@ def train(
 def choose_c(embeddings: Embeddings, labels: Labels, seed: int = 0) -> float:
     """The C with the lowest log loss on a stratified validation split; of equals the smallest."""
     fitted, held, fitted_labels, held_labels = train_test_split(
-        embeddings, labels, test_size=VALIDATION, stratify=labels, random_state=seed
+        embeddings, labels, test_size=VALIDATION_SHARE, stratify=labels, random_state=seed
     )
     losses: dict[float, float] = {}
 
@@ -88,11 +88,11 @@ def choose_c(embeddings: Embeddings, labels: Labels, seed: int = 0) -> float:
             losses[exponent] = -float(np.log(np.maximum(right, 1e-12)).mean())
         return losses[exponent]
 
-    best = min(map(float, COARSE), key=loss)
+    best = min(map(float, COARSE_EXPONENTS), key=loss)
     step = 1.0
-    while step >= FINEST:
+    while step >= FINEST_EXPONENT_STEP:
         around = (best - step, best, best + step)
-        best = min((x for x in around if COARSE[0] <= x <= COARSE[-1]), key=loss)
+        best = min((x for x in around if COARSE_EXPONENTS[0] <= x <= COARSE_EXPONENTS[-1]), key=loss)
         step /= 2
     return float(10.0**best)
 

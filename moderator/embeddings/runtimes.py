@@ -18,16 +18,18 @@ from moderator.policies.loader import load_policy
 from moderator.scoring.thresholds import CompiledPolicy, judge
 from moderator.settings import Settings
 
-BATCHES = (1, 8, 32)
-WAYS = [(runtime, dtype) for runtime in (TORCH, ONNX, OPENVINO) for dtype in PRECISIONS[runtime]]
+BATCH_SIZES = (1, 8, 32)
+RUNTIME_PRECISIONS = [
+    (runtime, dtype) for runtime in (TORCH, ONNX, OPENVINO) for dtype in PRECISIONS[runtime]
+]
 #: Emulated on CPUs: slow, and nobody's choice.
-WAYS.remove((TORCH, "float16"))
+RUNTIME_PRECISIONS.remove((TORCH, "float16"))
 #: Seconds that one timing takes at least.
-LEAST = 0.5
+TIMING_MIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Row:
+class RuntimeRow:
     """One runtime in one precision, against torch in float32."""
 
     runtime: str
@@ -49,7 +51,7 @@ class Row:
         return max(self.speeds.values())
 
 
-def compare_runtimes(settings: Settings, photographs: Sequence[Path], rounds: int = 3) -> list[Row]:
+def compare_runtimes(settings: Settings, photographs: Sequence[Path], rounds: int = 3) -> list[RuntimeRow]:
     """Run every installed runtime and precision on the CPU, in interleaved rounds; torch in float32 leads.
 
     Args:
@@ -63,7 +65,7 @@ def compare_runtimes(settings: Settings, photographs: Sequence[Path], rounds: in
         PolicyError: a policy cannot be read.
     """
     encoders: dict[tuple[str, str], Encoder] = {}
-    for runtime, dtype in WAYS:
+    for runtime, dtype in RUNTIME_PRECISIONS:
         if installed(runtime):
             try:
                 encoders[runtime, dtype] = load_encoder(
@@ -88,7 +90,7 @@ def compare_runtimes(settings: Settings, photographs: Sequence[Path], rounds: in
         equal = np.mean([a == b for a, b in zip(_decide(compiled, found), decided, strict=True)])
         mean = expected.mean(axis=0)
         rows.append(
-            Row(
+            RuntimeRow(
                 runtime,
                 dtype,
                 speeds[runtime, dtype],
@@ -104,14 +106,16 @@ def compare_runtimes(settings: Settings, photographs: Sequence[Path], rounds: in
 def _time(
     encoders: dict[tuple[str, str], Encoder], pixels: Pixels, rounds: int
 ) -> dict[tuple[str, str], dict[int, float]]:
-    found: dict[tuple[str, str], dict[int, list[float]]] = {way: {n: [] for n in BATCHES} for way in encoders}
-    batches = {size: pixels[np.arange(size) % len(pixels)] for size in BATCHES}
+    found: dict[tuple[str, str], dict[int, list[float]]] = {
+        way: {n: [] for n in BATCH_SIZES} for way in encoders
+    }
+    batches = {size: pixels[np.arange(size) % len(pixels)] for size in BATCH_SIZES}
     for round_ in range(rounds + 1):  # the first warms up
         for way, encoder in encoders.items():
             for size, batch in batches.items():
                 start = time.perf_counter()
                 count = 0
-                while not count or (round_ and time.perf_counter() - start < LEAST):
+                while not count or (round_ and time.perf_counter() - start < TIMING_MIN_SECONDS):
                     encoder.embed_images(batch)
                     count += size
                 if round_:

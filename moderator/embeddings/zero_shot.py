@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moderator.embeddings.classes import Classes
-from moderator.embeddings.embedder import Embedded
+from moderator.embeddings.embedder import EmbeddedImage
 from moderator.embeddings.labelled import Labelled
 from moderator.errors import LabelsInvalid
 
@@ -26,7 +26,7 @@ class Accuracy:
 
 
 def measure(
-    classes: Classes, labels: Sequence[str], labelled: Sequence[Labelled], embedded: Iterable[Embedded]
+    classes: Classes, labels: Sequence[str], labelled: Sequence[Labelled], embedded: Iterable[EmbeddedImage]
 ) -> Accuracy:
     """Classify images and count, in memory that does not grow with their number.
 

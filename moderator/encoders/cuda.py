@@ -19,22 +19,22 @@ from moderator.encoders.encoder import Embeddings, Pixels
 
 log = logging.getLogger(__name__)
 
-LANES = 2
+STREAMS = 2
 #: Batch sizes that are recorded. Larger batches keep the device busy without.
-SIZES = (1, 2, 4, 8, 16, 32, 64)
+GRAPH_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 #: Runs before a recording, in which libraries choose and load their kernels.
 WARM_UPS = 2
 #: Largest difference of a recording's embeddings, of length 1, from those of the model as it is.
-TOLERANCE = 1e-2
+GRAPH_TOLERANCE = 1e-2
 
 
 def recorded_size(count: int) -> int | None:
     """The smallest recorded batch size that so many images fit into; None if they are too many."""
-    return next((size for size in SIZES if size >= count), None)
+    return next((size for size in GRAPH_BATCH_SIZES if size >= count), None)
 
 
 class CudaForward:
-    """Embeds batches, uint8 [n, size, size, 3] -> float32 [n, dimension]. Thread-safe; `LANES` threads at once.
+    """Embeds batches, uint8 [n, size, size, 3] -> float32 [n, dimension]. Thread-safe; `STREAMS` threads at once.
 
     Args:
         tower: uint8 [n, size, size, 3] to float32 [n, dimension], on the device.
@@ -45,7 +45,7 @@ class CudaForward:
         torch.cuda.synchronize(device)  # the weights are there, for other streams too
         self._free: SimpleQueue[_Lane] = SimpleQueue()
         recording = Lock()
-        for _ in range(LANES):
+        for _ in range(STREAMS):
             self._free.put(_Lane(tower, device, recording))
 
     def __call__(self, pixels: Pixels) -> Embeddings:
@@ -123,7 +123,7 @@ class _Graph:
         """Whether it says what the model says."""
         recorded = self.run(batch)[: len(batch)]
         difference = (recorded - tower(batch.to(recorded.device))).abs().max().item()
-        if difference <= TOLERANCE:
+        if difference <= GRAPH_TOLERANCE:
             return True
         log.warning("a CUDA graph is not used: its embeddings differ from the model's by %g", difference)
         return False

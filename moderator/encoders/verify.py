@@ -14,7 +14,7 @@ from moderator.encoders.encoder import Embeddings, Encoder
 from moderator.errors import EmbeddingInvalid
 
 #: Seconds that each speed is measured for, at least.
-SECONDS = 1.5
+TIMING_MIN_SECONDS = 1.5
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _speed(encoder: Encoder, pixels: np.ndarray, batch: int) -> float:
     several = np.repeat(pixels, batch, axis=0)
     encoder.embed_images(several)
     start, runs = time.perf_counter(), 0
-    while (seconds := time.perf_counter() - start) < SECONDS or runs < 2:
+    while (seconds := time.perf_counter() - start) < TIMING_MIN_SECONDS or runs < 2:
         encoder.embed_images(several)
         runs += 1
     return runs * batch / seconds

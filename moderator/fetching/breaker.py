@@ -16,7 +16,7 @@ from moderator.errors import FetchFailed, HostUnavailable
 #: Failing hosts remembered, those that failed last. Strangers choose the hosts, so their number is bounded.
 MAX_HOSTS = 1000
 #: Seconds to wait for the outcome of another's probe.
-PROBE_WAIT = 1.0
+PROBE_WAIT_SECONDS = 1.0
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Breakers:
                 raise HostUnavailable(
                     f"{name} failed {host.failures} times in a row and is left alone for now "
                     "(MODERATOR_BREAKER_COOLDOWN); is it up, and does it answer quickly enough?",
-                    max(left, PROBE_WAIT),
+                    max(left, PROBE_WAIT_SECONDS),
                 )
             host.probing = True
             return True

@@ -28,9 +28,9 @@ from moderator.fetching.urls import AllowedHosts, Target, parse_url
 
 MAX_REDIRECTS = 3
 #: How much of an answer to a POST is read so that its connection can be used again.
-MAX_ANSWER = 65_536
+MAX_ANSWER_BYTES = 65_536
 #: What a call may receive besides bodies: heads, interim answers, the framing of a chunked body.
-MAX_OVERHEAD = 1 << 20
+MAX_OVERHEAD_BYTES = 1 << 20
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 #: 4xx answers that mean "later": request timeout, too early, too many requests.
@@ -98,7 +98,7 @@ class GuardedClient:
             ImageNotFound: any other answer that is no success.
             ImageTooLarge: the body is larger than `max_bytes`.
         """
-        with exchange_limits(self._timeout, 2 * max_bytes + MAX_OVERHEAD):
+        with exchange_limits(self._timeout, 2 * max_bytes + MAX_OVERHEAD_BYTES):
             for _ in range(MAX_REDIRECTS + 1):
                 target = self._acceptable(url)
                 headers = {"Accept": "image/*, */*;q=0.5", "Accept-Encoding": "identity"}
@@ -122,7 +122,7 @@ class GuardedClient:
         """
         target = self._acceptable(url)
         with (
-            exchange_limits(self._timeout, MAX_OVERHEAD),
+            exchange_limits(self._timeout, MAX_OVERHEAD_BYTES),
             self._breakers.watch(target.site) as outcome,
             self._exchange("POST", target, {**headers, "Content-Length": str(len(body))}, body) as response,
         ):
@@ -131,7 +131,7 @@ class GuardedClient:
             for chunk in response.iter_stream():
                 read += len(chunk)
                 time_left()
-                if read > MAX_ANSWER:
+                if read > MAX_ANSWER_BYTES:
                     break
             return PostAnswer(response.status, _retry_after(_header(response, b"retry-after")))
 

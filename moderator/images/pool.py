@@ -13,8 +13,8 @@ from moderator.images.process import DecoderLost, DecoderProcess, Reason
 log = logging.getLogger(__name__)
 
 #: Seconds to wait for a process that is free, and between two tries to start one.
-PATIENCE = 60.0
-RESTART_PAUSE = 1.0
+FREE_PROCESS_WAIT_SECONDS = 60.0
+RESTART_PAUSE_SECONDS = 1.0
 
 
 class DecoderPool:
@@ -71,7 +71,7 @@ class DecoderPool:
             DecoderUnavailable: there is no process.
         """
         try:
-            process = self._idle.get(timeout=PATIENCE)
+            process = self._idle.get(timeout=FREE_PROCESS_WAIT_SECONDS)
         except Empty:
             raise DecoderUnavailable(
                 "no decoding process is free; the log says whether they start, MODERATOR_THREADS sets their number"
@@ -134,11 +134,11 @@ class DecoderPool:
             except (
                 Exception
             ) as error:  # whatever it is, this thread has to live: its end is that of all processes
-                log.error("%s: %s; trying again in %g s", type(error).__name__, error, RESTART_PAUSE)
+                log.error("%s: %s; trying again in %g s", type(error).__name__, error, RESTART_PAUSE_SECONDS)
                 if process is not None:
                     process.end()
                     self._all.discard(process)
-                self._closing.wait(RESTART_PAUSE)
+                self._closing.wait(RESTART_PAUSE_SECONDS)
             else:
                 self._idle.put(process)
                 return

@@ -18,10 +18,10 @@ from moderator.errors import DecoderCrashed, DecoderUnavailable, DecodeTimeout, 
 from moderator.images.decode import check_length
 from moderator.images.prepare import PreparedImage, PreprocessSpec
 from moderator.images.protocol import (
-    READY,
+    READY_LINES,
     REPLY_SIZE,
     REQUEST,
-    Layout,
+    MemoryLayout,
     ReplyInvalid,
     check_sizes,
     dump_spec,
@@ -32,11 +32,11 @@ Reason = Literal["crash", "killed", "timeout", "reply"]
 REASONS: tuple[Reason, ...] = ("crash", "killed", "timeout", "reply")
 
 #: Seconds over the time limit that a process has to say itself that the time is up.
-GRACE = 0.5
+TIMEOUT_GRACE_SECONDS = 0.5
 #: Seconds that a process may take to start; a busy machine needs one or two.
-START_PATIENCE = 30.0
+START_WAIT_SECONDS = 30.0
 #: Seconds between the end of a process's socket and its own.
-_DEATH = 2.0
+_EXIT_WAIT_SECONDS = 2.0
 #: Of the worker's environment a process gets these alone: the rest holds passwords.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 
@@ -60,7 +60,7 @@ class DecoderProcess:
 
     def __init__(self, spec: PreprocessSpec, memory: int) -> None:
         self._spec = spec
-        self._layout = Layout.of(spec)
+        self._layout = MemoryLayout.of(spec)
         self._number = 0
         self._connection, theirs = socket.socketpair()
         self._shared = _shared_memory(self._layout.size)
@@ -88,19 +88,19 @@ class DecoderProcess:
         Raises:
             DecoderUnavailable: it does not come up; its standard error is ours.
         """
-        self._connection.settimeout(START_PATIENCE)
-        size = len(READY[True])
+        self._connection.settimeout(START_WAIT_SECONDS)
+        size = len(READY_LINES[True])
         try:
             word = self._connection.recv(size, socket.MSG_WAITALL)
         except OSError:
             word = b""
-        if word not in READY.values():
+        if word not in READY_LINES.values():
             raise DecoderUnavailable(
                 "a decoding process does not start; MODERATOR_DECODE_MEMORY may be too small, or this system does not "
                 "let processes confine themselves: MODERATOR_DECODE=threads does without"
             )
-        self._connection.settimeout(self._spec.limits.timeout + GRACE)
-        return word == READY[True]
+        self._connection.settimeout(self._spec.limits.timeout + TIMEOUT_GRACE_SECONDS)
+        return word == READY_LINES[True]
 
     def prepare(self, data: bytes, view_side: int = 0) -> PreparedImage:
         """Have an image file decoded and resized to the model's input: as `moderator.images.prepare.prepare`.
@@ -112,7 +112,7 @@ class DecoderProcess:
         """
         limits = self._spec.limits
         check_length(data, limits)
-        deadline = time.monotonic() + limits.timeout + GRACE
+        deadline = time.monotonic() + limits.timeout + TIMEOUT_GRACE_SECONDS
         try:
             _write(self._shared, data)
             self._number += 1
@@ -167,13 +167,13 @@ class DecoderProcess:
             if not more:
                 return b""
             reply += more
-            self._connection.settimeout(self._spec.limits.timeout + GRACE)
+            self._connection.settimeout(self._spec.limits.timeout + TIMEOUT_GRACE_SECONDS)
         return reply
 
     def _death(self) -> DecoderLost:
         """What it died of."""
         try:
-            code = self._process.wait(_DEATH)
+            code = self._process.wait(_EXIT_WAIT_SECONDS)
         except subprocess.TimeoutExpired:
             return DecoderLost("reply", DecoderCrashed("the decoding process hung up without an answer"))
         if code == -signal.SIGPROF:

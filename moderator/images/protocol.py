@@ -28,7 +28,7 @@ from moderator.images.resize import Pixels, Resize
 from moderator.printable import printable
 
 #: What a process says once, when it has confined itself and can decode: with or without a filter of system calls.
-READY = {False: b"limited\n", True: b"sealed.\n"}
+READY_LINES = {False: b"limited\n", True: b"sealed.\n"}
 #: The number of the request, the length of the file in bytes, and the shorter side that views need. The file itself is
 #: in the shared memory.
 REQUEST = struct.Struct("<QQI")
@@ -48,7 +48,7 @@ class ReplyInvalid(ValueError):
 
 
 @dataclass(frozen=True)
-class Layout:
+class MemoryLayout:
     """Where what is in the shared memory: the file, the pixels, width and height of each view, the views. In bytes."""
 
     pixels_at: int
@@ -57,7 +57,7 @@ class Layout:
     size: int
 
     @classmethod
-    def of(cls, spec: PreprocessSpec) -> "Layout":
+    def of(cls, spec: PreprocessSpec) -> "MemoryLayout":
         """Room for the largest file, the most frames and the largest views."""
         frames = spec.limits.max_frames
         pixels_at = spec.limits.max_bytes

@@ -16,7 +16,7 @@ Pixels = NDArray[np.uint8]
 
 #: A resized image whose longer edge exceeds this many crops is never made as a whole: a strip of 1 x 60,000
 #: pixels, harmless as a file, would become 224 x 13,440,000.
-_LONGEST_IN_CROPS = 32
+_LONGER_SIDE_MAX_CROPS = 32
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def resize_and_crop(
     short, long = sorted(image.size)
     longest = int(resize * long / short)
     width, height = (resize, longest) if image.width <= image.height else (longest, resize)
-    if longest > max(resize, crop) * _LONGEST_IN_CROPS:
+    if longest > max(resize, crop) * _LONGER_SIDE_MAX_CROPS:
         resized, width, height = _resize_centre(image, width, height, crop, resample, rounded)
     else:
         resized = image.resize((width, height), resample)

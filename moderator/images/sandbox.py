@@ -31,7 +31,7 @@ from PIL import (  # what Pillow would import at the first file of a kind: nothi
 from moderator.errors import ImageTooLarge
 from moderator.images.decode import DecodeLimits
 from moderator.images.prepare import PreprocessSpec, prepare
-from moderator.images.protocol import READY, REQUEST, Layout, load_spec, pack_error, pack_image
+from moderator.images.protocol import READY_LINES, REQUEST, MemoryLayout, load_spec, pack_error, pack_image
 from moderator.images.seccomp import confine, die_with_parent
 
 #: Generous, whatever the settings are.
@@ -50,14 +50,14 @@ def main() -> None:
     # There is a process for each core already, and threads count as processes.
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     connection = socket.socket(fileno=sys.stdin.fileno())
-    shared = mmap.mmap(descriptor, Layout.of(spec).size)
+    shared = mmap.mmap(descriptor, MemoryLayout.of(spec).size)
     os.close(descriptor)
     # From here on, what the libraries have to say of a hostile file is of no interest.
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, sys.stderr.fileno())
     os.close(silent)
     trials = [_sample(name) for name in ("JPEG", "PNG", "WEBP")]
-    word = READY[confine(memory)]
+    word = READY_LINES[confine(memory)]
     for trial in trials:  # does decoding still work, with what is left?
         prepare(trial, replace(spec, limits=TRIAL_LIMITS))
     connection.sendall(word)
@@ -72,7 +72,7 @@ def _sample(name: str) -> bytes:
 
 def serve(connection: socket.socket, shared: mmap.mmap, spec: PreprocessSpec) -> None:
     """Answer requests, one after another."""
-    layout = Layout.of(spec)
+    layout = MemoryLayout.of(spec)
     room = np.frombuffer(shared, dtype=np.uint8, offset=layout.pixels_at)
     while request := connection.recv(REQUEST.size, socket.MSG_WAITALL):
         number, length, view_side = REQUEST.unpack(request)
@@ -92,7 +92,7 @@ def serve(connection: socket.socket, shared: mmap.mmap, spec: PreprocessSpec) ->
         connection.sendall(reply)
 
 
-def write_views(views: Sequence[Image.Image], shared: mmap.mmap, layout: Layout) -> None:
+def write_views(views: Sequence[Image.Image], shared: mmap.mmap, layout: MemoryLayout) -> None:
     """Put the sizes of views and their pixels into the shared memory."""
     at = layout.views_at
     for number, view in enumerate(views):

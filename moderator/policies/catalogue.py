@@ -24,7 +24,7 @@ from moderator.suggestions import did_you_mean
 #: What failed to compile is tried again at each of so many refreshes, then after twice as many each time, up to the
 #: second number: it may take long.
 _EAGER_TRIES = 3
-_LONGEST_PAUSE = 15
+_REFRESHES_SKIPPED_MAX = 15
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Catalogue:
     def _derive(self, before: Snapshot) -> Snapshot:
         snapshot = derive(self.folder, self._listing, self._files.results(), before, self._admit)
         self._failed = self._failed + 1 if snapshot.unusable else 0
-        self._pause = min(2 ** max(0, self._failed - _EAGER_TRIES) - 1, _LONGEST_PAUSE)
+        self._pause = min(2 ** max(0, self._failed - _EAGER_TRIES) - 1, _REFRESHES_SKIPPED_MAX)
         return snapshot
 
 

@@ -23,7 +23,7 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class LintFinding:
     """One thing to look at: where in the policy, and what it is with the remedy."""
 
     path: KeyPath
@@ -35,20 +35,20 @@ class Finding:
 _NEGATION = re.compile(r"\b(no|not|without|never|isn't|aren't|doesn't)\b", re.IGNORECASE)
 
 
-def lint(policy: Policy) -> tuple[Finding, ...]:
+def lint(policy: Policy) -> tuple[LintFinding, ...]:
     """Return all findings of a policy, in the order of its categories."""
     findings = [*_unseen(("templates",), policy.templates), *_prompts(("safe",), policy.safe)]
     used = {category.signal for category in policy.categories.values()}
     for n, signal in enumerate(policy.signals):
         if signal.name not in used:
             message = f"no category uses '{signal.name}', so it is read and decides nothing; use or remove it"
-            findings.append(Finding(("signals", n), Severity.WARNING, message))
+            findings.append(LintFinding(("signals", n), Severity.WARNING, message))
         findings += _words(("signals", n), signal)
     for name, category in policy.categories.items():
         path: KeyPath = ("categories", name)
         if category.block == NEVER and category.review is None:
             message = "never blocks and sends nothing to people, so it decides nothing; add 'review:'"
-            findings.append(Finding((*path, "block"), Severity.WARNING, message))
+            findings.append(LintFinding((*path, "block"), Severity.WARNING, message))
         if category.signal is not None:
             continue
         findings += _prompts((*path, "unsafe"), category.unsafe)
@@ -64,21 +64,21 @@ def highest_score(category: Category) -> float:
     return 1 / len(category.unsafe) if category.rule is Rule.SOFTMAX_MEAN else 1.0
 
 
-def _prompts(path: KeyPath, prompts: tuple[str, ...]) -> Iterator[Finding]:
+def _prompts(path: KeyPath, prompts: tuple[str, ...]) -> Iterator[LintFinding]:
     for n, prompt in enumerate(prompts):
         if SLOT in prompt:
             message = f"'{prompt}' contains {SLOT}, which means nothing in a prompt; move it to templates"
-            yield Finding((*path, n), Severity.WARNING, message)
+            yield LintFinding((*path, n), Severity.WARNING, message)
         if negation := _NEGATION.search(prompt):
             message = (
                 f"'{prompt}': the model does not understand '{negation[0]}' and sees what it denies; "
                 "say what is in the picture instead"
             )
-            yield Finding((*path, n), Severity.HINT, message)
+            yield LintFinding((*path, n), Severity.HINT, message)
     yield from _unseen(path, prompts)
 
 
-def _unseen(path: KeyPath, texts: tuple[str, ...]) -> Iterator[Finding]:
+def _unseen(path: KeyPath, texts: tuple[str, ...]) -> Iterator[LintFinding]:
     for n, text in enumerate(texts):
         if (odd := odd_in_prompt(text)) is not None:
             place, character = odd
@@ -86,24 +86,24 @@ def _unseen(path: KeyPath, texts: tuple[str, ...]) -> Iterator[Finding]:
                 f"'{text}' contains the invisible character {named(character)} at character {place} of the text, and "
                 "the model reads it; remove it"
             )
-            yield Finding((*path, n), Severity.WARNING, message)
+            yield LintFinding((*path, n), Severity.WARNING, message)
 
 
-def _both_sides(path: KeyPath, policy: Policy, category: Category) -> Iterator[Finding]:
+def _both_sides(path: KeyPath, policy: Policy, category: Category) -> Iterator[LintFinding]:
     own = {same_text(prompt) for prompt in category.safe}
     shared = {same_text(prompt) for prompt in policy.safe}
     for n, prompt in enumerate(category.unsafe):
         if same_text(prompt) in own | shared:
             where = "this category's" if same_text(prompt) in own else "the policy's"
             message = f"'{prompt}' is unsafe here and in {where} safe list; remove it from one of them"
-            yield Finding((*path, "unsafe", n), Severity.ERROR, message)
+            yield LintFinding((*path, "unsafe", n), Severity.ERROR, message)
     for n, prompt in enumerate(category.safe):
         if same_text(prompt) in shared:
             message = f"'{prompt}' is in the policy's safe list already; remove it here"
-            yield Finding((*path, "safe", n), Severity.HINT, message)
+            yield LintFinding((*path, "safe", n), Severity.HINT, message)
 
 
-def _words(path: KeyPath, signal: SignalEntry) -> Iterator[Finding]:
+def _words(path: KeyPath, signal: SignalEntry) -> Iterator[LintFinding]:
     """Yield words that the signal `text` cannot look for, so that every image would fail. Files are not read here."""
     words = signal.options.get("words") or []
     if signal.kind == "text" and (words or signal.file is None):
@@ -111,29 +111,29 @@ def _words(path: KeyPath, signal: SignalEntry) -> Iterator[Finding]:
         try:
             WordList(map(str, words))
         except SignalFailed as error:
-            yield Finding(path, Severity.ERROR, f"'{signal.name}': {error}")
+            yield LintFinding(path, Severity.ERROR, f"'{signal.name}': {error}")
 
 
-def _reach(path: KeyPath, category: Category) -> Iterator[Finding]:
+def _reach(path: KeyPath, category: Category) -> Iterator[LintFinding]:
     highest, count = highest_score(category), len(category.unsafe)
     why = f"with softmax-mean over {count} unsafe prompts no score exceeds 1/{count} = {highest:.3g}"
     remedy = f"lower it to at most {highest:.3g}, or use 'rule: softmax-sum'"
     if category.review is not None and category.review > highest:
         message = f"review {category.review:g} can never be reached: {why}; {remedy}"
-        yield Finding((*path, "review"), Severity.ERROR, message)
+        yield LintFinding((*path, "review"), Severity.ERROR, message)
     if highest < category.block < NEVER:
         # Not an error: the classic recipe still blocks where the unsafe score is at least the safe one.
         message = f"block {category.block:g} can never be reached: {why}; {remedy}"
-        yield Finding((*path, "block"), Severity.WARNING, message)
+        yield LintFinding((*path, "block"), Severity.WARNING, message)
 
 
-def _numbers(path: KeyPath, policy: Policy, category: Category) -> Iterator[Finding]:
+def _numbers(path: KeyPath, policy: Policy, category: Category) -> Iterator[LintFinding]:
     if len(category.unsafe) < 2:
         message = "has one unsafe prompt; two or more wordings find more of what is meant"
-        yield Finding((*path, "unsafe"), Severity.HINT, message)
+        yield LintFinding((*path, "unsafe"), Severity.HINT, message)
     if category.rule.needs_safe and len({*policy.safe, *category.safe}) < 3:
         message = (
             f"{category.rule} has fewer than three safe prompts to compare with, so unrelated images score "
             "high; add some to 'safe' here or at the top of the file"
         )
-        yield Finding((*path, "safe"), Severity.HINT, message)
+        yield LintFinding((*path, "safe"), Severity.HINT, message)

@@ -11,9 +11,9 @@ from moderator.queue.commands import Command
 from moderator.queue.executors import Executor
 
 #: Seconds for which an announcement holds: a worker that is gone is believed no longer than that.
-HOLDS_SECONDS = 20.0
+ANNOUNCEMENT_SECONDS = 20.0
 #: Most policies that one worker announces.
-MOST = 2000
+POLICIES_ANNOUNCED_MAX = 2000
 
 
 class Announcements:
@@ -24,9 +24,9 @@ class Announcements:
 
     def announce(self, references: Iterable[str]) -> None:
         """Say that this worker judges by these policies (`NAME`, `NAME@VERSION`); to be repeated while it lives."""
-        some = list(islice(references, MOST))
+        some = list(islice(references, POLICIES_ANNOUNCED_MAX))
         if some:
-            self._executor.run(Command("announce", [keys.KNOWN_POLICIES], [HOLDS_SECONDS, *some], int))
+            self._executor.run(Command("announce", [keys.KNOWN_POLICIES], [ANNOUNCEMENT_SECONDS, *some], int))
 
     def knows(self, reference: str) -> bool:
         """Whether a worker that was alive a moment ago judges by a policy."""

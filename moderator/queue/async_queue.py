@@ -13,7 +13,7 @@ from moderator.queue import commands, keys, stats
 from moderator.queue.bounds import NO_BOUNDS, QueueBounds
 from moderator.queue.commands import read_body
 from moderator.queue.dead_letter_store import (
-    PAGE_SIZE,
+    LETTERS_PER_PAGE,
     DeadLetter,
     ask_for_letters,
     dead_letter_keys,
@@ -26,7 +26,7 @@ from moderator.queue.executors import AsyncExecutor
 from moderator.queue.failures import failing_as, not_accepted, not_answered, not_dropped, not_replayed
 from moderator.queue.records import Acceptance
 from moderator.queue.stats import QueueStats
-from moderator.queue.stream import READ_SECONDS, READ_SIZE, read_verdicts, report
+from moderator.queue.stream import READ_ENTRIES_MAX, READ_SECONDS, read_verdicts, report
 from moderator.queue.verdict_store import verdict_late
 from moderator.verdicts import Verdict
 
@@ -106,14 +106,16 @@ class AsyncQueue:
         last = after
         while True:
             with failing_as(not_answered):
-                page = await self._executor.run(commands.read_on(last, READ_SIZE))
+                page = await self._executor.run(commands.read_on(last, READ_ENTRIES_MAX))
             report(page.gap, on_gap)
             entries = page.entries
             if not entries:
                 if not follow:
                     return
                 with failing_as(not_answered):
-                    entries = await self._executor.run(commands.await_entries(last, READ_SIZE, READ_SECONDS))
+                    entries = await self._executor.run(
+                        commands.await_entries(last, READ_ENTRIES_MAX, READ_SECONDS)
+                    )
             for entry, verdict in read_verdicts(entries):
                 yield entry, verdict
             if entries:
@@ -123,8 +125,8 @@ class AsyncQueue:
         """Yield the dead letters, oldest first, or so many of the latest, newest first."""
         with failing_as(not_answered):
             keys = await self._executor.run(dead_letter_keys(newest))
-        for at in range(0, len(keys), PAGE_SIZE):
-            for letter in await self._read(keys[at : at + PAGE_SIZE]):
+        for at in range(0, len(keys), LETTERS_PER_PAGE):
+            for letter in await self._read(keys[at : at + LETTERS_PER_PAGE]):
                 yield letter
 
     async def dead_letter(self, key: str) -> DeadLetter | None:

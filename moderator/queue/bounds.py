@@ -7,11 +7,11 @@ from moderator.events import Priority
 #: What bulk may fill of the bounds; the rest is there for interactive events alone.
 BULK_SHARE = 0.8
 #: The latest verdicts, which say how quickly the queue drains.
-DRAIN_SAMPLE = 50
+DRAIN_SAMPLE_VERDICTS = 50
 #: Of the bound, how much should drain before it is worth trying again: many producers wait for the same room.
-HEADROOM = 0.01
+HEADROOM_SHARE = 0.01
 #: Seconds to wait: the least, the most, and where nothing is known about how quickly the queue drains.
-SHORTEST, LONGEST, UNKNOWN = 0.1, 60.0, 10.0
+RETRY_AFTER_MIN_SECONDS, RETRY_AFTER_MAX_SECONDS, RETRY_AFTER_UNKNOWN_SECONDS = 0.1, 60.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -42,5 +42,8 @@ def retry_after(excess: int, rate: float, bounds: QueueBounds) -> float:
         bounds: those that were met.
     """
     if rate <= 0:
-        return UNKNOWN
-    return min(max((excess + HEADROOM * bounds.events) / rate, SHORTEST), LONGEST)
+        return RETRY_AFTER_UNKNOWN_SECONDS
+    return min(
+        max((excess + HEADROOM_SHARE * bounds.events) / rate, RETRY_AFTER_MIN_SECONDS),
+        RETRY_AFTER_MAX_SECONDS,
+    )

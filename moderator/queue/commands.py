@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from moderator.errors import DeadLetterNotFound, QueueFull, RedisMisused, VerdictUnreadable
 from moderator.events import Event, bulk_image_key, parse_message
 from moderator.queue import keys
-from moderator.queue.bounds import DRAIN_SAMPLE, QueueBounds, retry_after
+from moderator.queue.bounds import DRAIN_SAMPLE_VERDICTS, QueueBounds, retry_after
 from moderator.queue.message import encode_message
 from moderator.queue.records import Acceptance, Claim, Publication, read_claim, to_claim, to_record
 from moderator.queue.scripts import script_sha
@@ -26,7 +26,7 @@ T_co = TypeVar("T_co", covariant=True)
 #: Held events looked at in one step: bounds the time that Redis is busy with it.
 EXTEND_EVENTS_MAX = 500
 #: Overdue events looked at in one step, for the same reason.
-SWEEP_SIZE = 500
+SWEEP_EVENTS_MAX = 500
 #: How often an event is put on the queue without being claimed. What waits on the queue is not put there again, so
 #: only events that workers take and lose count up, and a claim starts the count again.
 MAX_DELIVERIES = 10
@@ -96,7 +96,7 @@ def accept(
         return [(event, Acceptance(a.decode())) for event, a in zip(events, answers, strict=True)]
 
     args: list[Any] = [keys.RECORD_PREFIX, keys.VERDICT_PREFIX, encode_message(body, queue)]
-    args += [lease, limits.events, limits.size, DRAIN_SAMPLE]
+    args += [lease, limits.events, limits.size, DRAIN_SAMPLE_VERDICTS]
     args += [part for event in events for part in (event.key, to_record(event))]
     script_keys = [keys.PENDING, queue, keys.PENDING_BYTES, keys.REFUSALS, keys.VERDICTS]
     return Command("accept", script_keys, args, read)
@@ -184,7 +184,7 @@ def overdue(oldest: Mapping[str, float | None], lease: float) -> Command[list[Ov
         ]
 
     places = [part for queue, at in oldest.items() for part in (queue, "" if at is None else at)]
-    args = [keys.RECORD_PREFIX, keys.VERDICT_PREFIX, lease, SWEEP_SIZE, MAX_DELIVERIES, *places]
+    args = [keys.RECORD_PREFIX, keys.VERDICT_PREFIX, lease, SWEEP_EVENTS_MAX, MAX_DELIVERIES, *places]
     return Command("overdue", [keys.PENDING, keys.PENDING_BYTES], args, read)
 
 

@@ -16,9 +16,9 @@ from redis.sentinel import Sentinel
 
 from moderator.errors import SettingsError
 from moderator.queue.deadline import (
-    PAUSE_FIRST,
-    PAUSE_MOST,
     RETRIES,
+    RETRY_PAUSE_FIRST_SECONDS,
+    RETRY_REFRESHES_SKIPPED_MAX,
     DeadlineRetry,
     TimedConnection,
     TimedSentinelConnection,
@@ -172,7 +172,9 @@ def connect_async(url: str, *, call: float = CLIENT_CALL, sentinels: SentinelLog
         "socket_timeout": call,
         "socket_connect_timeout": call / 2,
         "health_check_interval": 15,
-        "retry": AsyncRetry(ExponentialBackoff(PAUSE_MOST, PAUSE_FIRST), RETRIES),
+        "retry": AsyncRetry(
+            ExponentialBackoff(RETRY_REFRESHES_SKIPPED_MAX, RETRY_PAUSE_FIRST_SECONDS), RETRIES
+        ),
         "max_connections": CONNECTIONS_MAX,
     }
     if _scheme(url) == "sentinel":

@@ -18,8 +18,8 @@ from moderator.errors import VerdictsMissed
 from moderator.queue import keys
 from moderator.queue.connection import Redis
 from moderator.queue.stream import (
+    READ_ENTRIES_MAX,
     READ_SECONDS,
-    READ_SIZE,
     Entry,
     entries_of,
     missed,
@@ -32,9 +32,9 @@ from moderator.verdicts import Verdict
 log = logging.getLogger(__name__)
 
 #: Seconds after which what a reader was given and has not touched goes to another one.
-TAKE_OVER_AFTER = 300.0
+TAKE_OVER_AFTER_SECONDS = 300.0
 #: Seconds without a sign of life after which a reader that has nothing is deleted.
-FORGET_AFTER = 86_400.0
+FORGET_AFTER_SECONDS = 86_400.0
 
 
 class Consumer:
@@ -53,7 +53,7 @@ class Consumer:
         client: Redis,
         group: str,
         name: str,
-        idle: float = TAKE_OVER_AFTER,
+        idle: float = TAKE_OVER_AFTER_SECONDS,
         on_gap: Callable[[VerdictsMissed], object] | None = None,
     ) -> None:
         self._redis = client
@@ -121,14 +121,14 @@ class Consumer:
 
     def _read(self, position: str, block: int | None = None) -> list[Entry]:
         answer = self._redis.xreadgroup(
-            self._group, self._name, {keys.VERDICTS: position}, count=READ_SIZE, block=block
+            self._group, self._name, {keys.VERDICTS: position}, count=READ_ENTRIES_MAX, block=block
         )
         return entries_of(answer)
 
     def _read_new(self) -> list[Entry]:
         with self._redis.pipeline(transaction=True) as pipe:
             self._join(keys=[keys.VERDICTS], args=[self._group], client=pipe)
-            pipe.xreadgroup(self._group, self._name, {keys.VERDICTS: ">"}, count=READ_SIZE)
+            pipe.xreadgroup(self._group, self._name, {keys.VERDICTS: ">"}, count=READ_ENTRIES_MAX)
             gap, answer = pipe.execute()
         # What came with it is ours by now: where the gap is raised, it is the first to be read after that.
         self._report_gap(gap)
@@ -147,11 +147,11 @@ class Consumer:
             self._name,
             min_idle_time=round(self._idle * 1000),
             start_id=self._cursor,
-            count=READ_SIZE,
+            count=READ_ENTRIES_MAX,
         )
         self._cursor = cursor.decode()
         if self._cursor == "0-0":
-            self._forget(keys=[keys.VERDICTS], args=[self._group, FORGET_AFTER])
+            self._forget(keys=[keys.VERDICTS], args=[self._group, FORGET_AFTER_SECONDS])
         # Before version 7, a trimmed one has no id here; it is found when our own ones are read.
         left = [(entry.decode(), fields or {}) for entry, fields in entries if entry is not None]
         left += [(entry.decode(), {}) for entry in (trimmed[0] if trimmed else ())]

@@ -19,7 +19,7 @@ from moderator.queue.outbox import Delivery
 from moderator.queue.subscriptions import WEBHOOKS, outbox_names
 
 #: Dead letters read in one round trip.
-PAGE_SIZE = 100
+LETTERS_PER_PAGE = 100
 
 
 def delivery_prefix(consumer: str) -> str:
@@ -73,8 +73,8 @@ class DeadLetters:
         return next(self._read([key]), None)
 
     def _read(self, keys: Sequence[str]) -> Iterator[DeadLetter]:
-        for at in range(0, len(keys), PAGE_SIZE):
-            page = keys[at : at + PAGE_SIZE]
+        for at in range(0, len(keys), LETTERS_PER_PAGE):
+            page = keys[at : at + LETTERS_PER_PAGE]
             yield from read_letters(page, self._executor.run_each(ask_for_letters(page)))
 
     def bury_message(self, body: Any, error: EventInvalid) -> str:

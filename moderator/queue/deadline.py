@@ -28,15 +28,15 @@ from moderator.errors import SettingsError
 T = TypeVar("T")
 
 #: How often a call is tried again after its connection failed, and the seconds before: the first pause, the longest.
-RETRIES, PAUSE_FIRST, PAUSE_MOST = 4, 0.05, 0.5
+RETRIES, RETRY_PAUSE_FIRST_SECONDS, RETRY_REFRESHES_SKIPPED_MAX = 4, 0.05, 0.5
 #: Bytes a second from which on a transfer counts as moving.
-SLOWEST = 100_000
+TRANSFER_MIN_BYTES_PER_SECOND = 100_000
 #: Bytes handed to the system at once, so that progress is seen.
-CHUNK = 1 << 18
+CHUNK_BYTES = 1 << 18
 #: Bytes that may be on their way unseen, so that what was sent is soon there, and an answer can be expected.
-SEND_BUFFER = 1 << 19
+SEND_BUFFER_BYTES = 1 << 19
 #: Seconds of the shortest wait: what is there already is read even when the time is up.
-INSTANT = 0.001
+WAIT_MIN_SECONDS = 0.001
 
 _BLOCKING = frozenset({"BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BZPOPMIN", "BZPOPMAX"})
 
@@ -109,7 +109,7 @@ class DeadlineRetry(Retry):
                         fail(error, failures)
                     else:
                         fail(error)
-                    pause = exponential(failures, PAUSE_FIRST, PAUSE_MOST)
+                    pause = exponential(failures, RETRY_PAUSE_FIRST_SECONDS, RETRY_REFRESHES_SKIPPED_MAX)
                     if nested or failures > self._retries or pause >= whole.left():
                         raise
                     time.sleep(pause)
@@ -131,7 +131,7 @@ class _TimedSocket:
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._default = self._timeout = sock.gettimeout()
 
     def __getattr__(self, name: str) -> Any:
@@ -155,7 +155,7 @@ class _TimedSocket:
     def sendall(self, data: Any) -> None:
         rest = memoryview(data)
         while rest:
-            rest = rest[self._timed(self._sock.send, rest[:CHUNK]) :]
+            rest = rest[self._timed(self._sock.send, rest[:CHUNK_BYTES]) :]
 
     def _timed(self, move: Callable[[Any], Any], argument: Any) -> Any:
         deadline = _current.get()
@@ -163,11 +163,11 @@ class _TimedSocket:
             self._sock.settimeout(self._timeout)
             return move(argument)
         left = deadline.left()
-        self._sock.settimeout(None if left == math.inf else max(left, INSTANT))
+        self._sock.settimeout(None if left == math.inf else max(left, WAIT_MIN_SECONDS))
         start = time.monotonic()
         moved = move(argument)
         size = moved if isinstance(moved, int) else len(moved)
-        deadline.extend(min(time.monotonic() - start, size / SLOWEST))
+        deadline.extend(min(time.monotonic() - start, size / TRANSFER_MIN_BYTES_PER_SECOND))
         return moved
 
 
@@ -186,7 +186,7 @@ class _Timed:
         if deadline is None:
             seconds: float = self._socket_connect_timeout
         else:
-            seconds = max(INSTANT, min(self._socket_connect_timeout, deadline.left() / 2))
+            seconds = max(WAIT_MIN_SECONDS, min(self._socket_connect_timeout, deadline.left() / 2))
         return seconds
 
     @socket_connect_timeout.setter
@@ -200,7 +200,7 @@ class _Timed:
     def _connect(self) -> _TimedSocket:
         """Connect in a thread: looking up a name has no time-out."""
         deadline = _current.get()
-        seconds = self._socket_timeout if deadline is None else max(INSTANT, deadline.left())
+        seconds = self._socket_timeout if deadline is None else max(WAIT_MIN_SECONDS, deadline.left())
         done: Future[Any] = Future()
         connect = super()._connect  # type: ignore[misc]
 

@@ -9,7 +9,7 @@ from moderator.queue.connection import Redis
 #: Seconds for which a webhook stays disabled, unless it is enabled before: then it is asked once more.
 DISABLED_SECONDS = 30 * 86_400.0
 #: Disabled webhooks that are remembered, the latest ones: senders of events choose the URLs.
-MOST_DISABLED = 10_000
+MAX_DISABLED = 10_000
 
 
 class DisabledWebhooks:
@@ -46,7 +46,7 @@ class DisabledWebhooks:
         seconds, micros = self._redis.time()
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.zadd(keys.DISABLED_WEBHOOKS, {url: seconds + micros / 1e6})
-            pipe.zremrangebyrank(keys.DISABLED_WEBHOOKS, 0, -MOST_DISABLED - 1)
+            pipe.zremrangebyrank(keys.DISABLED_WEBHOOKS, 0, -MAX_DISABLED - 1)
             pipe.execute()
 
     def remove(self, url: str) -> bool:

@@ -19,7 +19,7 @@ from moderator.events import nested_deeper
 from moderator.queue.keys import TASK
 
 #: Bytes that a compressed body may unpack to: more than the largest image inside an event.
-MAX_UNPACKED = 64 * 1024 * 1024
+MAX_UNPACKED_BYTES = 64 * 1024 * 1024
 #: Commas and opening brackets of one JSON text. An empty list takes two characters there and fifty bytes in memory.
 MAX_PARTS = 100_000
 #: Levels of nesting of one JSON text; an event has fewer (`moderator.events.MAX_DEPTH`).
@@ -130,15 +130,15 @@ def _unpack(data: bytes, compression: Any) -> bytes:
         case "application/x-bz2" | "bzip2" | "bzip":
             unpacker = bz2.BZ2Decompressor()
         case "application/x-lzma" | "lzma" | "xz":
-            unpacker = lzma.LZMADecompressor(memlimit=2 * MAX_UNPACKED)
+            unpacker = lzma.LZMADecompressor(memlimit=2 * MAX_UNPACKED_BYTES)
         case _:
             raise _refuse(f"its compression is {_shown(compression)}; gzip, bzip2 and xz are read")
     try:
-        unpacked: bytes = unpacker.decompress(data, MAX_UNPACKED)
+        unpacked: bytes = unpacker.decompress(data, MAX_UNPACKED_BYTES)
     except (zlib.error, lzma.LZMAError, OSError, EOFError, MemoryError) as error:
         raise _refuse(f"its body is not compressed as {compression}: {error}") from error
     if not unpacker.eof:
-        raise _refuse(f"its compressed body is cut off, or unpacks to more than {MAX_UNPACKED} bytes")
+        raise _refuse(f"its compressed body is cut off, or unpacks to more than {MAX_UNPACKED_BYTES} bytes")
     return unpacked
 
 

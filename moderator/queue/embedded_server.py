@@ -11,8 +11,8 @@ import redis
 
 from moderator.errors import QueueUnavailable
 
-START_TIMEOUT = 10.0
-STOP_TIMEOUT = 10.0
+START_TIMEOUT_SECONDS = 10.0
+STOP_TIMEOUT_SECONDS = 10.0
 
 
 class EmbeddedServer:
@@ -64,7 +64,7 @@ class EmbeddedServer:
         # A session of its own: Ctrl-C in a terminal reaches us, and we stop the server last.
         self._process = subprocess.Popen(command, start_new_session=True)  # noqa: S603 (our own binary)
         with redis.Redis.from_url(self.url) as client:
-            deadline = time.monotonic() + START_TIMEOUT
+            deadline = time.monotonic() + START_TIMEOUT_SECONDS
             while time.monotonic() < deadline and self._process.poll() is None:
                 try:
                     client.ping()
@@ -79,7 +79,7 @@ class EmbeddedServer:
         if self._process is not None:
             self._process.terminate()
             try:
-                self._process.wait(STOP_TIMEOUT)
+                self._process.wait(STOP_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

@@ -31,14 +31,14 @@ log = logging.getLogger(__name__)
 #: Seconds that a caller waits for Redis: without a spool, and with one, where many callers may then want to write.
 CALL_SECONDS, SPOOLING_CALL_SECONDS = 2.0, 1.0
 #: Seconds between two tries to deliver while Redis is away; jittered, as many processes may wait for it.
-PAUSE = 1.0
+DELIVERY_PAUSE_SECONDS = 1.0
 #: Messages that a call delivers before its own; what is left goes in the background.
-AT_ONCE = 200
+MESSAGES_PER_CALL_MAX = 200
 #: Seconds that a call waits for whoever delivers just now: it may be about to find the queue full, which callers are
 #: to hear rather than have their event spooled behind.
 DELIVERY_PATIENCE_SECONDS = 0.1
 #: Messages delivered between two writes to the spool.
-STEP = 100
+MESSAGES_PER_WRITE = 100
 
 
 class Intake:
@@ -135,7 +135,7 @@ class Intake:
         if spool.empty():
             return True
         try:
-            self._deliver(spool, AT_ONCE, patience=DELIVERY_PATIENCE_SECONDS)
+            self._deliver(spool, MESSAGES_PER_CALL_MAX, patience=DELIVERY_PATIENCE_SECONDS)
         except QueueFull as full:
             self._deliver_in_background()
             raise QueueFull(
@@ -163,7 +163,7 @@ class Intake:
                     last = entry.number
                     count += 1
                     on_delivered()
-                    if count % STEP == 0:
+                    if count % MESSAGES_PER_WRITE == 0:
                         spool.remove_until(last)
             finally:
                 if last:
@@ -193,9 +193,9 @@ class Intake:
 
     def _run(self) -> None:
         assert self._spool is not None
-        pause = jittered(PAUSE)
+        pause = jittered(DELIVERY_PAUSE_SECONDS)
         while not self._stopped.wait(pause):
-            pause = jittered(PAUSE)
+            pause = jittered(DELIVERY_PAUSE_SECONDS)
             try:
                 with self._lock:
                     if self._spool.empty():
@@ -208,7 +208,7 @@ class Intake:
                     log.info("delivered %d spooled messages", count)
             except QueueFull as full:
                 self._note_back()
-                pause = full.retry_after + jittered(PAUSE)
+                pause = full.retry_after + jittered(DELIVERY_PAUSE_SECONDS)
             except SpoolUnavailable as error:
                 log.warning("%s", error)
             except QueueUnavailable as error:

@@ -20,7 +20,7 @@ from moderator.queue.subscriptions import outbox_names
 #: Seconds that whoever took deliveries has to make them.
 DELIVERY_LEASE_SECONDS = 120.0
 #: Deliveries whose age is looked at for the metrics, from either end of a list.
-LAG_SAMPLE = 100
+LAG_SAMPLE_DELIVERIES = 100
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,10 @@ def read_lags(client: Redis, consumers: Sequence[str]) -> tuple[ConsumerLag, ...
 def _lag(due: str, prefix: str) -> Command[tuple[int, float]]:
     """Count the deliveries that wait, and look up the age of the oldest."""
     return Command(
-        "outbox_lag", [due], [prefix, LAG_SAMPLE], lambda lag: (int(lag[0]), max(0.0, float(lag[1])))
+        "outbox_lag",
+        [due],
+        [prefix, LAG_SAMPLE_DELIVERIES],
+        lambda lag: (int(lag[0]), max(0.0, float(lag[1]))),
     )
 
 

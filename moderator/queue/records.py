@@ -13,7 +13,7 @@ from moderator.queue.subscriptions import NO_SUBSCRIPTIONS, Subscriptions
 from moderator.verdicts import Verdict
 
 #: Longest time that a verdict is kept, in seconds: what Redis takes has a bound.
-LONGEST_TTL = 1e10
+TTL_MAX_SECONDS = 1e10
 
 
 class Acceptance(StrEnum):
@@ -150,7 +150,7 @@ class Publication:
         args = [
             key,
             body,
-            max(1, round(min(ttl, LONGEST_TTL))),
+            max(1, round(min(ttl, TTL_MAX_SECONDS))),
             stream_length,
             dead.type if dead else "",
             dead.message if dead else "",

@@ -20,11 +20,11 @@ from moderator.errors import EventInvalid, SpoolFull, SpoolUnavailable
 
 FILE, LOCK, RESERVE = "spool.sqlite3", "spool.lock", "spool.reserve"
 #: Bytes set aside for a disk that gets full: to remove what was delivered, SQLite first writes down what it was.
-RESERVE_SIZE = 1 << 20
+RESERVE_BYTES = 1 << 20
 #: Seconds between two looks at the lock of the delivery.
 LOCK_POLL_SECONDS = 0.01
 #: Seconds to wait for another process that writes.
-PATIENCE = 10.0
+WRITER_WAIT_SECONDS = 10.0
 
 # AUTOINCREMENT: a number is never given twice, so the order is that of the numbers. The triggers keep the sums, so
 # that the bounds cost the same however much there is.
@@ -218,7 +218,7 @@ class Spool:
         reserve = self._folder / RESERVE
         if not reserve.exists():
             try:
-                reserve.write_bytes(os.urandom(RESERVE_SIZE))  # zeros might take no room
+                reserve.write_bytes(os.urandom(RESERVE_BYTES))  # zeros might take no room
             except OSError:
                 reserve.unlink(missing_ok=True)
                 raise
@@ -233,7 +233,9 @@ class Spool:
                 os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             # In memory, an empty spool needs no file and no folder.
             name = ":memory:" if fresh and not create else str(self._file)
-            with closing(sqlite3.connect(name, timeout=PATIENCE, isolation_level=None)) as connection:
+            with closing(
+                sqlite3.connect(name, timeout=WRITER_WAIT_SECONDS, isolation_level=None)
+            ) as connection:
                 # With a rollback journal, EXTRA also syncs the folder: a commit survives a loss of power.
                 connection.execute("PRAGMA synchronous = EXTRA")
                 if (

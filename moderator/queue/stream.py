@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 LAST_NUMBER = 2**64 - 1
 #: Entries taken from the stream in one read.
-READ_SIZE = 100
+READ_ENTRIES_MAX = 100
 #: Seconds that one blocking read lasts; a reader notices within it that it should stop.
 READ_SECONDS = 1.0
 

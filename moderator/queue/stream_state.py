@@ -11,9 +11,9 @@ from moderator.queue.connection import Redis
 from moderator.queue.stream import LAST_NUMBER, next_id, split_id
 
 #: After all entries.
-END = f"{LAST_NUMBER}-{LAST_NUMBER}"
+AFTER_ALL_ENTRIES = f"{LAST_NUMBER}-{LAST_NUMBER}"
 #: Most entries trimmed in one step: bounds the time that Redis is busy with it.
-TRIM_SIZE = 50_000
+TRIM_ENTRIES_MAX = 50_000
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ def trim_stream(client: Redis, length: int) -> int:
     if client.xlen(keys.VERDICTS) <= length:
         return 0
     state = read_stream(client)
-    needed = min((group.needs for group in state.groups), key=split_id, default=END)
-    excess = min(state.length - length, TRIM_SIZE)
+    needed = min((group.needs for group in state.groups), key=split_id, default=AFTER_ALL_ENTRIES)
+    excess = min(state.length - length, TRIM_ENTRIES_MAX)
     if excess <= 0:
         return 0
     # Approximate, so that whole nodes go at once: never more than `excess`, never what is needed.

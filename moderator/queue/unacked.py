@@ -9,7 +9,7 @@ from moderator.queue.connection import Redis
 from moderator.queue.keys import QUEUES, SHARED_UNACKED, SHARED_UNACKED_INDEX, TASK
 
 #: Entries looked at in one step.
-PAGE = 200
+ENTRIES_PER_STEP = 200
 
 
 def adopt_unacked(client: Redis, held_for: float) -> int:
@@ -20,7 +20,7 @@ def adopt_unacked(client: Redis, held_for: float) -> int:
     adopt = client.register_script((files("moderator.queue") / "lua" / "adopt.lua").read_text())
     until = client.time()[0] - held_for
     at = count = 0
-    while tags := client.zrangebyscore(SHARED_UNACKED_INDEX, 0, until, start=at, num=PAGE):
+    while tags := client.zrangebyscore(SHARED_UNACKED_INDEX, 0, until, start=at, num=ENTRIES_PER_STEP):
         found = 0
         for tag, entry in zip(tags, client.hmget(SHARED_UNACKED, tags), strict=True):
             queue, element = _read_entry(entry)

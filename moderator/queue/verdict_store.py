@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from moderator.errors import VerdictsMissed, VerdictTimeout
 from moderator.queue import commands, keys
 from moderator.queue.executors import Executor
-from moderator.queue.stream import READ_SECONDS, READ_SIZE, read_verdicts, report
+from moderator.queue.stream import READ_ENTRIES_MAX, READ_SECONDS, read_verdicts, report
 from moderator.verdicts import Verdict
 
 
@@ -64,13 +64,13 @@ class VerdictStore:
         """
         last = after
         while True:
-            page = self._executor.run(commands.read_on(last, READ_SIZE))
+            page = self._executor.run(commands.read_on(last, READ_ENTRIES_MAX))
             report(page.gap, on_gap)
             entries = page.entries
             if not entries:
                 if not follow:
                     return
-                entries = self._executor.run(commands.await_entries(last, READ_SIZE, READ_SECONDS))
+                entries = self._executor.run(commands.await_entries(last, READ_ENTRIES_MAX, READ_SECONDS))
             yield from read_verdicts(entries)
             if entries:
                 last = entries[-1][0]

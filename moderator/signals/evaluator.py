@@ -12,15 +12,15 @@ import numpy as np
 
 from moderator.errors import ModeratorError, SignalFailed, brief
 from moderator.identity import Identity
-from moderator.signals.signal import Context, Frame, Reading, Signal
+from moderator.signals.signal import Context, Frame, Signal, SignalResult
 from moderator.signals.signal_files import read_pinned
 from moderator.signals.signal_registry import KINDS
 
 #: A shorter side that no image has: it is wanted whole.
-WHOLE = 2**31 - 1
+WHOLE_IMAGE_SIDE = 2**31 - 1
 
 #: What a signal says of an image, or why it could not be read.
-Outcome = Reading | ModeratorError
+Outcome = SignalResult | ModeratorError
 #: By `key` of the specification.
 Readings = Mapping[str, Outcome]
 
@@ -172,7 +172,7 @@ def check_examples(kind: str) -> None:
             )
 
 
-def read(signal: Signal, frame: Frame) -> Reading:
+def read(signal: Signal, frame: Frame) -> SignalResult:
     """Read a signal in one frame.
 
     Raises:
@@ -231,7 +231,7 @@ def plain(readings: Readings) -> dict[str, Any]:
     }
 
 
-def _reading(spec: Specification, readings: Readings) -> Reading:
+def _reading(spec: Specification, readings: Readings) -> SignalResult:
     outcome = readings.get(spec.key)
     if outcome is None:
         raise SignalFailed(f"the signal {spec.name} was not read: `prepare` has to be given the event")
@@ -256,7 +256,7 @@ def by_side(specs: Iterable[Specification]) -> dict[int, list[Specification]]:
     sides: dict[int, list[Specification]] = {}
     for spec in specs:
         side = getattr(KINDS.get(spec.kind), "enough_pixels", None)
-        sides.setdefault(WHOLE if side is None else side, []).append(spec)
+        sides.setdefault(WHOLE_IMAGE_SIDE if side is None else side, []).append(spec)
     return sides
 
 

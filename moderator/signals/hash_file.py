@@ -11,7 +11,7 @@ from moderator.atomic import write_atomically
 from moderator.errors import SignalFailed
 from moderator.printable import printable
 
-BITS = 256
+HASH_BITS = 256
 Hashes = NDArray[np.uint8]
 """[n, 32]"""
 _HASH = re.compile(r"[0-9a-fA-F]{64}")
@@ -40,7 +40,7 @@ def parse_hashes(content: bytes) -> tuple[Hashes, list[int]]:
         lines.append(number)
     if not hashes:
         raise SignalFailed("the hash list holds no hash; add one or remove the signal")
-    return np.frombuffer(b"".join(hashes), dtype=np.uint8).reshape(-1, BITS // 8), lines
+    return np.frombuffer(b"".join(hashes), dtype=np.uint8).reshape(-1, HASH_BITS // 8), lines
 
 
 def find_hashes(content: bytes, column: str | None = None) -> list[str]:
@@ -81,7 +81,7 @@ def find_hashes(content: bytes, column: str | None = None) -> list[str]:
 def look_like_pdq(hashes: list[str]) -> bool:
     """Return whether half of the bits are set, as PDQ does by comparing with the median. SHA-256 strays by 6 bits."""
     counts = np.array([int(one, 16).bit_count() for one in hashes])
-    return bool(np.abs(counts - BITS // 2).mean() < 4)
+    return bool(np.abs(counts - HASH_BITS // 2).mean() < 4)
 
 
 def add_hashes(path: Path, hashes: dict[str, str]) -> int:

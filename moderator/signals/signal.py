@@ -42,7 +42,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Reading:
+class SignalResult:
     """What a signal says of a frame."""
 
     score: float
@@ -99,7 +99,7 @@ class Signal(Protocol):
         """
         ...
 
-    def read(self, frame: Frame) -> Reading:
+    def read(self, frame: Frame) -> SignalResult:
         """Read one frame and return its score."""
         ...
 

@@ -124,7 +124,7 @@ def test_a_worker_whose_consumer_stands_still_ends_and_loses_nothing(
 JAM = """
 import os, threading
 import workers.pipeline, workers.watchdog
-workers.watchdog.FULL_PATIENCE = 3.0
+workers.watchdog.FULL_WAIT_MAX_SECONDS = 3.0
 process = workers.pipeline.Pipeline.process
 def hang(self, events):
     if os.path.exists({flag!r}):

@@ -124,7 +124,7 @@ def test_readers_that_are_gone_for_long_are_deleted_if_they_have_nothing(
     gone = client.consume("g", "gone")
     assert read(gone, 3) == [0, 1, 2]
     client.redis.xreadgroup("g", "idle", {keys.VERDICTS: ">"})
-    monkeypatch.setattr(consumer, "FORGET_AFTER", 0.2)
+    monkeypatch.setattr(consumer, "FORGET_AFTER_SECONDS", 0.2)
     time.sleep(0.3)
     publish(client, 3)
     assert read(client.consume("g", "new"), 1) == [3]

@@ -300,7 +300,7 @@ PICTURE = 'b"\\1" + request[:8] + struct.pack("<III8s32s512s", 3, 2, {frames}, b
 def test_a_hostile_process_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, error: type[ModeratorError], reason: str
 ) -> None:
-    monkeypatch.setattr(process_module, "_DEATH", 0.2)
+    monkeypatch.setattr(process_module, "_EXIT_WAIT_SECONDS", 0.2)
     program = tmp_path / "hostile.py"
     program.write_text(HOSTILE.format(body="    " + body))
     script = tmp_path / "python"

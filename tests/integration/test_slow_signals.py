@@ -18,7 +18,7 @@ MODULE = """
 import time
 from hashlib import sha256
 
-from moderator.signals.signal import Options, Reading
+from moderator.signals.signal import Options, SignalResult
 
 class Patient:
     options_type = Options
@@ -33,7 +33,7 @@ class Patient:
         end = time.thread_time() + 2.0
         while time.thread_time() < end:
             sha256(self.block)
-        return Reading(0.0)
+        return SignalResult(0.0)
 
     @classmethod
     def examples(cls):

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from moderator.signals.signal import Context, Example, Frame, Options, Reading
+from moderator.signals.signal import Context, Example, Frame, Options, SignalResult
 from moderator.signals.signal_registry import KINDS
 
 
@@ -28,8 +28,8 @@ class Whole:
     def __init__(self, options: FakeOptions, context: Context) -> None:
         self.options = options
 
-    def read(self, frame: Frame) -> Reading:
-        return Reading(0.0)
+    def read(self, frame: Frame) -> SignalResult:
+        return SignalResult(0.0)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -41,8 +41,8 @@ class Slow(Whole):
 
     slow: ClassVar[bool] = True
 
-    def read(self, frame: Frame) -> Reading:
-        return Reading(0.0)
+    def read(self, frame: Frame) -> SignalResult:
+        return SignalResult(0.0)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from celery import Celery
 from tests.support.service import environment, until
 
 #: For `sitecustomize.py`: our worker's time limit for unacknowledged messages, which is two minutes.
-IMPATIENT = "import workers.app\nworkers.app.VISIBILITY_TIMEOUT = 2\n"
+IMPATIENT = "import workers.app\nworkers.app.VISIBILITY_TIMEOUT_SECONDS = 2\n"
 
 #: Its one task notes that it starts, and takes long.
 APP = """

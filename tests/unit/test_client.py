@@ -134,7 +134,7 @@ def test_an_id_finds_the_source_with_which_it_was_submitted() -> None:
 
 
 def test_the_sources_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moderator.client.REMEMBERED", 2)
+    monkeypatch.setattr("moderator.client.SOURCES_REMEMBERED_MAX", 2)
     client = Asked()
     for name in "abc":
         client.submit(path="/x", id=name, source="shop")

@@ -10,7 +10,7 @@ from moderator.events import (
     MAX_DEPTH,
     MAX_ID,
     MAX_IMAGES,
-    MAX_METADATA,
+    MAX_METADATA_CHARACTERS,
     Event,
     Priority,
     bulk_image_key,
@@ -118,7 +118,10 @@ def test_the_last_colon_parts_source_and_id(source: str, id: str) -> None:
         ({"image": {"path": "x" * 4097}}, "image.path: "),
         ({"image": {"url": "x" * 8193}}, "image.url: "),
         ({"image": IMAGE, "reply": {"webhook": "x" * 8193}}, "reply.webhook: "),
-        ({"image": IMAGE, "metadata": {"a": "x" * MAX_METADATA}}, "metadata is larger than 16384 characters"),
+        (
+            {"image": IMAGE, "metadata": {"a": "x" * MAX_METADATA_CHARACTERS}},
+            "metadata is larger than 16384 characters",
+        ),
         ({"image": IMAGE, "metadata": []}, "metadata: "),
         ({"image": IMAGE, "metadata": {"a": 10**5000}}, "not an event"),
         ({"id": "b", "images": []}, "images: give a list of at least one"),
@@ -138,7 +141,7 @@ def test_what_is_no_event_is_told_why(body: Any, message: str) -> None:
 
 def test_one_more_than_the_bounds() -> None:
     body = {"id": "x" * MAX_ID, "source": "y" * MAX_ID, "image": {"path": "/" * 4096}}
-    assert len(parse_message({**body, "metadata": {"a": "é" * (MAX_METADATA - 9)}})) == 1
+    assert len(parse_message({**body, "metadata": {"a": "é" * (MAX_METADATA_CHARACTERS - 9)}})) == 1
     assert len(parse_message({"id": "b", "images": [IMAGE] * MAX_IMAGES})) == MAX_IMAGES
 
 

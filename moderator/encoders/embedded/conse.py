@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 Matrix = NDArray[np.float32]
 
 #: Temperature on the logits. 1 is plain ConSE; above 1 the classes behind the first have more say.
-TEMPERATURE = 1.5
+LOGIT_TEMPERATURE = 1.5
 #: Length of the sum over class texts at which the classifier counts as sure.
-SURE = 0.2
+SURE_LENGTH = 0.2
 #: Ridge penalty, in units of the mean eigenvalue of the normal matrix.
-PENALTY = 1.0
+RIDGE_PENALTY = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +59,6 @@ def join(class_texts: Matrix, weight: Matrix) -> JointSpace:
     rows = weight.astype(np.float64)
     rows = rows - rows.mean(axis=0)  # softmax does not see what all rows share
     normal = rows.T @ rows
-    normal += PENALTY * np.trace(normal) / len(normal) * np.eye(len(normal))
+    normal += RIDGE_PENALTY * np.trace(normal) / len(normal) * np.eye(len(normal))
     linear = np.linalg.solve(normal, rows.T @ classes)
     return JointSpace(*(array.astype(np.float32) for array in (mean, classes, linear)))

@@ -15,7 +15,7 @@ from torch.nn.functional import normalize, pad
 
 from moderator.encoders.embedded import efficientnet, minilm
 from moderator.encoders.embedded.class_texts import load_class_vectors
-from moderator.encoders.embedded.conse import PENALTY, SURE, TEMPERATURE, JointSpace, join
+from moderator.encoders.embedded.conse import LOGIT_TEMPERATURE, RIDGE_PENALTY, SURE_LENGTH, JointSpace, join
 from moderator.encoders.encoder import Embeddings, Identity, Pixels
 from moderator.encoders.runtimes.plan import TORCH, make_plan
 from moderator.encoders.texts import TextLimit
@@ -70,7 +70,7 @@ class EmbeddedEncoder:
         self.dtype = plan.precision
         self.best_batch = plan.best_batch
         parts = (efficientnet.DIGEST, *minilm.DIGESTS.values(), class_digest)
-        parts += tuple(str(number) for number in (TEMPERATURE, SURE, PENALTY))
+        parts += tuple(str(number) for number in (LOGIT_TEMPERATURE, SURE_LENGTH, RIDGE_PENALTY))
         self.identity = Identity(
             id="embedded",
             revision=sha256("\n".join(parts).encode()).hexdigest() + plan.suffix,
@@ -120,8 +120,8 @@ class _ImageTower(nn.Module):
         batch = pixels.permute(0, 3, 1, 2)
         features = self._trunk((batch.to(self._dtype) - 127) / 128).float().mean(dim=(2, 3))
         logits = torch.addmm(self._bias, features, self._weight.T)
-        conse = (logits / TEMPERATURE).softmax(dim=-1) @ self._classes
-        conse = conse / conse.norm(dim=-1, keepdim=True).clamp(min=SURE)
+        conse = (logits / LOGIT_TEMPERATURE).softmax(dim=-1) @ self._classes
+        conse = conse / conse.norm(dim=-1, keepdim=True).clamp(min=SURE_LENGTH)
         views = (conse + normalize(features @ self._linear, dim=-1)) / 2
         unsure = (1 - views.square().sum(dim=-1, keepdim=True)).clamp(min=0).sqrt()
         return torch.cat((views, unsure), dim=-1)

@@ -18,7 +18,7 @@ from moderator.encoders.weights import Source
 #: Kinds of model that have a family of their own.
 _OTHERS = {"clip": "clip:", "siglip": "siglip:", "siglip2": "siglip:"}
 #: Largest difference of a logit from the model's own, as a share of the scale, by bytes of a number.
-_TOLERANCE = {4: 1e-4, 2: 0.05}
+_LOGIT_TOLERANCE = {4: 1e-4, 2: 0.05}
 
 
 class AutoEncoder(TransformersEncoder):
@@ -76,7 +76,7 @@ class AutoEncoder(TransformersEncoder):
         except (AttributeError, TypeError, IndexError) as error:
             raise ValueError(f"it cannot be called as a dual encoder: {error}") from error
         share = float(np.abs(theirs - ours).max()) / self.scale
-        if ours.shape != theirs.shape or not share <= _TOLERANCE[self._model.dtype.itemsize]:
+        if ours.shape != theirs.shape or not share <= _LOGIT_TOLERANCE[self._model.dtype.itemsize]:
             raise ValueError(
                 f"the model's own logits differ by {share:.2g} of the scale from cosine similarity, so its scores "
                 "cannot be reproduced"

@@ -12,11 +12,11 @@ from PIL import Image, ImageOps
 from pydantic import Field
 
 from moderator.errors import SignalFailed
-from moderator.signals.hash_file import BITS, Hashes, parse_hashes
-from moderator.signals.signal import Context, Example, Frame, Options, Reading
+from moderator.signals.hash_file import HASH_BITS, Hashes, parse_hashes
+from moderator.signals.signal import Context, Example, Frame, Options, SignalResult
 
 #: Images are resized to a square of this side, in pixels, before they are hashed.
-SIDE = 512
+HASHED_SIDE_PIXELS = 512
 
 
 class HashListOptions(Options):
@@ -39,7 +39,7 @@ class HashList:
     options_type: ClassVar[type[Options]] = HashListOptions
     needs_file: ClassVar[bool | None] = True
     uses_pixels: ClassVar[bool] = True
-    enough_pixels: ClassVar[int | None] = SIDE
+    enough_pixels: ClassVar[int | None] = HASHED_SIDE_PIXELS
     slow: ClassVar[bool] = False
 
     def __init__(self, options: HashListOptions, context: Context) -> None:
@@ -47,19 +47,21 @@ class HashList:
         self._options = options
         self._hashes, self._lines = parse_hashes(context.content or b"")
 
-    def read(self, frame: Frame) -> Reading:
+    def read(self, frame: Frame) -> SignalResult:
         """Compare a frame with the list."""
         assert frame.image is not None
         hashes, quality = pdq(frame.image, self._options.turned)
         facts = {"quality": quality}
         if quality < self._options.quality:
-            return Reading(0.0, facts)
+            return SignalResult(0.0, facts)
         distances = np.min([np.bitwise_count(self._hashes ^ one).sum(axis=1) for one in hashes], axis=0)
         nearest = int(np.argmin(distances))
         distance = int(distances[nearest])
         if distance > self._options.distance:
-            return Reading(0.0, {**facts, "distance": distance})
-        return Reading(1 - distance / BITS, {**facts, "distance": distance, "line": self._lines[nearest]})
+            return SignalResult(0.0, {**facts, "distance": distance})
+        return SignalResult(
+            1 - distance / HASH_BITS, {**facts, "distance": distance, "line": self._lines[nearest]}
+        )
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -90,7 +92,7 @@ def pdq(image: Image.Image, turned: bool = False) -> tuple[Hashes, int]:
     """
     module = _pdqhash()
     # As the paper advises for large images. Without it, a copy of half the size lies 18 bits away, with it 2.
-    pixels = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    pixels = np.asarray(image.resize((HASHED_SIDE_PIXELS, HASHED_SIDE_PIXELS), Image.Resampling.BILINEAR))
     if turned:
         bits, quality = module.compute_dihedral(pixels)
     else:

@@ -18,7 +18,7 @@ from safetensors.numpy import load, save
 from moderator.atomic import write_atomically
 from moderator.errors import ModelMismatch, ProbeInvalid, SignalFailed
 from moderator.identity import Identity
-from moderator.signals.signal import EXAMPLE_ENCODER, Context, Example, Frame, Options, Reading
+from moderator.signals.signal import EXAMPLE_ENCODER, Context, Example, Frame, Options, SignalResult
 
 Floats = NDArray[np.float32]
 
@@ -143,14 +143,14 @@ class LinearProbe:
             raise SignalFailed("the probe is for embeddings of another length; train it again")
         self._unsafe = [label in options.unsafe for label in self._probe.labels]
 
-    def read(self, frame: Frame) -> Reading:
+    def read(self, frame: Frame) -> SignalResult:
         """Classify a frame's embedding."""
         assert frame.embedding is not None
         (values,) = self._probe.probabilities(frame.embedding[None])
         top = int(np.argmax(values))
         facts = {"top": self._probe.labels[top][:100], "probability": round(float(values[top]), 4)}
         # Sums of rounded probabilities may pass 1.
-        return Reading(float(np.clip(values[self._unsafe].sum(), 0, 1)), facts)
+        return SignalResult(float(np.clip(values[self._unsafe].sum(), 0, 1)), facts)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

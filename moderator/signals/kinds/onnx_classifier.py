@@ -10,7 +10,7 @@ from pydantic import Field
 
 from moderator.errors import SignalFailed
 from moderator.signals.onnx_session import onnx_session
-from moderator.signals.signal import Context, Example, Frame, Options, Reading
+from moderator.signals.signal import Context, Example, Frame, Options, SignalResult
 
 Three = tuple[float, float, float]
 
@@ -59,7 +59,7 @@ class OnnxClassifier:
         self._input = self._session.get_inputs()[0].name
         self._options = options
 
-    def read(self, frame: Frame) -> Reading:
+    def read(self, frame: Frame) -> SignalResult:
         """Classify a frame."""
         assert frame.image is not None
         (output, *_) = self._session.run(None, {self._input: to_input(frame.image, self._options)})
@@ -78,7 +78,7 @@ class OnnxClassifier:
         top = int(np.argmax(values))
         # Sums of rounded probabilities may pass 1; NaN stays NaN and is refused.
         facts = {"top": labels[top][:100], "probability": round(float(values[top]), 4)}
-        return Reading(float(np.clip(score, 0, 1)), facts)
+        return SignalResult(float(np.clip(score, 0, 1)), facts)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -16,20 +16,20 @@ from pydantic import Field
 
 from moderator.errors import SignalFailed, SignalTimeout
 from moderator.signals.onnx_session import onnx_session
-from moderator.signals.signal import Context, Example, Frame, Options, Reading
+from moderator.signals.signal import Context, Example, Frame, Options, SignalResult
 from moderator.signals.words import WordList, parse_words
 
 #: Sides in pixels. Larger images are reduced; smaller ones get a margin, as the detector needs some room.
 MAX_SIDE, MIN_SIDE = 2000, 64
 #: Longer side that the detector of lines looks at.
-DETECT_SIDE = 960
+DETECT_SIDE_PIXELS = 960
 #: Lines that are read between two looks at the clock, and the most of their ratios, width to height, all together.
-#: Reading takes a megabyte or so for each unit of it: the reader weighs 18,710 characters at every few pixels.
+#: SignalResult takes a megabyte or so for each unit of it: the reader weighs 18,710 characters at every few pixels.
 BATCH, RATIO = 6, 100.0
 #: What parts of a longer line share with the next one, as a ratio: as long as most words.
-OVERLAP = 10.0
+LINE_OVERLAP_RATIO = 10.0
 #: Matched words that the verdict lists.
-SHOWN = 5
+WORDS_SHOWN_MAX = 5
 
 
 class TextOptions(Options):
@@ -64,7 +64,7 @@ class Text:
         except ImportError as error:
             raise SignalFailed("text needs rapidocr; run: pip install 'moderator[text]'") from error
 
-    def read(self, frame: Frame) -> Reading:
+    def read(self, frame: Frame) -> SignalResult:
         """Read the lines of a frame and look for the words.
 
         Raises:
@@ -85,10 +85,10 @@ class Text:
         for text, confidence in (*lines, *pairs):
             for word in self._words.find(text):
                 found[word] = max(found.get(word, 0.0), confidence)
-        best = sorted(found, key=lambda word: -found[word])[:SHOWN]
+        best = sorted(found, key=lambda word: -found[word])[:WORDS_SHOWN_MAX]
         facts = {"words": [word[:64] for word in best], "lines": len(lines), "reader": self._name}
         score = max(found.values(), default=0.0)
-        return Reading(score, {**facts, **timed_out}, unsure=bool(timed_out))
+        return SignalResult(score, {**facts, **timed_out}, unsure=bool(timed_out))
 
     def _lines(self, pixels: NDArray[np.uint8]) -> Iterator[tuple[str, float]]:
         """Yield text and confidence of each line, from top to bottom. Pixels: uint8 [h, w, 3], BGR."""
@@ -137,7 +137,7 @@ def _load_reader() -> tuple[Any, type[Exception]]:
         "EngineConfig.onnxruntime.inter_op_num_threads": 1,
         # By default, a long thin image would be blown up until its shorter side is 736.
         "Det.limit_type": "max",
-        "Det.limit_side_len": DETECT_SIDE,
+        "Det.limit_side_len": DETECT_SIDE_PIXELS,
         # With a path, a file that is missing is an error. Without one it would be downloaded.
         "Det.model_path": str(models / "PP-OCRv6_det_small.onnx"),
         "Cls.model_path": str(models / "ch_ppocr_mobile_v2.0_cls_mobile.onnx"),
@@ -161,7 +161,9 @@ def _parts(crop: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
     if width <= RATIO * height:
         yield crop
         return
-    for left in range(0, width - round(OVERLAP * height), round((RATIO - OVERLAP) * height)):
+    for left in range(
+        0, width - round(LINE_OVERLAP_RATIO * height), round((RATIO - LINE_OVERLAP_RATIO) * height)
+    ):
         yield crop[:, left : left + round(RATIO * height)]
 
 

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from typer.testing import CliRunner
 
 from moderator.cli.main import USAGE_ERRORS, app
-from moderator.embeddings.embedder import Embedded, Embedder
+from moderator.embeddings.embedder import EmbeddedImage, Embedder
 from moderator.errors import ImageNotFound, LabelsInvalid, NoImages
 from moderator.settings import load_settings
 from tests.support.colour_encoder import ColourEncoder, picture, write_policies
@@ -176,7 +176,7 @@ def test_an_interruption_leaves_what_is_there(
     whole = run(*arguments).stdout.splitlines()
     real = Embedder.embed_each
 
-    def interrupted(self: Embedder, images: list[str]) -> Iterator[Embedded]:
+    def interrupted(self: Embedder, images: list[str]) -> Iterator[EmbeddedImage]:
         yield from real(self, list(images)[:1])
         raise KeyboardInterrupt
 
@@ -189,7 +189,7 @@ def test_an_interruption_leaves_what_is_there(
 def test_an_interrupted_run_reports_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     real = Embedder.embed_each
 
-    def interrupted(self: Embedder, images: Iterator[str]) -> Iterator[Embedded]:
+    def interrupted(self: Embedder, images: Iterator[str]) -> Iterator[EmbeddedImage]:
         yield from real(self, images)
         raise KeyboardInterrupt
 

@@ -33,7 +33,7 @@ def _settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         return ColourEncoder()
 
     monkeypatch.setattr("moderator.engine.engine.encoder_of", load)
-    monkeypatch.setattr(verify, "SECONDS", 0.01)
+    monkeypatch.setattr(verify, "TIMING_MIN_SECONDS", 0.01)
     load_settings.cache_clear()
     yield
     load_settings.cache_clear()

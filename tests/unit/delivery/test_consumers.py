@@ -64,8 +64,8 @@ class TestTableWriter(ConsumerContract):
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [
-        EntryPoint("table", f"{__name__}:TableWriter", consumers.GROUP),
-        EntryPoint("broken", "no_such_module:Thing", consumers.GROUP),
+        EntryPoint("table", f"{__name__}:TableWriter", consumers.ENTRY_POINT_GROUP),
+        EntryPoint("broken", "no_such_module:Thing", consumers.ENTRY_POINT_GROUP),
     ]
     monkeypatch.setattr(
         consumers, "entry_points", lambda group, name: [point for point in points if point.name == name]

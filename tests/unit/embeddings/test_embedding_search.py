@@ -60,7 +60,7 @@ def random_rows(count: int, dimension: int = 32) -> np.ndarray:
 
 
 def test_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embeddings_file, "BLOCK", 64)
+    monkeypatch.setattr(embeddings_file, "ROWS_PER_BLOCK", 64)
     rows, queries = random_rows(1000), random_rows(7)[3:]
     file = make_file(tmp_path / "f.parquet", rows)
     cosines = queries @ rows.T
@@ -93,7 +93,7 @@ def test_a_stale_index_is_built_anew(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embeddings_file, "BLOCK", 500)
+    monkeypatch.setattr(embeddings_file, "ROWS_PER_BLOCK", 500)
     file = make_file(tmp_path / "f.parquet", random_rows(20_000, 256), group=500)
     size = file.path.stat().st_size
     assert size > 20_000_000

@@ -71,14 +71,14 @@ def test_a_font_of_the_machine_has_what_the_default_lacks(fonts: Path) -> None:
     (fonts / "other.ttf").write_bytes(make_font("猫"))
     letters = Lettering(["a кот", "猫 котик"])
     assert letters.missing == ""
-    box = ImageFont.load_default(lettering.SIZE)
+    box = ImageFont.load_default(lettering.FONT_SIZE_PIXELS)
     for character in "кот猫":
         assert not has(box, character), "or the test shows nothing"
         one = drawn(letters, character)
         assert not (one == drawn(letters, "?")).all()
     plain = Lettering(["a"])
     assert (drawn(letters, "a") == drawn(plain, "a")).all()
-    assert letters.length("кот") == 3 * lettering.SIZE
+    assert letters.length("кот") == 3 * lettering.FONT_SIZE_PIXELS
 
 
 def test_what_no_font_has_is_named_and_is_no_box(fonts: Path) -> None:

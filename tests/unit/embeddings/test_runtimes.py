@@ -14,12 +14,12 @@ POLICIES = Path(__file__).parents[3] / "policies"
 def test_rows_say_how_near_each_way_is_to_float32(
     small_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtimes, "LEAST", 0)
+    monkeypatch.setattr(runtimes, "TIMING_MIN_SECONDS", 0)
     photographs = [PHOTOGRAPHS / name for name in ("cat.jpg", "coffee.jpg", "hammer.jpg")]
     settings = Settings(encoder=f"clip:{small_clip}", policies=POLICIES, cache=tmp_path)
     rows = runtimes.compare_runtimes(settings, photographs, rounds=1)
     assert [(row.runtime, row.precision) for row in rows] == [
-        way for way in runtimes.WAYS if installed(way[0])
+        way for way in runtimes.RUNTIME_PRECISIONS if installed(way[0])
     ]
     first, *others = rows
     assert (first.runtime, first.precision, first.equal_decisions) == ("torch", "float32", 1)
@@ -38,7 +38,7 @@ def test_rows_say_how_near_each_way_is_to_float32(
 def test_a_way_that_an_encoder_does_not_have_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtimes, "LEAST", 0)
+    monkeypatch.setattr(runtimes, "TIMING_MIN_SECONDS", 0)
     settings = Settings(encoder="embedded", policies=POLICIES, cache=tmp_path)
     rows = runtimes.compare_runtimes(settings, [PHOTOGRAPHS / "cat.jpg"], rounds=1)
     assert "int8" not in {row.precision for row in rows}

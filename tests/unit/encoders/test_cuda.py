@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from moderator.encoders.cuda import SIZES, CudaForward, recorded_size
+from moderator.encoders.cuda import GRAPH_BATCH_SIZES, CudaForward, recorded_size
 from moderator.encoders.tower import unit_rows
 
 on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -18,7 +18,7 @@ on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA devi
 @given(st.integers(1, 200))
 def test_a_batch_is_filled_up_to_less_than_twice_its_size(count: int) -> None:
     size = recorded_size(count)
-    if count > max(SIZES):
+    if count > max(GRAPH_BATCH_SIZES):
         assert size is None
     else:
         assert size is not None

@@ -15,7 +15,7 @@ RED = Image.new("RGB", (20, 10), "red")
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "SECONDS", 0.01)
+    monkeypatch.setattr(verify, "TIMING_MIN_SECONDS", 0.01)
 
 
 def test_what_is_found() -> None:

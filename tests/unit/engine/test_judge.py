@@ -21,7 +21,7 @@ from moderator.policies.catalogue import Catalogue, Selection
 from moderator.policies.schema import Policy
 from moderator.scoring.thresholds import CompiledPolicy
 from moderator.signals.evaluator import Readings, Signals
-from moderator.signals.signal import Frame, Reading
+from moderator.signals.signal import Frame, SignalResult
 from moderator.verdicts import Verdict
 from tests.support.colour_encoder import ColourEncoder, picture
 from tests.support.fake_signals import Whole, installed
@@ -60,10 +60,10 @@ def write(folder: Path) -> Path:
     return folder
 
 
-def brightness(_: Whole, frame: Frame) -> Reading:
+def brightness(_: Whole, frame: Frame) -> SignalResult:
     assert frame.image is not None
     value = float(np.asarray(frame.image).mean() / 255)
-    return Reading(value, {"mean": round(value, 3)}, unsure=value > 0.9)
+    return SignalResult(value, {"mean": round(value, 3)}, unsure=value > 0.9)
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from moderator.events import Event
 from moderator.images.decode import DecodeLimits
 from moderator.images.prepare import PreprocessSpec, prepare
 from moderator.images.resize import Pixels, Resize
-from moderator.signals.signal import Frame, Reading
+from moderator.signals.signal import Frame, SignalResult
 from moderator.signals.signal_registry import KINDS
 from tests.support.colour_encoder import ColourEncoder, picture
 from tests.support.fake_signals import Slow, Whole, installed, raising
@@ -118,10 +118,10 @@ def test_a_view_is_the_same_whoever_else_looks(tmp_path: Path, monkeypatch: pyte
     """The hash of a list must not depend on what a shadow wants."""
     sizes: list[tuple[int, int]] = []
 
-    def look(_: Whole, frame: Frame) -> Reading:
+    def look(_: Whole, frame: Frame) -> SignalResult:
         assert frame.image is not None
         sizes.append(frame.image.size)
-        return Reading(0.0)
+        return SignalResult(0.0)
 
     monkeypatch.setattr(Whole, "read", look)
     monkeypatch.setattr(Whole, "enough_pixels", 100)
@@ -137,15 +137,15 @@ def test_a_view_is_the_same_whoever_else_looks(tmp_path: Path, monkeypatch: pyte
     assert sizes == [(200, 150)]
 
 
-def breaks(_: object, *__: object) -> Reading:
+def breaks(_: object, *__: object) -> SignalResult:
     raise ZeroDivisionError("out of order")
 
 
 FAILURES: dict[str, tuple[type, str, Callable[..., Any], str]] = {
     "raises": (Whole, "read", breaks, "SignalFailed"),
     "raises-ours": (Whole, "read", raising(SignalFailed("gone")), "SignalFailed"),
-    "nan": (Whole, "read", lambda *_: Reading(float("nan")), "SignalFailed"),
-    "no-score": (Whole, "read", lambda *_: Reading("much"), "SignalFailed"),  # type: ignore[arg-type]
+    "nan": (Whole, "read", lambda *_: SignalResult(float("nan")), "SignalFailed"),
+    "no-score": (Whole, "read", lambda *_: SignalResult("much"), "SignalFailed"),  # type: ignore[arg-type]
     "nothing": (Whole, "read", lambda *_: None, "SignalFailed"),
     "not-made": (Whole, "__init__", breaks, "SignalFailed"),
 }

@@ -12,7 +12,7 @@ from moderator.images.prepare import VIEW_PIXELS, PreparedImage, PreprocessSpec
 from moderator.images.protocol import (
     REPLY_SIZE,
     Found,
-    Layout,
+    MemoryLayout,
     ReplyInvalid,
     check_sizes,
     dump_spec,
@@ -55,7 +55,7 @@ def test_a_recipe_arrives_as_it_was(squash: bool, draft: bool) -> None:
 def test_there_is_room_for_the_largest_file_and_the_most_frames() -> None:
     sizes_at = 1000 + 4 * 8 * 8 * 3
     views_at = sizes_at + 4 * 2 * 4
-    assert Layout.of(SPEC) == Layout(1000, sizes_at, views_at, views_at + 3 * VIEW_PIXELS)
+    assert MemoryLayout.of(SPEC) == MemoryLayout(1000, sizes_at, views_at, views_at + 3 * VIEW_PIXELS)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def spool(tmp_path: Path) -> Spool:
 
 @pytest.fixture
 def intake(ledger: WatchedLedger, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> Iterator[Intake]:
-    monkeypatch.setattr(module, "PAUSE", 3600.0)  # nothing in the background
+    monkeypatch.setattr(module, "DELIVERY_PAUSE_SECONDS", 3600.0)  # nothing in the background
     intake = Intake(ledger, spool)
     yield intake
     intake.close()
@@ -111,7 +111,7 @@ def test_while_another_delivers_what_comes_waits_behind(
 def test_a_long_spool_does_not_hold_up_a_caller(
     ledger: WatchedLedger, spool: Spool, intake: Intake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "AT_ONCE", 2)
+    monkeypatch.setattr(module, "MESSAGES_PER_CALL_MAX", 2)
     for name in "abc":
         spool.append({"id": name, "image": {"path": "/x"}}, 1)
     assert submit(intake, "d") == ["spooled"]
@@ -299,7 +299,7 @@ def test_a_full_spool_refuses(ledger: WatchedLedger, intake: Intake) -> None:
 def test_delivery_happens_in_the_background(
     ledger: WatchedLedger, spool: Spool, monkeypatch: pytest.MonkeyPatch, restarted: bool
 ) -> None:
-    monkeypatch.setattr(module, "PAUSE", 0.01)
+    monkeypatch.setattr(module, "DELIVERY_PAUSE_SECONDS", 0.01)
     ledger.error = AWAY
     intake = Intake(ledger, spool)
     assert submit(intake, "a", "b") == ["spooled"] * 2

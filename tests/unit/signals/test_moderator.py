@@ -16,7 +16,7 @@ from moderator.errors import PolicyInvalid
 from moderator.policies.loader import load_policy
 from moderator.signals.kinds.hash_list import HashList
 from moderator.signals.kinds.linear_probe import Probe
-from moderator.signals.signal import Frame, Reading
+from moderator.signals.signal import Frame, SignalResult
 from tests.support.colour_encoder import ColourEncoder, picture
 from tests.support.tools import needs_extra
 
@@ -81,17 +81,17 @@ def test_a_policy_of_signals_alone(moderator: Moderator) -> None:
     assert (known.decision, red.decision, red.safe_score) == (Decision.BLOCK, Decision.ALLOW, 1.0)
 
 
-def breaks(_: HashList, __: Frame) -> Reading:
+def breaks(_: HashList, __: Frame) -> SignalResult:
     raise RuntimeError("out of order")
 
 
 @pytest.mark.parametrize(
-    ("read", "words"), [(breaks, "out of order"), (lambda _, __: Reading(float("nan")), "not in")]
+    ("read", "words"), [(breaks, "out of order"), (lambda _, __: SignalResult(float("nan")), "not in")]
 )
 def test_a_signal_that_fails_never_allows(
     moderator: Moderator,
     monkeypatch: pytest.MonkeyPatch,
-    read: Callable[[HashList, Frame], Reading],
+    read: Callable[[HashList, Frame], SignalResult],
     words: str,
 ) -> None:
     monkeypatch.setattr(HashList, "read", read)
@@ -135,7 +135,7 @@ def test_equal_signals_of_several_policies_are_read_once(
     moderator.engine.catalogue.refresh()
     calls, once = 0, HashList.read
 
-    def counting(self: HashList, frame: Frame) -> Reading:
+    def counting(self: HashList, frame: Frame) -> SignalResult:
         nonlocal calls
         calls += 1
         return once(self, frame)

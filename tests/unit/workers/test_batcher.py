@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from moderator.encoders.encoder import Embeddings, Pixels
 from moderator.errors import WorkerStopping
 from moderator.events import Priority
-from workers.batcher import Embedded, MicroBatcher, _Item, fitting, small_batch
+from workers.batcher import BatchedEmbeddings, MicroBatcher, _Item, fitting, small_batch
 
 INTERACTIVE, BULK = Priority.INTERACTIVE, Priority.BULK
 BAD = 66
@@ -57,14 +57,14 @@ def image(*frames: int) -> Pixels:
     return np.stack([np.full((2, 2, 3), number, np.uint8) for number in frames])
 
 
-def hold(batcher: MicroBatcher, model: Model, number: int = 0) -> "Future[Embedded]":
+def hold(batcher: MicroBatcher, model: Model, number: int = 0) -> "Future[BatchedEmbeddings]":
     """Give the model something to do until its gate opens."""
     future = batcher.submit(image(number), INTERACTIVE)
     assert model.entered.wait(10)
     return future
 
 
-def numbers(future: "Future[Embedded]") -> list[int]:
+def numbers(future: "Future[BatchedEmbeddings]") -> list[int]:
     return future.result(10).embeddings[:, 0].tolist()
 
 
@@ -277,7 +277,7 @@ def test_bulk_that_gathers_goes_along_with_an_interactive_image(batcher: MicroBa
 def test_bulk_does_not_gather_for_long(
     batcher: MicroBatcher, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.batcher.GATHER", 0.05)
+    monkeypatch.setattr("workers.batcher.BULK_WAIT_MAX_SECONDS", 0.05)
     model.gate.set()
     with batcher.coming(BULK):
         assert numbers(batcher.submit(image(1), BULK)) == [1]

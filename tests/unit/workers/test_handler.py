@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from moderator.errors import EventInvalid, WorkerStopping
 from moderator.events import Event as ModerationEvent
-from workers.handler import GROUP, Handler
+from workers.handler import IMAGES_PER_GROUP, Handler
 from workers.worker_metrics import Metrics
 
 IMAGE = {"path": "/a"}
@@ -43,7 +43,7 @@ def start(dead_letters: Buried, metrics: Metrics) -> Iterator[Start]:
     handlers: list[Handler] = []
 
     def make(process: Process) -> Handler:
-        handlers.append(Handler(process, dead_letters, metrics, width=3 * GROUP))
+        handlers.append(Handler(process, dead_letters, metrics, width=3 * IMAGES_PER_GROUP))
         return handlers[-1]
 
     yield make
@@ -77,16 +77,16 @@ def test_images_of_a_bulk_event_are_processed_in_groups_side_by_side(start: Star
         together.wait()
         seen.append(of(events))
 
-    start(process).handle(bulk(*[IMAGE] * (3 * GROUP - 1)))
+    start(process).handle(bulk(*[IMAGE] * (3 * IMAGES_PER_GROUP - 1)))
     assert sorted(seen, key=lambda group: int(group[0][2:])) == [
-        ids(*range(GROUP)),
-        ids(*range(GROUP, 2 * GROUP)),
-        ids(*range(2 * GROUP, 3 * GROUP - 1)),
+        ids(*range(IMAGES_PER_GROUP)),
+        ids(*range(IMAGES_PER_GROUP, 2 * IMAGES_PER_GROUP)),
+        ids(*range(2 * IMAGES_PER_GROUP, 3 * IMAGES_PER_GROUP - 1)),
     ]
 
 
 def test_images_from_elsewhere_do_not_wait_for_each_other(start: Start) -> None:
-    together, seen = Barrier(3 * GROUP, timeout=10), []
+    together, seen = Barrier(3 * IMAGES_PER_GROUP, timeout=10), []
 
     def process(events: Sequence[ModerationEvent]) -> None:
         if len(events) == 1:
@@ -94,9 +94,9 @@ def test_images_from_elsewhere_do_not_wait_for_each_other(start: Start) -> None:
         seen.append(of(events))
 
     remote = {"url": "https://example.org/a.jpg"}
-    start(process).handle(bulk(IMAGE, *[remote] * 3 * GROUP, IMAGE))
-    assert sorted(seen, key=len)[-1] == ids(0, 3 * GROUP + 1), "what is here goes together"
-    assert len(seen) == 3 * GROUP + 1
+    start(process).handle(bulk(IMAGE, *[remote] * 3 * IMAGES_PER_GROUP, IMAGE))
+    assert sorted(seen, key=len)[-1] == ids(0, 3 * IMAGES_PER_GROUP + 1), "what is here goes together"
+    assert len(seen) == 3 * IMAGES_PER_GROUP + 1
 
 
 @pytest.mark.parametrize("body", [None, [], "event", {}, {"image": {}}, {"id": "b", "images": []}, b"\xff"])
@@ -130,8 +130,8 @@ def test_each_piece_of_work_that_is_done_counts_as_progress(dead_letters: Buried
         if events[0].id == "x":
             raise ConnectionError("away")
 
-    handler = Handler(process, dead_letters, metrics, width=GROUP, finished=finish)
-    handler.handle(bulk(*[IMAGE] * (3 * GROUP)))
+    handler = Handler(process, dead_letters, metrics, width=IMAGES_PER_GROUP, finished=finish)
+    handler.handle(bulk(*[IMAGE] * (3 * IMAGES_PER_GROUP)))
     assert finished == 3
     with pytest.raises(ConnectionError):
         handler.handle({"id": "x", "image": IMAGE})
@@ -150,8 +150,8 @@ def test_an_error_is_raised_when_all_images_are_done(start: Start) -> None:
         seen.extend(of(events))
 
     with pytest.raises(ConnectionError):
-        start(process).handle(bulk(*[IMAGE] * 5 * GROUP))
-    assert len(seen) == 4 * GROUP
+        start(process).handle(bulk(*[IMAGE] * 5 * IMAGES_PER_GROUP))
+    assert len(seen) == 4 * IMAGES_PER_GROUP
 
 
 def test_a_stop_leaves_the_rest_of_a_bulk_event(start: Start) -> None:
@@ -164,7 +164,7 @@ def test_a_stop_leaves_the_rest_of_a_bulk_event(start: Start) -> None:
 
     handler = start(process)
     with pytest.raises(WorkerStopping):
-        handler.handle(bulk(*[IMAGE] * 20 * GROUP))
+        handler.handle(bulk(*[IMAGE] * 20 * IMAGES_PER_GROUP))
     assert 1 <= len(seen) <= 3, "those in hand were finished"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from moderator.events import Event, ImageReference
-from workers.leases import LONGEST, STALLED_SECONDS, Leases
+from workers.leases import EVENT_HELD_MAX_SECONDS, STALLED_SECONDS, Leases
 
 
 class Clock:
@@ -93,7 +93,7 @@ def test_one_event_alone_is_not_held_for_ever(leases: Leases, beats: Beats, cloc
     stuck, *others = events("stuck", *map(str, range(100)))
     leases.claimed(stuck, "s:stuck", "t")
     for other in others:
-        clock.now += LONGEST / 100
+        clock.now += EVENT_HELD_MAX_SECONDS / 100
         leases.claimed(other, other.key, "t")
         leases.done([other])
         leases.beat()

@@ -8,7 +8,7 @@ from moderator.encoders.encoder import Embeddings, Pixels
 from moderator.errors import ModelBroken
 from moderator.events import Priority
 from workers.batcher import MicroBatcher
-from workers.model_watch import PATIENCE, TRIES, ModelWatch
+from workers.model_watch import FAILED_TRIES_MAX, RECOVERY_WAIT_SECONDS, ModelWatch
 
 BULK = Priority.BULK
 SIZE = 4
@@ -90,7 +90,9 @@ def test_a_model_that_fails_on_everything_is_broken_and_no_image_is_to_blame(
         with pytest.raises(ModelBroken, match="known inputs"):
             future.result(10)
     assert watch.broken is not None
-    assert gpu.calls - before <= 4 + 2 * TRIES, "what fails all the time is not asked for every image"
+    assert gpu.calls - before <= 4 + 2 * FAILED_TRIES_MAX, (
+        "what fails all the time is not asked for every image"
+    )
     asked = gpu.calls
     with pytest.raises(ModelBroken):
         batcher.submit(image(50), BULK).result(10)
@@ -111,7 +113,7 @@ def test_a_model_that_works_again_is_used_again(
     watch.test_again()
     assert watch.broken is None
     assert batcher.submit(image(1), BULK).result(10).embeddings.tolist() == [[2, 1]]
-    clock.now += 10 * PATIENCE
+    clock.now += 10 * RECOVERY_WAIT_SECONDS
     assert not watch.hopeless
 
 
@@ -121,7 +123,7 @@ def test_a_model_that_stays_broken_is_hopeless(
     gpu.broken = "raises"
     with pytest.raises(ModelBroken):
         batcher.submit(image(1), BULK).result(10)
-    clock.now += PATIENCE + 1
+    clock.now += RECOVERY_WAIT_SECONDS + 1
     watch.test_again()
     assert watch.hopeless
 

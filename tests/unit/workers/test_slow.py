@@ -18,7 +18,7 @@ from moderator.engine.engine import Engine
 from moderator.events import Event, Priority
 from moderator.fetching.fetcher import Fetcher
 from moderator.queue.ledger import Claim
-from moderator.signals.signal import Frame, Reading
+from moderator.signals.signal import Frame, SignalResult
 from tests.support.canned_ledger import CannedLedger
 from tests.support.colour_encoder import ColourEncoder, picture
 from tests.support.fake_signals import Slow, Whole, installed
@@ -89,9 +89,9 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Flag]:
     """Slow signals wait for it."""
     gate = Flag()
 
-    def read(_: Whole, __: Frame) -> Reading:
+    def read(_: Whole, __: Frame) -> SignalResult:
         assert gate.wait(30)
-        return Reading(0.0)
+        return SignalResult(0.0)
 
     monkeypatch.setattr(Slow, "read", read)
     yield gate
@@ -167,9 +167,9 @@ def test_images_wait_for_slow_signals_before_they_are_fetched(
 def test_the_time_of_slow_signals_is_a_stage_of_its_own(
     pipeline: Pipeline, ledger: CannedLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read(_: Whole, __: Frame) -> Reading:
+    def read(_: Whole, __: Frame) -> SignalResult:
         time.sleep(0.2)
-        return Reading(0.9)
+        return SignalResult(0.9)
 
     monkeypatch.setattr(Slow, "read", read)
     pipeline.process([event("a", "reads")])
@@ -237,7 +237,7 @@ def test_what_a_verdict_was_made_from_is_kept_where_a_consumer_wants_it(
     consumers: tuple[str, ...],
     kept: bool,
 ) -> None:
-    monkeypatch.setattr(Slow, "read", lambda self, frame: Reading(0.25, {"why": "x"}))
+    monkeypatch.setattr(Slow, "read", lambda self, frame: SignalResult(0.25, {"why": "x"}))
     engine.settings = engine.settings.model_copy(update={"outbox_consumers": consumers})
     batcher = MicroBatcher(engine.encoder.embed_images, 4)
     pipeline = Pipeline(engine, fetcher, batcher, ledger, metrics, DECODERS, PriorityGate())

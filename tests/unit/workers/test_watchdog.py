@@ -1,6 +1,6 @@
 import pytest
 
-from workers.watchdog import FULL_PATIENCE, LATE, PATIENCE, Watchdog
+from workers.watchdog import FULL_WAIT_MAX_SECONDS, LATE_LOOK_SECONDS, STALL_MAX_SECONDS, Watchdog
 
 
 class Clock:
@@ -37,26 +37,26 @@ def consumer() -> Consumer:
 
 
 def test_one_that_turns_is_not_stuck(consumer: Consumer) -> None:
-    assert not consumer.stuck_within(10 * PATIENCE, turns=True)
+    assert not consumer.stuck_within(10 * STALL_MAX_SECONDS, turns=True)
 
 
 def test_one_that_stands_still_is_stuck_after_a_while(consumer: Consumer) -> None:
-    assert not consumer.stuck_within(PATIENCE)
+    assert not consumer.stuck_within(STALL_MAX_SECONDS)
     assert consumer.stuck_within(1)
 
 
 def test_without_redis_there_is_nothing_to_do(consumer: Consumer) -> None:
     consumer.away = True
-    assert not consumer.stuck_within(10 * PATIENCE)
+    assert not consumer.stuck_within(10 * STALL_MAX_SECONDS)
     consumer.away = False
-    assert not consumer.stuck_within(PATIENCE), "it has its time to connect again"
+    assert not consumer.stuck_within(STALL_MAX_SECONDS), "it has its time to connect again"
     assert consumer.stuck_within(1)
 
 
 def test_a_machine_that_slept_is_no_reason(consumer: Consumer) -> None:
-    consumer.clock.now += PATIENCE + LATE
+    consumer.clock.now += STALL_MAX_SECONDS + LATE_LOOK_SECONDS
     assert not consumer.watchdog.stuck()
-    assert consumer.stuck_within(PATIENCE + 1)
+    assert consumer.stuck_within(STALL_MAX_SECONDS + 1)
 
 
 def test_full_places_without_progress_are_noticed(consumer: Consumer) -> None:
@@ -72,17 +72,17 @@ def test_full_places_without_progress_are_noticed(consumer: Consumer) -> None:
             problem = problem or watchdog.stuck()
         return problem
 
-    assert full_for(2 * FULL_PATIENCE, finish=True) is None, (
+    assert full_for(2 * FULL_WAIT_MAX_SECONDS, finish=True) is None, (
         "what takes long is no reason while something is done"
     )
-    assert full_for(FULL_PATIENCE / 3) is None
+    assert full_for(FULL_WAIT_MAX_SECONDS / 3) is None
     assert not watchdog.jammed()
     assert full_for(1) is None
     assert watchdog.jammed()
-    assert "places are full" in (full_for(FULL_PATIENCE) or "")
+    assert "places are full" in (full_for(FULL_WAIT_MAX_SECONDS) or "")
     watchdog.turn(full=False)
     assert not watchdog.jammed()
-    assert full_for(FULL_PATIENCE) is None, "with a place free it has its time again"
+    assert full_for(FULL_WAIT_MAX_SECONDS) is None, "with a place free it has its time again"
 
 
 def test_what_images_may_take_is_waited_for() -> None:

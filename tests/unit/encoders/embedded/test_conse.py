@@ -32,13 +32,13 @@ def test_the_linear_map_solves_the_ridge_problem() -> None:
     texts, weight = make()
     space = conse.join(texts, weight)
     rows = (weight - weight.mean(axis=0)).astype(np.float64)
-    penalty = conse.PENALTY * np.square(rows).sum() / rows.shape[1]
+    penalty = conse.RIDGE_PENALTY * np.square(rows).sum() / rows.shape[1]
     gradient = rows.T @ (rows @ space.linear - space.classes) + penalty * space.linear
     np.testing.assert_allclose(gradient, 0, atol=1e-4)
 
 
 def test_a_small_penalty_sends_each_detector_to_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conse, "PENALTY", 1e-6)
+    monkeypatch.setattr(conse, "RIDGE_PENALTY", 1e-6)
     texts, weight = make()
     space = conse.join(texts, weight)
     reached = (weight - weight.mean(axis=0)) @ space.linear

@@ -94,7 +94,7 @@ def test_parts_of_a_long_line_hold_all_of_it_and_overlap() -> None:
     columns = [part[0, :, 0].tolist() for part in text._parts(line)]
     assert sorted({column for part in columns for column in part}) == list(range(3456))
     for left, right in pairwise(columns):
-        assert len(set(left) & set(right)) >= text.OVERLAP * 10
+        assert len(set(left) & set(right)) >= text.LINE_OVERLAP_RATIO * 10
 
 
 def test_sessions_keep_nothing_for_each_shape() -> None:
