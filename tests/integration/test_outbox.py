@@ -291,6 +291,8 @@ def test_a_consumer_that_is_killed_time_and_again_has_each_verdict(
         if not file.exists():
             return 0
         with closing(sqlite3.connect(file)) as database:
+            if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'received'").fetchone():
+                return 0
             count: int = database.execute("SELECT COUNT(*) FROM received").fetchone()[0]
             return count
 
