@@ -1,8 +1,8 @@
-"""Record who changed which policy, when and why: `audit.jsonl` in the folder of policies, one JSON object per line.
+"""Record who changed which policy, when and why: `audit.jsonl` in the policy folder, one JSON object per line.
 
-A record is written before the change that it describes, and a mark after it. So a change that decides always has its
-record, and a command that is killed in between leaves a record without a mark. `history` compares these: such a change
-took effect if what came after it, the next record or the folder, starts where it ended.
+A record is written before the change that it describes, and a mark after it. So every change in force has a record,
+and a command that is killed in between leaves a record without a mark. `history` resolves these: such a change took
+effect if what follows it, the next record or the folder, starts where it ended.
 """
 
 import os
@@ -30,23 +30,23 @@ T = TypeVar("T", bound=BaseModel)
 
 
 class Action(StrEnum):
-    """What was done."""
+    """Kind of change."""
 
     RELEASE = "release"
     ACTIVATE = "activate"
     ROLLBACK = "rollback"
     UNRECORDED = "unrecorded"
-    """`active.yaml` was changed by something else than the store, such as an editor or git."""
+    """Something other than the store changed `active.yaml`, such as an editor or git."""
 
 
 class State(StrEnum):
-    """What became of a change."""
+    """Outcome of a change."""
 
     IN_FORCE = "in force"
     REPLACED = "replaced"
-    """Something changed it later."""
+    """A later change replaced it."""
     NOT_APPLIED = "not applied"
-    """The command was stopped before it changed anything."""
+    """The command stopped before it changed anything."""
 
 
 class Record(BaseModel):
@@ -56,22 +56,22 @@ class Record(BaseModel):
 
     id: str = Field(default_factory=lambda: uuid4().hex[:16])
     when: AwareDatetime | None = Field(default_factory=lambda: datetime.now(UTC))
-    """None: unrecorded."""
+    """None if the change was not recorded."""
     who: str | None
     action: Action
     policy: str
     version: int | None
-    """The version that was released or made active; None where a policy was taken out of `active.yaml`."""
+    """The version that was released or made active; None if a policy was removed from `active.yaml`."""
     before: Pointer | None = Field(None, alias="from")
     after: Pointer | None = Field(None, alias="to")
-    """The policy's pointers. A release has none."""
+    """The policy's pointers; None for a release."""
     digest: str | None = None
-    """Of the version."""
+    """Digest of the version."""
     why: str = ""
 
 
 class Mark(BaseModel):
-    """Says that the change of a record was made."""
+    """Mark that the change of a record was made."""
 
     applied: str
     """`id` of the record."""
@@ -79,14 +79,14 @@ class Mark(BaseModel):
 
 @dataclass(frozen=True)
 class Change:
-    """A record, and what became of it."""
+    """A record and its outcome."""
 
     record: Record
     state: State
 
 
 def current_user() -> str:
-    """Return the name of the user who runs this process; containers may have none, and get `uid 1000`."""
+    """Return the name of the user that runs this process, or `uid 1000` if it has none, as in some containers."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -94,7 +94,7 @@ def current_user() -> str:
 
 
 def append(folder: Path, record: Record | Mark) -> None:
-    """Append a record or a mark; it is on the disk when this returns. The caller holds the folder's lock.
+    """Append a record or a mark; it is on disk when this returns. The caller holds the folder's lock.
 
     Raises:
         PolicyNotWritten: the file cannot be written.
@@ -103,12 +103,12 @@ def append(folder: Path, record: Record | Mark) -> None:
 
 
 def read_records(folder: Path) -> tuple[list[Record], set[str]]:
-    """Return all records, oldest first, and the ids of those with a mark; without a file there are none.
+    """Return all records, oldest first, and the ids of those with a mark; none if there is no file.
 
-    A line that is neither is left out: the fragment of a killed writer, or what a merge left.
+    Other lines are skipped: fragments of a killed writer, or leftovers of a merge.
 
     Raises:
-        PolicyUnreadable: the file is there and cannot be read.
+        PolicyUnreadable: the file exists and cannot be read.
     """
     path = folder / AUDIT_FILE
     try:
@@ -132,16 +132,16 @@ def _parsed(lines: Sequence[bytes], kind: type[T]) -> Iterator[T]:
 def history(
     records: Sequence[Record], marked: Set[str], pointers: Pointers, releases: Releases
 ) -> list[Change]:
-    """Return what became of each record, oldest first, with the changes that no record describes.
+    """Return the outcome of each record, oldest first, and the changes that no record describes.
 
     Args:
         records: oldest first.
-        marked: ids of those whose change was made for certain.
-        pointers: what `active.yaml` says now.
-        releases: what `releases.lock` says now.
+        marked: ids of the records whose change was certainly made.
+        pointers: the current content of `active.yaml`.
+        releases: the current content of `releases.lock`.
     """
     changes: list[Change] = []
-    # What each policy's pointer was after the record that is looked at, going back in time.
+    # Each policy's pointer after the current record; the loop goes back in time.
     later = dict[str, Pointer | None](pointers)
     newest: set[str] = set()
     again: set[tuple[str, int]] = set()
@@ -150,7 +150,7 @@ def history(
     for record in reversed(records):
         name = record.policy
         if record.action is Action.RELEASE:
-            # A version is released once: if a later record says so again, this one came to nothing.
+            # A version is released once: if a later record releases it again, this one was not applied.
             version = name, record.version or 0
             released = version not in again and releases.get(version) == record.digest
             again.add(version)
@@ -184,10 +184,10 @@ def _unrecorded(name: str, before: Pointer | None, after: Pointer | None) -> Rec
 
 
 def version_before(changes: Sequence[Change], name: str) -> int | None:
-    """Return the version that a rollback of a policy leads to; None where the history knows no earlier one.
+    """Return the version that a rollback of a policy leads to, or None if the history has no earlier one.
 
-    A rollback takes back the change that it undid: rolling back again leads one version further back, and never
-    forward to the version that was rolled back from.
+    A rollback cancels the change that it undid: rolling back again goes one version further back, and never
+    forward to the version that was rolled back.
     """
     versions: list[int] = []
     for change in changes:

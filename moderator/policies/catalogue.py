@@ -1,4 +1,4 @@
-"""Keep all policies of a folder current while files change, and never worse than the last good state."""
+"""Keep all policies of a folder current as files change, and never worse than the last good state."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -21,26 +21,26 @@ from moderator.policies.schema import Policy
 from moderator.policies.snapshot import Admit, ResolvedPolicy, Snapshot, derive
 from moderator.suggestions import did_you_mean
 
-#: What failed to compile is tried again at each of so many refreshes, then after twice as many each time, up to the
-#: second number: it may take long.
+#: A failed compilation is retried at each of the first refreshes, then after twice as many each time, up to a
+#: maximum, because a retry may take long.
 _EAGER_TRIES = 3
 _REFRESHES_SKIPPED_MAX = 15
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The versions that look at one event: one decides, the shadows are only recorded."""
+    """The versions that judge one event: one decides, the shadows are only recorded."""
 
     decides: Policy
     shadows: tuple[Policy, ...] = ()
 
 
 class Catalogue:
-    """Every policy of a folder. Readers of any thread see one consistent state; `refresh` replaces it.
+    """Every policy of a folder. Readers in any thread see a consistent state; `refresh` replaces it.
 
     Args:
-        folder: holds `<name>/<version>.yaml`, `active.yaml` and `releases.lock`.
-        signal_folders: where files of signals may lie beside it.
+        folder: contains `<name>/<version>.yaml`, `active.yaml` and `releases.lock`.
+        signal_folders: further folders with signal files.
 
     Raises:
         PolicyNotFound: the folder does not exist or holds no policy.
@@ -68,20 +68,20 @@ class Catalogue:
 
     @property
     def snapshot(self) -> Snapshot:
-        """The current state. It does not change; ask again for a newer one."""
+        """The current state. It is immutable; read the property again for a newer one."""
         return self._snapshot
 
     @property
     def problems(self) -> tuple[PolicyError, ...]:
-        """What is wrong in the folder now. Policies it concerns are as they last worked, if they ever did."""
+        """Current problems in the folder. The policies concerned stay as they last worked, if they ever did."""
         return self._snapshot.problems
 
     def knows(self, name: str) -> bool:
-        """Return whether there is a version of a policy, usable or not."""
+        """Return whether a policy has any version, usable or not."""
         return bool(_versions(self._snapshot, name))
 
     def references(self) -> Iterator[str]:
-        """Yield what events may name: each policy that has a version in force, and each released version."""
+        """Yield the references that events may use: each policy with a version in force, and each released version."""
         snapshot = self._snapshot
         yield from snapshot.resolved
         for name, version in snapshot.policies:
@@ -89,11 +89,11 @@ class Catalogue:
                 yield f"{name}@{version}"
 
     def get(self, name: str, version: int | None = None) -> Policy:
-        """Return a version of a policy, released or not; None is the active one.
+        """Return a version of a policy, released or not; None means the active one.
 
         Raises:
-            PolicyNotFound: there is no such policy or version, or none is active; the message lists what is.
-            PolicyError: the file of that version is broken and was never read well.
+            PolicyNotFound: there is no such policy or version, or none is active; the message lists what exists.
+            PolicyError: the file of that version is broken and was never read successfully.
         """
         snapshot = self._snapshot
         if version is None:
@@ -107,10 +107,10 @@ class Catalogue:
         return policy
 
     def released(self, name: str, version: int) -> Policy:
-        """Return a version that may decide though no pointer names it.
+        """Return a version that may decide although no pointer names it.
 
         Raises:
-            PolicyUnreleased: it is a draft.
+            PolicyUnreleased: the version is a draft.
             PolicyError: as `get`.
         """
         policy = self.get(name, version)
@@ -124,7 +124,7 @@ class Catalogue:
     def select(self, name: str, event_key: str) -> Selection:
         """Return the versions for one event: the active one or the canary decides, the shadows are scored beside it.
 
-        A version that decides is not its own shadow. When the canary decides, the active version is scored
+        The version that decides is never its own shadow. When the canary decides, the active version is scored
         only if it is listed as a shadow.
 
         Raises:
@@ -137,10 +137,10 @@ class Catalogue:
         return Selection(decides, tuple(p for p in resolved.shadows if p.version != decides.version))
 
     def require(self, admit: Admit) -> None:
-        """From now on, let a version that a pointer names go live only after `admit(policy)`.
+        """Require `admit(policy)` to pass before a version that a pointer names goes live.
 
-        Where it raises `PolicyUnusable`, what worked before stays in force, and `refresh` tries again. It is called
-        for all such versions now, and at each refresh that finds a change.
+        If it raises `PolicyUnusable`, the previous version stays in force, and `refresh` retries. It is called for all
+        such versions now, and at each refresh that finds a change.
         """
         with self._lock:
             self._admit = admit
@@ -150,9 +150,9 @@ class Catalogue:
     def refresh(self) -> bool:
         """Read what changed in the folder since the last call, and return whether that makes a difference.
 
-        Cheap where nothing did: a listing and one `stat` per file, those of signals included. Never raises for what is
-        in the files: a broken one is listed in `problems` and leaves what worked before in place. What could not be
-        read, or did not compile, is tried again.
+        Cheap if nothing changed: a listing and one `stat` per file, signal files included. Never raises for the
+        content of files: a broken one is listed in `problems` and leaves the last good state in place. Files that
+        could not be read, and versions that did not compile, are retried.
         """
         with self._lock:
             before = self._snapshot
@@ -165,7 +165,7 @@ class Catalogue:
                 problem = PolicyUnreadable(Problem(str(self.folder), 1, "", message))
                 if list(map(str, before.problems)) == [str(problem)]:
                     return False
-                self._files.forget_stamps()  # all is read again when it is back
+                self._files.forget_stamps()  # everything is read again when the folder is back
                 self._snapshot = replace(before, problems=(problem,))
                 return True
             changed = self._files.update(listing) or listing.differs(self._listing)
@@ -176,7 +176,7 @@ class Catalogue:
             return changed or _differ(before, self._snapshot)
 
     def _try_again(self) -> bool:
-        """Return whether something failed that may have passed, and it is time to look again."""
+        """Return whether a failure may have been temporary and a retry is due."""
         if any(isinstance(problem, PolicyUnreadable) for problem in self._snapshot.problems):
             return True
         if not self._snapshot.unusable:
@@ -192,7 +192,7 @@ class Catalogue:
 
 
 def _differ(one: Snapshot, other: Snapshot) -> bool:
-    """Return whether people or events would notice the difference."""
+    """Return whether users or events would notice the difference."""
 
     def seen(snapshot: Snapshot) -> tuple[object, ...]:
         problems = [str(problem) for problem in snapshot.problems]

@@ -1,4 +1,4 @@
-"""Find characters that look like nothing, or like others, and name them, so that people can see them. Pure."""
+"""Find characters that are invisible or look like others, and name them, so that people can see them. Pure."""
 
 import re
 import unicodedata
@@ -6,19 +6,19 @@ from collections.abc import Iterator
 
 from moderator.printable import printable
 
-# Without a glyph, and not of the categories that `invisible` goes by: combining joiner, Hangul and Khmer fillers,
-# Braille blank, variation selectors.
+# Characters without a glyph that the categories in `invisible` do not cover: combining joiner, Hangul and Khmer
+# fillers, Braille blank, variation selectors.
 _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-#: Where a line ends for YAML.
+#: A line end in YAML.
 _LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
-#: Letters of Cyrillic and Greek that look like Latin ones.
+#: Cyrillic and Greek letters that look like Latin ones.
 _LOOK_ALIKES = str.maketrans("аеорсухіјѕԁһѵкмтвнοανκτρ", "aeopcyxijsdhvkmtbhoavktp")
 
 
 def invisible(character: str) -> bool:
-    """Return whether a character shows nothing: format and control characters, and all spaces but the plain one."""
+    """Return whether a character is invisible: format and control characters, and all spaces but the plain one."""
     if character in " \t\r\n":
         return False
     kind = unicodedata.category(character)
@@ -33,9 +33,9 @@ def find_invisible(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def odd_in_prompt(text: str) -> tuple[int, str] | None:
-    """Return the first invisible character of a prompt and its place in it, from 1; None without one.
+    """Return the position, from 1, and the first invisible character of a prompt, or None if it has none.
 
-    Joiners and variation selectors belong to emoji and to scripts such as Persian: beside these they are none.
+    Joiners and variation selectors belong to emoji and to scripts such as Persian: next to these they do not count.
     """
     for at, character in enumerate(text):
         if not invisible(character):
@@ -53,12 +53,12 @@ def named(character: str) -> str:
 
 
 def shown(text: str) -> str:
-    """Return the text with code points in place of what does not print, so that a terminal can show it."""
+    """Return the text with unprintable characters replaced by their code points, safe to show in a terminal."""
     return printable(text, lambda c: f"<U+{ord(c):04X}>")
 
 
 def plain_letters(text: str) -> str:
-    """Return the text in ASCII letters that look alike: without accents and without invisible characters."""
+    """Return the text in the ASCII letters that it looks like, without accents and invisible characters."""
     visible = "".join(c for c in text if not invisible(c)).translate(_LOOK_ALIKES)
     return "".join(c for c in unicodedata.normalize("NFKD", visible) if not unicodedata.combining(c))
 

@@ -1,4 +1,4 @@
-"""The single values of policy files: names, numbers, prompts and templates, their bounds, and their problems."""
+"""Single values in policy files: names, numbers, prompts and templates, with their bounds and errors."""
 
 import math
 import unicodedata
@@ -31,7 +31,7 @@ MAX_SHADOWS = 10
 MAX_SIGNALS = 20
 MAX_FILE_NAME = 200
 
-#: Where a template takes the prompt.
+#: Placeholder for the prompt in a template.
 SLOT = "{}"
 
 
@@ -41,11 +41,11 @@ def fill(template: str, prompt: str) -> str:
 
 
 def same_text(text: str) -> str:
-    """Return the form in which two prompts count as one: they may differ in case."""
+    """Return the form in which prompts are compared: they may differ in case."""
     return text.casefold()
 
 
-#: A threshold that no score reaches, and the word for it in files.
+#: A threshold that no score reaches, and its spelling in files.
 NEVER = math.inf
 NEVER_WORD = "never"
 
@@ -54,19 +54,19 @@ Located = tuple[tuple[str | int, ...], str, Any]
 
 def policy_error(message: str) -> PydanticCustomError:
     """Return the validation error for a problem in a policy file."""
-    # The message goes in as a value: braces that it quotes from a file are not placeholders.
+    # Pass the message as a value: braces that it quotes from a file are not placeholders.
     return PydanticCustomError("policy", "{problem}", {"problem": message})
 
 
 def refuse(problems: Iterable[Located]) -> None:
-    """Raise all problems at once, each at its own place (key path, message, value), if there are any."""
+    """Raise all problems (key path, message, value) in one error, if there are any."""
     details = [InitErrorDetails(type=policy_error(m), loc=loc, input=value) for loc, m, value in problems]
     if details:
         raise ValidationError.from_exception_data("policy", details)
 
 
 def _clean(text: str) -> str:
-    """Return the text on one line, with single spaces and composed characters: what looks the same has one digest."""
+    """Return the text on one line, with single spaces and composed characters: equal looks, equal digest."""
     text = unicodedata.normalize("NFC", " ".join(text.split()))
     if not text:
         raise policy_error("is empty; write the text or remove the line")
@@ -100,12 +100,12 @@ def _or_never(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
 
 
 def threshold_text(value: float) -> str:
-    """Return a threshold as files write it."""
+    """Return a threshold as it is written in files."""
     return NEVER_WORD if value == NEVER else f"{value:g}"
 
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_length=MAX_NAME)]
-# Numbers are strict: `block: yes` and `version: "3"` are slips, not values.
+# Numbers are strict: `block: yes` and `version: "3"` are mistakes, not values.
 Version = Annotated[int, Field(strict=True, ge=1, le=MAX_VERSION)]
 Threshold = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
 BlockThreshold = Annotated[
@@ -113,7 +113,7 @@ BlockThreshold = Annotated[
     WrapValidator(_or_never),
     PlainSerializer(lambda value: NEVER_WORD if value == NEVER else value, when_used="json"),
 ]
-#: `never` says the same as leaving it out.
+#: `never` means the same as leaving it out.
 ReviewThreshold = Annotated[
     Threshold | None, BeforeValidator(lambda value: None if value == NEVER_WORD else value)
 ]
@@ -127,6 +127,6 @@ Templates = Annotated[
 
 
 class Frozen(BaseModel):
-    """A part of a file: immutable, and without keys that mean nothing."""
+    """Base of the parts of a file: immutable, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""List a folder of policies: the files of versions, and files that look like one and are not read."""
+"""List a policy folder: version files, and files that look like one and are not read."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -11,13 +11,13 @@ from moderator.policies.loader import POINTER_FILE, Problem
 from moderator.policies.releases import LOCK_FILE
 from moderator.policies.schema import Policy
 
-#: Strays that are reported; more would not be read.
+#: Maximum number of strays reported; nobody reads more.
 MAX_STRAYS = 50
 
 _YAML = re.compile(r"\.ya?ml$", re.IGNORECASE)
 #: Copies that editors and people leave: `3.yaml~`, `3.yaml.bak`, `#3.yaml#`.
 _COPY = re.compile(r"\.ya?ml", re.IGNORECASE)
-#: Folders of file systems and of Python, and files for people.
+#: Folders that file systems and Python create, and files for people.
 _EXPECTED = re.compile(
     r"lost\+found|__pycache__|(readme|licen[cs]e|changelog|codeowners)(\..*)?|.*\.(md|rst)", re.I
 )
@@ -30,11 +30,11 @@ class Listing:
     files: tuple[Path, ...]
     """`<name>/<version>.yaml`, and other files in these folders that end in `.yaml`."""
     others: tuple[Path, ...]
-    """All else: files, and folders without a version; what lies in a folder comes after it."""
+    """Everything else: files, and folders without a version, each followed by its contents."""
     unreadable: tuple[Path, ...]
-    """Folders that are there and cannot be listed now."""
+    """Folders that exist and cannot be listed now."""
     problems: tuple[PolicyError, ...]
-    """Files that somebody believes to be in use."""
+    """Files that somebody may believe to be in use."""
 
     def differs(self, other: "Listing") -> bool:
         """Return whether another listing differs; errors are never equal, so their texts are compared."""
@@ -43,10 +43,10 @@ class Listing:
 
 
 def scan(folder: Path) -> Listing:
-    """List a folder of policies.
+    """List a policy folder.
 
     Raises:
-        OSError: it cannot be listed.
+        OSError: the folder cannot be listed.
     """
     files: list[Path] = []
     others: list[Path] = []
@@ -85,7 +85,7 @@ def scan(folder: Path) -> Listing:
 
 
 def strays(folder: Path, listing: Listing, policies: Iterable[Policy]) -> tuple[Problem, ...]:
-    """Return the files that nothing reads, with the remedy: somebody may believe that they do something."""
+    """Return the files that nothing reads, with the remedy: somebody may believe that they have an effect."""
     named = {PurePosixPath(signal.file) for p in policies for signal in p.signals if signal.file is not None}
     used = {path for file in named for path in (file, *file.parents)}
     found: list[Problem] = []
@@ -123,7 +123,7 @@ def _problem(path: Path, message: str) -> PolicyInvalid:
 def missing_releases(
     folder: Path, releases: Iterable[tuple[str, int]], there: set[tuple[str, int]]
 ) -> Iterator[PolicyInvalid]:
-    """Yield a problem for each released version whose file is gone: its events could no longer be explained."""
+    """Yield a problem for each released version whose file is missing: its verdicts could no longer be explained."""
     gone = [release for release in releases if release not in there]
     if not gone:
         return

@@ -1,4 +1,4 @@
-"""Find what is valid in a policy and still probably not meant. Pure."""
+"""Find what is valid in a policy but probably a mistake. Pure."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from moderator.signals.words import WordList
 
 
 class Severity(StrEnum):
-    """`error`: cannot be meant. `warning`: does less than it seems. `hint`: often works better otherwise."""
+    """`error`: certainly a mistake. `warning`: does less than it seems. `hint`: another way often works better."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -24,7 +24,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class LintFinding:
-    """One thing to look at: where in the policy, and what it is with the remedy."""
+    """One finding: its place in the policy, and a message with the remedy."""
 
     path: KeyPath
     severity: Severity
@@ -104,7 +104,7 @@ def _both_sides(path: KeyPath, policy: Policy, category: Category) -> Iterator[L
 
 
 def _words(path: KeyPath, signal: SignalEntry) -> Iterator[LintFinding]:
-    """Yield words that the signal `text` cannot look for, so that every image would fail. Files are not read here."""
+    """Yield words that the signal `text` cannot search for: every image would fail. Files are not read here."""
     words = signal.options.get("words") or []
     if signal.kind == "text" and (words or signal.file is None):
         assert isinstance(words, list | tuple)  # the loader has checked the options of the kind

@@ -1,4 +1,4 @@
-"""Read policy files and the pointer file, and report everything that is wrong with them."""
+"""Read policy files and the pointer file, and report all of their problems."""
 
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +19,7 @@ from moderator.signals.signal_files import digest_below
 from moderator.signals.signal_registry import option_problems
 
 POINTER_FILE = "active.yaml"
-#: Problems of one file that are reported; nobody reads more.
+#: Maximum number of problems reported per file; nobody reads more.
 MAX_PROBLEMS = 100
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ _POINTERS: TypeAdapter[Pointers] = TypeAdapter(dict[Slug, Pointer])
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing to fix in a file. As text: `file:line: key.path: what is wrong; remedy`."""
+    """One thing to fix in a file. As text: `file:line: key.path: problem; remedy`."""
 
     file: str
     line: int
@@ -44,14 +44,14 @@ class Problem:
 
 
 def key_text(path: KeyPath) -> str:
-    """Return a key path for people, who count from one: `categories.weapons.unsafe, item 3`."""
+    """Return a readable key path, with items counted from one: `categories.weapons.unsafe, item 3`."""
     keys = ".".join(str(p) for p in path if isinstance(p, str))
     items = "".join(f", item {p + 1}" for p in path if isinstance(p, int))
     return keys + items
 
 
 def parse_policy(content: bytes | str, file: str = "policy") -> Policy:
-    """Read the content of a policy file; `file` is what errors call it.
+    """Parse the content of a policy file; errors refer to it as `file`.
 
     Raises:
         PolicyInvalid: its `args` are one `Problem` for each thing to fix.
@@ -64,7 +64,7 @@ def parse_policy(content: bytes | str, file: str = "policy") -> Policy:
 
 
 def parse_pointers(content: bytes | str, file: str = POINTER_FILE) -> Pointers:
-    """Read the content of the pointer file: policy name -> `Pointer`. A file without keys points nowhere.
+    """Parse the content of the pointer file: policy name -> `Pointer`. A file without keys activates nothing.
 
     Raises:
         PolicyInvalid: its `args` are one `Problem` for each thing to fix.
@@ -74,10 +74,10 @@ def parse_pointers(content: bytes | str, file: str = POINTER_FILE) -> Pointers:
 
 
 def load_policy(path: Path) -> Policy:
-    """Read `<folder>/<name>/<version>.yaml` and compare the files of its signals that lie in the folder.
+    """Read `<folder>/<name>/<version>.yaml` and check the signal files in the folder against their pins.
 
     Raises:
-        PolicyInvalid: as `read_policy`, or such a file is not the pinned one.
+        PolicyInvalid: as `read_policy`, or a signal file is not the pinned one.
     """
     policy = read_policy(path)
     check_signal_files(policy, path, digest_if_there)
@@ -85,11 +85,11 @@ def load_policy(path: Path) -> Policy:
 
 
 def read_policy(path: Path) -> Policy:
-    """Read `<folder>/<name>/<version>.yaml`. The file has to contain that name and that version.
+    """Read `<folder>/<name>/<version>.yaml`, which must contain that name and version.
 
     Raises:
-        PolicyInvalid: the file is no valid policy; the message lists every problem.
-        PolicyUnreadable: it cannot be read.
+        PolicyInvalid: the file is not a valid policy; the message lists every problem.
+        PolicyUnreadable: the file cannot be read.
     """
     document = read_document(read_file(path))
     policy = _validated(document, str(path), _POLICY)
@@ -107,7 +107,7 @@ def read_policy(path: Path) -> Policy:
 
 
 def _option_problems(policy: Policy, document: Document, file: str) -> Iterator[Problem]:
-    """Yield what is wrong with the kinds and options of signals."""
+    """Yield the problems with the kinds and options of signals."""
     for n, signal in enumerate(policy.signals):
         for key, message in option_problems(signal.kind, signal.options, signal.file is not None):
             path: KeyPath = ("signals", n, key)
@@ -115,15 +115,15 @@ def _option_problems(policy: Policy, document: Document, file: str) -> Iterator[
 
 
 def check_signal_files(policy: Policy, path: Path, digest_of: Callable[[Path], str | None]) -> None:
-    """Compare files of signals in the folder of policies with what the policy pins.
+    """Check the signal files in the policy folder against the digests that the policy pins.
 
     Args:
         policy: read from `path`.
-        path: its file.
-        digest_of: the digest of a file; None where it is not there: it may come later, or lie in the cache.
+        path: the policy's file.
+        digest_of: returns the digest of a file, or None if it is missing: it may be added later, or be in the cache.
 
     Raises:
-        PolicyInvalid: a file has another content.
+        PolicyInvalid: the content of a file differs.
     """
     problems = []
     for n, signal in enumerate(policy.signals):
@@ -142,7 +142,7 @@ def check_signal_files(policy: Policy, path: Path, digest_of: Callable[[Path], s
 
 
 def digest_if_there(file: Path) -> str | None:
-    """Return the SHA-256 of a file; None where it cannot be read."""
+    """Return the SHA-256 of a file, or None if it cannot be read."""
     try:
         return digest_below(file.parent, file.name)
     except OSError:
@@ -155,11 +155,13 @@ def line_of(path: Path, key: KeyPath) -> int:
 
 
 def read_file(path: Path, missing: bytes | None = None) -> bytes:
-    """Read a file up to a bounded size; return `missing`, if given, for one that does not exist.
+    """Read a file up to a bounded size; return `missing`, if given, when the file does not exist.
+
+    A larger file is cut just above the bound.
 
     Raises:
-        PolicyUnreadable: it cannot be read. A larger file is cut just above the bound.
-        PolicyInvalid: it is no regular file.
+        PolicyUnreadable: the file cannot be read.
+        PolicyInvalid: it is not a regular file.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -199,7 +201,7 @@ def _validated(document: Document, file: str, kind: TypeAdapter[T]) -> T:
 
 
 def _with_invisible_cause(fault: Fault, document: Document) -> Fault:
-    """Return the fault, with an invisible character as its cause where there is one: no other advice would help."""
+    """Return the fault, blamed on an invisible character if its line has one: no other advice would help."""
     texts = [part for part in (*fault.path[-1:], document.value_at(fault.path)) if isinstance(part, str)]
     character = next((c for text in texts for c in text if invisible(c)), None)
     for line in range(fault.line, fault.line - 3, -1):

@@ -52,9 +52,9 @@ def explain(error: ValidationError, document: Document, pointers: bool) -> Itera
     """Turn a validation error into faults, one for each thing to fix.
 
     Args:
-        error: of a `Policy`, or of a mapping of names to `Pointer`.
+        error: raised by a `Policy`, or by a mapping of names to `Pointer`.
         document: the file that was validated.
-        pointers: whether it is the pointer file.
+        pointers: whether the document is the pointer file.
     """
     details = [(tuple(p for p in e["loc"] if p != "[key]"), e) for e in error.errors(include_url=False)]
     places = [path for path, _ in details]
@@ -66,7 +66,7 @@ def explain(error: ValidationError, document: Document, pointers: bool) -> Itera
     }
     for path, detail in details:
         kind = detail["type"]
-        # Consequences of another problem in the list are not worth a line of their own.
+        # Skip consequences of another problem in the list.
         if kind == "missing" and path in misspelt:
             continue
         if kind == "too_short" and any(len(p) > len(path) and p[: len(path)] == path for p in places):
@@ -81,7 +81,7 @@ def explain(error: ValidationError, document: Document, pointers: bool) -> Itera
 
 
 def _allowed(path: KeyPath, pointers: bool) -> list[str]:
-    """Return the keys that may stand below a path."""
+    """Return the keys that are allowed below a path."""
     if pointers:
         return list((Canary if path[-1:] == ("canary",) else Pointer).model_fields)
     below: dict[str, type[BaseModel]] = {"categories": Category, "signals": SignalEntry}
@@ -193,7 +193,7 @@ def _shown(value: Any, written: str | None) -> str:
 
 
 def _number(key: str, value: Any) -> str:
-    """Return the number that was probably meant, as the end of a sentence."""
+    """Return the number that the author probably meant, as the end of a sentence."""
     fallback = f"; write for example '{EXAMPLES[key]}'" if key in EXAMPLES else ""
     if key == "block" and value is not True:
         fallback += ", or 'block: never' where no score is to block"

@@ -1,4 +1,4 @@
-"""Parse the files of a policy folder, each once until it changes."""
+"""Parse the files of a policy folder, each only when it changes."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,18 +10,18 @@ from moderator.policies.releases import LOCK_FILE
 from moderator.policies.schema import Policy
 from moderator.policies.snapshot import attempt
 
-#: Modification time, change time (ns), size and inode: they differ where a file was edited. Empty: there,
-#: and not to be looked at.
+#: Modification time, change time (ns), size and inode: an edit changes them. Empty if the file is listed but
+#: `stat` fails.
 _Stamp = tuple[int, ...]
 _Stamps = dict[Path, _Stamp]
 
 
 class ParsedFiles:
-    """What the files of a folder say, and the digests of the files that signals read. Not thread-safe.
+    """The parsed files of a policy folder, and the digests of the files that signals read. Not thread-safe.
 
     Args:
-        folder: of policies.
-        signal_folders: where files of signals may lie beside it.
+        folder: the policy folder.
+        signal_folders: further folders with signal files.
     """
 
     def __init__(self, folder: Path, signal_folders: tuple[Path, ...]) -> None:
@@ -32,7 +32,7 @@ class ParsedFiles:
         self._digests: dict[Path, tuple[_Stamp, str | None]] = {}
 
     def update(self, listing: Listing) -> bool:
-        """Parse what changed; return whether any file did, those of signals and of pointers and releases too."""
+        """Parse changed files; return whether any file changed, including those of signals, pointers and releases."""
         before, self._stamps = self._stamps, self._read_changed(listing)
         return self._stamps != before
 
@@ -41,12 +41,12 @@ class ParsedFiles:
         self._stamps = {}
 
     def results(self) -> dict[Path, Policy | PolicyError]:
-        """Return each policy, or what is wrong with its file or with the files of its signals."""
+        """Return each policy, or the error in its file or in the files of its signals."""
         return {path: self._with_signal_files(path, result) for path, result in self._parsed.items()}
 
     def _read_changed(self, listing: Listing) -> _Stamps:
-        """Parse the files that changed, and return the stamps of all."""
-        # Files in a folder that cannot be listed now are still there, as far as we know.
+        """Parse the files that changed, and return the stamps of all files."""
+        # Files in a folder that cannot be listed now presumably still exist.
         hidden = [path for path in self._parsed if path.parent in listing.unreadable]
         files = [*listing.files, *hidden]
         stamps = dict(self._stamps_of(files, gone=()))
@@ -82,7 +82,7 @@ class ParsedFiles:
                 yield path, ()
 
     def _with_signal_files(self, path: Path, result: Policy | PolicyError) -> Policy | PolicyError:
-        """Return the policy, or what is wrong with the files of its signals."""
+        """Return the policy, or the error in the files of its signals."""
         if isinstance(result, Policy) and result.signals:
             try:
                 check_signal_files(result, path, self._digest)
@@ -91,7 +91,7 @@ class ParsedFiles:
         return result
 
     def _digest(self, path: Path) -> str | None:
-        """Return the digest of a signal's file, taken again when the file changed or could not be read."""
+        """Return the digest of a signal's file, recomputed if the file changed or could not be read."""
         stamp = self._stamps.get(path)
         if stamp is None:
             return None

@@ -1,4 +1,4 @@
-"""The format of `active.yaml`, as pure immutable data, and how a canary picks its events. No I/O, no YAML."""
+"""The format of `active.yaml` as pure immutable data, and how a canary picks its events. No I/O, no YAML."""
 
 import hashlib
 from typing import Annotated, Self
@@ -9,16 +9,16 @@ from moderator.policies.fields import MAX_SHADOWS, Frozen, Located, Percent, Ver
 
 
 class Canary(Frozen):
-    """A version that decides for a part of the events: `percent` of them, 0 to 100."""
+    """A version that decides for `percent` of the events, 0 to 100."""
 
     version: Version
     percent: Percent
 
 
 class Pointer(Frozen):
-    """What `active.yaml` says of one policy.
+    """The entry of one policy in `active.yaml`.
 
-    `active` decides, `shadow` versions are scored beside it and never decide, `canary` decides in place of
+    `active` decides, `shadow` versions are scored beside it and never decide, `canary` decides instead of
     the active version for a stable part of the events.
     """
 
@@ -47,9 +47,9 @@ class Pointer(Frozen):
 def canary_picks(event_key: str, name: str, percent: float) -> bool:
     """Return whether the canary of policy `name` decides for the event with this key.
 
-    Stable: it depends on nothing but the arguments, so a redelivered event meets the same version, and an
-    event picked at some percentage stays picked at every higher one. The first 64 bits of SHA-256 over name
-    and key are read as a number and compared with the percentage of 2^64.
+    The choice depends only on the arguments, so a redelivered event gets the same version, and an event that is
+    picked at one percentage stays picked at every higher one. The first 64 bits of SHA-256 over name and key are
+    read as a number and compared with the percentage of 2^64.
     """
     seed = f"{name}\0{event_key}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.sha256(seed).digest()[:8]) < percent / 100 * 2.0**64

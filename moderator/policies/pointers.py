@@ -11,7 +11,7 @@ from moderator.policies.pointer_schema import Pointer
 
 
 def read_pointers(folder: Path) -> Pointers:
-    """Read `active.yaml` of a policy folder; without one, nothing is active.
+    """Read `active.yaml` of a policy folder; without that file, nothing is active.
 
     Raises:
         PolicyInvalid: the file is not valid.
@@ -23,7 +23,7 @@ def read_pointers(folder: Path) -> Pointers:
 def pointed_at(pointer: Pointer | None, version: int) -> Pointer:
     """Return a policy's pointer with another active version.
 
-    Where that was a shadow or the canary, it is no longer. Other shadows and another canary stay.
+    If that version was a shadow or the canary, it no longer is. Other shadows and another canary stay.
     """
     if pointer is None:
         return Pointer(active=version)
@@ -35,8 +35,8 @@ def pointed_at(pointer: Pointer | None, version: int) -> Pointer:
 def with_pointer(text: str, name: str, pointer: Pointer) -> str:
     """Return the text of a valid pointer file with one policy's pointer replaced or added.
 
-    Comments and layout stay, except inside an entry whose shadows or canary change. Where the layout does not
-    allow that, the whole file is written again.
+    Comments and layout stay, except inside an entry whose shadows or canary change. If the layout does not
+    allow that, the whole file is rewritten.
     """
     wanted = {**parse_pointers(text), name: pointer}
     edited = _edit(text, name, pointer)
@@ -73,7 +73,7 @@ def _entry(node: Node | None, key: str) -> tuple[Node, Node] | tuple[None, None]
 
 
 def _end(node: Node) -> int:
-    """Return where the last value of a block ends. The block's own end mark lies behind the comments that follow it."""
+    """Return where the last value of a block ends. The block's own end mark comes after the comments that follow."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end(last[1] if isinstance(last, tuple) else last)

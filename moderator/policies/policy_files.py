@@ -11,18 +11,18 @@ from pathlib import Path
 from moderator.atomic import remove_leftovers, sync, write_atomically
 from moderator.errors import PolicyNotWritten
 
-#: Whoever holds this file's lock may write to the folder. The holder removes it; one left by a killed process locks
-#: nothing.
+#: The process that holds this file's lock may write to the folder, and removes the file afterwards. A file left by a
+#: killed process locks nothing.
 WRITE_LOCK = ".writing"
 LOCK_TIMEOUT_SECONDS = 15.0
 
 
 @contextmanager
 def locked(folder: Path, timeout: float = LOCK_TIMEOUT_SECONDS) -> Iterator[None]:
-    """Hold the folder's lock: only one writer at a time, on this machine (on NFS: on all machines).
+    """Hold the folder's lock: one writer at a time, on this machine (on NFS: on all machines).
 
     Raises:
-        PolicyNotWritten: others hold it for longer than `timeout` seconds, or the folder cannot be written to.
+        PolicyNotWritten: others hold the lock for longer than `timeout` seconds, or the folder is not writable.
     """
     path = folder / WRITE_LOCK
     deadline = time.monotonic() + timeout
@@ -42,7 +42,7 @@ def locked(folder: Path, timeout: float = LOCK_TIMEOUT_SECONDS) -> Iterator[None
 
 
 def _acquire(path: Path) -> int | None:
-    """Return the lock, open; None if another process has it."""
+    """Return the descriptor of the lock, or None if another process holds it."""
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
@@ -51,7 +51,7 @@ def _acquire(path: Path) -> int | None:
         ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Who held it may have removed it since we opened it: then we hold a file that no other will find.
+        # The previous holder may have removed the file after we opened it: then no other process can find our lock.
         if path.stat().st_ino == os.fstat(lock).st_ino:
             return lock
     except (BlockingIOError, FileNotFoundError):
@@ -66,22 +66,22 @@ def _acquire(path: Path) -> int | None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Replace a file's content in one step that a power cut survives; see `atomic.replacing`.
+    """Replace a file's content in one step that survives a power cut; see `atomic.replacing`.
 
     Raises:
-        PolicyNotWritten: that is not possible; the file is as it was.
+        PolicyNotWritten: the file cannot be written, and is unchanged.
     """
     with _writing(path):
         write_atomically(path, text.encode())
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append a line to a file; it is on the disk when this returns.
+    """Append a line to a file; it is on disk when this returns.
 
-    What a killed writer left of its line stays, as a line of its own.
+    A fragment left by a killed writer stays, as a line of its own.
 
     Raises:
-        PolicyNotWritten: that is not possible.
+        PolicyNotWritten: the file cannot be written.
     """
     with _writing(path), path.open("ab+") as file:
         end = file.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""The metrics of policies: which versions are loaded, how they score, where shadows disagree."""
+"""Metrics of policies: which versions are loaded, how they score, where shadows disagree."""
 
 from collections.abc import Set
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class LoadedPolicy:
 
 
 class PolicyMetrics:
-    """Shows loaded versions and counts what they decide."""
+    """Metrics of the loaded versions and of what they decide."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._loaded: Set[LoadedPolicy] = frozenset()
@@ -60,7 +60,7 @@ class PolicyMetrics:
         self._policy_info = POLICY_INFO.gauge(registry)
 
     def count_verdict(self, policy: str, verdict: Verdict) -> None:
-        """Count the scores of a verdict, and the shadows that disagree or fail, under the name of its policy."""
+        """Count a verdict's scores, and its shadows that disagree or fail, under the name of its policy."""
         for name, category in verdict.categories.items():
             self._category_score.labels(policy, name).observe(category.score)
         for shadow in verdict.shadow:
@@ -70,9 +70,9 @@ class PolicyMetrics:
                 self._shadow_disagreements.labels(policy, str(shadow.version)).inc()
 
     def show(self, loaded: Set[LoadedPolicy]) -> None:
-        """Replace what `moderation_policy_info` says. Called from one thread, whenever the pointer changes.
+        """Replace the series of `moderation_policy_info`. Called from one thread, whenever the pointer changes.
 
-        New series come before old ones go, so that a scrape in between sees no gap.
+        New series are added before old ones are removed, so that a scrape in between sees no gap.
         """
         for policy in loaded:
             self._policy_info.labels(*_labels(policy)).set(1)

@@ -6,7 +6,7 @@ from moderator.errors import PolicyNotFound
 
 
 def parse_reference(text: str) -> tuple[str, int | None]:
-    """Read `NAME` or `NAME@VERSION`; the version is None where none is given.
+    """Parse `NAME` or `NAME@VERSION`; the version is None if the text has none.
 
     Raises:
         PolicyNotFound: the text is neither.

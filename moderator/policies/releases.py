@@ -1,7 +1,7 @@
 """Read the list of released versions and their digests: `policies/releases.lock`.
 
-One line `name@version sha256` per release, sorted, so that git merges two releases made side by side. Lines
-that start with `#` are comments.
+One line `name@version sha256` per release, sorted, so that git can merge parallel releases. Lines that start
+with `#` are comments.
 """
 
 import re
@@ -25,14 +25,14 @@ def read_releases(folder: Path) -> Releases:
     """Read the lock file of a policy folder; without one, nothing is released.
 
     Raises:
-        PolicyInvalid: lines are malformed, or give one release two digests; the message lists all of them.
+        PolicyInvalid: lines are malformed, or give one release two digests; the message lists every such line.
     """
     path = folder / LOCK_FILE
     return parse_releases(read_file(path, missing=b""), str(path))
 
 
 def parse_releases(content: bytes, file: str = LOCK_FILE) -> Releases:
-    """Read the content of a lock file; `file` is what errors call it.
+    """Parse the content of a lock file; errors refer to it as `file`.
 
     Raises:
         PolicyInvalid: as `read_releases`.
@@ -66,7 +66,7 @@ def verify(policy: Policy, releases: Releases) -> bool:
     """Return whether a version is released.
 
     Raises:
-        PolicyChanged: it is, with another digest.
+        PolicyChanged: the version is released with another digest.
     """
     digest = releases.get((policy.name, policy.version))
     if digest is None:

@@ -1,4 +1,4 @@
-"""Check that this machine has what the signals of a policy need: files, packages, the right model."""
+"""Check that this machine has what a policy's signals need: files, packages, the right model."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -17,13 +17,13 @@ EncoderFacts = tuple[Identity, int]
 def unmet(
     policy: Policy, folders: Iterable[Path], encoder: Callable[[], EncoderFacts | None] = lambda: None
 ) -> Iterator[tuple[int, ModeratorError]]:
-    """Make each signal of a policy; yield the positions of those that cannot be made, and why.
+    """Create each signal of a policy; yield the positions of those that cannot be created, and why.
 
     Args:
-        policy: valid.
-        folders: where files of signals are looked for.
-        encoder: asked only where a signal is made for an encoder, since one takes long to load. None: that is not
-            compared.
+        policy: a valid one.
+        folders: searched for signal files.
+        encoder: called only if a signal was made for an encoder, because loading one takes long. If it returns None,
+            encoders are not compared.
     """
     folders = tuple(folders)
     for n, spec in enumerate(policy.signals):

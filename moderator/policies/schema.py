@@ -1,7 +1,7 @@
 """The policy file format, as pure immutable data. No I/O, no YAML.
 
-What a policy *means* (how similarities become scores) is the business of `moderator.scoring`; this module
-says what may stand in a file and what a version's digest covers.
+What a policy *means* (how similarities become scores) is defined in `moderator.scoring`; this module defines
+what a file may contain and what a version's digest covers.
 """
 
 import hashlib
@@ -56,18 +56,18 @@ class Rule(StrEnum):
 
     @property
     def needs_safe(self) -> bool:
-        """Whether the score is relative to safe prompts: without one it would be the same for every image."""
+        """Whether the score is relative to safe prompts: without any it would be the same for every image."""
         return self is not Rule.SIGMOID
 
 
 class Category(Frozen):
     """One thing that is not allowed. `review <= score < block` goes to people; `score >= block` is blocked.
 
-    Where `block` is not written it is 0.5; `block: never` blocks at no score.
+    `block` defaults to 0.5; `block: never` blocks at no score. Without `review`, no score goes to people.
 
-    The score comes from prompts by a rule, or from the `signal` of that name. The rule `probe` may say that the
-    signal is a probe; it changes nothing. `safe` are hard negatives of
-    this category alone, beside the policy's shared ones. Without `review` there is no band for people.
+    The score comes from prompts by a rule, or from the `signal` of that name. The rule `probe` is optional and only
+    states that the signal is a probe. `safe` lists hard negatives of this category, in addition to the policy's
+    shared ones.
     """
 
     signal: Slug | None = None
@@ -119,9 +119,9 @@ class Category(Frozen):
 
 
 class Policy(Frozen):
-    """One version of a policy: what `policies/<name>/<version>.yaml` says, with all defaults filled in.
+    """One version of a policy: the content of `policies/<name>/<version>.yaml`, with all defaults filled in.
 
-    Categories are kept sorted by name, so that two policies of one digest are read in one order.
+    Categories are sorted by name, so that two policies with the same digest have the same order.
     """
 
     name: Slug
@@ -137,8 +137,8 @@ class Policy(Frozen):
     def _checked_against_shared(
         cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo
     ) -> dict[str, Category]:
-        # The categories' own problems and those across keys are reported together, so that one reading of
-        # the file shows all there is to fix.
+        # Report the categories' own problems together with those across keys, so that one pass over the file
+        # shows everything to fix.
         problems = [] if info.data.get("safe") != () else _without_safe(value)
         try:
             categories: dict[str, Category] = handler(value)
@@ -199,15 +199,15 @@ class Policy(Frozen):
         return self
 
     def canonical(self) -> bytes:
-        """Return what the digest is taken of: JSON in UTF-8, keys sorted, no whitespace, defaults filled in.
+        """Return the input of the digest: JSON in UTF-8, keys sorted, no whitespace, defaults filled in.
 
-        It holds everything that can change a verdict, and the name and version. The description is not part
-        of it, nor are comments, layout and the order of keys in the file. The order of prompts is. A field
-        that a later format adds has to stay out of it while it has its default, or released digests change.
+        It contains everything that can change a verdict, the name and the version. It leaves out the description,
+        comments, layout and the order of keys in the file, but keeps the order of prompts. A field that a later
+        format adds must be left out while it has its default, or released digests change.
         """
         content = self.model_dump(mode="json", exclude={"description"})
         for category in content["categories"].values():
-            # One of the two is at its default, and came later (signal) or means nothing (prompts).
+            # Leave out the unused source: `signal` was added later, and the prompt keys mean nothing beside a signal.
             for key in ("signal",) if category["signal"] is None else ("unsafe", "safe", "rule"):
                 del category[key]
         for signal in content["signals"]:
@@ -227,17 +227,17 @@ class Policy(Frozen):
 
     @property
     def prompt_count(self) -> int:
-        """Prompts of all categories and the shared ones, before templates."""
+        """Number of prompts, of all categories and shared, before templates."""
         return len(self.safe) + sum(len(c.unsafe) + len(c.safe) for c in self.categories.values())
 
 
 def _kept(error: Any) -> str | PydanticCustomError:
-    """Return the type of an error, in the form that raises it again unchanged."""
+    """Return the type of an error, in the form that re-raises it unchanged."""
     return policy_error(error["ctx"]["problem"]) if error["type"] == "policy" else str(error["type"])
 
 
 def _without_safe(categories: Any) -> list[Located]:
-    """Return a problem for each category that is scored against safe prompts and has none."""
+    """Return a problem for each category whose rule needs safe prompts and that has none."""
     if not isinstance(categories, Mapping):
         return []
     problems: list[Located] = []

@@ -20,7 +20,7 @@ def _inside(name: str) -> str:
 
 
 class SignalEntry(Frozen):
-    """A further scorer: its name in this policy, its kind, the file it reads, and the options of its kind.
+    """A signal: its name in this policy, its kind, the file it reads, and the options of its kind.
 
     `sha256` pins the content of the file, so that the policy's digest covers it.
     """
@@ -47,11 +47,11 @@ class SignalEntry(Frozen):
 
     @property
     def options(self) -> dict[str, JsonValue]:
-        """Return what the kind is made with: all further keys."""
+        """Return the options of the kind: all other keys."""
         return dict(self.__pydantic_extra__)
 
     @cached_property
     def key(self) -> str:
-        """Equal for signals that say the same of every image, whatever their names and their files' names."""
+        """Identity of the signal: equal for signals that give the same result for every image, whatever their names."""
         content = [self.kind, self.sha256, self.options]
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

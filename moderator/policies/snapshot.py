@@ -1,4 +1,4 @@
-"""Derive one consistent state of a policy folder from its files and, where they are broken, the state before."""
+"""Derive a consistent state of a policy folder from its files and, where they are broken, from the previous state."""
 
 import os
 import re
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ResolvedPolicy:
-    """What one policy's pointer resolves to."""
+    """The versions that one policy's pointer resolves to."""
 
     pointer: Pointer
     active: Policy
@@ -34,23 +34,23 @@ class Snapshot:
 
     policies: Mapping[tuple[str, int], Policy] = field(default_factory=dict)
     broken: Mapping[tuple[str, int], PolicyError] = field(default_factory=dict)
-    """Versions whose file is not usable as it is now. They may still be in `policies`, as they last were."""
+    """Versions whose file is currently unusable. `policies` may still hold them as they last worked."""
     releases: Releases = field(default_factory=dict)
     pointers: Pointers = field(default_factory=dict)
     resolved: Mapping[str, ResolvedPolicy] = field(default_factory=dict)
     unusable: Mapping[tuple[str, int], PolicyUnusable] = field(default_factory=dict)
-    """Versions that a pointer names and that do not compile here. None of them decides; a shadow of them fails."""
+    """Versions that a pointer names and that do not compile here. They never decide; as shadows, they fail."""
     problems: tuple[PolicyError, ...] = ()
     strays: tuple[Problem, ...] = ()
-    """What lies in the folder and is not read."""
+    """Files in the folder that are not read."""
 
 
-#: Raises what keeps a version that a pointer names from going live.
+#: Raises an error to keep a version that a pointer names from going live.
 Admit = Callable[[Policy], object]
 
 
 def attempt(load: Callable[[Path], T], path: Path) -> T | PolicyError:
-    """Load something, or return why that is not possible."""
+    """Return what `load` returns, or the error that it raises."""
     try:
         return load(path)
     except PolicyError as error:
@@ -64,7 +64,7 @@ def derive(
     before: Snapshot,
     admit: Admit = lambda policy: None,
 ) -> Snapshot:
-    """Return the next state, from the files as parsed and, where they are broken, from the state before."""
+    """Return the next state, from the parsed files and, where they are broken, from the previous state."""
     problems: list[PolicyError] = list(listing.problems)
     releases = attempt(read_releases, folder)
     if isinstance(releases, PolicyError):
@@ -121,7 +121,7 @@ def derive(
 
 
 def _usable(result: Policy | PolicyError, releases: Releases) -> PolicyError | None:
-    """Return why a parsed file cannot be used; None where it can."""
+    """Return why a parsed file cannot be used, or None if it can."""
     if isinstance(result, PolicyError):
         return result
     try:
@@ -141,9 +141,9 @@ def _resolve(
     admit: Admit,
     unusable: dict[tuple[str, int], PolicyUnusable],
 ) -> tuple[ResolvedPolicy | None, list[PolicyError], list[PolicyError]]:
-    """Return what of a pointer can be used, what is wrong with the rest, and which shadows do not compile.
+    """Return the usable part of a pointer, the problems with the rest, and the shadows that do not compile.
 
-    None: not even the active version can be used. What is not admitted is added to `unusable`.
+    The first is None if the active version cannot be used. Versions that are not admitted are added to `unusable`.
     """
     faults: list[PolicyError] = []
     of_shadows: list[PolicyError] = []
@@ -170,7 +170,7 @@ def _resolve(
                 if role != "shadow":
                     faults.append(PolicyUnusable(f"{where} cannot be used, and does not go live: {error}"))
                     return None
-                # It decides nothing: verdicts say that it failed, and the rest of the pointer is not held up.
+                # A shadow decides nothing: verdicts report its failure, and the rest of the pointer stays usable.
                 of_shadows.append(PolicyUnusable(f"{where} cannot be used: {error}"))
         return policy
 

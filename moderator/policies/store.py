@@ -1,6 +1,6 @@
-"""The one way to change a folder of policies: locked, compared, checked, recorded, and in steps that a crash survives.
+"""The only way to change a policy folder: locked, compared, checked, recorded, and in steps that survive a crash.
 
-Nothing else writes `releases.lock`, `active.yaml` and `audit.jsonl`; people may still edit the first two by hand.
+No other code writes `releases.lock`, `active.yaml` and `audit.jsonl`; people may still edit the first two by hand.
 """
 
 from collections.abc import Callable
@@ -41,25 +41,25 @@ class Activation:
 
 @dataclass(frozen=True)
 class PolicyStore:
-    """A folder of policies that several people and programs change.
+    """A policy folder that several people and programs change.
 
-    Changes wait for one another, start from what the folder says then, and are on the disk when they return. Each
-    is recorded (see `audit`). What is the case already is neither changed nor recorded.
+    Changes wait for one another, start from the folder as it is by then, and are on disk when they return. Each is
+    recorded (see `audit`). A change that makes no difference is neither made nor recorded.
 
-    All methods that change something raise, beside what they list:
+    All methods that change something raise, besides the errors that they list:
         PolicyNotFound: there is no such version.
         PolicyInvalid: the version, `releases.lock` or `active.yaml` is not valid.
         PolicyChanged: the version was edited after its release.
         PolicyConflict: the folder is not as the caller expects.
-        PolicyNotWritten: the folder cannot be written to.
-    and what `check` raises.
+        PolicyNotWritten: the folder is not writable.
+    and whatever `check` raises.
     """
 
     folder: Path
     check: Callable[[Policy], object]
-    """Compiles a version before it is released or goes live; what it raises prevents that."""
+    """Compiles a version before it is released or goes live; an error prevents that."""
     actor: str = field(default_factory=current_user)
-    """The name in the records."""
+    """User name in the records."""
 
     def read(self) -> Catalogue:
         """Read the folder as it is now.
@@ -70,9 +70,9 @@ class PolicyStore:
         return Catalogue(self.folder)
 
     def log(self, name: str | None = None) -> list[Change]:
-        """Return all changes, oldest first, or those of one policy, and what became of each.
+        """Return all changes, or those of one policy, oldest first, with their outcomes.
 
-        A change that another process is making may show as not applied.
+        A change that another process is making may appear as not applied.
 
         Raises:
             PolicyInvalid: `releases.lock` or `active.yaml` is not valid.
@@ -81,11 +81,11 @@ class PolicyStore:
         return [change for change in changes if name in (None, change.record.policy)]
 
     def release(self, name: str, version: int, *, expect: str | None = None, reason: str = "") -> Policy:
-        """Release a version, for good: write its digest into `releases.lock`, and return it.
+        """Release a version permanently: write its digest to `releases.lock`, and return the policy.
 
         Args:
             name: of the policy.
-            version: of the policy; one that is released already is not checked again.
+            version: of the policy; one that is already released is not checked again.
             expect: the digest of the text that the caller has seen; None: any.
             reason: for the record.
         """
@@ -98,10 +98,10 @@ class PolicyStore:
                 )
             if verify(policy, read_releases(self.folder)):
                 return policy
-            self.check(policy)  # outside the lock: it may take long
+            self.check(policy)  # outside the lock: this may take long
             with locked(self.folder):
                 if self._load(name, version).digest != policy.digest:
-                    continue  # edited meanwhile
+                    continue  # edited in the meantime
                 releases = read_releases(self.folder)
                 if not verify(policy, releases):
                     text = releases_text({**releases, (name, version): policy.digest})
@@ -111,7 +111,7 @@ class PolicyStore:
     def activate(self, name: str, version: int, *, expect: int | None = None, reason: str = "") -> Activation:
         """Make a released version decide.
 
-        Where it was a shadow or the canary, it is no longer. Other shadows and another canary stay.
+        If it was a shadow or the canary, it no longer is. Other shadows and another canary stay.
 
         Args:
             name: of the policy.
@@ -125,7 +125,7 @@ class PolicyStore:
         return self._point(Action.ACTIVATE, name, version, expect, reason)
 
     def rollback(self, name: str, *, expect: int | None = None, reason: str = "") -> Activation:
-        """Make the version decide again that was active before; repeated, go back one further each time.
+        """Make the previously active version decide again; each repetition goes one version further back.
 
         Args:
             name: of the policy.
@@ -137,19 +137,19 @@ class PolicyStore:
         """
         pointer = read_pointers(self.folder).get(name)
         if pointer is None:
-            self.read().get(name)  # raises, and says what there is
+            self.read().get(name)  # raises, and lists what exists
         earlier = version_before(self.log(name), name)
         if pointer is None or earlier is None:
             raise PolicyNotFound(
                 f"no version of '{name}' is recorded as active before the one that is active now; "
                 f"name it: moderator policy activate {name}@VERSION"
             )
-        # Whoever has changed the pointer since has changed what lies before it as well.
+        # If somebody has changed the pointer since, the version before it differs as well.
         expect = pointer.active if expect is None else expect
         return self._point(Action.ROLLBACK, name, earlier, expect, reason)
 
     def _point(self, action: Action, name: str, version: int, expect: int | None, reason: str) -> Activation:
-        # Outside the lock: it may take long. A released version does not change meanwhile.
+        # Outside the lock: this may take long. A released version does not change in the meantime.
         self.check(self._released(name, version))
         with locked(self.folder):
             policy = self._released(name, version)
@@ -186,13 +186,13 @@ class PolicyStore:
     def _write(self, file: str, text: str, record: Record) -> None:
         append(self.folder, record)
         replace_text(self.folder / file, text)
-        with suppress(PolicyNotWritten):  # the change is made; `history` finds that without the mark as well
+        with suppress(PolicyNotWritten):  # the change is made; `history` finds that out without the mark
             append(self.folder, Mark(applied=record.id))
 
     def _load(self, name: str, version: int) -> Policy:
         path = self.folder / name / f"{version}.yaml"
         if not path.exists():
-            self.read().get(name, version)  # raises, and says what there is
+            self.read().get(name, version)  # raises, and lists what exists
         return load_policy(path)
 
     def _released(self, name: str, version: int) -> Policy:

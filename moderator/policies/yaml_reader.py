@@ -1,7 +1,7 @@
-"""Read YAML as plain data with the line of every key, bounded in everything that a hostile file may grow.
+"""Read YAML as plain data with the line of every key, with a bound on everything that a hostile file could inflate.
 
-Only what the policy format needs is understood: mappings, lists, text, decimal numbers, `true`/`false` and
-nothing. PyYAML's `SafeLoader` parses; no Python object is ever built from a tag.
+The reader accepts only what the policy format needs: mappings, lists, text, decimal numbers, `true`/`false` and
+null. PyYAML's `SafeLoader` parses; no Python object is ever built from a tag.
 """
 
 import re
@@ -13,7 +13,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from moderator.policies.characters import find_invisible, named
 
-#: Bytes of a file, levels of nesting, aliases, and values with aliases written out.
+#: Bounds on the bytes of a file, levels of nesting, aliases, and values (with aliases expanded).
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 12
 MAX_ALIASES = 20
@@ -28,7 +28,7 @@ _FLOAT = re.compile(r"[-+]?([0-9]{1,18}\.[0-9]{0,30}|\.[0-9]{1,30})([eE][-+]?[0-
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong at a place in a file: what it is and how to fix it."""
+    """A problem at a place in a file; the message says how to fix it."""
 
     line: int
     path: KeyPath
@@ -37,28 +37,28 @@ class Fault:
 
 @dataclass
 class Document:
-    """What a file says. `complete` is False where the data is not all that the file holds."""
+    """The content of a file. `complete` is False if `data` lacks some of it."""
 
     data: Any = None
     complete: bool = True
     empty: bool = False
-    """Whether there is nothing but comments."""
+    """Whether the file has nothing but comments."""
     lines: dict[KeyPath, int] = field(default_factory=dict)
     """The line of each key and list item, from 1."""
     written: dict[KeyPath, str] = field(default_factory=dict)
-    """Each value that YAML does not read as text, as it is written in the file."""
+    """Each value that YAML does not read as text, as written in the file."""
     faults: list[Fault] = field(default_factory=list)
     invisible: dict[int, tuple[int, str]] = field(default_factory=dict)
     """The first invisible character of each line that has one, with its column, from 1."""
 
     def line_of(self, path: KeyPath) -> int:
-        """Return the line of a key; where the file does not have it, of the nearest key above it."""
+        """Return the line of a key, or of the nearest key above it if the file lacks the key."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
 
     def value_at(self, path: KeyPath) -> Any:
-        """Return what the file says at a path; None where it says nothing."""
+        """Return the value at a path, or None if there is none."""
         value = self.data
         for part in path:
             try:
@@ -69,7 +69,7 @@ class Document:
 
 
 class _Refused(yaml.MarkedYAMLError):
-    """Raised where a bound is passed; the message says which and what to do."""
+    """A bound is exceeded; the message names the bound and the remedy."""
 
 
 class _BoundedLoader(yaml.SafeLoader):
@@ -130,7 +130,7 @@ def _parse(text: str) -> Document:
     except yaml.MarkedYAMLError as error:
         return _broken(*_syntax(error))
     except (ValueError, OverflowError):
-        # PyYAML lets these through for escapes beyond Unicode ("\U99999999") and endless version numbers.
+        # PyYAML lets these escape for escapes beyond Unicode ("\U99999999") and endless version numbers.
         return _broken(loader.line + 1, "not valid YAML: a number or escape is out of range; correct it")
     if node is None:
         document = _broken(1, "the file is empty; start from another version of the policy")
@@ -170,7 +170,7 @@ def _syntax(error: yaml.MarkedYAMLError) -> tuple[int, str]:
 
 
 class _Reader:
-    """Turns the node graph into plain data, and notes lines and faults on the way."""
+    """Converter of the node graph to plain data, which records lines and faults on the way."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
