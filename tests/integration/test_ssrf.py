@@ -93,7 +93,7 @@ def servers() -> Iterator[tuple[NameServer, WebServer]]:
 def world(servers: tuple[NameServer, WebServer], monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     names, web = servers
     keys.names = dict(BASE_NAMES)
-    keys.asked.clear()
+    names.asked.clear()
     web.pages = {"/ok": ok()}
     web.heads.clear()
     connections: list[str] = []
