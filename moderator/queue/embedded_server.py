@@ -1,9 +1,11 @@
 """An embedded Redis-compatible server (Valkey, from a package): for the demo, for tests, and to try things out."""
 
 import os
+import secrets
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -13,6 +15,9 @@ from moderator.errors import QueueUnavailable
 
 START_TIMEOUT_SECONDS = 10.0
 STOP_TIMEOUT_SECONDS = 10.0
+#: Linux gives ports from 32768 on to outgoing connections, other systems from 49152 on.
+PORT_FIRST, PORT_LAST = 15_000, 32_767
+PORT_ATTEMPTS_MAX = 100
 
 
 class EmbeddedServer:
@@ -102,11 +107,19 @@ class EmbeddedServer:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port on loopback that is free now, of those that no system gives to outgoing connections.
+
+    A port that the system picks may be taken by any connection before a server listens on it.
+
+    Raises:
+        OSError: none of many was free.
+    """
+    for _ in range(PORT_ATTEMPTS_MAX):
+        port = PORT_FIRST + secrets.randbelow(PORT_LAST - PORT_FIRST + 1)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError(f"no port from {PORT_FIRST} to {PORT_LAST} is free; {PORT_ATTEMPTS_MAX} were tried")
 
 
 def _server_binary() -> str:
