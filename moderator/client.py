@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from moderator.errors import (
@@ -40,9 +40,11 @@ from moderator.queue.intake import Intake
 from moderator.queue.ledger import Acceptance, Ledger
 from moderator.queue.spool_file import Spool
 from moderator.queue.verdict_store import VerdictStore
-from moderator.settings import Settings, load_settings
 from moderator.submission import check_submission
 from moderator.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from moderator.settings import Settings
 
 DEFAULT_SOURCE = "moderator"
 #: Events whose source a client remembers, so that their id alone finds them.
@@ -82,7 +84,10 @@ class Client:
         settings: overrides the environment's settings.
     """
 
-    def __init__(self, redis_url: str | None = None, settings: Settings | None = None) -> None:
+    def __init__(self, redis_url: str | None = None, settings: "Settings | None" = None) -> None:
+        # Not with the module: an application that imports it should not wait for all settings.
+        from moderator.settings import load_settings
+
         self._settings = settings or load_settings()
         self.redis = connect(
             redis_url or self._settings.redis_url, sentinels=SentinelLogin.of(self._settings)

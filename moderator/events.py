@@ -71,7 +71,7 @@ class ImageReference(BaseModel):
     `inline`: the file itself, base64.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     path: str | None = Field(None, max_length=4096)
     url: str | None = Field(None, max_length=8192)
@@ -88,7 +88,7 @@ class ImageReference(BaseModel):
 class Reply(BaseModel):
     """Where, besides the stream, the verdict should go."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     webhook: str | None = Field(None, max_length=8192)
 
@@ -99,7 +99,7 @@ class Event(BaseModel):
     `bulk`: the id of the bulk event that it is an image of, if it is one; its own is then `<bulk>/<n>`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     id: str = Field(default_factory=lambda: uuid4().hex, min_length=1, max_length=MAX_ID)
     source: str = Field("moderator", min_length=1, max_length=MAX_ID)
@@ -107,7 +107,7 @@ class Event(BaseModel):
     image: ImageReference
     priority: Priority = Priority.INTERACTIVE
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
-    reply: Reply = Reply()
+    reply: Reply = Field(default_factory=Reply)
     # The last one: without it, an event is written as by versions that did not know it.
     bulk: str | None = Field(None, min_length=1, max_length=MAX_ID)
 

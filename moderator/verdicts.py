@@ -18,7 +18,7 @@ class Decision(StrEnum):
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 # A verdict on a policy of a hundred categories has hundreds of these two: plain dataclasses, because pydantic's models

@@ -129,4 +129,4 @@ Templates = Annotated[
 class Frozen(BaseModel):
     """A part of a file: immutable, and without keys that mean nothing."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)

@@ -35,7 +35,7 @@ class DeadLetter(BaseModel):
     `consumer`.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     key: str
     error: str

@@ -1,12 +1,14 @@
 """Which consumers the outbox is filled for, and how their lists are named. Pure."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moderator.queue import keys
 from moderator.queue.evidence import Evidence
 from moderator.queue.scripts import Call
-from moderator.settings import Settings
+
+if TYPE_CHECKING:  # loading all settings takes longer than all else that a client loads of ours
+    from moderator.settings import Settings
 
 #: The consumer that every service has. Events name where its deliveries go.
 WEBHOOKS = "webhooks"
@@ -30,7 +32,7 @@ class Subscriptions:
     limit: int = 0
 
     @classmethod
-    def of(cls, settings: Settings) -> "Subscriptions":
+    def of(cls, settings: "Settings") -> "Subscriptions":
         """Return those of the settings."""
         entries = (
             Subscription(name.removesuffix(WITH_EMBEDDING), name.endswith(WITH_EMBEDDING))
