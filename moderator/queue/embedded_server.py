@@ -1,4 +1,4 @@
-"""An embedded Redis-compatible server (Valkey, from a package) for the demo, tests and experiments."""
+"""An embedded Redis-compatible server (Valkey, from a package): for the demo, for tests, and to try things out."""
 
 import os
 import socket
@@ -102,7 +102,7 @@ class EmbeddedServer:
 
 
 def free_port() -> int:
-    """Return a TCP port on loopback that is free at the moment."""
+    """A TCP port on loopback that nobody uses at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
