@@ -39,7 +39,7 @@ class RuntimeRow:
     cosine: float
     """The lowest over the photographs."""
     centred_cosine: float
-    """The same after subtracting the photographs' mean embedding: random weights hide nothing here."""
+    """The same after subtracting the photographs' mean embedding, which hides differences with random weights."""
     equal_decisions: float
     """Share of (photograph, policy) pairs with the same decision."""
     decisions: dict[str, int]
