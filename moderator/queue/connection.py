@@ -18,7 +18,7 @@ from moderator.errors import SettingsError
 from moderator.queue.deadline import (
     RETRIES,
     RETRY_PAUSE_FIRST_SECONDS,
-    RETRY_REFRESHES_SKIPPED_MAX,
+    RETRY_PAUSE_MAX_SECONDS,
     DeadlineRetry,
     TimedConnection,
     TimedSentinelConnection,
@@ -172,9 +172,7 @@ def connect_async(url: str, *, call: float = CLIENT_CALL, sentinels: SentinelLog
         "socket_timeout": call,
         "socket_connect_timeout": call / 2,
         "health_check_interval": 15,
-        "retry": AsyncRetry(
-            ExponentialBackoff(RETRY_REFRESHES_SKIPPED_MAX, RETRY_PAUSE_FIRST_SECONDS), RETRIES
-        ),
+        "retry": AsyncRetry(ExponentialBackoff(RETRY_PAUSE_MAX_SECONDS, RETRY_PAUSE_FIRST_SECONDS), RETRIES),
         "max_connections": CONNECTIONS_MAX,
     }
     if _scheme(url) == "sentinel":

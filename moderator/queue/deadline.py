@@ -28,7 +28,7 @@ from moderator.errors import SettingsError
 T = TypeVar("T")
 
 #: Most retries of a call whose connection failed, and the seconds before them: the first pause, the longest pause.
-RETRIES, RETRY_PAUSE_FIRST_SECONDS, RETRY_REFRESHES_SKIPPED_MAX = 4, 0.05, 0.5
+RETRIES, RETRY_PAUSE_FIRST_SECONDS, RETRY_PAUSE_MAX_SECONDS = 4, 0.05, 0.5
 #: Bytes a second at which a transfer counts as moving.
 TRANSFER_MIN_BYTES_PER_SECOND = 100_000
 #: Bytes passed to the system at once, so that progress shows.
@@ -37,6 +37,8 @@ CHUNK_BYTES = 1 << 18
 SEND_BUFFER_BYTES = 1 << 19
 #: Seconds of the shortest wait: data that has already arrived is read even when the time is up.
 WAIT_MIN_SECONDS = 0.001
+#: By how much a wait may differ from the time that is left.
+TIMEOUT_TOLERANCE_SECONDS = 0.05
 
 _BLOCKING = frozenset({"BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BZPOPMIN", "BZPOPMAX"})
 
@@ -109,7 +111,7 @@ class DeadlineRetry(Retry):
                         fail(error, failures)
                     else:
                         fail(error)
-                    pause = exponential(failures, RETRY_PAUSE_FIRST_SECONDS, RETRY_REFRESHES_SKIPPED_MAX)
+                    pause = exponential(failures, RETRY_PAUSE_FIRST_SECONDS, RETRY_PAUSE_MAX_SECONDS)
                     if nested or failures > self._retries or pause >= whole.left():
                         raise
                     time.sleep(pause)
@@ -132,7 +134,7 @@ class _TimedSocket:
     def __init__(self, sock: Any) -> None:
         self._sock = sock
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        self._default = self._timeout = sock.gettimeout()
+        self._default = self._timeout = self._set = sock.gettimeout()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
@@ -160,15 +162,28 @@ class _TimedSocket:
     def _timed(self, move: Callable[[Any], Any], argument: Any) -> Any:
         deadline = _current.get()
         if deadline is None or self._timeout != self._default:
-            self._sock.settimeout(self._timeout)
+            self._limit(self._timeout)
             return move(argument)
         left = deadline.left()
-        self._sock.settimeout(None if left == math.inf else max(left, WAIT_MIN_SECONDS))
+        self._limit(None if left == math.inf else max(left, WAIT_MIN_SECONDS))
         start = time.monotonic()
         moved = move(argument)
         size = moved if isinstance(moved, int) else len(moved)
         deadline.extend(min(time.monotonic() - start, size / TRANSFER_MIN_BYTES_PER_SECOND))
         return moved
+
+    def _limit(self, seconds: float | None) -> None:
+        """Set the socket's timeout, unless it is nearly that already.
+
+        Setting it is a system call during which another thread takes the interpreter: where many threads compute,
+        that costs each command more than the command.
+        """
+        now = self._set
+        if seconds != now and (
+            seconds is None or now is None or abs(seconds - now) > min(TIMEOUT_TOLERANCE_SECONDS, seconds / 4)
+        ):
+            self._sock.settimeout(seconds)
+            self._set = seconds
 
 
 class _Timed:
