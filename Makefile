@@ -3,8 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check
-# Tests wait more than they compute: two at a time, each with a server and a worker of its own.
-PYTEST := $(BIN)/pytest --numprocesses 2 --dist worksteal
+# Whole services wait more than they compute, so three at a time on two cores; unit tests compute, two at a time.
+PYTEST := $(BIN)/pytest --dist worksteal
 
 .PHONY: demo test test-openclip lint unit integration chaos fuzz bench bench-peers docs audit clean
 
@@ -23,10 +23,10 @@ lint: .venv/installed       ## style, types, and the direction of imports
 	$(BIN)/lint-imports
 
 unit: .venv/installed       ## quick, pure tests; a quick run of the fuzzer
-	$(PYTEST) tests/unit tests/fuzz
+	$(PYTEST) --numprocesses 2 tests/unit tests/fuzz
 
 integration: .venv/installed ## real server, real worker, real model; faults, the short version
-	$(PYTEST) tests/integration tests/chaos
+	$(PYTEST) --numprocesses 3 tests/integration tests/chaos
 
 chaos: .venv/installed      ## faults under load: a table of what is lost and doubled (nothing), 15 minutes on 2 cores
 	$(BIN)/python -m tests.chaos

@@ -1,6 +1,7 @@
 """The service of this checkout against that of another commit, on the same machine, in turn.
 
-Two services run side by side, each with its own server and worker; while one is measured, the other is idle.
+Two services run side by side, each with its own server and worker; while one is measured, the other is idle. Both are
+started again in each round.
 
   bulk     images per second of bulk events of 32 images each
   single   images per second with one event per image
@@ -82,22 +83,31 @@ def tree_of(revision: str) -> Iterator[Path]:
             subprocess.run(["git", "worktree", "remove", "--force", tree], cwd=ROOT, check=True)
 
 
-def compare(sides: dict[str, Side], rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Measure both sides in turn, the first of each round alternating; returns side -> figure -> values."""
-    values: dict[str, dict[str, list[float]]] = {name: {} for name in sides}
-    for side in sides.values():
-        side.ask("bulk"), side.ask("single")
+def compare(trees: dict[str, Path], arguments: list[str], rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Measure both sides in turn, the first of each round alternating; returns side -> figure -> values.
+
+    Both start again in each round: for as long as it lives, one process may be a tenth slower than another of the same
+    code, by where its memory happens to lie.
+    """
+    values: dict[str, dict[str, list[float]]] = {name: {} for name in trees}
     rate = 0.0
     for number in range(rounds):
-        order = list(sides) if number % 2 == 0 else list(reversed(sides))
-        for what in ("bulk", "single", "idle", "loaded"):
+        order = list(trees) if number % 2 == 0 else list(reversed(trees))
+        with ExitStack() as stack:
+            sides = {}
             for name in order:
-                figures = sides[name].ask(what, rate) if what == "loaded" else sides[name].ask(what)
-                for key, value in figures.items():
-                    values[name].setdefault(key, []).append(value)
-            if what == "single" and not rate:
-                # The same load for both, or the quicker one would be given more.
-                rate = 0.6 * min(figures["single"][0] for figures in values.values())
+                folder = Path(stack.enter_context(TemporaryDirectory()))
+                sides[name] = stack.enter_context(Side(trees[name], folder, arguments))
+                sides[name].ask("bulk")
+                sides[name].ask("single")
+            for what in ("bulk", "single", "idle", "loaded"):
+                for name, side in sides.items():
+                    figures = side.ask(what, rate) if what == "loaded" else side.ask(what)
+                    for key, value in figures.items():
+                        values[name].setdefault(key, []).append(value)
+                if what == "single" and not rate:
+                    # The same load for both, or the quicker one would be given more.
+                    rate = 0.6 * min(figures["single"][0] for figures in values.values())
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
     return values
 
@@ -114,14 +124,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     arguments = [options.encoder, options.dtype, str(options.images)]
-    with ExitStack() as stack:
-        other = stack.enter_context(tree_of(options.against))
-        folders = [Path(stack.enter_context(TemporaryDirectory())) for _ in range(2)]
-        sides = {
-            name: stack.enter_context(Side(tree, folder, arguments))
-            for name, tree, folder in zip(("this", "other"), (ROOT, other), folders, strict=True)
-        }
-        values = compare(sides, options.rounds)
+    with tree_of(options.against) as other:
+        values = compare({"this": ROOT, "other": other}, arguments, options.rounds)
     ratios = {}
     print(f"{'':12}{'this':>10}{options.against[:10]:>12}{'ratio':>8}")
     for key, ours in values["this"].items():

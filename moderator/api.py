@@ -37,12 +37,12 @@ CHECK_SOURCE = "check"
 
 
 class Moderator:
-    """Judges images, without a queue. A draft of a policy may be tried here: nothing is decided by it.
+    """Judges images, without a queue. Draft policies may be tried here, because nothing is decided.
 
     Args:
-        settings: default: the environment's.
+        settings: default: those of the environment.
         encoder: default: the one that the settings name.
-        processes: decode in so many confined processes; `close` ends them. 0: in threads.
+        processes: number of confined processes that decode; `close` ends them. 0: decode in threads.
 
     Raises:
         EncoderUnknown, RuntimeMissing, WeightsInvalid, SettingsError: the encoder cannot be loaded.
@@ -81,7 +81,7 @@ class Moderator:
     def check_each(
         self, images: Iterable[str | Path | bytes], policy: str | None = None
     ) -> Iterator[Verdict]:
-        """As `check`, one by one: decoding runs ahead while the model works, and memory stays bounded."""
+        """Judge images as `check` does, one by one: decoding runs ahead of the model, and memory stays bounded."""
         reference = policy or self.settings.default_policy
         self.engine.resolver.select(reference, "")  # a wrong name fails before any work
         threads = self.settings.threads or 4
@@ -91,12 +91,12 @@ class Moderator:
         opened = bounded_map(threads, (lambda image: self._open(image, reference)), images, 4 * most)
         with closing(opened):
             for item in opened:
-                if item is None:  # a host takes its time; what is there is answered now
+                if item is None:  # a host is slow: answer the images that have arrived
                     yield from self._finish(batch)
                     batch, frames = [], 0
                     continue
                 batch.append(item)
-                # A failure counts, too: otherwise a run of them would wait, and grow, until an image follows.
+                # A failure counts, too: otherwise a series of failures would wait, and grow, until an image follows.
                 frames += 1 if item.prepared is None else len(item.prepared.pixels)
                 if frames >= most:
                     yield from self._finish(batch)
@@ -129,14 +129,14 @@ class Moderator:
             yield self._verdict(item)
 
     def _embed_all(self, items: "list[_Checked]") -> None:
-        """Embed images together; one by one where that fails, so that a failure is of one image alone."""
+        """Embed images together; if that fails, one by one, so that one image's failure does not affect the others."""
         if not items:
             return
         start = time.perf_counter()
         pixels = [item.prepared.pixels for item in items if item.prepared is not None]
         try:
             embeddings = self.engine.embed(np.concatenate(pixels))
-        except Exception as error:  # whatever a model library raises
+        except Exception as error:  # model libraries raise anything
             if len(items) == 1:
                 items[0].error = ours(error)
             else:
@@ -153,7 +153,7 @@ class Moderator:
         if item.error is None:
             assert item.prepared is not None
             assert item.embeddings is not None
-            # The lap also held the images before this one in the batch, and whoever reads the verdicts.
+            # The lap also included earlier images of the batch, and the time that the caller spent on their verdicts.
             item.watch.lap("embed")
             item.watch.note("embed", item.seconds)
             try:
@@ -174,17 +174,17 @@ class _Checked:
     watch: Stopwatch = field(default_factory=Stopwatch)
     prepared: Prepared | None = None
     shadow_readings: Readings = field(default_factory=dict)
-    """What the shadows' signals say."""
+    """Readings of the shadow policies' signals."""
     embeddings: Embeddings | None = None
     seconds: float = 0.0
-    """That the model took for its batch."""
+    """Time that the model took for its batch."""
     error: ModeratorError | None = None
 
 
 def _check_event(image: str | Path | bytes, policy: str) -> Event:
-    """An event for an image that came past the queue: named after its path, so that verdicts can be distinguished."""
-    # A file name need not be UTF-8; a verdict has to be.
+    """Make an event for an image that bypasses the queue, named after its path to distinguish verdicts."""
+    # A file name need not be UTF-8; a verdict must be.
     name = "inline" if isinstance(image, bytes) else str(image).encode("utf-8", "replace").decode()
-    # Constructed unchecked: a path may be longer than an event id, and nothing of this reaches Redis.
+    # Constructed unchecked: a path may be longer than an event id, and this event never reaches Redis.
     reference = ImageReference.model_construct(path=name)
     return Event.model_construct(id=name, source=CHECK_SOURCE, policy=policy, image=reference, metadata={})

@@ -1,4 +1,4 @@
-"""Writes a file in one step: neither a reader, nor a crash, nor a power cut sees half of it."""
+"""Write a file in one step: no reader sees half of it, and no crash or power cut leaves half of it."""
 
 import os
 import shutil
@@ -17,13 +17,13 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield the path of a file to write; when the block ends, it takes the place of `path` and is on the disk.
+    """Yield the path of a new file to write; when the block ends, it replaces `path` and is synced to disk.
 
-    Missing folders are made, a link stays a link, and the permissions are kept. Two writers do not disturb each
-    other: the later one wins.
+    Missing folders are created, a link stays a link, and permissions are kept. Two concurrent writers do not disturb
+    each other: the later one wins.
 
     Raises:
-        OSError: the file cannot be written; what was there before is there still.
+        OSError: the file cannot be written; the previous one is unchanged.
     """
     target = path.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Return when a file, or the names in a folder, are on the disk."""
+    """Sync a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -49,9 +49,9 @@ def sync(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path, name: str | None = None) -> None:
-    """Remove what killed writers of a file left in a folder; `None` means of any file.
+    """Remove what killed writers of a file left in a folder; `None` means any file.
 
-    Nobody may be writing meanwhile, so hold the lock of these files.
+    No other process may be writing meanwhile, so hold the lock of these files.
     """
     for left in folder.glob(f".{'*' if name is None else escape(name)}.new-*"):
         left.unlink(missing_ok=True)

@@ -8,17 +8,17 @@ from typing import TypeVar
 A = TypeVar("A")
 B = TypeVar("B")
 
-#: Until a reader that waits for the next item gets None instead.
+#: Seconds until a reader that waits for the next item gets None instead.
 READER_WAIT_MAX_SECONDS = 0.5
 
 
 def bounded_map(
     threads: int, work: Callable[[A], B], items: Iterable[A], bound: int
 ) -> Generator[B | None, None, None]:
-    """Yield `work(item)` for each item, in order, from so many threads, with at most `bound` items taken in advance.
+    """Yield `work(item)` for each item, in order, from `threads` threads, with at most `bound` items taken in advance.
 
-    Yields None where the next item lets the reader wait, which may deal with what it has in the meantime. When the
-    reader stops early, what has not begun is dropped, and what has is not waited for.
+    Yields None while the next item is slow, so that the reader can process the items that it has. When the reader
+    stops early, calls that have not begun are dropped, and running ones are not waited for.
     """
     waiting: deque[Future[B]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")

@@ -6,8 +6,8 @@ client = Client("redis://localhost:6379/0")
 event = client.submit(path="/srv/uploads/cat.jpg", policy="marketplace")
 verdict = client.wait(event)
 
-Where the service can be away (a restart of Redis), `MODERATOR_SPOOL` names a folder: events are kept there and
-delivered later, in order. `event.acceptance` says where an event is.
+If Redis may be unavailable at times (a restart), set `MODERATOR_SPOOL` to a folder: events are kept there and
+delivered later, in order. `event.acceptance` shows where an event is.
 """
 
 import base64
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from moderator.errors import (
@@ -40,27 +40,29 @@ from moderator.queue.intake import Intake
 from moderator.queue.ledger import Acceptance, Ledger
 from moderator.queue.spool_file import Spool
 from moderator.queue.verdict_store import VerdictStore
-from moderator.settings import Settings, load_settings
 from moderator.submission import check_submission
 from moderator.verdicts import Verdict
 
+if TYPE_CHECKING:
+    from moderator.settings import Settings
+
 DEFAULT_SOURCE = "moderator"
-#: Events whose source a client remembers, so that their id alone finds them.
+#: Number of events whose source a client remembers, so that the id alone finds them.
 SOURCES_REMEMBERED_MAX = 10_000
-#: Seconds after the end of a wait in which Redis may still answer.
+#: Seconds after a wait has timed out in which Redis may still answer.
 ANSWER_GRACE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """An event that is kept, and where: in the service, or (`Acceptance.SPOOLED`) on this machine's disk."""
+    """An accepted event, and where it is: in the service, or (`Acceptance.SPOOLED`) on this machine's disk."""
 
     event: Event
     acceptance: Acceptance
 
     @property
     def id(self) -> str:
-        """The event's id: with it, and with its source, the verdict is found."""
+        """The event's id; id and source identify the verdict."""
         return self.event.id
 
     @property
@@ -82,7 +84,10 @@ class Client:
         settings: overrides the environment's settings.
     """
 
-    def __init__(self, redis_url: str | None = None, settings: Settings | None = None) -> None:
+    def __init__(self, redis_url: str | None = None, settings: "Settings | None" = None) -> None:
+        # Not with the module: an application that imports it should not wait for all settings.
+        from moderator.settings import load_settings
+
         self._settings = settings or load_settings()
         self.redis = connect(
             redis_url or self._settings.redis_url, sentinels=SentinelLogin.of(self._settings)
@@ -117,11 +122,11 @@ class Client:
     ) -> Submitted:
         """Submit one image; give exactly one of `path`, `url`, `key`, `inline`.
 
-        Returns the event and where it is kept: its `id` (and `source`) asks for the verdict. Submitting an id
-        again does nothing, so after a failure it is safe to submit once more.
+        Returns the event and where it is kept; ask for the verdict by its `id` (and `source`). Submitting a known id
+        does nothing, so retrying after a failure is safe.
 
         Raises:
-            EventInvalid: an argument does not fit, or no worker could judge it.
+            EventInvalid: an argument is invalid, or no worker could judge the event.
             QueueFull: the queue has no room; nothing was accepted. Submit again after its `retry_after` seconds.
             QueueUnavailable: Redis cannot be reached, and there is no spool or it did not take the event;
                 nothing was accepted.
@@ -146,7 +151,7 @@ class Client:
         """Submit an event as in the contract; return it, and whether its id was known and where it is kept.
 
         Raises:
-            EventInvalid: it is no event that a worker could judge, or a bulk event (see `submit_many`).
+            EventInvalid: it is not an event, no worker could judge it, or it is a bulk event (see `submit_many`).
             QueueFull: the queue has no room; nothing was accepted. Submit again after its `retry_after` seconds.
             QueueUnavailable: Redis cannot be reached, and there is no spool or it did not take the event;
                 nothing was accepted.
@@ -165,10 +170,10 @@ class Client:
         priority: str = "bulk",
         metadata: dict[str, Any] | None = None,
     ) -> list[Submitted]:
-        """Submit many image references in one message; each gets an event (`<id>/<n>`) and a verdict of its own.
+        """Submit many image references in one message; each gets its own event (`<id>/<n>`) and verdict.
 
         Raises:
-            EventInvalid: an argument does not fit, or no worker could judge it.
+            EventInvalid: an argument is invalid, or no worker could judge an event.
             QueueFull: the queue has no room; nothing was accepted. Submit again after its `retry_after` seconds.
             QueueUnavailable: Redis cannot be reached, and there is no spool or it did not take the event;
                 nothing was accepted.
@@ -184,15 +189,15 @@ class Client:
         return [Submitted(*answer) for answer in self._accept(body)]
 
     def check(self, event: dict[str, Any]) -> None:
-        """Check an event, or a bulk event, as if it were submitted; nothing is sent.
+        """Check an event, or a bulk event, as if it were submitted, without sending it.
 
         Raises:
-            EventInvalid: it is no event, or no worker could judge it.
+            EventInvalid: it is not an event, or no worker could judge it.
         """
         self._check(parse_message(event))
 
     def local_image(self, path: Path) -> dict[str, Any]:
-        """Reference a local file: by path where workers may read it (`MODERATOR_FETCH_ROOTS`), else inline.
+        """Reference a local file: by path if workers may read it (`MODERATOR_FETCH_ROOTS`), else inline.
 
         Raises:
             ImageNotFound: there is no such file.
@@ -203,7 +208,7 @@ class Client:
         return {"path": str(full)} if by_path else {"inline": base64.b64encode(full.read_bytes()).decode()}
 
     def check_local_image(self, path: Path) -> tuple[Path, bool]:
-        """Check a file as `local_image` does, without reading it: its whole path, and whether it goes by path."""
+        """Check a file as `local_image` does, without reading it; return its full path, and whether it goes by path."""
         full = path.resolve()
         if not full.is_file():
             raise ImageNotFound(f"{path}: no such file")
@@ -223,9 +228,9 @@ class Client:
         """Wait for a verdict.
 
         Args:
-            event_id: an event's id, or what `submit` returned.
-            source: the event's source, where there is only an id. Default: the one with which this client submitted
-                the id, else the default of `submit`.
+            event_id: an event's id, or the return value of `submit`.
+            source: the event's source, if only an id is given. Default: the one with which this client submitted the
+                id, else the default of `submit`.
             timeout: seconds.
 
         Raises:
@@ -243,7 +248,7 @@ class Client:
                 ) from error
 
     def verdict(self, event_id: "str | Submitted | Event", *, source: str | None = None) -> Verdict | None:
-        """The verdict of an event, or None if there is none; arguments as for `wait`.
+        """Return the verdict of an event, or None if there is none; arguments as for `wait`.
 
         Raises:
             QueueUnavailable: Redis does not answer.
@@ -264,7 +269,7 @@ class Client:
         return answers
 
     def _find(self, event_id: "str | Submitted | Event", source: str | None) -> tuple[str, str]:
-        """The key of an event, and how messages call it."""
+        """Return the key of an event, and its name in messages."""
         if not isinstance(event_id, str):
             return event_id.key, f"event {event_id.id} of source {event_id.source}"
         source = source or self._sources.get(event_id, DEFAULT_SOURCE)
@@ -278,10 +283,10 @@ class Client:
         idle: float = TAKE_OVER_AFTER_SECONDS,
         on_gap: Callable[[VerdictsMissed], object] | None = None,
     ) -> Iterator[Verdict]:
-        """Verdicts as one of a group of consumers: each goes to one of them, at least once; see `Consumer.verdicts`."""
+        """Yield verdicts as one of a group of consumers: each goes to one, at least once; see `Consumer.verdicts`."""
         return Consumer(self.redis, group, consumer, idle, on_gap).verdicts()
 
     def close(self) -> None:
-        """End the delivery of spooled events in the background, and the connections."""
+        """Stop the background delivery of spooled events, and close the connections."""
         self.intake.close()
         self.redis.close()

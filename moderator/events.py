@@ -1,4 +1,4 @@
-"""An event: one upload to be moderated, as it stands on the queue. Pure data, no I/O."""
+"""An event: one upload to be moderated, as it is on the queue. Pure data, no I/O."""
 
 import json
 import re
@@ -14,24 +14,24 @@ from moderator.printable import printable
 #: Bounds on what a message may carry, in characters.
 MAX_ID = 256
 MAX_METADATA_CHARACTERS = 16_384
-#: Levels of nesting in metadata. What is written as JSON has to be read again, and readers give up at some depth.
+#: Levels of nesting in metadata. Readers of JSON give up at some depth.
 MAX_DEPTH = 32
-#: Images of a bulk event. Each becomes an event, with a copy of the metadata.
+#: Images in a bulk event. Each becomes an event with a copy of the metadata.
 MAX_IMAGES = 1000
-#: What is reported of a message that is no event: its problems, and characters of each.
+#: Bounds on what is reported about an invalid message: the number of problems, and the characters of each.
 MAX_PROBLEMS = 5
 MAX_PROBLEM = 200
 
 
 def event_key(source: str, id: str) -> str:
-    """`source:id` as one unambiguous string: colons in the id are escaped, so the last colon parts the two."""
+    """Return `source:id` as one unambiguous string: colons in the id are escaped; the last colon is the separator."""
     return f"{source}:{id.replace('%', '%25').replace(':', '%3A')}"
 
 
 def bulk_image_key(key: str) -> str | None:
-    """From the key of an event that is itself called `up/0` the key of image 0 of the bulk event `up`.
+    """Turn the key of an event whose own id is `up/0` into the key of image 0 of the bulk event `up`.
 
-    The slash between the two is escaped. None where no image of a bulk event has such an id.
+    The slash between the two is escaped. Return None if no image of a bulk event has such an id.
     """
     source, _, id = key.rpartition(":")
     match = _IMAGE_OF_BULK.fullmatch(id)
@@ -39,18 +39,18 @@ def bulk_image_key(key: str) -> str | None:
 
 
 def split_key(key: str) -> tuple[str, str, str | None]:
-    """Source and id of an event from its key, and the id of the bulk event that it is an image of, if it is one."""
+    """Return source, id and bulk id of an event from its key; the bulk id is None outside a bulk event."""
     source, _, escaped = key.rpartition(":")
     id = escaped.replace("%2F", "/").replace("%3A", ":").replace("%25", "%")
     return source, id, id.rpartition("/")[0] if "%2F" in escaped else None
 
 
-#: Bulk event (not empty) and number of an image, in its id and in the id of a key.
+#: Id of a bulk event (not empty) and number of an image, in the image's id and in the id of a key.
 _IMAGE_OF_BULK = re.compile(r"(.+)/(0|[1-9][0-9]*)", re.DOTALL)
 
 
 def nested_deeper(levels: int, value: JsonValue) -> bool:
-    """Whether lists and objects are nested more than so many levels deep."""
+    """Return whether lists and objects are nested more than `levels` deep."""
     if not isinstance(value, dict | list):
         return False
     inner = value.values() if isinstance(value, dict) else value
@@ -58,7 +58,7 @@ def nested_deeper(levels: int, value: JsonValue) -> bool:
 
 
 class Priority(StrEnum):
-    """`interactive`: somebody waits for the verdict. `bulk`: nobody does."""
+    """`interactive`: someone is waiting for the verdict. `bulk`: no one is."""
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
@@ -71,7 +71,7 @@ class ImageReference(BaseModel):
     `inline`: the file itself, base64.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     path: str | None = Field(None, max_length=4096)
     url: str | None = Field(None, max_length=8192)
@@ -86,20 +86,20 @@ class ImageReference(BaseModel):
 
 
 class Reply(BaseModel):
-    """Where, besides the stream, the verdict should go."""
+    """Where the verdict should go besides the stream."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     webhook: str | None = Field(None, max_length=8192)
 
 
 class Event(BaseModel):
-    """One upload. `source` and `id` together are unique; the verdict is found by them.
+    """One upload. `source` and `id` together are unique and identify the verdict.
 
-    `bulk`: the id of the bulk event that it is an image of, if it is one; its own is then `<bulk>/<n>`.
+    `bulk`: for an image of a bulk event, the id of that event; the image's own id is then `<bulk>/<n>`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     id: str = Field(default_factory=lambda: uuid4().hex, min_length=1, max_length=MAX_ID)
     source: str = Field("moderator", min_length=1, max_length=MAX_ID)
@@ -107,8 +107,8 @@ class Event(BaseModel):
     image: ImageReference
     priority: Priority = Priority.INTERACTIVE
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
-    reply: Reply = Reply()
-    # The last one: without it, an event is written as by versions that did not know it.
+    reply: Reply = Field(default_factory=Reply)
+    # Last: without it, an event is written as by versions that did not know the field.
     bulk: str | None = Field(None, min_length=1, max_length=MAX_ID)
 
     @model_validator(mode="after")
@@ -129,7 +129,7 @@ class Event(BaseModel):
         text = json.dumps(self.metadata, ensure_ascii=False)
         if len(text) > MAX_METADATA_CHARACTERS:
             raise ValueError(f"metadata is larger than {MAX_METADATA_CHARACTERS} characters")
-        text.encode()  # a lone surrogate is a ValueError here; later it could not be written down
+        text.encode()  # a lone surrogate is a ValueError here; later it could not be encoded
         return self
 
     @property
@@ -140,15 +140,14 @@ class Event(BaseModel):
         return f"{event_key(self.source, self.bulk)}%2F{self.id[len(self.bulk) + 1 :]}"
 
     def before_bulk(self) -> "Event":
-        """The event as versions named it that did not know `bulk`: as one that is itself called `<bulk>/<n>`."""
+        """Return the event as versions without `bulk` named it: as an event whose own id is `<bulk>/<n>`."""
         return self if self.bulk is None else self.model_copy(update={"bulk": None})
 
 
 def parse_message(body: Any) -> list[Event]:
     """Read a queue message: an event, or a bulk event whose `images` lists many references.
 
-    Each image of a bulk event becomes an event of its own with the id `<id>/<n>` (n from 0), so it gets a
-    verdict of its own.
+    Each image of a bulk event becomes an event with the id `<id>/<n>` (n from 0), so it gets its own verdict.
 
     Raises:
         EventInvalid: the message is neither; the message names each key and what is wrong with it.
@@ -180,7 +179,7 @@ def parse_message(body: Any) -> list[Event]:
 
 
 def _problems(error: ValidationError) -> str:
-    """The first problems of a message. Keys come from the message, so they are bounded and made printable."""
+    """Format the first problems of a message. Keys come from the message, so they are bounded and made printable."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
     shown = [f"{'.'.join(map(str, e['loc'])) or 'event'}: {e['msg']}" for e in found[:MAX_PROBLEMS]]
     shown = [printable(text[:MAX_PROBLEM]) for text in shown]

@@ -1,4 +1,4 @@
-"""The name of a model, by which embeddings, policies and probes find out whether they belong together."""
+"""The name of a model, by which embeddings, policies and probes are matched."""
 
 from dataclasses import dataclass
 from hashlib import sha256

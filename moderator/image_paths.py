@@ -8,29 +8,29 @@ from pathlib import Path
 from moderator.errors import ImageNotFound, NoImages
 from moderator.fetching.urls import is_url
 
-#: What is taken from a folder. Whether a file really is an image is decided by its content.
+#: Suffixes of the files taken from a folder. Whether a file really is an image is decided by its content.
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".ico", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 )
-#: What a shell leaves as it is where nothing matches.
+#: A pattern, which a shell leaves unchanged if nothing matches.
 _PATTERN = re.compile(r"[*?\[]")
 
 
 def list_images(source: Path) -> Iterator[str]:
     """Yield the image files below a folder, folder by folder in sorted order; or the lines of a list file.
 
-    Relative paths in a list start at its folder. URLs are left as they are, and empty lines are left out. Links to
-    folders are not followed.
+    Relative paths in a list start at its folder. URLs are unchanged, and empty lines are skipped. Links to folders
+    are not followed.
 
     Raises:
         ImageNotFound: there is no such folder or file.
-        NoImages: it is a file of another kind, such as an image.
+        NoImages: the source is another kind of file, such as an image.
     """
     if source.is_dir():
         yield from _walk(str(source))
         return
     try:
-        # Names that are not UTF-8 come through, as from the file system.
+        # Names that are not UTF-8 are kept, as from the file system.
         with source.open(encoding="utf-8", errors="surrogateescape") as lines:
             for line in lines:
                 if "\0" in line:
@@ -49,15 +49,15 @@ def list_images(source: Path) -> Iterator[str]:
 
 
 def expand_images(names: list[str]) -> list[str]:
-    """Return the images that some names stand for: a folder for the image files in it, anything else for itself.
+    """Return the images for names: a folder stands for the image files in it, anything else for itself.
 
     Raises:
-        NoImages: that names nothing: empty folders alone, or patterns that match nothing.
+        NoImages: the names stand for nothing: only empty folders, or patterns that match nothing.
         ImageNotFound: a folder cannot be read.
     """
     images: list[str] = []
     for name in names:
-        # Through Path, so that what lies in `.` is called by its name alone.
+        # Through Path, so that a file in `.` is called by its bare name.
         images += [str(Path(file)) for file in list_images(Path(name))] if Path(name).is_dir() else [name]
     if not images:
         raise no_images(Path(names[0]))
@@ -77,7 +77,7 @@ def no_images(source: Path) -> NoImages:
 
 
 def _is_pattern(name: str) -> bool:
-    """Return whether a shell has left a pattern as it is, because nothing matches it."""
+    """Return whether a name is a pattern that a shell left unchanged because nothing matches it."""
     return _PATTERN.search(name) is not None and not is_url(name) and not Path(name).exists()
 
 

@@ -1,4 +1,4 @@
-"""What every metric is declared with. The metrics themselves are declared beside what they measure.
+"""The means to declare metrics. The metrics themselves are declared beside the code that they measure.
 
 Names, units and labels are a contract with dashboards and alert rules. Label values come from code and from
 policy files, never from an event, so the number of series is bounded.
@@ -15,7 +15,7 @@ from moderator.errors import ModeratorError
 
 Kind = Literal["counter", "gauge", "histogram"]
 
-#: The `error` label of what we did not foresee.
+#: The `error` label of unforeseen errors.
 UNEXPECTED = "Unexpected"
 
 

@@ -1,4 +1,4 @@
-"""Find classes by name: those that ship with the project, and those that installed packages add."""
+"""Find classes by name: those that ship with the project and those that installed packages add."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -12,17 +12,17 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """The classes of one sort, each imported only when it is asked for. Thread-safe.
+    """The classes of one sort, each imported only when it is used. Thread-safe.
 
-    A package adds one with an entry point of the group: its name is the name, its value the class. It cannot replace
-    one that ships with the project.
+    A package adds a class with an entry point of the group, under the entry point's name. It cannot replace one that
+    ships with the project.
 
     Args:
-        group: of the entry points, such as `moderator.signals`.
-        noun: what an entry is, in messages, such as `kind of signal`.
-        nouns: the same for several, such as `kinds`.
+        group: group of the entry points, such as `moderator.signals`.
+        noun: noun for an entry in messages, such as `kind of signal`.
+        nouns: noun for several entries, such as `kinds`.
         built_in: name -> `module:class`.
-        error: is raised for what is not there or cannot be loaded.
+        error: raised for a class that is unknown or cannot be loaded.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Registry(Generic[T]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All that there are: those that ship with the project, then the others, sorted."""
+        """All names: those that ship with the project, then the others, sorted."""
         added = {point.name for point in entry_points(group=self._group)}
         return (*self.built_in, *sorted(added - set(self.built_in)))
 
@@ -45,14 +45,14 @@ class Registry(Generic[T]):
         """Return the class of a name.
 
         Raises:
-            ModeratorError: `error`; there is none, or its package cannot be imported.
+            ModeratorError: of the type `error`: no class has this name, or its package cannot be imported.
         """
         if name not in self._loaded:
             self._loaded[name] = self._load(name)
         return self._loaded[name]
 
     def unknown(self, name: str) -> str:
-        """Return the message for a name that there is not."""
+        """Return the message for an unknown name."""
         hint = did_you_mean(name, self.names) or "choose one"
         return f"'{name[:64]}' is not a {self._noun}; {hint} ({self._nouns}: {', '.join(self.names)})"
 
@@ -64,7 +64,7 @@ class Registry(Generic[T]):
         for point in entry_points(group=self._group, name=name):
             try:
                 found = point.load()
-            except Exception as error:  # a package of somebody else
+            except Exception as error:  # a third-party package may raise anything
                 raise self._error(
                     f"the package of the {self._noun} '{name}' cannot be loaded ({error}); install it again"
                 ) from error

@@ -1,15 +1,15 @@
-"""Make text from outside printable: file names, messages, what a client sent."""
+"""Make text from outside printable: file names, messages, clients' input."""
 
 from collections.abc import Callable
 
 
 def printable(text: str, instead: str | Callable[[str], str] = "?", *, ascii_only: bool = False) -> str:
-    """Return a text with something else in place of what does not print: control characters, lone surrogates.
+    """Return a text with its unprintable characters replaced: control characters, lone surrogates.
 
     Args:
-        text: any.
-        instead: what stands for such a character, or a function of it.
-        ascii_only: treat characters beyond ASCII the same way.
+        text: any text.
+        instead: the replacement, or a function from the character to it.
+        ascii_only: replace characters beyond ASCII, too.
     """
     if text.isprintable() and (text.isascii() or not ascii_only):
         return text

@@ -1,6 +1,6 @@
-"""What no worker can ever judge, found before it is queued. Pure.
+"""Refuse events that no worker could ever judge before they are queued. Pure.
 
-A worker checks each event again, and more than this: what its own settings allow is not known here.
+A worker checks each event again, and more thoroughly: what its settings allow is not known here.
 """
 
 import os.path
@@ -13,7 +13,7 @@ from moderator.fetching.urls import parse_url
 from moderator.policies.fields import MAX_NAME
 from moderator.policies.references import parse_reference
 
-#: Characters of images inside one message; Redis takes no value of more than 512 MB, encoded once more.
+#: Characters of inline images in one message, which is encoded once more; Redis takes no value above 512 MB.
 MAX_INLINE_CHARACTERS = 256_000_000
 
 
@@ -21,8 +21,8 @@ def check_submission(events: Sequence[Event], max_bytes: int) -> None:
     """Check the events of a message: one, or those of a bulk message.
 
     Args:
-        events: as `parse_message` reads them.
-        max_bytes: of an image.
+        events: as `parse_message` returns them.
+        max_bytes: most bytes of an image.
 
     Raises:
         EventInvalid: the message names the key, the cause and the remedy.

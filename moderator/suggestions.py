@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 
 def closest(word: str, choices: Iterable[str]) -> str | None:
-    """Return the choice that a word is a misspelling of; None where none is near."""
+    """Return the choice that a word probably misspells; None if none is close."""
     return next(iter(get_close_matches(word, list(choices), n=1, cutoff=0.6)), None)
 
 

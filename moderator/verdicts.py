@@ -18,14 +18,14 @@ class Decision(StrEnum):
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
-# A verdict on a policy of a hundred categories has hundreds of these two: plain dataclasses, because pydantic's models
-# take several times as long to make.
+# A verdict for a policy of a hundred categories holds hundreds of these two. They are plain dataclasses, because
+# pydantic's models take several times as long to create.
 @dataclass(frozen=True, slots=True)
 class TopPrompt:
-    """A prompt that the image resembles: `similarity` is the cosine, `probability` what the rule made of it."""
+    """A prompt that the image resembles: `similarity` is the cosine, `probability` the rule's value for it."""
 
     prompt: str
     side: str
@@ -35,7 +35,7 @@ class TopPrompt:
 
 @dataclass(frozen=True, slots=True)
 class CategoryVerdict:
-    """A category's score in [0, 1] and what its thresholds say."""
+    """A category's score in [0, 1] and the decision of its thresholds."""
 
     score: float
     decision: Decision
@@ -43,7 +43,7 @@ class CategoryVerdict:
 
 
 class PolicyFacts(_Record):
-    """The policy that decided. An event that could not be judged has no version where none of that name may decide."""
+    """The policy that decided. `version` is None if no version of that name may decide: the event is then an error."""
 
     name: str
     version: int | None = None
@@ -51,7 +51,7 @@ class PolicyFacts(_Record):
 
 
 class ModelFacts(_Record):
-    """The encoder that saw the image. `revision` also names the preprocessing, so a verdict can be replayed."""
+    """The encoder that saw the image; `revision` and `preprocessing` make a verdict replayable."""
 
     id: str
     revision: str
@@ -61,7 +61,7 @@ class ModelFacts(_Record):
 
 
 class ImageFacts(_Record):
-    """What was judged. Sizes in pixels, after EXIF orientation; `frames` is how many were looked at."""
+    """The image that was judged. Sizes in pixels, after EXIF orientation; `frames` is the number of frames judged."""
 
     sha256: str
     width: int
@@ -71,14 +71,14 @@ class ImageFacts(_Record):
 
 
 class ErrorFacts(_Record):
-    """Why there is no judgement. `type` is a class of `moderator.errors`."""
+    """Why there is no judgement. `type` names a class in `moderator.errors`."""
 
     type: str
     message: str
 
 
 class ShadowVerdict(_Record):
-    """What another version of the policy would have said: a score, or the decision `error`, no score and the cause."""
+    """Another version's verdict: a score, or the decision `error`, no score and the cause."""
 
     version: int
     digest: str
@@ -89,7 +89,7 @@ class ShadowVerdict(_Record):
 
 
 class Verdict(_Record):
-    """The answer for one event. `bulk`: the id of the bulk event that it is an image of, if it is one."""
+    """The answer for one event. `bulk`: for an image of a bulk event, the id of that event."""
 
     event_id: str
     source: str
@@ -111,7 +111,7 @@ class Verdict(_Record):
 
     @property
     def top_category(self) -> str | None:
-        """The category that decided: the most severe one, then the highest score."""
+        """The category that decided: the one of the most severe decision, then of the highest score."""
         severity = {Decision.ALLOW: 0, Decision.REVIEW: 1, Decision.BLOCK: 2, Decision.ERROR: 3}
         return max(
             self.categories,

@@ -1,1 +1,1 @@
-"""The Celery workers: queue in, verdicts out. Thin: what they do to an image is in `moderator`."""
+"""The Celery workers: queue in, verdicts out. Thin: the processing of images is in `moderator`."""

@@ -1,7 +1,7 @@
-"""The Celery app, its task, and the two ways in which events reach it.
+"""The Celery app, its task, and the two consumers that feed it.
 
-Interactive events come through Celery's own consumer, bulk events through a second one with a channel and a
-prefetch limit of its own: however many bulk messages wait, they never take the places of interactive ones.
+Interactive events come through Celery's own consumer, bulk events through a second one with its own channel and
+prefetch limit: bulk messages never take the places of interactive ones, however many wait.
 """
 
 import json
@@ -23,24 +23,24 @@ from workers.transport import our_amqp
 
 log = logging.getLogger(__name__)
 
-#: Seconds after which Celery gives an unacknowledged message out again. The ledger is quicker for events that it
-#: knows; this is for raw messages that no worker has claimed yet.
+#: Seconds after which Celery redelivers an unacknowledged message. The ledger is quicker for events that it knows;
+#: this is for raw messages that no worker has claimed yet.
 VISIBILITY_TIMEOUT_SECONDS = 120
 
-#: Seconds without an answer, or without one to a health check, after which the consumer gives its connection up and
-#: makes another: a server that hangs, or a network that drops what is sent, does not close it. Longer than the second
-#: for which the consumer blocks.
+#: Seconds without an answer, or without one to a health check, after which the consumer drops its connection and opens
+#: another: a server that hangs, or a network that drops packets, does not close it. Longer than the second for which
+#: the consumer blocks.
 SOCKET_TIMEOUT_SECONDS = 5
 
-#: Seconds before a message goes back that Redis did not let us deal with; it may be the next to be taken.
+#: Seconds before a message is requeued after Redis failed; it may be the next one taken.
 GIVE_BACK_DELAY_SECONDS = 1.0
 
 
 class _App(Celery):  # type: ignore[misc]
-    """A Celery app that goes by its arguments alone.
+    """A Celery app configured by its arguments alone.
 
-    Celery takes the environment's word before the app's: `CELERY_BROKER_URL`, which another Celery app beside ours
-    has, would take the worker to that app's server.
+    In Celery the environment takes precedence over the app: `CELERY_BROKER_URL`, set for another Celery app beside
+    ours, would connect the worker to that app's server.
     """
 
     backend_cls = "disabled"
@@ -66,13 +66,13 @@ class _App(Celery):  # type: ignore[misc]
 class BulkConsumer(bootsteps.ConsumerStep):  # type: ignore[misc]
     """Consumes the bulk queue into the same tasks, beside Celery's consumer of the interactive queue.
 
-    Each has half of the threads, and as many images in flight.
+    Each has half of the threads and of the images in flight.
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def get_consumers(self, channel: Any) -> list[Consumer]:
-        """One consumer on a channel of its own."""
+        """Return one consumer on its own channel."""
         channel.basic_qos(0, self._slots, False)
         consumer = Consumer(
             channel, queues=[Queue(QUEUES[Priority.BULK])], accept=["json"], auto_declare=True
@@ -81,7 +81,7 @@ class BulkConsumer(bootsteps.ConsumerStep):  # type: ignore[misc]
         return [consumer]
 
     def start(self, c: Any) -> None:
-        """Called at each (re)connection, when Celery has its task strategies ready."""
+        """Start the consumer at each (re)connection, when Celery has its task strategies ready."""
         self._slots = c.pool.limit // 2
         c.qos.decrement_eventually(c.qos.value - self._slots)
         c.qos.update()
@@ -95,7 +95,7 @@ def _is_full(channel: Any) -> bool:
 
 def _watched(report: Callable[[bool], None], turn: Callable[[bool], None]) -> type:
     class Watched(bootsteps.StartStopStep):  # type: ignore[misc]
-        """Reports each beginning and end of consuming, and the event loop's turns."""
+        """Reports when consuming starts and stops, and the turns of the event loop."""
 
         requires = (BulkConsumer,)
 
@@ -105,7 +105,7 @@ def _watched(report: Callable[[bool], None], turn: Callable[[bool], None]) -> ty
             self._timer = c.timer.call_repeatedly(1.0, lambda: turn(any(map(_is_full, channels))))
 
         def stop(self, c: Any) -> None:
-            """Called when a connection is lost, and at the end."""
+            """Report the end of consuming, after a lost connection and at shutdown."""
             report(False)
             self._timer.cancel()
 
@@ -125,15 +125,15 @@ def make_app(
 
     Args:
         settings: where Redis is.
-        handle: called with the argument of each message, from twice as many threads as there are slots at most.
-        refuse: called in the same threads with what is on the queue and cannot be read, and why.
+        handle: called with the argument of each message, from at most twice as many threads as there are slots.
+        refuse: called in the same threads with an unreadable element of the queue, and the reason.
         slots: interactive messages in flight at once, and as many images of bulk messages, or one message with more.
-        report: called with True when it consumes, and with False when it lost its connection or ends.
+        report: called with True when it starts consuming, and with False when it lost its connection or ends.
         turn: called every second from the event loop that takes messages, with whether all places of a queue are
-            taken: without that, it stands still.
-        takes: whether messages are to be taken now.
+            taken; without these calls the loop is stuck.
+        takes: whether to take messages now.
     """
-    # Celery logs each message that goes back with a traceback; `check` says in a line what matters.
+    # Celery logs each requeued message with a traceback; `check` logs what matters in one line.
     logging.getLogger("celery.app.trace").setLevel(logging.ERROR)
     broker = celery_broker(settings.redis_url, SentinelLogin.of(settings))
     app = _App("moderator", broker=broker.url, amqp=our_amqp(takes))
@@ -170,10 +170,10 @@ def make_app(
     )
     app.steps["consumer"].update((BulkConsumer, _watched(report, turn)))
 
-    # Not shared: the app of a consumer that is started again would be given the task of the one that died.
+    # Not shared: the app of a restarted consumer would get the task of the one that died.
     @app.task(name=TASK, shared=False)  # type: ignore[untyped-decorator]
     def check(event: Any = None, *, text: str | None = None, refused: Any = None) -> None:
-        """Its arguments are those of a canonical message; see `moderator.queue.message.make_canonical`."""
+        """Take the arguments of a canonical message; see `moderator.queue.message.make_canonical`."""
         try:
             if refused is not None:
                 refuse(*refused)
@@ -182,7 +182,7 @@ def make_app(
         except WorkerStopping as error:
             raise Reject(str(error), requeue=True) from error
         except Exception as error:
-            # Redis failed, so the message was not dealt with. Celery would drop it: a task that raises is done.
+            # Redis failed, so the message was not processed. Celery would drop it: a task that raises is done.
             log.warning("a message goes back to the queue: %s: %s", type(error).__name__, error)
             time.sleep(GIVE_BACK_DELAY_SECONDS)
             raise Reject(str(error), requeue=True) from error

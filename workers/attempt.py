@@ -1,4 +1,4 @@
-"""What a worker knows of an event while it is at it."""
+"""What a worker knows about an event in flight."""
 
 import time
 from collections.abc import Mapping
@@ -14,21 +14,21 @@ from moderator.queue.ledger import Claim
 from moderator.signals.evaluator import Outcome, Readings, Specification
 from workers.batcher import BatchedEmbeddings
 
-#: Longest time that a verdict waits for the slow signals of its shadows.
+#: Most seconds that a verdict waits for the slow signals of its shadows.
 SHADOW_WAIT_MAX_SECONDS = 2.0
 
 
 @dataclass(eq=False)
 class SlowShadows:
-    """Slow signals of shadows that are being read beside an event; without a future, there was no place for that."""
+    """Slow signals of shadows that are read beside an event; without a future if there was no place."""
 
     specs: list[Specification]
     future: "Future[Readings] | None"
     _until: float = field(default_factory=lambda: time.monotonic() + SHADOW_WAIT_MAX_SECONDS)
-    """Monotonic time at which the verdict goes without them."""
+    """Monotonic time at which the verdict stops waiting for them."""
 
     def readings(self) -> Mapping[str, Outcome]:
-        """Return what they say by now, or soon."""
+        """Return their outcomes, waiting until the deadline at most."""
         error: ModeratorError = SignalBusy(
             "the slow signals of shadows have no place free; more cores give more"
         )
@@ -47,22 +47,22 @@ class SlowShadows:
 
 @dataclass(eq=False)
 class Attempt:
-    """One try of an event: what is known of it so far, or what went wrong."""
+    """One attempt at an event: what is known so far, or what went wrong."""
 
     event: Event
     claim: Claim
     watch: Stopwatch
     prepared: Prepared | None = None
     recalled: Embeddings | None = None
-    """What the model made of the same file before."""
+    """Embeddings of the same file from an earlier event."""
     embedded: "Future[BatchedEmbeddings] | None" = None
     quick_readings: Readings = field(default_factory=dict)
-    """Of the shadows' signals that do not take long."""
+    """Readings of the shadows' quick signals."""
     slow_shadows: SlowShadows | None = None
     error: Exception | None = None
 
     def shadow_readings(self) -> Readings:
-        """Return what the shadows' signals say; waits a little for the slow ones."""
+        """Return the readings of the shadows' signals; waits briefly for the slow ones."""
         if self.slow_shadows is None:
             return self.quick_readings
         return {**self.quick_readings, **self.slow_shadows.readings()}

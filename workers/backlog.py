@@ -1,4 +1,4 @@
-"""Measures the backlog for the metrics: how many events wait, and how long the oldest has."""
+"""Measure the backlog for the metrics: how many events wait, and for how long the oldest has."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,24 +13,24 @@ from moderator.queue.outbox import read_lags
 from moderator.queue.queue_metrics import OutgoingState, QueueState
 from moderator.queue.stream_state import read_stream
 
-#: Groups of readers that metrics show, those most behind.
+#: Most groups of readers shown in the metrics, those most behind.
 SHOWN_GROUPS = 50
 
-#: Seconds for all questions of a reading: a scrape waits for it.
+#: Seconds for all queries of a reading: a scrape waits for it.
 READING_SECONDS = 0.6
 
 
 class Backlog:
     """Reads the state of the queues.
 
-    A message that came past the ledger has no acceptance time; its age counts from when it was first seen as
-    the oldest of its queue.
+    A message that bypassed the ledger has no acceptance time; its age counts from when it was first seen as the
+    oldest of its queue.
 
     Args:
         client: connection.
-        ledger: its times, counts and bytes.
-        dead_letters: counted.
-        outgoing: reads how verdicts get to those who wait for them; None leaves that out.
+        ledger: source of times, counts and bytes.
+        dead_letters: the dead letters to count.
+        outgoing: reads how verdicts reach their consumers; None leaves that out.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Backlog:
         self._seen: dict[str, tuple[bytes, float]] = {}
 
     def read(self) -> QueueState:
-        """The state now.
+        """Return the current state.
 
         Raises:
             RedisError: Redis does not answer in time.
@@ -84,7 +84,7 @@ class Backlog:
 
 
 def read_outgoing(client: Redis, disabled: DisabledWebhooks, consumers: Sequence[str]) -> OutgoingState:
-    """How verdicts get to those who wait for them, now."""
+    """Return how verdicts reach their consumers now."""
     stream = read_stream(client)
     groups = sorted(stream.groups, key=lambda group: (group.missed, group.oldest_age), reverse=True)
     shown = replace(stream, groups=tuple(groups[:SHOWN_GROUPS]))

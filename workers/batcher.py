@@ -1,14 +1,14 @@
-"""The micro-batcher: runs the model on all that waits, whenever it is free.
+"""The micro-batcher: runs the model on all waiting images, whenever it is free.
 
 An idle model takes a single interactive image at once, so batching adds no delay; a busy one finds a batch waiting
-when it is done. There is nothing to tune but the largest batch. A second thread holds the next batch ready at the
-model's door, so that no core or GPU idles between two batches.
+when it is done. There is nothing to tune but the largest batch. A second thread keeps the next batch ready, so that
+no core or GPU idles between two batches.
 
-Nobody waits for bulk: while more of it is being decoded, it gathers until it fills a batch, for
-`BULK_WAIT_MAX_SECONDS` at most.
+Bulk is not urgent: while more of it is being decoded, it gathers until it fills a batch, for at most
+`BULK_WAIT_MAX_SECONDS`.
 
-While interactive images come, bulk runs in small batches, one at a time: an interactive image waits for one of
-them at most, and does not share the cores with another.
+While interactive images arrive, bulk runs in small batches, one at a time: an interactive image waits for at most
+one of them, and does not share the cores with another.
 """
 
 import logging
@@ -29,18 +29,18 @@ from workers.model_watch import ModelWatch, sound
 
 log = logging.getLogger(__name__)
 
-#: Most seconds that bulk waits for more: what comes may be slow, or broken images only.
+#: Most seconds that bulk waits for more: the images to come may be slow, or all broken.
 BULK_WAIT_MAX_SECONDS = 1.0
 
 
 def small_batch(max_batch: int) -> int:
-    """Frames of bulk in one batch while interactive images come: a quarter of the largest."""
+    """Return the most frames of a bulk batch while interactive images arrive: a quarter of the largest batch."""
     return max(1, max_batch // 4)
 
 
 @dataclass(frozen=True)
 class BatchedEmbeddings:
-    """What the model made of one image, and how long it waited for the model and in it (seconds)."""
+    """The embeddings of one image, and the seconds that it waited for the model and spent in it."""
 
     embeddings: Embeddings
     waited: float
@@ -62,16 +62,16 @@ def fitting(
     running: Mapping[Priority, int],
     more: bool = False,
 ) -> dict[Priority, int]:
-    """How many of those that wait go into the next batch, interactive first, each in order.
+    """Return how many waiting images go into the next batch, interactive first, each priority in order.
 
     Args:
         waiting: images by priority.
-        max_batch: most frames, except where one image alone has more.
-        interactive: whether interactive images come these seconds. Then a batch with bulk in it is small, and has the
-            model to itself: two forwards side by side would make each other several times as slow.
+        max_batch: most frames, unless one image alone has more.
+        interactive: whether interactive images are arriving. Then a batch with bulk in it is small, and has the
+            model to itself: two forward passes side by side would slow each other down several times.
         running: batches in the model that have images of a priority.
-        more: whether more bulk is about to come. Then bulk alone waits until it fills a batch, of which the model
-            takes more images per second; what makes the images ready needs the cores meanwhile.
+        more: whether more bulk is about to arrive. Then bulk alone waits until it fills a batch, which the model
+            processes at more images per second; preparing the images needs the cores meanwhile.
     """
     chosen = dict.fromkeys(Priority, 0)
     if interactive and running[Priority.BULK]:
@@ -97,11 +97,11 @@ class MicroBatcher:
 
     Args:
         embed: uint8 [n, size, size, 3] -> float32 [n, dimension].
-        max_batch: most frames in one call, except where one image alone has more.
+        max_batch: most frames in one call, unless one image alone has more.
         on_batch: called after each batch with its number of frames and its seconds.
-        lanes: batches in the model and at its door.
-        interactive: whether interactive images come these seconds.
-        watch: knows whether the model works; without one, each failure is its image's.
+        lanes: batches in the model or ready for it.
+        interactive: whether interactive images are arriving.
+        watch: knows whether the model works; without one, each failure is blamed on the image.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class MicroBatcher:
         self._interactive = interactive
         self._watch = watch
         self._running = dict.fromkeys(Priority, 0)
-        # Interactive images go first; what room they leave is bulk's.
+        # Interactive images go first; bulk gets the remaining room.
         self._waiting: dict[Priority, deque[_Item]] = {priority: deque() for priority in Priority}
         self._wake = Condition()
         self._coming = 0
@@ -130,19 +130,19 @@ class MicroBatcher:
 
     @property
     def alive(self) -> bool:
-        """Whether the threads run."""
+        """Return whether the threads run."""
         return all(thread.is_alive() for thread in self._threads)
 
     @property
     def broken(self) -> ModelBroken | None:
-        """Why the model judges nothing; None while it works."""
+        """Return why the model judges nothing; None while it works."""
         return self._watch.broken if self._watch is not None else None
 
     def submit(self, pixels: Pixels, priority: Priority) -> "Future[BatchedEmbeddings]":
         """Queue the frames of one image, uint8 [frames, size, size, 3].
 
-        The future fails with what the model raised, `ModelBroken` if that is no fault of the image, or
-        `WorkerStopping`. Where the model returns no embedding, but NaN, for this image alone, that is the answer.
+        The future fails with the model's error, with `ModelBroken` if the image is not to blame, or with
+        `WorkerStopping`. If the model returns NaN instead of an embedding for this image alone, that is the result.
         """
         item = _Item(pixels, priority)
         with self._wake:
@@ -157,7 +157,7 @@ class MicroBatcher:
 
     @contextmanager
     def coming(self, priority: Priority) -> Iterator[None]:
-        """Within this block images are made ready and submitted; those that are broken are not."""
+        """Announce images: within this block they are prepared and submitted, except broken ones."""
         if priority is Priority.INTERACTIVE:
             yield
             return
@@ -172,7 +172,7 @@ class MicroBatcher:
                     self._wake.notify()
 
     def stop(self) -> None:
-        """Finish the batches in flight, fail what waits, and end the threads."""
+        """Finish the batches in flight, fail the waiting images, and end the threads."""
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
@@ -193,7 +193,7 @@ class MicroBatcher:
                     self._wake.notify()
 
     def _next_batch(self) -> list[_Item]:
-        """Wait for work and take as much of it as fits; empty when it is time to stop."""
+        """Wait for images and take as many as fit; return an empty list at shutdown."""
         with self._wake:
             while not self._stopping:
                 chosen = fitting(
@@ -204,12 +204,12 @@ class MicroBatcher:
                     for priority in {item.priority for item in batch}:
                         self._running[priority] += 1
                     return batch
-                # What waits and does not fit is looked at when the batch in the model is done, or more has come.
+                # Waiting images that do not fit are considered when the batch in the model is done, or more arrive.
                 self._wake.wait(BULK_WAIT_MAX_SECONDS if self._gathering() else None)
             return []
 
     def _gathering(self) -> bool:
-        """Whether bulk that waits has reason to wait for more."""
+        """Return whether waiting bulk should wait for more."""
         bulk = self._waiting[Priority.BULK]
         return self._coming > 0 and bool(bulk) and time.perf_counter() - bulk[0].since < BULK_WAIT_MAX_SECONDS
 
@@ -246,7 +246,7 @@ class MicroBatcher:
             self._process_alone(item)
 
     def _fail(self, batch: list[_Item], error: Exception) -> None:
-        """Find out whose fault it is that a batch failed."""
+        """Find out whether the model or an image made a batch fail."""
         if len(batch) == 1:
             batch[0].future.set_exception(self._blame() or error)
             return
@@ -255,7 +255,7 @@ class MicroBatcher:
             self._process_alone(item)
 
     def _process_alone(self, item: _Item) -> None:
-        # Once the model is known to be broken, the others of a batch need not be tried.
+        # Once the model is known to be broken, the rest of the batch need not be tried.
         if fault := self.broken:
             item.future.set_exception(fault)
         else:

@@ -1,4 +1,4 @@
-"""Runs Celery's consumer, and runs it again if it dies: a restart of Redis can kill it."""
+"""Run Celery's consumer, and restart it if it dies: a restart of Redis can kill it."""
 
 import logging
 import time
@@ -17,8 +17,8 @@ class ConsumerLoop:
     """The consumer of a worker.
 
     Args:
-        make_app: makes the Celery app, given what is called when it begins to consume and when it ceases.
-        threads: tasks at once.
+        make_app: makes the Celery app, given a callback for when it starts and stops consuming.
+        threads: most tasks at once.
     """
 
     def __init__(self, make_app: Callable[[Callable[[bool], None]], Celery], threads: int) -> None:
@@ -31,20 +31,20 @@ class ConsumerLoop:
         """Consume until `stop` is called."""
         while True:
             self._run_celery(self._make_app(self._note_consuming))
-            # Celery logs what kills it and returns as after an orderly stop.
+            # Celery logs the fatal error and returns as after an orderly stop.
             if self.stopping:
                 return
             log.warning("the Celery consumer died; starting it again")
             time.sleep(RESTART_DELAY_SECONDS)
 
     def stop(self) -> None:
-        """Stop soon. Called from another thread, at any time once `run` is about to be."""
+        """Stop soon. Called from another thread, at any time once `run` is about to start."""
         self.consuming = False
         self.stopping = True
-        state.should_stop = 0  # Celery's loop looks at it at each turn, at least every second
+        state.should_stop = 0  # Celery's loop checks it at each turn, at least every second
 
     def _run_celery(self, app: Celery) -> None:
-        set_event_loop(None)  # not the one of a consumer that died, with its timers
+        set_event_loop(None)  # not that of a dead consumer, with its timers
         # Without Celery's signal handlers; see `workers.shutdown`.
         kind = type("Worker", (app.Worker,), {"install_platform_tweaks": lambda self, worker: None})
         worker = kind(

@@ -1,4 +1,4 @@
-"""The process of `moderator deliver`: consumers of the outbox, apart from the workers. It loads no model library."""
+"""The process of `moderator deliver`: runs outbox consumers apart from the workers. It loads no model library."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -28,14 +28,14 @@ from workers.shutdown import Shutdown
 
 log = logging.getLogger(__name__)
 
-#: Seconds between looks at an outbox in which nothing was due.
+#: Seconds between checks of an outbox in which nothing was due.
 DELIVER_EVERY_SECONDS = 0.5
-#: Seconds that a scrape or a question for health waits for Redis, and that Redis has for the answer.
+#: Seconds that a scrape or a health check waits for Redis, and that Redis has for the answer.
 READING_PATIENCE, READING_SECONDS = 0.8, 0.6
 
 
 def installed_consumers(settings: Settings, chosen: Sequence[str] = ()) -> list[str]:
-    """Return the consumers that this process delivers to: those chosen, or all that are kept for and installed here."""
+    """Return the consumers that this process delivers to: those chosen, or all configured and installed ones."""
     if chosen:
         return list(dict.fromkeys(chosen))
     names = consumer_names(settings)
@@ -61,7 +61,7 @@ def make_loops(
 
 @contextmanager
 def delivering(loops: Sequence[DeliveryLoop]) -> Iterator[None]:
-    """Deliver beside the block; what was begun is finished at its end."""
+    """Deliver in the background during the block; finish started deliveries at its end."""
     threads = [Periodic(f"deliver-{loop.name}", DELIVER_EVERY_SECONDS, loop.drain) for loop in loops]
     try:
         yield
@@ -75,13 +75,13 @@ def delivering(loops: Sequence[DeliveryLoop]) -> Iterator[None]:
 
 
 class Deliverer:
-    """Delivers to consumers until a signal comes.
+    """Delivers to consumers until a signal arrives.
 
     Args:
         settings: all of them.
-        chosen: names of consumers; none: all that the outbox is filled for and that are installed.
+        chosen: names of consumers; empty: all that the outbox is filled for and that are installed.
         port: of `/metrics`, `/ready` and `/live`.
-        consumers: in place of those named.
+        consumers: used instead of those named.
 
     Raises:
         SettingsError: a consumer cannot be made, or the port is taken.
@@ -115,7 +115,7 @@ class Deliverer:
         self._loops = make_loops(consumers, self._redis, dead_letters, metrics, settings.retry_delay)
 
     def run(self, shutdown: Shutdown) -> None:
-        """Deliver until a signal comes; what was begun is finished, the rest stays in the outbox."""
+        """Deliver until a signal arrives; started deliveries are finished, the rest stays in the outbox."""
         stopped = Event()
         server = HealthServer(
             self._settings.metrics_host,

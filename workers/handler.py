@@ -1,4 +1,4 @@
-"""From a queue message to its events: one at a time, or many side by side."""
+"""Split a queue message into its events, and process them one at a time or many side by side."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -14,21 +14,21 @@ from workers.worker_metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-#: Images of a bulk message that are taken to their verdicts together: enough to share a thread and the way to Redis,
-#: few enough to keep all decoders busy with one message.
+#: Images of a bulk message that are processed together: enough to share a thread and round trips to Redis, few enough
+#: for one message to keep all decoders busy.
 IMAGES_PER_GROUP = 8
 
 
 class Handler:
-    """Takes messages apart and has each event processed; a message that is no event becomes a dead letter.
+    """Splits messages and has each event processed; a message that is no event becomes a dead letter.
 
     Args:
-        process: takes events to their end, one or a group; called from many threads.
-        dead_letters: where messages go that are no events.
+        process: processes one event or a group to its end; called from many threads.
+        dead_letters: destination of messages that are no events.
         metrics: counts them.
         width: images of bulk messages in flight at once, over all messages.
-        hold: within what it returns, the events of a message are here, claimed or not; see `Leases.hold`.
-        finished: called when a piece of work is done, whatever became of it.
+        hold: returns a context in which this worker holds the events of a message, claimed or not; see `Leases.hold`.
+        finished: called when a piece of work is done, whatever its outcome.
     """
 
     def __init__(
@@ -46,17 +46,17 @@ class Handler:
         self._dead_letters = dead_letters
         self._metrics = metrics
         self._stopping = Flag()
-        # Threads for groups of images that are here, and for single ones that have to come from elsewhere first.
+        # Threads for groups of local images, and for single ones that must be fetched from elsewhere first.
         self._pools = {
             group: ThreadPoolExecutor(max(1, width // group), thread_name_prefix=f"bulk-{group}")
             for group in (IMAGES_PER_GROUP, 1)
         }
 
     def handle(self, body: Any) -> None:
-        """Deal with one message. When it returns, the message may be acknowledged.
+        """Process one message. When it returns, the message may be acknowledged.
 
         Raises:
-            WorkerStopping: part of a bulk message is left; the message goes back to the queue.
+            WorkerStopping: part of a bulk message is unprocessed; the message goes back to the queue.
         """
         try:
             events = parse_message(body)
@@ -82,7 +82,7 @@ class Handler:
             future.result()
 
     def refuse(self, raw: str, reason: str) -> None:
-        """Bury what is on the queue and cannot be read."""
+        """Bury an unreadable element of the queue."""
         self._bury(raw, EventInvalid(reason))
 
     def stop(self) -> None:

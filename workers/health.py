@@ -1,4 +1,4 @@
-"""The worker's HTTP side: `/metrics`, `/ready` (may it get events?), `/live` (must it be restarted?)."""
+"""The worker's HTTP endpoints: `/metrics`, `/ready` (may it get events?), `/live` (must it be restarted?)."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -16,14 +16,14 @@ log = logging.getLogger(__name__)
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
-    request_queue_size = 128  # scrapes that come at once; those beyond wait a second for their next try
+    request_queue_size = 128  # simultaneous scrapes; further ones retry after a second
 
 
 class _Quiet(WSGIRequestHandler):
-    timeout = 10  # seconds; a client that sends nothing does not hold a thread for ever
+    timeout = 10  # seconds; a silent client does not hold a thread for ever
 
     def log_message(self, format: str, *args: object) -> None:
-        """Scrapes every few seconds are no news."""
+        """Log nothing: there is a scrape every few seconds."""
 
 
 class HealthServer:
@@ -31,9 +31,9 @@ class HealthServer:
 
     Args:
         host: address to bind.
-        port: 0 takes a free one; `port` then says which.
-        registry: what `/metrics` shows.
-        ready: whether the worker takes events; may raise an error of ours that says why not.
+        port: 0 picks a free one, which the attribute `port` has.
+        registry: shown by `/metrics`.
+        ready: whether the worker takes events; may raise a `ModeratorError` with the reason why not.
         live: whether it works at all.
 
     Raises:
@@ -64,7 +64,7 @@ class HealthServer:
                 good = checks[path]()
             except ModeratorError as error:
                 good, why = False, f": {error}"
-            except Exception as error:  # whatever it is that does not answer
+            except Exception as error:  # from anything that does not answer
                 log.warning("%s: %s: %s", path, type(error).__name__, error)
                 good = False
             respond("200 OK" if good else "503 Service Unavailable", [("Content-Type", "text/plain")])
@@ -81,6 +81,6 @@ class HealthServer:
         Thread(target=self._server.serve_forever, name="health", daemon=True).start()
 
     def close(self) -> None:
-        """Stop serving and give the port back."""
+        """Stop serving and release the port."""
         self._server.shutdown()
         self._server.server_close()

@@ -1,7 +1,7 @@
-"""Keeps the events that this worker has from being given out again while it has them.
+"""Keep this worker's events in flight from being redelivered.
 
-A lease is short, so that what a dead worker had comes back soon; a slow image, a long queue before the model or a
-large bulk message may take longer. So the leases of all that is here are extended as long as the worker gets on.
+A lease is short, so that the events of a dead worker come back soon; a slow image, a long queue for the model or a
+large bulk message may take longer. So a worker extends the leases on all its events for as long as it makes progress.
 """
 
 import logging
@@ -16,10 +16,10 @@ from moderator.events import Event
 
 log = logging.getLogger(__name__)
 
-#: Leases, but at least seconds, without an event coming to its end, after which what is here is left to others: the
-#: model hangs, say.
+#: Leases, but at least seconds, without a finished event, after which this worker leaves its events to others: its
+#: model may hang.
 STALLED_LEASES, STALLED_SECONDS = 10, 60.0
-#: Seconds after which one event alone is left to others, while the rest gets on.
+#: Seconds after which a single event is left to others while the rest makes progress.
 EVENT_HELD_MAX_SECONDS = 3600.0
 
 
@@ -31,7 +31,7 @@ class _Held:
 
 
 class Leases:
-    """What this worker has. Thread-safe.
+    """The events that this worker holds. Thread-safe.
 
     Args:
         extend: takes keys and tokens; see `Ledger.extend`.
@@ -48,14 +48,14 @@ class Leases:
         self._extend = extend
         self._stalled = max(STALLED_LEASES * lease, STALLED_SECONDS)
         self._clock = clock
-        # By object: the same event may be here twice, once claimed and once in a message that was delivered again.
+        # By object: an event may be here twice, once claimed and once in a redelivered message.
         self._held: dict[int, _Held] = {}
         self._lock = Lock()
         self._progress = clock()
 
     @contextmanager
     def hold(self, events: Sequence[Event]) -> Iterator[None]:
-        """Within this block the events of a message are here, and wait their turn until they are claimed."""
+        """Hold the events of a message within this block; they wait their turn until they are claimed."""
         now = self._clock()
         waiting = [(event.key, "") for event in events]
         with self._lock:
@@ -65,14 +65,14 @@ class Leases:
                 self._held[id(event)] = _Held(key, "", now)
         try:
             if len(events) > 1:
-                # The last of them may wait for long, and may be due any moment.
+                # The last of them may wait long, and may be due at any moment.
                 self._try_to_extend(waiting)
             yield
         finally:
             self.done(events)
 
     def claimed(self, event: Event, key: str, token: str) -> None:
-        """An event is claimed, under this key and with this token."""
+        """Note that an event was claimed under this key and with this token."""
         now = self._clock()
         with self._lock:
             if not self._held:
@@ -80,14 +80,14 @@ class Leases:
             self._held[id(event)] = _Held(key, token, now)
 
     def done(self, events: Sequence[Event]) -> None:
-        """Events are at their end here, whatever it was."""
+        """Note that events are finished here, whatever their outcome."""
         with self._lock:
             ended = [self._held.pop(id(event), None) for event in events]
             if any(ended):
                 self._progress = self._clock()
 
     def beat(self) -> None:
-        """Extend the leases of all that is here; to be called several times within a lease. Raises nothing."""
+        """Extend the leases on all events here; call it several times within a lease. Never raises."""
         now = self._clock()
         with self._lock:
             if now - self._progress > self._stalled:
@@ -110,7 +110,7 @@ class Leases:
             self._extend(held)
         except (
             Exception
-        ) as error:  # the next beat tries again; what runs out is given out again and answered once
+        ) as error:  # the next beat retries; events with expired leases are redelivered and answered once
             log.warning(
                 "leases of %d events are not extended: %s: %s", len(held), type(error).__name__, error
             )

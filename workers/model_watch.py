@@ -1,8 +1,8 @@
-"""Distinguishes a model that fails from an image that the model fails on.
+"""Distinguish a broken model from an image that makes it fail.
 
 A broken GPU fails on every image, and faster than a sound one answers: the whole backlog would turn into errors. So
-when an image fails alone, the model is given inputs that it could answer when the worker started. If it fails on those
-as well, the fault is the model's: nothing is judged until it answers them again.
+when an image fails alone, the model is tested on inputs that it could answer at startup. If it fails on those as
+well, the model is at fault: nothing is judged until it answers them again.
 """
 
 import logging
@@ -17,14 +17,14 @@ from moderator.errors import ModelBroken, brief
 
 log = logging.getLogger(__name__)
 
-#: Tries of a known input, one after the other, that must all fail before the model counts as broken.
+#: Consecutive tests with a known input that must all fail before the model counts as broken.
 FAILED_TRIES_MAX = 3
-#: Seconds for which a broken model is tested again. What it failed of may be cured only by a new process.
+#: Seconds for which a broken model is tested again. After that, only a new process may help.
 RECOVERY_WAIT_SECONDS = 60.0
 
 
 def sound(rows: Embeddings) -> bool:
-    """Whether embeddings, [n, dimension], are any: finite, and not zero."""
+    """Return whether embeddings, [n, dimension], are valid: finite and not zero."""
     return bool(np.isfinite(rows).all() and rows.any(axis=1).all())
 
 
@@ -51,16 +51,16 @@ class ModelWatch:
 
     @property
     def broken(self) -> ModelBroken | None:
-        """Why nothing is judged; None while the model works."""
+        """Return why nothing is judged; None while the model works."""
         return ModelBroken(self._why) if self._broken_since is not None else None
 
     @property
     def hopeless(self) -> bool:
-        """Whether it has been broken for so long that a new process is to be tried."""
+        """Return whether the model has been broken for so long that the process should be replaced."""
         return self._broken_since is not None and self._clock() - self._broken_since > RECOVERY_WAIT_SECONDS
 
     def learn(self) -> None:
-        """Note which inputs the model can answer; to be called when it is loaded."""
+        """Note which inputs the model can answer; call it when the model is loaded."""
         good = [pixels for pixels in self._known if self._failure(pixels) is None]
         if good:
             self._known = good
@@ -68,7 +68,7 @@ class ModelWatch:
             self._note_broken(self._failure(self._known[0]) or "it does so from time to time")
 
     def blame(self) -> ModelBroken | None:
-        """After an image that failed alone: why it is the model's fault; None if it is the image's."""
+        """Return why the model is at fault for an image that failed alone; None if the image is."""
         failures = []
         for _ in range(FAILED_TRIES_MAX):
             failure = self._test()
@@ -82,7 +82,7 @@ class ModelWatch:
         return ModelBroken(_shown(failures[-1]))
 
     def test_again(self) -> None:
-        """Try a broken model; to be called every second or so."""
+        """Test a broken model; call it every second or so."""
         if self._broken_since is not None and self._test() is None:
             with self._lock:
                 log.warning("the model works again, after %.0f s", self._clock() - self._broken_since)
@@ -96,14 +96,14 @@ class ModelWatch:
                 log.error("%s. The worker takes no events until it works again", self._why)
 
     def _test(self) -> str | None:
-        """What goes wrong with a known input; None if all is well."""
+        """Return what goes wrong with a known input; None if the model answers it."""
         failures = [self._failure(pixels) for pixels in self._known]
         return next((failure for failure in failures if failure is not None), None)
 
     def _failure(self, pixels: Pixels) -> str | None:
         try:
             rows = self._embed(pixels)
-        except Exception as error:  # whatever a model library raises
+        except Exception as error:  # model libraries raise anything
             return brief(error)
         return None if sound(rows) else "it returns NaN, infinity or zero"
 

@@ -1,4 +1,4 @@
-"""Writes to the ledger what became of events: a verdict, a dead letter, or another try."""
+"""Write the outcomes of events to the ledger: a verdict, a dead letter, or a retry."""
 
 import logging
 import time
@@ -16,13 +16,13 @@ log = logging.getLogger(__name__)
 
 
 class Outcomes:
-    """The ways out of a worker. Thread-safe.
+    """Ends the attempts of a worker. Thread-safe.
 
     Args:
-        engine: writes the verdicts of what failed.
+        engine: writes the verdicts of failed events.
         ledger: where verdicts are published.
-        metrics: what is measured.
-        rules: say what is tried again.
+        metrics: counts outcomes.
+        rules: decide what is retried.
     """
 
     def __init__(self, engine: Engine, ledger: Ledger, metrics: Metrics, rules: RetryRules) -> None:
@@ -33,7 +33,7 @@ class Outcomes:
         self._rules = rules
 
     def publish(self, answers: Sequence[Answer]) -> None:
-        """Publish verdicts, together; what Redis refuses is tried again later."""
+        """Publish verdicts together; those that Redis refuses are retried later."""
         start = time.perf_counter()
         outcomes = self._ledger.publish(
             answers, ttl=self._settings.verdict_ttl, stream_length=self._settings.most_in_stream
@@ -49,7 +49,7 @@ class Outcomes:
                 self._metrics.count_verdict(answer.verdict, outcome)
 
     def fail(self, attempt: Attempt, error: ModeratorError) -> Answer | None:
-        """Have an event tried again later (None), or return its `error` verdict with a dead letter, to be published."""
+        """Retry an event later and return None, or return its `error` verdict and dead letter for publication."""
         event, claim = attempt.event, attempt.claim
         self._metrics.count_failure(error)
         if (retry := self._rules.after(event, claim, error)) is not None:
@@ -61,23 +61,23 @@ class Outcomes:
         return Answer(event, verdict, DeadLetterReason(name, str(error)), claim)
 
     def retry(self, event: Event, claim: Claim, retry: Retry) -> None:
-        """Put an event on the queue again, after a while."""
+        """Requeue an event after a delay."""
         held = self._ledger.retry(
             event, claim, retry.delay, harmed=retry.harmed, counts=retry.counts, held_off=retry.held_off
         )
         self._count_loss(held)
 
     def give_back(self, event: Event, claim: Claim) -> None:
-        """Put an event on the queue again, at once and at no cost to its tries."""
+        """Requeue an event at once, without using up an attempt."""
         self._count_loss(self._ledger.give_back(event, claim))
 
     def _keep(self, answer: Answer, error: RedisMisused) -> None:
-        """Try again later what could not be published, at longer and longer intervals."""
+        """Retry later an answer that could not be published, at growing intervals."""
         self._metrics.count_failure(error)
         log.error("event %s: its verdict is not published: %s", answer.event.key, error)
         if (claim := answer.claim) is not None:
             self.retry(answer.event, claim, self._rules.after_unpublished(claim))
 
     def _count_loss(self, held: bool) -> None:
-        """Count a try that came to its end after another worker was given the event."""
+        """Count an attempt that ended after another worker had received the event."""
         self._metrics.redeliveries.inc(not held)

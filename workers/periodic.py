@@ -1,4 +1,4 @@
-"""A thread that does something every so often and survives whatever goes wrong."""
+"""A thread that does something periodically and survives any error."""
 
 import logging
 from collections.abc import Callable
@@ -8,9 +8,9 @@ log = logging.getLogger(__name__)
 
 
 class Periodic:
-    """Calls `work` every `seconds`, from a thread of its own; an error is logged and the next call tries again.
+    """Calls `work` every `seconds` from its own thread; an error is logged and the next call retries.
 
-    The first call is after `seconds`, or `at_once`.
+    The first call comes after `seconds`, or immediately with `at_once`.
     """
 
     def __init__(

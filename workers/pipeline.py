@@ -1,4 +1,4 @@
-"""One event through a worker: claim, fetch, decode, embed, score, publish. Every way out ends in the ledger."""
+"""The path of an event through a worker: claim, fetch, decode, embed, score, publish. Each ends in the ledger."""
 
 import logging
 import math
@@ -43,15 +43,15 @@ class Pipeline:
 
     Args:
         engine: prepares and judges.
-        fetcher: gets the images.
-        batcher: the model.
+        fetcher: fetches the images.
+        batcher: runs the model.
         ledger: where events are claimed and verdicts published.
-        metrics: what is measured.
-        decoders: how many images are decoded at once: more than there are cores only cost memory and cache.
-        gate: notes each event; while interactive ones come, bulk gets less.
-        cache: embeddings of images that were seen before.
-        leases: note what is claimed here and its end.
-        known: whether some worker judges by a policy, by its reference.
+        metrics: the worker's metrics.
+        decoders: images decoded at once: more than there are cores only cost memory and cache.
+        gate: notes each event; while interactive ones arrive, bulk gets less.
+        cache: embeddings of images seen before.
+        leases: note each event claimed here, and when it is finished.
+        known: whether some worker knows a policy, by its reference.
     """
 
     def __init__(
@@ -79,16 +79,16 @@ class Pipeline:
         self._leases = leases or Leases()
         self._outcomes = Outcomes(engine, ledger, metrics, RetryRules(engine.settings, known))
         self._keeps_evidence = Subscriptions.of(engine.settings).evidence
-        # Two small batches of bulk are enough to keep the model busy with one; each further thread would only want
-        # the interpreter when an interactive event does.
+        # Two small batches of bulk are enough to keep the model busy with one; each further thread would only compete
+        # with interactive events for the interpreter.
         few = 2 * small_batch(engine.max_batch)
         self._groups = Semaphore(decoders)
         self._in_flight = PrioritySemaphore(math.inf, lambda: gate.bulk_limit(few, math.inf))
         self._decoders = PrioritySemaphore(decoders, lambda: gate.bulk_limit(max(1, decoders - 1), decoders))
-        # With those that wait, a quarter of what the worker has in flight of a queue, at most.
+        # Including those that wait, at most a quarter of a queue's events in flight.
         places = max(1, min(decoders, engine.max_batch // 2))
         self._slow = SlowLane(places, "slow")
-        # Apart, so that shadows take no place from what decides.
+        # Separate, so that shadows take no place from deciding policies.
         self._shadows = SlowLane(places, "shadows")
 
     def close(self) -> None:
@@ -97,11 +97,11 @@ class Pipeline:
         self._shadows.close()
 
     def process(self, events: Sequence[Event]) -> None:
-        """Take events to their verdict, their dead letter, or their next try: one, or some of a bulk message.
+        """Process events to a verdict, a dead letter or a retry: one, or some of a bulk message.
 
-        Those of a group share the way to Redis and a thread. They are of one priority.
+        The events of a group share a thread and round trips to Redis. They have the same priority.
 
-        Raises only what Redis raises, and `ModelBroken` before any of them is claimed: then the message is not
+        Raises only errors of Redis, and `ModelBroken` before any event is claimed: then the message is not
         acknowledged.
         """
         if fault := self._batcher.broken:
@@ -122,17 +122,17 @@ class Pipeline:
 
     def _process_quickly(self, priority: Priority, events: Sequence[Event]) -> None:
         with self._in_flight.acquire(priority, len(events)):
-            # A group is decoded as a whole before the next one: else all of them would be ready at the same time,
-            # and the decoders idle until the model is done with them.
+            # A whole group is decoded before the next one: otherwise all groups would be ready at the same time, and
+            # the decoders would idle until the model is done with them.
             with self._groups if len(events) > 1 else nullcontext(), self._batcher.coming(priority):
                 attempts = [self._begin(event, claim) for event, claim in self._claim(events)]
             self._outcomes.publish([answer for one in attempts if (answer := self._end(one)) is not None])
 
     def _process_slowly(self, events: Sequence[Event], *, alone: bool) -> None:
-        """Events whose policy has slow signals: each waits for its place before it is claimed, fetched and decoded.
+        """Process events whose policy has slow signals: each waits for a place before it is claimed and fetched.
 
-        Where there is no place, an event is given back: waiting here, it would keep a thread from events that need no
-        such place. Of a bulk message all are, to come one by one.
+        An event without a place is given back: waiting here, it would keep a thread from events that need no such
+        place. Events of a bulk message are all given back, to come one by one.
         """
         priority = events[0].priority
         if not alone or not self._slow.enter(priority):
@@ -153,7 +153,7 @@ class Pipeline:
             self._slow.leave()
 
     def _claim(self, events: Sequence[Event]) -> list[tuple[Event, Claim]]:
-        """Those that are ours."""
+        """Claim events, and return those that are now ours."""
         ours = []
         for event, claim in zip(events, self._ledger.claim(events), strict=True):
             if isinstance(claim, Claim):
@@ -162,20 +162,20 @@ class Pipeline:
                 self._leases.claimed(event, named.key, claim.token)
                 ours.append((named, claim))
             else:
-                # A second delivery: the verdict is there, or another worker is at it and the ledger watches over it.
+                # A redelivery: the event has its verdict, or another worker holds it under the ledger's watch.
                 self._metrics.redeliveries.inc()
                 self._leases.done([event])
         return ours
 
     def _reads_slowly(self, event: Event) -> bool:
-        """Whether the policy that decides has slow signals; not where there is no such policy."""
+        """Return whether the deciding policy has slow signals; False if there is no such policy."""
         try:
             return reads_slowly(self._engine.resolver.select_for(event))
         except PolicyError:
             return False
 
     def _begin(self, event: Event, claim: Claim) -> Attempt:
-        """Fetch, decode, and hand it to the model; what goes wrong is kept for `_end`."""
+        """Fetch and decode an image and submit it to the model; errors are kept for `_end`."""
         watch = Stopwatch()
         watch.note("queue", claim.waited)
         attempt = Attempt(event, claim, watch)
@@ -199,7 +199,7 @@ class Pipeline:
         return attempt
 
     def _recall(self, attempt: Attempt, data: bytes) -> Prepared | None:
-        """What is known of an image from an earlier event."""
+        """Return what is known of an image from an earlier event, or None."""
         if self._cache is None:
             return None
         selection = self._engine.resolver.select_for(attempt.event)
@@ -220,7 +220,7 @@ class Pipeline:
         return prepared
 
     def _read_for_shadows(self, attempt: Attempt, data: bytes, prepared: Prepared) -> None:
-        """Have the shadows' signals read while the model is at the image. Never raises: a shadow changes nothing."""
+        """Start the shadows' signals while the model runs on the image. Never raises: a shadow changes nothing."""
         try:
             if quick := prepared.shadow_signals(Moment.PIXELS):
                 with self._decoders.acquire(attempt.event.priority):
@@ -232,12 +232,12 @@ class Pipeline:
             log.exception("event %s: the signals of its shadows cannot be read", attempt.event.key)
 
     def _end(self, attempt: Attempt) -> Answer | None:
-        """Wait for the model and judge; None where the event gets another try."""
+        """Wait for the model and judge; return None if the event is retried."""
         event = attempt.event
         try:
             return self._judge(attempt)
         except (WorkerStopping, ModelBroken):
-            # Another worker may do better; where the model is broken, this one takes nothing until it works.
+            # Another worker may do better; with a broken model, this one takes nothing until it works.
             self._outcomes.give_back(event, attempt.claim)
             return None
         except ModeratorError as error:

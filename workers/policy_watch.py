@@ -1,4 +1,4 @@
-"""Keeps a worker's policies current, shows which are in use, and announces to other workers what this one knows."""
+"""Keep a worker's policies current, show which are in use, and announce them to other workers."""
 
 import logging
 
@@ -11,12 +11,12 @@ log = logging.getLogger(__name__)
 
 
 class PolicyWatch:
-    """Looks at the folder of policies from time to time.
+    """Checks the policy folder periodically.
 
     Args:
-        engine: whose policies they are.
-        metrics: where they and their faults are shown.
-        announcements: where other workers read what this one knows.
+        engine: uses the policies.
+        metrics: show policies and their faults.
+        announcements: where other workers read which policies this one knows.
     """
 
     def __init__(self, engine: Engine, metrics: Metrics, announcements: Announcements) -> None:
@@ -25,18 +25,18 @@ class PolicyWatch:
         self._announcements = announcements
 
     def refresh(self) -> None:
-        """Read what changed in the folder."""
+        """Read the changes in the folder."""
         if self._engine.refresh_policies():
             self.show()
             self.announce()
             log.info("policies reloaded")
 
     def announce(self) -> None:
-        """Say which policies events may name here."""
+        """Announce which policies events may name here."""
         self._announcements.announce(self._engine.catalogue.references())
 
     def show(self) -> None:
-        """Report what is wrong in the folder of policies, and which versions are in use."""
+        """Report the faults in the policy folder, and which versions are in use."""
         catalogue = self._engine.catalogue
         for problem in catalogue.problems:
             log.error("%s", problem)

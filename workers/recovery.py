@@ -1,4 +1,4 @@
-"""Gives out again what a worker left behind that died, or that was of an earlier version."""
+"""Recover the events of workers that died or were of an earlier version."""
 
 import logging
 
@@ -16,13 +16,13 @@ log = logging.getLogger(__name__)
 
 
 class Recovery:
-    """Looks for events that nobody is at any more.
+    """Looks for events that no worker holds any more.
 
     Args:
         redis: where they are.
         ledger: knows which are overdue.
-        metrics: what is measured.
-        settings: of which those of the stream of verdicts count.
+        metrics: count recovered events.
+        settings: provide those of the verdict stream.
     """
 
     def __init__(self, redis: Redis, ledger: Ledger, metrics: Metrics, settings: Settings) -> None:
@@ -32,7 +32,7 @@ class Recovery:
         self._settings = settings
 
     def sweep(self) -> None:
-        """Put overdue events on the queue again; those that were tried too often get an `error` verdict."""
+        """Requeue overdue events; those delivered too often get an `error` verdict."""
         count = self._ledger.sweep(
             self._note_death,
             ttl=self._settings.verdict_ttl,
@@ -42,7 +42,7 @@ class Recovery:
             log.info("gave out %d overdue events again", count)
 
     def adopt(self) -> None:
-        """Take over messages that a worker of an earlier version held when it ended."""
+        """Take over the messages that a worker of an earlier version held when it ended."""
         count = adopt_unacked(self._redis, VISIBILITY_TIMEOUT_SECONDS)
         if count:
             log.info("took over %d messages of a worker of an earlier version", count)

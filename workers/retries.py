@@ -1,4 +1,4 @@
-"""What becomes of an event that met an error: another try, and when, or its end. Nothing here does it."""
+"""Rules for failed events: whether and when to retry. Only decides; the caller acts."""
 
 import logging
 from collections.abc import Callable
@@ -12,19 +12,19 @@ from moderator.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: Longest time between two tries of an event.
+#: Most seconds between two attempts at an event.
 RETRY_DELAY_MAX_SECONDS = 300.0
-#: Until an event for which there is no slow place comes again: as long as it has waited, within these.
+#: Delay of an event that found no slow place: as long as it has waited, within these bounds.
 SLOW_DELAY_SECONDS = 1.0, 10.0
-#: How long an event waits for a worker that knows its policy: as long as a deployment may last.
+#: Most seconds that an event waits for a worker that knows its policy: as long as a deployment may last.
 DEPLOYMENT_MAX_SECONDS = 600.0
-#: Until it comes again: as long as it has waited for that, within these.
+#: Delay between its attempts: as long as it has waited for that, within these bounds.
 DEPLOYMENT_DELAY_SECONDS = 0.5, 2.0
 
 
 @dataclass(frozen=True)
 class Retry:
-    """Another try of an event; the fields are those of `Ledger.retry`."""
+    """A retry of an event; the fields are those of `Ledger.retry`."""
 
     delay: float
     """Seconds."""
@@ -34,16 +34,16 @@ class Retry:
 
 
 def delay_for_slow_place(waited: float) -> float:
-    """Return the seconds until an event comes again that found no place for its slow signals."""
+    """Return the delay in seconds of an event that found no place for its slow signals."""
     return _as_long_again(waited, SLOW_DELAY_SECONDS)
 
 
 class RetryRules:
-    """Says whether an event is tried again.
+    """Decides whether an event is retried.
 
     Args:
-        settings: of which the number of tries, the first delay and the patience with hosts count.
-        known: whether some worker judges by a policy, by its reference.
+        settings: provide the number of attempts, the first delay and the patience with hosts.
+        known: whether some worker knows a policy, by its reference.
     """
 
     def __init__(self, settings: Settings, known: Callable[[str], bool]) -> None:
@@ -51,14 +51,14 @@ class RetryRules:
         self._known = known
 
     def after(self, event: Event, claim: Claim, error: ModeratorError) -> Retry | None:
-        """Return the next try, or None where this was the last.
+        """Return the next attempt, or None if this was the last.
 
-        An image that took a decoder down may have been unlucky, once; the second time it is the cause.
+        An image whose decoder crashed may have been unlucky once; the second time it is the cause.
         """
         name = type(error).__name__
         if isinstance(error, HostUnavailable) and claim.held_off < self._settings.host_patience:
             return Retry(delay_for_host(error, claim.held_off), counts=False, held_off=True)
-        # What is wrong with a policy here may be right with another worker, which has newer or older files.
+        # A policy that fails here may work on another worker, which has newer or older files.
         if (
             isinstance(error, PolicyError)
             and claim.held_off < DEPLOYMENT_MAX_SECONDS
@@ -75,12 +75,12 @@ class RetryRules:
         ):
             delay = self._backoff(claim)
             log.info("event %s: %s; try %d follows in %g s", event.key, name, claim.attempt + 1, delay)
-            away = isinstance(error, HostUnavailable)  # its patience is over, and does not begin again
+            away = isinstance(error, HostUnavailable)  # its patience is over and does not start again
             return Retry(delay, harmed=error.harmful, held_off=away)
         return None
 
     def after_unpublished(self, claim: Claim) -> Retry:
-        """Return the next try of an event whose verdict could not be published: nobody knows for how long."""
+        """Return the next attempt at an event whose verdict could not be published, for an unknown time."""
         return Retry(self._backoff(claim))
 
     def _backoff(self, claim: Claim) -> float:

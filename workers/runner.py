@@ -1,4 +1,4 @@
-"""Puts a worker together, runs it, and takes it apart when a signal comes."""
+"""Assemble a worker, run it, and shut it down when a signal arrives."""
 
 import logging
 import os
@@ -52,12 +52,12 @@ from workers.worker_metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-#: Seconds between looks at the ledger for overdue events, at the policy folder, at the consumer, for what workers of an
-#: earlier version left, and at a model that is broken.
+#: Seconds between checks of the ledger for overdue events, of the policy folder, of the consumer, for messages left by
+#: workers of an earlier version, and of a broken model.
 SWEEP_EVERY_SECONDS = 1.0
 REFRESH_EVERY_SECONDS = 2.0
 WATCH_EVERY_SECONDS = 1.0
-#: How often within a lease what is here is said to be here still: one beat may fail.
+#: Lease extensions within one lease: a single beat may fail.
 HEARTBEATS_PER_LEASE = 3
 ADOPT_EVERY_SECONDS = 15.0
 #: Seconds between two announcements of the policies that this worker knows.
@@ -65,7 +65,7 @@ ANNOUNCE_EVERY_SECONDS = 5.0
 MODEL_WATCH_EVERY_SECONDS = 1.0
 #: Seconds between trims of the stream.
 TRIM_EVERY_SECONDS = 5.0
-#: Seconds that a request for health or metrics waits for what Redis knows, of which it asks two things.
+#: Seconds that a request for health or metrics waits for Redis, which it queries twice.
 HEALTH_WAIT_SECONDS = 0.8
 
 
@@ -122,7 +122,7 @@ class Worker:
         self._reachable = SharedReading("reachable", self._ping, HEALTH_WAIT_SECONDS)
 
         max_batch = self._engine.max_batch
-        # Enough images in flight to fill the next batch while one is in the model and others are on their way.
+        # Enough images in flight to fill the next batch while one is in the model and others are being prepared.
         self._slots = 4 * max_batch
         gate = PriorityGate()
         encoder = self._engine.encoder
@@ -171,7 +171,7 @@ class Worker:
         self._consumer = ConsumerLoop(self._make_app, 2 * self._slots)
 
     def run(self, shutdown: Shutdown) -> None:
-        """Serve until a signal comes. What is in flight is finished, the rest stays on the queue."""
+        """Serve until a signal arrives. Events in flight are finished, the rest stays on the queue."""
         with self._health() as port:
             started = time.perf_counter()
             self._engine.warm_up()
@@ -214,7 +214,7 @@ class Worker:
         )
 
     def _stop(self) -> None:
-        """Called from another thread, at any time once `run` is about to consume."""
+        """Stop consuming. Called from another thread, at any time once `run` is about to consume."""
         self._handler.stop()
         self._consumer.stop()
 
@@ -250,14 +250,14 @@ class Worker:
 
     @contextmanager
     def _housekeeping(self) -> Iterator[None]:
-        """What runs beside the events; stopped after the last of them."""
+        """Run the background tasks; stopped after the last event."""
         periodic = [
             Periodic("sweeper", SWEEP_EVERY_SECONDS, self._recovery.sweep),
             Periodic("policies", REFRESH_EVERY_SECONDS, self._policies.refresh),
             Periodic("stream", TRIM_EVERY_SECONDS, self._trimmer.trim),
             Periodic("watchdog", WATCH_EVERY_SECONDS, self._watch),
             Periodic("adoption", ADOPT_EVERY_SECONDS, self._recovery.adopt),
-            # At once, before others meet events whose policy this one alone knows.
+            # At once, before other workers receive events whose policy only this one knows.
             Periodic("announcements", ANNOUNCE_EVERY_SECONDS, self._policies.announce, at_once=True),
             Periodic("model", MODEL_WATCH_EVERY_SECONDS, self._watch_model),
         ]
@@ -281,13 +281,13 @@ class Worker:
 
     def _watch(self) -> None:
         if (problem := self._watchdog.stuck()) and not self._consumer.stopping:
-            # Not an orderly end: that would wait for what stands still. The ledger has what is in flight.
+            # No orderly shutdown: it would wait for the stuck part. The ledger has all events in flight.
             log.critical("%s; the worker ends, to be started again", problem)
             os._exit(1)
 
     def _watch_model(self) -> None:
         self._model.test_again()
         if self._model.hopeless and not self._consumer.stopping:
-            # What it had went back to the ledger when the model broke.
+            # Its events went back to the ledger when the model broke.
             log.critical("the model stays broken; the worker ends, to be started again")
             os._exit(1)

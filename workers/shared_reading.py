@@ -1,4 +1,4 @@
-"""A value that takes a moment to read, for many who ask at once."""
+"""A slow reading shared by concurrent callers."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -9,9 +9,9 @@ T = TypeVar("T")
 
 
 class SharedReading(Generic[T]):
-    """Reads in a thread of its own, one reading at a time: whoever asks meanwhile shares it.
+    """Reads in its own thread, one reading at a time, which all callers meanwhile share.
 
-    So nobody queues up behind others, and nobody waits longer than `patience`, whatever `read` waits for.
+    So callers do not queue behind one another, and none waits longer than `patience`, whatever `read` waits for.
 
     Args:
         name: of the thread.
@@ -31,7 +31,7 @@ class SharedReading(Generic[T]):
 
         Raises:
             TimeoutError: it takes too long.
-            Exception: whatever `read` raises.
+            Exception: any error of `read`.
         """
         with self._lock:
             if self._reading is None or self._reading.done():

@@ -1,7 +1,7 @@
-"""What signals do to a worker: the first one ends it in an orderly way, the second one at once.
+"""Signal handling of a worker: the first signal shuts it down in an orderly way, the second one ends it at once.
 
-Celery's own handlers are not used: they cancel tasks that run in threads, restart the program at SIGHUP, and have
-nothing for the time before its consumer runs. As the first process of a container a worker has no handlers but these.
+Celery's own handlers are not used: they cancel tasks that run in threads, restart the program at SIGHUP, and do not
+cover the time before the consumer runs. As the first process of a container a worker has no other handlers.
 """
 
 import logging
@@ -13,15 +13,14 @@ from types import TracebackType
 
 log = logging.getLogger(__name__)
 
-#: A closed terminal sends SIGHUP. There is nothing to reload at it: policies are read again when their files change.
+#: A closed terminal sends SIGHUP. It need not reload anything: policies are read again when their files change.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 class Shutdown:
-    """Listens for signals from the beginning to the end of a `with` block, on a thread of its own.
+    """Listens for signals during a `with` block, on its own thread.
 
-    However long the main thread is busy, with loading a model, say, or with a consumer that stands still, the signals
-    have their effect.
+    So signals take effect even while the main thread is busy, for example loading a model or stuck in a consumer.
     """
 
     def __init__(self) -> None:
@@ -34,7 +33,7 @@ class Shutdown:
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         for number in SIGNALS:
-            # `nohup` ignores SIGHUP for the programs that it starts.
+            # `nohup` makes the programs that it starts ignore SIGHUP.
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda *_: None)
         Thread(target=self._listen, args=(reader,), name="signals", daemon=True).start()
@@ -43,14 +42,14 @@ class Shutdown:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # What is left is the end of the interpreter, in which nobody listens.
+        # Only the interpreter's exit remains, during which no thread listens.
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
     def serve(self, stop: Callable[[], None]) -> None:
-        """Call `stop` at the first signal, from the thread that listens: from now on there are events in flight.
+        """Call `stop` at the first signal, from the listening thread: from now on there are events in flight.
 
-        Before this is called, the first signal ends the process, with exit code 0.
+        Before this call, the first signal ends the process with exit code 0.
         """
         with self._lock:
             self._stop = stop
@@ -65,7 +64,7 @@ class Shutdown:
     def _receive(self, number: signal.Signals) -> None:
         if self._stopping:
             _say(f"{number.name}: ending at once; what is in flight is given out again when its lease ends")
-            # Whatever the other threads do: the ledger has all, and decoders die with the worker.
+            # Regardless of the other threads: the ledger has all events, and decoders die with the worker.
             os._exit(128 + number)
         if self._stop is None:
             _say(f"{number.name}: ending before anything is in flight")
@@ -76,7 +75,7 @@ class Shutdown:
 
 
 def _say(words: str) -> None:
-    """Log, and wait a second at most: who reads the log may have stopped reading."""
+    """Log, waiting a second at most: the reader of the log may have stopped."""
     teller = Thread(target=log.warning, args=(words,), daemon=True)
     teller.start()
     teller.join(1.0)

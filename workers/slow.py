@@ -1,6 +1,6 @@
-"""Places for what takes long: signals that read text, say. They keep off what does not use them.
+"""Places for slow work, such as signals that read text, which keep it out of the way of other work.
 
-Whoever wants one and finds too many before it gets that answer at once, and does not wait in a thread that others need.
+A caller that finds too many ahead of it is refused at once, and does not wait in a thread that others need.
 """
 
 import os
@@ -18,17 +18,17 @@ from workers.priority import PrioritySemaphore
 
 T = TypeVar("T")
 
-#: By how much the threads' claim to a core is below that of the others (Linux: a niceness of each thread's own).
+#: Niceness of these threads relative to the others (Linux: each thread has its own).
 NICENESS = 10
-#: Seconds after which memory is given back to the system that was used here and is free.
+#: Seconds after which memory freed here is returned to the system.
 GIVE_BACK_EVERY_SECONDS = 10.0
 
 
 class SlowLane:
-    """So many at once, in threads that leave the cores to others, and as many that wait. Thread-safe.
+    """Runs `places` pieces of work at once, in low-priority threads, while as many wait. Thread-safe.
 
     Args:
-        places: how many at once.
+        places: how many run at once.
         name: of the threads.
     """
 
@@ -41,7 +41,7 @@ class SlowLane:
         self._threads = ThreadPoolExecutor(places, thread_name_prefix=name, initializer=_step_back)
 
     def enter(self, priority: Priority) -> bool:
-        """Take a place, or one to wait for it; `leave` gives it back. False if there is none: bulk waits for none."""
+        """Take a place, or one in the line (not for bulk); `leave` gives it back. Return False if none is free."""
         with self._lock:
             room = 2 * self._places if priority is Priority.INTERACTIVE else self._places
             if self._held >= room:
@@ -56,16 +56,16 @@ class SlowLane:
 
     @contextmanager
     def turn(self, priority: Priority) -> Iterator[None]:
-        """Within this block it is one of so many at once; waits for that, interactive first."""
+        """Run the block in turn, as one of `places` at once; interactive callers go first."""
         with self._turns.acquire(priority):
             yield
 
     def run(self, work: Callable[[], T]) -> T:
-        """Do something in one of the threads; to be called within a turn."""
+        """Run work in one of the threads; call it within a turn."""
         return self._threads.submit(self._do, work).result()
 
     def offer(self, work: Callable[[], T]) -> "Future[T] | None":
-        """Have something done in one of the threads, soon; None if too much waits for that already."""
+        """Schedule work in one of the threads; return None if too much waits already."""
         if not self.enter(Priority.INTERACTIVE):
             return None
         future = self._threads.submit(self._do, work)
@@ -76,13 +76,13 @@ class SlowLane:
         try:
             return work()
         finally:
-            # What is read slowly takes much memory, each time in blocks of other sizes.
+            # Slow readings take much memory, each time in blocks of other sizes.
             if time.monotonic() - self._given_back > GIVE_BACK_EVERY_SECONDS:
                 self._given_back = time.monotonic()
                 give_back()
 
     def close(self) -> None:
-        """End the threads; what waits is not done."""
+        """End the threads; waiting work is dropped."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 

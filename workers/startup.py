@@ -1,4 +1,4 @@
-"""What a worker waits for before it starts."""
+"""The condition that a worker waits for at startup."""
 
 import logging
 import time
@@ -17,15 +17,15 @@ def wait_for_redis(redis: Redis) -> None:
     """Return once Redis answers.
 
     Raises:
-        QueueUnavailable: it does not within a minute.
-        SettingsError: it answers, and is not what the service needs.
+        QueueUnavailable: it does not answer within a minute.
+        SettingsError: it answers, but the service cannot use it.
     """
     deadline = time.monotonic() + REDIS_WAIT_MAX_SECONDS
     while True:
         try:
             redis.ping()
             return
-        except SettingsError:  # waiting does not change what it is
+        except SettingsError:  # waiting does not help
             raise
         except Exception as error:
             if time.monotonic() > deadline:

@@ -1,11 +1,10 @@
-"""Celery's connection to Redis, made to live through two things that would stop it for long or for good, quick, and
-to count images where Celery counts messages.
+"""Celery's connection to Redis: robust against two failures, faster, and limited by images instead of messages.
 
-A list element of any kind: kombu and Celery raise in the middle of their event loop over many that they cannot read,
-and the whole consumer dies of it. They see a canonical message in its place, which they read without trouble.
+List elements of any kind: kombu and Celery raise inside their event loop on many that they cannot read, which kills
+the whole consumer. They get a canonical message instead, which is always readable.
 
-A server that is away: Celery waits longer after each try, up to half a minute. A worker that is idle for half a
-minute after Redis is back is a backlog, so it tries often.
+An unavailable server: Celery waits longer after each attempt, up to half a minute. A worker that idles for half a
+minute after Redis is back causes a backlog, so this one retries often.
 """
 
 from collections.abc import Callable
@@ -18,15 +17,15 @@ from kombu import Connection
 
 from moderator.queue.message import IMAGES, make_canonical
 
-#: Seconds between two tries to connect: what the first pause is, what each adds, and the longest.
+#: Seconds between two attempts to connect: the first pause, the increment, and the longest pause.
 RECONNECT_START, RECONNECT_STEP, RECONNECT_MAX = 0.2, 0.3, 2.0
 
 
 def our_amqp(takes: Callable[[], bool] = lambda: True) -> type:
-    """What a Celery app makes its connections with; for its argument `amqp`.
+    """Return the class with which a Celery app makes its connections, for its argument `amqp`.
 
     Args:
-        takes: whether messages are to be taken now; asked each time that Redis is about to be asked for one.
+        takes: whether to take messages now; called before each request for one.
     """
 
     class OurConnection(Connection):  # type: ignore[misc]
@@ -51,10 +50,10 @@ def our_amqp(takes: Callable[[], bool] = lambda: True) -> type:
 
 
 class _Canonical:
-    """Over one of kombu's Redis channels: takes what is on a list, whatever it is, as a canonical message."""
+    """Mixin for kombu's Redis channels: takes any element of a list as a canonical message."""
 
     def _brpop_read(self, **options: Any) -> bool:
-        """As kombu's, which reads the element with its own JSON reader."""
+        """Read an element like kombu's method, which uses its own JSON reader."""
         client: Any = self.client  # type: ignore[attr-defined]
         try:
             try:
@@ -77,17 +76,17 @@ class _Canonical:
 
 
 class _KeepsClient:
-    """Over one of kombu's Redis channels: keeps its client, and takes nothing while it is not to.
+    """Mixin for kombu's Redis channels: reuses the client, and takes nothing while `takes` returns False.
 
-    kombu makes a new one for every message taken and acknowledged, which costs more than all else that its
-    event loop does. A client is no connection: those are in the pool, and threads share both.
+    kombu makes a new client for every message taken and acknowledged, which costs more than everything else in its
+    event loop. A client is no connection: those are in the pool, and threads share both.
     """
 
     _kept: Any = None
     takes: Callable[[], bool]
 
     def _brpop_start(self, *args: Any, **kwargs: Any) -> None:
-        # Not `can_consume`, with which a reply that is on its way would wait, with a message in it that nobody else
+        # Not `can_consume`: that would delay a reply already on its way, with a message in it that no other worker
         # can see.
         if self.takes():
             super()._brpop_start(*args, **kwargs)  # type: ignore[misc]
@@ -101,9 +100,9 @@ class _KeepsClient:
 
 
 class _CountsImages:
-    """Limits the images of kombu's messages in flight, not the messages: a bulk message has any number of images.
+    """Limits images in flight instead of kombu's messages: a bulk message has any number of images.
 
-    A message is taken while there is room for one image, so one with more is never left alone.
+    A message is taken while there is room for one image, so large messages are never left waiting.
     """
 
     prefetch_count: int
@@ -111,7 +110,7 @@ class _CountsImages:
     _dirty: set[str]
 
     def can_consume(self) -> bool:
-        """Whether another message may be taken."""
+        """Return whether another message may be taken."""
         in_hand = (message for tag, message in self._delivered.items() if tag not in self._dirty)
         return (
             not self.prefetch_count

@@ -1,4 +1,4 @@
-"""Keeps the stream of verdicts at its length, and says when a group of readers is left behind."""
+"""Trim the verdict stream to its length, and report groups of readers that are left behind."""
 
 import logging
 
@@ -13,7 +13,7 @@ class StreamTrimmer:
 
     Args:
         client: connection.
-        length: about how many verdicts are kept where no group needs older ones.
+        length: approximate number of verdicts to keep if no group needs older ones.
     """
 
     def __init__(self, client: Redis, length: int) -> None:

@@ -1,8 +1,8 @@
-"""Notices a consumer that stands still for good: nothing inside its process can fix that.
+"""Detect a consumer that is stuck for good, which nothing inside its process can fix.
 
-Python's `Thread.start` waits for ever where memory is so short that the new thread dies before it says that it runs;
-a connection may be open for us alone; and what is in all the places for events may wait for what never comes. The
-worker then looks well from the outside and takes nothing.
+Python's `Thread.start` waits for ever if memory is so short that the new thread dies before it reports that it runs;
+a connection may be open at our end only; and the events in all places may wait for something that never comes. The
+worker then looks healthy from the outside and takes nothing.
 """
 
 import logging
@@ -11,20 +11,20 @@ from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
-#: Seconds of standing still, with Redis within reach, after which nobody waits any longer.
+#: Seconds without a turn, with Redis reachable, after which the consumer counts as stuck.
 STALL_MAX_SECONDS = 20.0
-#: Seconds without any work finished while all places of a queue are taken, after which nobody waits any longer; longer
-#: than a large batch takes in a slow model. What images may take is added. The worker is not ready from a third of it.
+#: Seconds without finished work while all places of a queue are taken, after which the worker counts as stuck; longer
+#: than a large batch takes in a slow model. The time for an image is added. From a third of it the worker is not ready.
 FULL_WAIT_MAX_SECONDS = 180.0
-#: Seconds between two looks above which it was we who stood still: the machine slept, say.
+#: Seconds between two checks above which this process itself stood still: the machine slept, say.
 LATE_LOOK_SECONDS = 5.0
 
 
 class Watchdog:
-    """Is notified of each turn of the consumer's loop and of each piece of work that is finished.
+    """Watches the turns of the consumer's loop and the finished pieces of work.
 
     Args:
-        reach: what the consumer needs; raises while that is away, when standing still is right.
+        reach: checks what the consumer needs; raises while it is unavailable, when standing still is right.
         clock: seconds.
         image: seconds that fetching and decoding an image may take.
     """
@@ -38,25 +38,25 @@ class Watchdog:
         self._turned = self._looked = self._finished = clock()
 
     def turn(self, full: bool = False) -> None:
-        """The consumer's loop turns. `full`: a queue waits, as all its places are taken."""
+        """Note a turn of the consumer's loop. `full`: a queue waits, as all its places are taken."""
         self._turned = self._clock()
         if not full:
             self._finished = self._turned
 
     def finish(self) -> None:
-        """A piece of work is done, whatever became of it."""
+        """Note that a piece of work is done, whatever its outcome."""
         self._finished = self._clock()
 
     def jammed(self) -> bool:
-        """Whether the places are full and nothing has been finished for so long that the worker is not ready."""
+        """Return whether full places without finished work have lasted so long that the worker is not ready."""
         return self._clock() - self._finished > self._full_patience / 3
 
     def stuck(self) -> str | None:
-        """What the consumer has waited for in vain for too long; to be asked every second or so."""
+        """Return what the consumer has waited for too long, or None; call it every second or so."""
         before, self._looked = self._looked, self._clock()
         try:
             self._reach()
-        except Exception as error:  # whatever it is that keeps us from Redis keeps the consumer, too
+        except Exception as error:  # whatever keeps us from Redis keeps the consumer from it, too
             log.debug("out of reach: %s", error)
             self.turn()
             return None

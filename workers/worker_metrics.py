@@ -1,4 +1,4 @@
-"""All metrics of the worker: its own, and those of the parts that it runs."""
+"""All metrics of the worker: its own and those of its parts."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -77,7 +77,7 @@ MODEL_BROKEN = MetricRow(
 class Metrics:
     """The worker's counters, gauges and histograms. One per process; all its threads share it.
 
-    Series whose labels are known beforehand start at 0, so that the first failure shows as an increase.
+    Series with labels known in advance start at 0, so that the first failure shows as an increase.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -100,7 +100,7 @@ class Metrics:
         self.count_failure = FailureCounter(registry).count
 
     def count_verdict(self, verdict: Verdict, duration: float) -> None:
-        """Count one published verdict; `duration` is in seconds, event accepted to verdict published."""
+        """Count one published verdict; `duration` is in seconds from event accepted to verdict published."""
         policy = verdict.policy.name if verdict.policy else UNKNOWN
         self.events.labels(policy, verdict.decision.value).inc()
         self.duration.observe(duration)
@@ -110,7 +110,7 @@ class Metrics:
         self._policies.count_verdict(policy, verdict)
 
     def show_policies(self, policies: Iterable[LoadedPolicy]) -> None:
-        """Show the loaded versions, see `PolicyMetrics.show`; each decision of each policy starts at 0."""
+        """Show the loaded versions (see `PolicyMetrics.show`); each decision of each policy starts at 0."""
         loaded = frozenset(policies)
         for policy in loaded:
             for decision in Decision:
@@ -123,7 +123,7 @@ class Metrics:
         def value() -> float:
             try:
                 return float(check())
-            except ModeratorError:  # it says why not, where it is asked
+            except ModeratorError:  # `/ready` reports the reason
                 return 0.0
             except Exception:
                 logger.exception("the readiness check failed")

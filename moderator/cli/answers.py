@@ -37,12 +37,12 @@ class Classifier(Protocol):
 def print_answers(
     items: "Iterable[EmbeddedImage]", names: Sequence[str], classifier: Classifier, top: int, json: bool
 ) -> None:
-    """Print the best labels of each image as a table or as JSON Lines, each as soon as it is there.
+    """Print the best labels of each image as a table or as JSON Lines, each as soon as it is known.
 
     Args:
-        items: what became of the images.
-        names: the images, in the same order; the table is as wide as the longest.
-        classifier: gives the labels.
+        items: the results for the images.
+        names: the images, in the same order; the table fits the longest name.
+        classifier: source of the labels and their probabilities.
         top: labels shown for each image.
         json: print JSON Lines instead of a table.
     """

@@ -1,4 +1,4 @@
-"""`moderator bench`: measure the encoder on labelled images, by the protocols of the CLIP paper."""
+"""`moderator bench`: measure the encoder on labelled images by the protocols of the CLIP paper."""
 
 from pathlib import Path
 from typing import Annotated
@@ -23,10 +23,10 @@ def zero_shot(
     ] = "imagenet",
     json: JsonOption = False,
 ) -> None:
-    """Measure zero-shot classification accuracy by the protocol of ImageNet in the CLIP paper.
+    """Measure zero-shot classification accuracy by the CLIP paper's protocol for ImageNet.
 
-    Each class's text is put into all templates and their embeddings are averaged. Every image counts for the class
-    that its folder or its line in the CSV names.
+    Each class's text is put into all templates, and the embeddings are averaged. An image's class is named by its
+    folder or by its line in the CSV.
 
     Examples:
 
@@ -69,8 +69,8 @@ def linear_probe(
 ) -> None:
     """Measure logistic regression on frozen embeddings: the linear probe of the CLIP paper.
 
-    Its L2 strength is chosen on a split of the training images, from 1e-6 to 1e6 in 96 steps, searched from coarse
-    to fine.
+    The L2 strength is chosen on a split of the training images among 96 values from 1e-6 to 1e6, by a search from
+    coarse to fine.
 
     Examples:
 

@@ -23,10 +23,10 @@ def check(
 ) -> None:
     """Judge images by a policy, here and now, without a queue.
 
-    Each answer is printed when it is there, in the order of the arguments.
+    Verdicts are printed as they become available, in the order of the arguments.
 
-    Ends with 0 when every image was answered (an answer may be `error`), with 1 by --fail-on, with 2 where there is
-    nothing to judge, such as an empty folder.
+    Exit codes: 0 if every image got a verdict (which may be `error`), 1 because of --fail-on, 2 if there is nothing to
+    judge, such as an empty folder.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""`moderator classify`: which of some labels fits an image best, without training."""
+"""`moderator classify`: find the label that fits an image best, without training."""
 
 from pathlib import Path
 from typing import Annotated
@@ -35,7 +35,7 @@ def classify(
 ) -> None:
     """Zero-shot classification: the most probable of some labels for each image, best first.
 
-    Ends with 0 when every image was answered; an answer may be an error.
+    Ends with 0 if every image got an answer; an answer may be an error.
 
     Examples:
 

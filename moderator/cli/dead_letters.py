@@ -1,4 +1,4 @@
-"""`moderator dead-letters`: show events and deliveries that failed for good, and try them again."""
+"""`moderator dead-letters`: show events and deliveries that failed permanently, and retry them."""
 
 from typing import Annotated
 
@@ -35,7 +35,7 @@ def list_(
         if json:
             print_json(_record(letter))
             continue
-        # Keys and messages are never cut: `replay` takes the key, and the end of the message says what to do.
+        # Keys and messages are never cut: `replay` takes the key, and the message ends with the remedy.
         line = f"{letter.died_at:%Y-%m-%d %H:%M:%S}  {letter.key}  {letter.error}"
         console.print(plain(line), soft_wrap=True)
         console.print(Padding(plain(letter.message), (0, 0, 0, 4)))

@@ -31,20 +31,20 @@ def deliver(
 ) -> None:
     """Deliver verdicts to webhooks and to the other consumers of the outbox.
 
-    Workers do so by themselves. Where deliveries should have a process of their own, as on a machine that reaches the
-    receivers while the workers have no way out, set MODERATOR_DELIVER=apart for the workers and run this with their
-    settings. It needs Redis, and neither model, policies nor images. Several may run at once.
+    By default, workers do this themselves. To deliver from a separate process, for example on a machine that reaches
+    the receivers when the workers have no outbound network, set MODERATOR_DELIVER=apart for the workers and run this
+    with their settings. It needs only Redis: no model, policies or images. Several may run at once.
 
-    A consumer gets each verdict at least once. A delivery that fails is tried again, later each time; then it is a dead
-    letter (moderator dead-letters). What this process has taken when it dies is delivered by another, or after its
-    restart, within two minutes.
+    A consumer gets each verdict at least once. A failed delivery is retried, later each time; finally it becomes a dead
+    letter (moderator dead-letters). If this process dies, another one, or its own restart, takes over the deliveries in
+    flight within two minutes.
 
     MODERATOR_OUTBOX_CONSUMERS names the consumers besides webhooks, for the workers as well: they keep each verdict
     until the consumer has it, up to MODERATOR_OUTBOX_LIMIT. moderation_outbox_waiting, _oldest_age_seconds and
-    _missed_total show how far each is behind.
+    _missed_total show how far each consumer is behind.
 
-    Runs until SIGTERM, SIGINT (Ctrl-C), SIGQUIT or SIGHUP; then it finishes what it has begun and ends with exit code
-    0. A second signal ends it at once. SIGUSR1 prints what each thread does.
+    Runs until SIGTERM, SIGINT (Ctrl-C), SIGQUIT or SIGHUP; then it finishes the deliveries in flight and exits with 0.
+    A second signal ends it at once. SIGUSR1 prints what each thread is doing.
 
     Examples:
 

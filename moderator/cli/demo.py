@@ -1,4 +1,4 @@
-"""`moderator demo`: the whole service for a minute, on photographs that come with it or on the user's own."""
+"""`moderator demo`: run the whole service for a minute, on photographs that ship with it or on the user's own."""
 
 import os
 import signal
@@ -41,9 +41,8 @@ def demo(
 ) -> None:
     """Run the whole service on a folder of images, then stop it.
 
-    Starts an embedded Redis-compatible server and a worker, submits each image as an event, waits for the
-    verdicts, and prints them with throughput and latency as the worker's metrics have them. Nothing is left
-    running and nothing is left on disk.
+    Starts an embedded Redis-compatible server and a worker, submits each image as an event, waits for the verdicts,
+    and prints them with throughput and latency from the worker's metrics. Nothing is left running or on disk.
 
     Examples:
 
@@ -55,7 +54,7 @@ def demo(
         raise ImageNotFound(f"{images} is no folder; name one with images with --images")
     files = expand_images([str(images)])
     policy = policy or load_settings().default_policy
-    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):  # so that they, too, leave nothing running
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):  # these, too, must leave nothing running
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, lambda number, _: sys.exit(128 + number))
     rows = VerdictRows()
@@ -109,7 +108,7 @@ def _worker(redis_url: str, images: Path, folder: Path) -> Iterator[int]:
         try:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(WORKER_STOP_TIMEOUT_SECONDS)
-        finally:  # also where a second signal interrupts the wait
+        finally:  # also if a second signal interrupts the wait
             process.kill()
             process.wait()
 
@@ -171,8 +170,10 @@ def _figures(page: str, seconds: float) -> Table:
 
 
 def quantile(buckets: dict[float, float], share: float) -> float:
-    """Estimate a quantile from cumulative buckets (upper bound -> count), as Prometheus's histogram_quantile does:
-    linear within the bucket; the largest finite bound if it lies beyond."""
+    """Estimate a quantile from cumulative buckets (upper bound -> count), as Prometheus's histogram_quantile does.
+
+    Linear within a bucket; the largest finite bound if the quantile lies beyond it.
+    """
     bounds = sorted(buckets)
     if not bounds or buckets[bounds[-1]] == 0:
         return 0.0

@@ -28,10 +28,10 @@ def doctor(
 ) -> None:
     """Examine this installation: Redis, secrets, policies, and the machine.
 
-    Each finding is ok, a warning or a problem, with the reason and the remedy. A problem: events or verdicts can
-    be lost or forged, strangers get in, or the worker does not start. A warning: it works, and one more mistake or
-    fault makes it a problem. Ends with 1 if there is a problem. Changes nothing, and shows no secret. Run it where
-    the worker runs, as the worker's user, with the worker's settings.
+    Each finding is ok, a warning or a problem, with the reason and the remedy. Problem: events or verdicts can be lost
+    or forged, strangers get access, or the worker does not start. Warning: it works, but one more mistake or fault
+    would make it a problem. Ends with 1 if there is a problem. Changes nothing and shows no secrets. Run it where the
+    worker runs, as the worker's user, with the worker's settings.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""`moderator embed`: any number of files into one Parquet file of embeddings."""
+"""`moderator embed`: embed any number of files into one Parquet file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,9 +21,9 @@ def embed(
 ) -> None:
     """Embed any number of images into a Parquet file, for search and analysis.
 
-    May be interrupted at any time, by a kill or a power cut too: the same command goes on where it stopped, and
-    when all is done it adds what is new. Files that cannot be embedded are skipped and listed in
-    OUTPUT.failed.jsonl. A file never holds embeddings of two models.
+    May be interrupted at any time, even by a kill or a power cut: the same command resumes where it stopped, and once
+    everything is done it adds new images. Files that cannot be embedded are skipped and listed in
+    OUTPUT.failed.jsonl. A file never mixes the embeddings of two models.
 
     Columns: path, sha256, embedding. The schema's metadata names the model.
 

@@ -1,4 +1,4 @@
-"""`moderator`: the app that all commands hang on, and the one place where errors become messages."""
+"""`moderator`: the app that holds all commands, and the one place where errors become messages."""
 
 import errno
 import os
@@ -21,8 +21,8 @@ from moderator.errors import (
     SettingsError,
 )
 
-# Silence the progress bars of libraries: ours are shown, on terminals only. Has to be set before the libraries load;
-# what a user has set stays.
+# Silence the libraries' progress bars; this project shows its own, on terminals only. Must be set before the
+# libraries load; a user's own values are kept.
 for _name, _value in {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TQDM_DISABLE": "1",
@@ -30,7 +30,7 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-#: Errors of usage: what was asked for does not exist or cannot be understood.
+#: Usage errors: the named thing does not exist, or the input cannot be understood.
 USAGE_ERRORS = (SettingsError, PolicyNotFound, EncoderUnknown, LabelsInvalid, NoImages)
 
 #: The commands, each with its line in `moderator --help`. A command is loaded when it is used.
@@ -76,7 +76,7 @@ class _Loaded(Mapping[str, Any]):
 
 
 class _Group(TyperGroup):
-    """Lists all commands without loading one."""
+    """Lists all commands without loading any."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -89,12 +89,12 @@ class _Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError as error:  # typer would end with 1, as after a failure
+        except BrokenPipeError as error:  # typer would exit with 1, as after a failure
             raise _ReaderGone from error
 
 
 class _ReaderGone(Exception):
-    """Whoever reads the output, such as `head`, has seen enough."""
+    """The reader of the output, such as `head`, has closed it."""
 
 
 def _load(name: str) -> Any:
@@ -160,7 +160,7 @@ def options(
 def main() -> None:
     """Run the command line and turn errors into messages and exit codes."""
     for stream in (sys.stdout, sys.stderr):
-        # Names of files need not fit the terminal's encoding, nor be text at all.
+        # File names need not fit the terminal's encoding, nor be valid text at all.
         cast(Any, stream).reconfigure(errors="replace")
     try:
         try:
@@ -176,7 +176,7 @@ def main() -> None:
         sys.exit(141)
     except SystemExit as end:
         if end.code == 130:
-            # Interrupted: do not wait for threads that wait for a host or a picture.
+            # Interrupted: do not wait for threads that are waiting for a host or a picture.
             os._exit(130)
         raise
     except OSError as error:
@@ -210,8 +210,8 @@ def _explain(error: OSError) -> str:
 
 
 def _discard_output() -> None:
-    """Discard what is still written to standard output: it would fail again at the end."""
-    with suppress(OSError, ValueError):  # it is no file
+    """Discard further writes to standard output, which would fail again at exit."""
+    with suppress(OSError, ValueError):  # not a file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -85,11 +85,11 @@ def check(
 ) -> None:
     """Load a model, embed a picture and texts, and measure.
 
-    Lists the prompts of all policies that the model does not read to the end.
+    Lists the prompts of all policies that the model truncates.
 
     --runtimes shows for each installed runtime and precision its speed, the lowest cosine to float32 over the
     photographs, and the share of decisions of all policies that stay the same. Choose with MODERATOR_RUNTIME and
-    MODERATOR_DTYPE, and look at pictures of your own first.
+    MODERATOR_DTYPE, after a comparison on your own pictures.
 
     Examples:
 
@@ -163,15 +163,15 @@ def pull(
 ) -> None:
     """Fetch a model, so that it loads without the network, and print the name that pins it.
 
-    The files go where the hub's library keeps them (HF_HOME). Afterwards, HF_HUB_OFFLINE=1 keeps workers from asking
-    the hub at all.
+    The files go into the hub library's cache (HF_HOME). Afterwards, HF_HUB_OFFLINE=1 keeps workers from contacting the
+    hub at all.
 
     Example:
 
       moderator models pull clip:openai/clip-vit-large-patch14
     """
     if errors.is_terminal:
-        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "0"  # here, what the hub's library shows is our progress
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "0"  # here, the hub library's bars show the progress
         os.environ["TQDM_DISABLE"] = "0"
     from moderator.encoders.hub import pull as fetch
 
@@ -186,7 +186,7 @@ def pull(
         errors.print(
             plain(f"OpenCLIP's tags cannot be pinned; the digest of these weights is {pulled.revision}")
         )
-    # Alone on standard output: MODERATOR_ENCODER=$(moderator models pull ...)
+    # Nothing else goes to standard output: MODERATOR_ENCODER=$(moderator models pull ...)
     typer.echo(pulled.name)
 
 

@@ -23,14 +23,14 @@ ImagesArgument = Annotated[list[str], typer.Argument(help="Image files, folders 
 
 
 def policies_folder(option: Path | None) -> Path:
-    """Return the folder of policies that `--policies` names, or the one of the settings."""
+    """Return the folder of policies that `--policies` names, else the setting's."""
     from moderator.settings import load_settings
 
     return option if option is not None else load_settings().policies
 
 
 def policy_reference(text: str) -> tuple[str, int | None]:
-    """Read `NAME` or `NAME@VERSION`; anything else is wrong usage and ends with 2."""
+    """Read `NAME` or `NAME@VERSION`; anything else is a usage error and ends with 2."""
     from moderator.errors import PolicyNotFound
     from moderator.policies.references import parse_reference
 
@@ -41,9 +41,9 @@ def policy_reference(text: str) -> tuple[str, int | None]:
 
 
 def progress_bar(hidden: bool = False) -> Progress:
-    """Return a progress bar for standard error, gone when it is done; shown on terminals only.
+    """Return a progress bar for standard error, removed when done; shown on terminals only.
 
-    Hidden where rows are printed to another terminal, between which it would stand.
+    Hidden if rows are printed through another console on a terminal, where the bar would stand between them.
     """
     return Progress(
         TextColumn("{task.description}"),
@@ -53,7 +53,7 @@ def progress_bar(hidden: bool = False) -> Progress:
         console=errors,
         transient=True,
         disable=hidden or not errors.is_terminal or (console.is_terminal and terminal() is not errors),
-        redirect_stdout=False,  # what is printed for programs goes where it belongs
+        redirect_stdout=False,  # output for programs must reach standard output
     )
 
 
@@ -63,7 +63,7 @@ def loading() -> AbstractContextManager[object]:
 
 
 def embed_images(embedder: "Embedder", images: list[str], hidden: bool) -> "Iterator[EmbeddedImage]":
-    """Embed images behind a progress bar, in order. What cannot be embedded is reported on standard error."""
+    """Embed images with a progress bar, in order. Images that cannot be embedded are reported on standard error."""
     with progress_bar(hidden) as bar:
         for item in bar.track(embedder.embed_each(images), len(images), description="embedding"):
             if item.error is not None:
@@ -73,7 +73,7 @@ def embed_images(embedder: "Embedder", images: list[str], hidden: bool) -> "Iter
 
 
 def lettering_for(texts: list[str]) -> "Lettering":
-    """Return the fonts for some texts. Characters that no font of this machine has are reported on standard error."""
+    """Return the fonts for texts. Characters that no font on this machine has are reported on standard error."""
     from moderator.embeddings.lettering import Lettering
 
     lettering = Lettering(texts)
@@ -88,7 +88,7 @@ def lettering_for(texts: list[str]) -> "Lettering":
 
 
 def save_picture(picture: object, path: Path) -> None:
-    """Write a picture in the format that its name asks for; wrong usage ends with 2."""
+    """Write a picture in the format of its suffix; a usage error ends with 2."""
     from PIL import Image
 
     assert isinstance(picture, Image.Image)

@@ -1,4 +1,4 @@
-"""Print results: rows of a table for people, JSON Lines for programs. Each is printed as soon as it is there."""
+"""Print results as soon as they are available: rows of a table for people, JSON Lines for programs."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from moderator.verdicts import Decision, Verdict
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Leave it to the entry point: rich would end with 1, as after a failure."""
+        """Leave it to the entry point: rich would exit with 1, as after a failure."""
         raise BrokenPipeError
 
 
@@ -42,15 +42,15 @@ def print_json(record: Mapping[str, Any] | Verdict) -> None:
 
 
 def plain(text: str) -> Text:
-    """Return text from outside (file names, ids, messages) in which markup and control characters mean nothing."""
+    """Return text from outside (file names, ids, messages) with markup and control characters made harmless."""
     return Text(printable(text, "\N{REPLACEMENT CHARACTER}"))
 
 
 class Rows:
-    """A table that is printed row by row: what was printed stays when the command is interrupted.
+    """A table that is printed row by row: printed rows stay when the command is interrupted.
 
     Args:
-        columns: with their widths, which cannot depend on rows that are yet to come.
+        columns: with their widths, which cannot depend on later rows.
         to: where to print; default: standard output.
     """
 
@@ -67,7 +67,7 @@ class Rows:
         self._print(table)
 
     def add_wide(self, *cells: str | Text) -> None:
-        """Print a row whose last cell takes the rest of the line, and as many lines as it needs."""
+        """Print a row whose last cell takes the rest of the line and wraps."""
         if not self._headed:
             self._headed = True
             self._print(self._table(self._columns, heading=True))
@@ -87,7 +87,7 @@ class Rows:
 def terminal() -> Console:
     """Return the console that rows are printed to.
 
-    If both streams are the same terminal, that is the one that draws the progress bar: it keeps the bar below the rows.
+    If both streams are the same terminal, this is the one that draws the progress bar, and keeps it below the rows.
     """
     if console.is_terminal and errors.is_terminal:
         try:
@@ -101,7 +101,7 @@ def terminal() -> Console:
 class VerdictRows(Rows):
     """The table of verdicts, as wide as the terminal.
 
-    Names are cut to one line. The message of an error is shown as a whole: its end says what to do.
+    Names are cut to one line. Error messages are shown in full, because they end with the remedy.
     """
 
     def __init__(self, to: Console | None = None) -> None:
@@ -109,7 +109,7 @@ class VerdictRows(Rows):
         image = min(16, max(width - 30, 6))
         columns = [_cut("image", image), _cut("decision", 8), _cut("category", 12), _right("score", 5)]
         if width >= 77:
-            # Takes the rest of the terminal: the other columns and all gaps take 65.
+            # The top prompt gets the rest of the terminal: the other columns and all gaps take 65.
             columns += [_cut("top prompt", min(width - 65, 40)), _cut("policy", 13), _right("ms", 4)]
         elif width >= 58:
             columns += [_cut("top prompt", width - 46)]

@@ -24,7 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="Show, check, release, activate and
 
 @app.command("list")
 def list_(policies: PoliciesOption = None, as_json: JsonOption = False) -> None:
-    """List all versions of all policies and what each is used for."""
+    """List all versions of all policies and the role of each."""
     catalogue = _catalogue(policies)
     snapshot = catalogue.snapshot
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -92,7 +92,7 @@ def lint_(
     policies: PoliciesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that all files load, and find what is valid and probably not meant. Ends with 1 on an error."""
+    """Check that all files load, and find probable mistakes in valid ones. Ends with 1 on an error."""
     wanted = [policy_reference(name) for name in names or ()]
     folder = policies_folder(policies)
     try:
@@ -101,7 +101,7 @@ def lint_(
         there = {*snapshot.policies, *snapshot.broken}
         for name, version in wanted:
             if (name, version) not in there and (version is not None or name not in {n for n, _ in there}):
-                catalogue.get(name, version)  # raises, and says what there is
+                catalogue.get(name, version)  # raises an error that lists what exists
     except PolicyInvalid as error:
         snapshot, problems = Snapshot(), (error,)
     rows = [row for problem in problems for row in problem_rows(problem)]
@@ -109,7 +109,7 @@ def lint_(
     checked = [p for k, p in sorted(snapshot.policies.items()) if k not in snapshot.broken]
     for policy in checked:
         rows += finding_rows(folder, policy)
-        # A released version that no pointer names may lie there until its file is fetched.
+        # A released version that no pointer names may exist before its signal files are fetched.
         idle = (policy.name, policy.version) in snapshot.releases and not _in_use(snapshot, policy)
         rows += unmet_rows(folder, policy, Severity.WARNING if idle else Severity.ERROR)
     if wanted:

@@ -61,7 +61,7 @@ def activate(
     policies: PoliciesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a released version decide. Running workers take it up without a restart."""
+    """Make a released version the one that decides. Running workers pick it up without a restart."""
     name, version = _full_reference(reference)
     store = _store(policies, actor, as_json)
     _print_activation(name, store.activate(name, version, expect=expect, reason=reason), as_json)
@@ -75,7 +75,7 @@ def rollback(
     policies: PoliciesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let the version decide again that was active before. Once more: the one before that."""
+    """Make the previously active version decide again. Repeat to go back further."""
     name = _name_only(name)
     store = _store(policies, actor, as_json)
     _print_activation(name, store.rollback(name, expect=expect, reason=reason), as_json)
@@ -86,7 +86,7 @@ def log(
     policies: PoliciesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List who released and activated what, when and why, newest last, and what of that is in force."""
+    """List releases and activations with author, time and reason, newest last, and which are in force."""
     wanted = _name_only(name) if name is not None else None
     changes = _store(policies, None, as_json).log(wanted)
     if as_json:
@@ -117,7 +117,7 @@ def log(
 
 
 def _store(policies: Any, actor: str | None, as_json: bool) -> PolicyStore:
-    """The store, which checks what goes live as far as this machine can."""
+    """Return the store, which checks a version before activation as far as this machine can."""
     folder = policies_folder(policies)
 
     def check(policy: Policy) -> None:
@@ -173,7 +173,7 @@ def _name_only(text: str) -> str:
 
 
 def _encoder_facts() -> EncoderFacts | None:
-    """Return the encoder of the settings; None where it cannot be loaded on this machine, which is reported."""
+    """Return the facts of the settings' encoder; report and return None if it cannot be loaded on this machine."""
     from moderator.encoders.encoder_registry import encoder_of  # the model libraries take seconds to load
 
     try:

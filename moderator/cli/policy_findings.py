@@ -1,4 +1,4 @@
-"""Rows that show, to people and programs, what is wrong in a folder of policies."""
+"""Rows that show people and programs what is wrong in a folder of policies."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -25,7 +25,7 @@ _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.HINT: "c
 
 @dataclass(frozen=True)
 class FindingRow:
-    """One line of `lint`: a problem of a file or a finding in a valid policy."""
+    """One line of `lint`: a problem in a file or a finding in a valid policy."""
 
     policy: str | None
     file: str | None
@@ -56,7 +56,7 @@ def problem_rows(error: PolicyError) -> list[FindingRow]:
 
 
 def problem_row(problem: Problem, severity: Severity) -> FindingRow:
-    """Return the row of one problem, with the policy that its file belongs to."""
+    """Return the row for a problem, with the policy of its file."""
     path = Path(problem.file)
     if path.name in (POINTER_FILE, LOCK_FILE):
         named = problem.key.split(".")[0] or None

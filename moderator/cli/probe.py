@@ -43,8 +43,8 @@ def train(
 ) -> None:
     """Train logistic regression on the embeddings of labelled images.
 
-    Its L2 strength is chosen on a validation split. How well it will do on other images is measured by
-    cross-validation, and kept in the file with the model's name. A few dozen images per label are enough.
+    The L2 strength is chosen on a validation split. Its quality on other images is measured by cross-validation and
+    stored in the file with the model's name. A few dozen images per label are enough.
 
     Examples:
 
@@ -116,7 +116,7 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="Labels shown for each image.")] = 5,
     json: JsonOption = False,
 ) -> None:
-    """The most probable labels of images, by a probe.
+    """Show the most probable labels of images according to a probe.
 
     Examples:
 
@@ -134,7 +134,7 @@ def predict(
 
 
 def embed_labelled(embedder: "Embedder", data: Path, hidden: bool) -> "tuple[Embeddings, list[str]]":
-    """Embed labelled images; report those that cannot be embedded and leave them out."""
+    """Embed labelled images; report and skip those that cannot be embedded."""
     import numpy as np
 
     from moderator.embeddings.labelled import read_labelled

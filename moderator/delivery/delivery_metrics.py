@@ -1,4 +1,4 @@
-"""The metric of deliveries: how many were made, and how they ended."""
+"""The metric of deliveries: their number by outcome."""
 
 from collections.abc import Callable, Iterable
 
@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 
 from moderator.metrics import MetricRow
 
-#: What may become of a delivery at a try.
+#: The outcomes of a delivery attempt.
 RESULTS = ("delivered", "failed", "dead")
 
 DELIVERIES = MetricRow(
@@ -39,5 +39,5 @@ class DeliveryMetrics:
                 self._deliveries.labels(consumer, result)
 
     def count(self, consumer: str, result: str, deliveries: int) -> None:
-        """Count tries that ended alike."""
+        """Count attempts with the same result."""
         self._deliveries.labels(consumer, result).inc(deliveries)

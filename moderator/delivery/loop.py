@@ -1,4 +1,4 @@
-"""Has one consumer of the outbox deal with what is due."""
+"""Feed one consumer of the outbox with its due deliveries."""
 
 import logging
 import time
@@ -14,19 +14,19 @@ from moderator.queue.outbox import Delivery, Outbox
 
 log = logging.getLogger(__name__)
 
-#: Longest time between two tries of a delivery, in seconds.
+#: Most seconds between two attempts of a delivery.
 DELIVERY_DELAY_MAX_SECONDS = 3600.0
-#: Seconds for which a consumer is left alone that can take nothing: at first, and at most.
+#: Seconds for which an unavailable consumer rests: at first, and at most.
 REST_SECONDS, REST_MAX_SECONDS = 1.0, 30.0
 
 
 class Settlement:
-    """What becomes of deliveries that were handed over together; see `consumers.Settle`.
+    """The outcomes of deliveries that were passed on together; see `consumers.Settle`.
 
     Args:
-        deliveries: those.
-        attempts: tries before one of them becomes a dead letter.
-        retry_delay: seconds before the second try; doubled each time.
+        deliveries: those passed on.
+        attempts: attempts before a delivery becomes a dead letter.
+        retry_delay: seconds before the second attempt; doubled each time.
     """
 
     def __init__(
@@ -49,28 +49,28 @@ class Settlement:
         self._lock = Lock()
 
     def unsettled(self) -> list[Delivery]:
-        """Return those of which nothing was said yet."""
+        """Return the deliveries that have no outcome yet."""
         with self._lock:
             return list(self._unsettled.values())
 
     def done(self, deliveries: Sequence[Delivery]) -> None:
-        """They arrived."""
+        """Forget deliveries that arrived."""
         self._outbox.forget([delivery.key for delivery in deliveries])
         self._settle(deliveries, "delivered")
 
     def postpone(self, delivery: Delivery, delay: float, error: ModeratorError | None = None) -> None:
-        """It was not tried."""
+        """Repeat later a delivery that was not attempted."""
         if error is not None:
             self._metrics.count_failure(error)
         self.postpone_all([delivery], delay)
 
     def postpone_all(self, deliveries: Sequence[Delivery], delay: float) -> None:
-        """They were not tried."""
+        """Repeat later deliveries that were not attempted."""
         self._outbox.postpone(deliveries, delay, counts=False)
         self._settle(deliveries, None)
 
     def fail(self, delivery: Delivery, error: ModeratorError, after: float = 0.0) -> None:
-        """It did not arrive."""
+        """Retry a failed delivery, or bury it."""
         what = f"{self._consumer}: {delivery.key}: {type(error).__name__}"
         self._metrics.count_failure(error)
         if error.transient and delivery.attempt < self._attempts:
@@ -93,14 +93,14 @@ class Settlement:
 
 
 class DeliveryLoop:
-    """Takes deliveries from a consumer's outbox and hands them to it. Other processes may do so at the same time.
+    """Takes deliveries from a consumer's outbox and passes them on. Other processes may do so at the same time.
 
     Args:
-        consumer: whose.
+        consumer: receives the deliveries.
         outbox: of that consumer.
-        dead_letters: where deliveries go that fail for good.
-        metrics: what is counted.
-        retry_delay: seconds before the second try of a delivery; doubled each time.
+        dead_letters: destination of deliveries that fail for good.
+        metrics: count deliveries.
+        retry_delay: seconds before the second attempt of a delivery; doubled each time.
     """
 
     def __init__(
@@ -122,11 +122,11 @@ class DeliveryLoop:
 
     @property
     def name(self) -> str:
-        """The consumer's."""
+        """Return the consumer's name."""
         return self._consumer.name
 
     def drain(self) -> None:
-        """Hand over what is due, until nothing is, there is no room, the consumer must rest, or `stop` is called."""
+        """Pass on due deliveries, until none is due, there is no room, the consumer must rest, or `stop` is called."""
         while not (self._stopping or self._resting()) and (room := self._consumer.room()) > 0:
             taken = self._outbox.take(room)
             if not taken:
@@ -143,11 +143,11 @@ class DeliveryLoop:
                 self._hand_over(batch)
 
     def stop(self) -> None:
-        """Let `drain` end soon. What was taken and not handed over goes back."""
+        """Make `drain` end soon. Deliveries taken and not passed on go back."""
         self._stopping = True
 
     def close(self) -> None:
-        """Finish what the consumer has taken. Nothing may be draining any more."""
+        """Finish the deliveries that the consumer has taken. Call it only when `drain` has ended."""
         self._consumer.close()
 
     def _resting(self) -> bool:
@@ -175,7 +175,7 @@ class DeliveryLoop:
             log.warning("%s: %s; tried again in %.1f s", self.name, error, rest)
             self._rest_until = time.monotonic() + rest
             settlement.postpone_all(settlement.unsettled(), rest)
-        except Exception as error:  # whatever a consumer of somebody else raises
+        except Exception as error:  # third-party consumers raise anything
             for delivery in settlement.unsettled():
                 settlement.fail(delivery, ours(error))
         else:

@@ -1,4 +1,4 @@
-"""Delivers verdicts to webhooks, signed as Standard Webhooks asks, and tries again what fails."""
+"""Deliver verdicts to webhooks, signed according to Standard Webhooks, with retries."""
 
 import logging
 from base64 import b64decode
@@ -32,13 +32,13 @@ from moderator.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: Longest time, in seconds, for which a receiver may ask to be left alone.
+#: Most seconds that a receiver may ask for in `Retry-After`.
 RETRY_AFTER_MAX_SECONDS = 3600.0
-#: Answers that end all deliveries to a webhook, and those whose `Retry-After` counts.
+#: Status that ends all deliveries to a webhook, and those whose `Retry-After` counts.
 GONE, COME_LATER = 410, frozenset({429, 503})
-#: Deliveries made at once, and to one host: a slow one does not hold up the others.
+#: Most deliveries at once, in total and to one host: a slow host does not block the others.
 DELIVERIES, DELIVERIES_TO_A_HOST = 16, 4
-#: Seconds until a delivery to a host that is busy with others is looked at again: half its age, within these.
+#: Seconds until a delivery to a busy host is considered again: half its age, within these bounds.
 BUSY_DELAY_MIN_SECONDS, BUSY_DELAY_MAX_SECONDS = 0.5, 30.0
 
 
@@ -46,9 +46,9 @@ class WebhookSender:
     """Posts verdicts to webhooks: a consumer of the outbox.
 
     Args:
-        settings: secret, tries, and the address rules.
-        disabled: webhooks that get nothing.
-        breakers: keep from hosts that fail all the time.
+        settings: secret, attempts and address rules.
+        disabled: webhooks that get no deliveries.
+        breakers: circuit breakers of hosts that keep failing.
 
     Raises:
         SettingsError: the secret is no Standard Webhooks secret, or an allowed host is no host name.
@@ -76,12 +76,12 @@ class WebhookSender:
         self._signers = [] if secrets is None else [Webhook(key) for key in _keys(secrets)]
 
     def room(self) -> int:
-        """Return how many deliveries may be made now."""
+        """Return how many more deliveries may start now."""
         with self._lock:
             return DELIVERIES - self._busy.total()
 
     def deliver(self, deliveries: Sequence[Delivery], settle: Settle) -> None:
-        """Start deliveries; a host that is busy with others is asked later."""
+        """Start deliveries; those to a busy host are postponed."""
         disabled = self._disabled.among([delivery.url for delivery in deliveries])
         for delivery in deliveries:
             host = _host(delivery.url)
@@ -92,7 +92,7 @@ class WebhookSender:
                 settle.postpone(delivery, delay)
 
     def close(self) -> None:
-        """Finish the deliveries that were started, and end the threads."""
+        """Finish the started deliveries, and end the threads."""
         self._pool.shutdown(wait=True)
         self._client.close()
 
@@ -106,20 +106,20 @@ class WebhookSender:
                 else:
                     settle.fail(delivery, error)
             except WebhookFailed as error:
-                # Not before what the receiver asked for, and spread after it.
+                # Not before the time that the receiver asked for, and spread after it.
                 settle.fail(delivery, error, error.retry_after)
             except ModeratorError as error:
                 settle.fail(delivery, error)
             else:
                 settle.done([delivery])
-        except Exception as error:  # Redis, say: the delivery is leased and becomes due again
+        except Exception as error:  # of Redis, say: the delivery is leased and becomes due again
             log.warning("webhook for %s: %s: %s", delivery.key, type(error).__name__, error)
         finally:
             with self._lock:
                 self._busy -= Counter((host,))
 
     def _take_slot(self, host: str) -> bool:
-        """Whether one more delivery to the host may be made now; then it counts as being made."""
+        """Reserve a delivery to the host; return whether one more may start now."""
         with self._lock:
             free = self._busy[host] < DELIVERIES_TO_A_HOST
             if free:
@@ -134,7 +134,7 @@ class WebhookSender:
                 "the webhook answered 410 Gone to an earlier delivery and gets no more; if it is back: "
                 "`moderator webhooks enable URL`, then replay this"
             )
-        # The same id at every try, so the receiver knows a repeat; another for the verdict after a replay.
+        # The same id at every attempt, so the receiver recognises a repeat; another for the verdict after a replay.
         message_id = "msg_" + sha256(delivery.key.encode()).hexdigest()[:32]
         now = datetime.now(UTC)
         signatures = [signer.sign(message_id, now, delivery.body.decode()) for signer in self._signers]
@@ -143,7 +143,7 @@ class WebhookSender:
             "user-agent": "moderator",
             "webhook-id": message_id,
             "webhook-timestamp": str(int(now.timestamp())),
-            # One for each secret: receivers accept any, so they may still have the old one, or the new one already.
+            # One for each secret: receivers accept any, so they may have the old or the new one.
             "webhook-signature": " ".join(signatures),
         }
         answer = self._client.post(delivery.url, delivery.body, headers)
@@ -164,7 +164,7 @@ class WebhookSender:
 
 
 def _host(url: str) -> str:
-    """What the deliveries at once are counted under; no host for what is no URL that we call."""
+    """Return the host under which deliveries are counted; empty for a URL that is never called."""
     try:
         return parse_url(url).site
     except FetchRefused:
@@ -172,7 +172,7 @@ def _host(url: str) -> str:
 
 
 def _keys(secrets: str) -> list[bytes]:
-    """The keys in Standard Webhooks secrets. The library would take the rest of a misspelt one for the key."""
+    """Return the keys in Standard Webhooks secrets. The library would take the rest of a misspelt one as the key."""
     keys = []
     for number, secret in enumerate(secrets.split(), 1):
         try:

@@ -1,16 +1,16 @@
-"""Embeds any number of files into one Parquet file, through interruptions of any kind.
+"""Embed any number of files into one Parquet file, and survive interruptions of any kind.
 
-Beside `F.parquet`, the folder `F.parquet.parts` holds what is done so far:
+Beside `F.parquet`, the folder `F.parquet.parts` holds the work done so far:
 
 | file | what it holds |
 | --- | --- |
 | `run.json` | the model and the name of the run |
-| `000000.parquet`, ... | finished rows; each is written under another name, synced and renamed |
+| `000000.parquet`, ... | finished rows; each is written under a temporary name, synced and renamed |
 | `lock` | held while a process works here |
 
-A part is there as a whole or not at all, so after a kill the parts say exactly what is done. In the end they are
-joined into a new `F.parquet`, which replaces the old one in one step and carries the name of the run; only then
-the folder goes. What `F.parquet` held before stays in it.
+A part exists either complete or not at all, so after a kill the parts show exactly what is done. At the end they are
+joined into a new `F.parquet`, which atomically replaces the old one and carries the name of the run; only then is
+the folder removed. Rows that `F.parquet` held before are kept.
 """
 
 import json
@@ -34,23 +34,23 @@ from moderator.fetching.urls import is_url
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did."""
+    """The outcome of a run."""
 
     rows: int
-    """In the file now."""
+    """Rows now in the file."""
     new: int
-    """Added by this run, its interrupted beginnings included."""
+    """Rows added by this run, including its interrupted attempts."""
     failed: int
-    """Images that could not be embedded; the report has them."""
+    """Images that could not be embedded; the report lists them."""
 
 
 def report_path(output: Path) -> Path:
-    """The report beside a file of embeddings: one JSON object per image that could not be embedded."""
+    """Return the path of the report beside a file: one JSON object per image that could not be embedded."""
     return output.with_name(f"{output.name}.failed.jsonl")
 
 
 def numpy_path(output: Path) -> Path:
-    """The matrix beside a file of embeddings, row for row."""
+    """Return the path of the matrix beside a file of embeddings, row for row."""
     return output.with_suffix(".npy")
 
 
@@ -62,24 +62,24 @@ def embed_files(
     progress: Callable[[int], None] = lambda images: None,
     part_rows: int = PART_ROWS,
 ) -> Summary:
-    """Embed images into a Parquet file. What is in it already, by path, is not looked at again.
+    """Embed images into a Parquet file. Images whose path is already in it are skipped.
 
-    Memory grows neither with the number of images nor with that of rows. May be interrupted at any time, by a
-    kill too, and called again. Images that fail are skipped, reported in `report_path(output)`, and tried again
-    when it is called again.
+    Memory grows neither with the number of images nor with that of rows. The call may be interrupted at any time,
+    even by a kill, and repeated. Images that fail are skipped, reported in `report_path(output)`, and retried by the
+    next call.
 
     Args:
         embedder: the model.
-        images: paths and http(s) URLs; what is there twice is embedded once.
+        images: paths and http(s) URLs; duplicates are embedded once.
         output: the Parquet file.
-        stored: `float32` or `float16`; default: what the file has already, else float32.
-        progress: called with how many more images are done.
+        stored: `float32` or `float16`; default: that of an existing file, else float32.
+        progress: called with the number of images done since the last call.
         part_rows: most rows in one part.
 
     Raises:
         ModelMismatch: the file was made by another model, or in another precision.
-        EmbeddingsUnreadable: the file is none, or a part is broken.
-        EmbeddingBusy: another process writes it.
+        EmbeddingsUnreadable: the file does not hold embeddings, or a part is broken.
+        EmbeddingBusy: another process is writing it.
     """
     parts = output.with_name(f"{output.name}.parts")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def embed_files(
             stack.callback(earlier.close)
         facts = _begin(embedder, earlier, parts, stored)
         if earlier is not None and earlier.facts.run == facts.run:
-            # The last run was stopped between its last two steps. A new one begins after it.
+            # The last run was stopped between its last two steps: finish it, and begin a new one.
             clear(parts)
             facts = _begin(embedder, earlier, parts, stored)
         files = sorted(parts.glob("[0-9]*.parquet"))
@@ -130,7 +130,7 @@ def write_numpy(source: Path, target: Path) -> None:
     """Copy a file's embeddings into a NumPy file, [rows, dimension], row for row.
 
     Raises:
-        EmbeddingsUnreadable: the file is none.
+        EmbeddingsUnreadable: the file does not hold embeddings.
     """
     file = EmbeddingsFile(source)
     header = {"descr": np.dtype(file.facts.stored).str, "fortran_order": False}
@@ -142,7 +142,7 @@ def write_numpy(source: Path, target: Path) -> None:
 
 
 def _begin(embedder: Embedder, earlier: EmbeddingsFile | None, parts: Path, stored: str | None) -> Facts:
-    """The facts of this run: those of the interrupted one where there is one.
+    """Return the facts of this run: those of an interrupted run if there is one.
 
     Raises:
         ModelMismatch, EmbeddingsUnreadable: see `embed_files`.
@@ -174,7 +174,7 @@ def _check(facts: Facts, embedder: Embedder, what: Path, stored: str | None) -> 
 
 
 class _Seen:
-    """The paths that are done, in a temporary database of SQLite: on disk as soon as they are many."""
+    """The paths that are done, in a temporary SQLite database that spills to disk as it grows."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None)
@@ -185,12 +185,12 @@ class _Seen:
         return int(self._database.execute("SELECT count(*) FROM seen").fetchone()[0])
 
     def add(self, path: str) -> bool:
-        """Note a path; return whether it is new."""
+        """Record a path; return whether it is new."""
         values = (os.fsencode(path),)
         return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", values).rowcount == 1
 
     def add_file(self, path: Path) -> None:
-        """Note all rows of a file."""
+        """Record the paths of all rows of a file."""
         file = EmbeddingsFile(path)
         for batch in file.batches(["path"]):
             for name in batch.column("path").to_pylist():
@@ -198,12 +198,12 @@ class _Seen:
         file.close()
 
     def close(self) -> None:
-        """Forget everything."""
+        """Discard the database."""
         self._database.close()
 
 
 def _new(images: Iterable[str], seen: _Seen, progress: Callable[[int], None]) -> Iterator[str]:
-    """The images that are not done yet, local ones by absolute path."""
+    """Yield the images that are not done yet, local ones by absolute path."""
     for image in images:
         name = image if is_url(image) else os.path.abspath(image)
         if seen.add(name):
@@ -213,7 +213,7 @@ def _new(images: Iterable[str], seen: _Seen, progress: Callable[[int], None]) ->
 
 
 def _problem(item: EmbeddedImage) -> dict[str, str] | None:
-    """What the report says of an image, if anything."""
+    """Return the report's entry for an image; None if it has none."""
     try:
         item.image.encode()
     except UnicodeEncodeError:
@@ -225,7 +225,7 @@ def _problem(item: EmbeddedImage) -> dict[str, str] | None:
 
 
 def _join(files: list[Path], output: Path, facts: Facts) -> None:
-    """One file of many, block by block."""
+    """Join files into one, block by block."""
     remove_leftovers(output.parent, output.name)  # as large as the file itself
     with replacing(output) as new, open_writer(new, facts) as writer:
         for path in files:

@@ -23,16 +23,16 @@ from moderator.policies.fields import SLOT, fill
 log = logging.getLogger(__name__)
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
-#: Name that stands for the 80 templates of the CLIP paper.
+#: Name of the 80 templates of the CLIP paper.
 IMAGENET = "imagenet"
-#: Texts that are embedded between two signs of progress.
+#: Texts embedded between two reports of progress.
 _TEXTS_PER_STEP = 1024
 
 Probabilities = NDArray[np.float32]
 
 
 class Ensemble(StrEnum):
-    """How several templates become one answer."""
+    """How several templates are combined into one answer."""
 
     EMBEDDINGS = "embeddings"
     """One text embedding per label: the normalised mean of the normalised embeddings."""
@@ -51,7 +51,7 @@ class Classes:
     bias: float
 
     def probabilities(self, embeddings: Embeddings) -> Probabilities:
-        """Probability of each label: float32 [n, dimension] -> float32 [n, L], rows that sum to 1."""
+        """Return the probability of each label: float32 [n, dimension] -> float32 [n, L], rows that sum to 1."""
         total = np.zeros((len(embeddings), len(self.labels)), dtype=np.float32)
         for matrix in self.matrices:
             total += softmax(np.float32(self.scale) * (embeddings @ matrix.T) + np.float32(self.bias))
@@ -59,7 +59,7 @@ class Classes:
 
 
 def softmax(logits: Embeddings) -> Probabilities:
-    """Softmax over the last axis, without overflow."""
+    """Compute the softmax over the last axis, without overflow."""
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
     result: Probabilities = weights / weights.sum(axis=-1, keepdims=True)
     return result
@@ -72,14 +72,14 @@ def build_classes(
     ensemble: Ensemble = Ensemble.EMBEDDINGS,
     progress: Callable[[int], None] = lambda labels: None,
 ) -> Classes:
-    """Embed labels in templates. The result is kept in the cache folder, by model and texts.
+    """Embed labels in templates. The result is cached on disk by model and texts.
 
     Args:
-        embedder: whose text tower and cache are used.
+        embedder: source of the text tower and the cache folder.
         labels: at least one.
         templates: each with one `{}`.
-        ensemble: how the templates are joined.
-        progress: called with how many more labels are done.
+        ensemble: how the templates are combined.
+        progress: called with the number of labels done since the last call.
 
     Raises:
         LabelsInvalid: no label, or a template without exactly one `{}`.
@@ -117,7 +117,7 @@ def build_classes(
 
 
 def read_templates(name: str) -> tuple[str, ...]:
-    """Templates of a text file, one a line, or the 80 of the CLIP paper for `imagenet`.
+    """Read the templates of a text file, one per line, or the 80 of the CLIP paper for `imagenet`.
 
     Raises:
         LabelsInvalid: the file cannot be read.
@@ -129,7 +129,7 @@ def read_templates(name: str) -> tuple[str, ...]:
 
 
 def read_texts(path: Path) -> tuple[str, ...]:
-    """The lines of a text file, without empty ones and those that start with `#`.
+    """Read the lines of a text file, without empty ones and those that start with `#`.
 
     Raises:
         LabelsInvalid: the file cannot be read.

@@ -1,4 +1,4 @@
-"""Images and texts in, embeddings out: what every use of the encoder starts with."""
+"""Images and texts in, embeddings out: the start of every use of the encoder."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -20,12 +20,12 @@ from moderator.settings import Settings, load_settings
 
 @dataclass(frozen=True, eq=False)
 class EmbeddedImage:
-    """What became of one image: its embedding, or the error that it met."""
+    """The result for one image: its embedding or its error."""
 
     image: str
-    """As it was given: a path or a URL."""
+    """The path or URL as given."""
     sha256: str = ""
-    """Of the file, in hex; empty where it could not be read."""
+    """Digest of the file, in hex; empty if it could not be read."""
     embedding: Embeddings | None = None
     """float32 [dimension], of length 1."""
     error: ModeratorError | None = None
@@ -45,7 +45,7 @@ class Embedder:
     Of an animation, the first frame is embedded.
 
     Args:
-        settings: default: the environment's.
+        settings: default: those of the environment.
         encoder: default: the one that the settings name.
 
     Raises:
@@ -63,14 +63,13 @@ class Embedder:
     def embed_each(self, images: Iterable[str | Path]) -> Iterator[EmbeddedImage]:
         """Embed files or http(s) URLs, in order: decoding runs ahead in threads while the model works.
 
-        Memory does not grow with the number of images. An image that cannot be embedded is answered with its
-        error.
+        Memory does not grow with the number of images. An image that cannot be embedded yields its error.
         """
         batch: list[_Opened] = []
         opened = bounded_map(self.settings.threads or 4, self._open, map(str, images), 4 * self._batch)
         with closing(opened):
             for item in opened:
-                if item is None:  # a host takes its time; what is there is embedded now
+                if item is None:  # a host is slow: embed the images that have arrived
                     yield from self._embed(batch)
                     batch = []
                     continue
@@ -84,7 +83,7 @@ class Embedder:
         """Embed images -> float32 [n, dimension], rows of length 1.
 
         Raises:
-            ImageError, EmbeddingInvalid: of the first image that cannot be embedded; its name is added.
+            ImageError, EmbeddingInvalid: the first image that cannot be embedded; the message names it.
         """
         rows = [np.empty((0, self.encoder.dimension), dtype=np.float32)]
         for item in self.embed_each(images):

@@ -1,6 +1,6 @@
-"""Nearest images to a text or an image, among the embeddings of a file.
+"""Find the images nearest to a text or an image, among the embeddings of a file.
 
-Exact search multiplies block by block, in memory that does not grow with the file. Beyond a million rows an
+Exact search multiplies block by block, in memory that does not grow with the file. From a million rows on, an
 approximate index (HNSW, by usearch) answers in milliseconds; it is built once, in minutes, and kept beside the file.
 """
 
@@ -21,9 +21,9 @@ from moderator.errors import ExtraMissing
 
 log = logging.getLogger(__name__)
 
-#: Rows from which search is approximate, unless the caller says otherwise.
+#: Number of rows from which search is approximate by default.
 EXACT_ROWS = 1_000_000
-#: Candidates that the approximate index keeps while it searches: more find more of the true neighbours.
+#: Candidates that the approximate index keeps while it searches: a larger number finds more of the true neighbours.
 _SEARCH_EXPANSION = 128
 
 
@@ -42,14 +42,14 @@ def search(
     approximate: bool | None = None,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> list[list[Hit]]:
-    """The images nearest to each query, the nearest first; equals in the order of the file.
+    """Return the images nearest to each query, nearest first; ties are in the order of the file.
 
     Args:
-        file: where to look. That it was made by the encoder of the queries is the caller's to check.
+        file: the embeddings. The caller checks that the encoder of the queries made it.
         queries: float32 [q, dimension], rows of length 1.
         top: hits per query.
-        approximate: default: from a million rows on, where usearch is installed.
-        progress: called with how many more rows are in the index, where one has to be built.
+        approximate: default: from a million rows on, if usearch is installed.
+        progress: called with the number of rows added to the index, if one has to be built.
 
     Raises:
         ExtraMissing: approximate search was asked for and usearch is not installed.
@@ -105,12 +105,12 @@ def _hits(
 
 
 def index_path(file: Path) -> Path:
-    """The approximate index beside a file."""
+    """Return the path of the approximate index beside a file."""
     return file.with_name(f"{file.name}.usearch")
 
 
 def _load_index(file: EmbeddingsFile, progress: Callable[[int], None]) -> Any:
-    """The index of the file; built where there is none, or where the file has changed since."""
+    """Load the index of the file; build it if it is missing or the file has changed since."""
     try:
         from usearch.index import Index
     except ImportError as error:
@@ -125,7 +125,7 @@ def _load_index(file: EmbeddingsFile, progress: Callable[[int], None]) -> Any:
             if len(index) == len(file):
                 return index
     except (OSError, ValueError, RuntimeError):
-        pass  # there is none, or it is broken
+        pass  # missing or broken
     index = Index(ndim=file.facts.dimension, metric="cos", dtype="f16")
     at = 0
     for batch in file.batches(["embedding"]):

@@ -1,7 +1,7 @@
-"""A Parquet file of embeddings: one row per image, and the model that made them in the schema's metadata.
+"""A Parquet file of embeddings: one row per image; the schema's metadata names the model that made them.
 
 Columns: `path` (string), `sha256` (string, hex, of the file) and `embedding` (a list of fixed size, float32 or
-float16, of length 1). It is read in blocks, so its size does not matter to memory.
+float16, of length 1). It is read in blocks, so memory does not grow with its size.
 """
 
 import json
@@ -23,13 +23,13 @@ except ImportError as error:  # pragma: no cover
 
 #: Key of the schema metadata.
 _KEY = b"moderator"
-#: Rows that are looked at together.
+#: Rows read at a time.
 ROWS_PER_BLOCK = 16_384
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What made a file's embeddings. Two files with equal `identity` compare."""
+    """What made a file's embeddings. Files of equal `identity` are comparable."""
 
     identity: Identity
     dimension: int
@@ -40,11 +40,11 @@ class Facts:
     stored: str
     """Precision of the file: float32 or float16."""
     run: str = ""
-    """Names the work that wrote the file."""
+    """Name of the run that wrote the file."""
 
     @classmethod
     def of(cls, encoder: Encoder, stored: str, run: str) -> "Facts":
-        """The facts of an encoder."""
+        """Return the facts of an encoder."""
         return cls(
             encoder.identity, encoder.dimension, encoder.scale, encoder.bias, encoder.dtype, stored, run
         )
@@ -53,7 +53,7 @@ class Facts:
         """Refuse another model's embeddings.
 
         Raises:
-            ModelMismatch: with both models' names.
+            ModelMismatch: another model made them; the message names both.
         """
         if self.identity != encoder.identity:
             ours, theirs = encoder.identity, self.identity
@@ -64,7 +64,7 @@ class Facts:
             )
 
     def schema(self) -> pa.Schema:
-        """The columns, with these facts as metadata."""
+        """Return the columns, with these facts as metadata."""
         value = pa.float16() if self.stored == "float16" else pa.float32()
         columns = [
             pa.field("path", pa.string(), nullable=False),
@@ -74,15 +74,15 @@ class Facts:
         return pa.schema(columns, {_KEY: json.dumps(self.record()).encode()})
 
     def record(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the facts as a JSON object."""
         return {**vars(self), "identity": vars(self.identity), "format": 1}
 
     @classmethod
     def parse(cls, text: str | bytes) -> "Facts":
-        """Back from JSON.
+        """Parse the facts from JSON.
 
         Raises:
-            ValueError, KeyError, TypeError: it is none.
+            ValueError, KeyError, TypeError: the text is not a record of facts.
         """
         record = json.loads(text)
         if record.pop("format") != 1:
@@ -94,7 +94,7 @@ class EmbeddingsFile:
     """Reads a file of embeddings.
 
     Raises:
-        EmbeddingsUnreadable: it is none, or broken.
+        EmbeddingsUnreadable: it does not hold embeddings, or is broken.
     """
 
     def __init__(self, path: Path) -> None:
@@ -120,7 +120,7 @@ class EmbeddingsFile:
         self._file.close()
 
     def batches(self, columns: Sequence[str] = ("path", "sha256", "embedding")) -> Iterator[pa.RecordBatch]:
-        """The rows in order, `ROWS_PER_BLOCK` at most at a time.
+        """Yield the rows in order, at most `ROWS_PER_BLOCK` at a time.
 
         Raises:
             EmbeddingsUnreadable: a block is broken.
@@ -131,7 +131,7 @@ class EmbeddingsFile:
             raise EmbeddingsUnreadable(f"{self.path} is broken ({error}); embed again") from error
 
     def paths(self, rows: Sequence[int]) -> list[str]:
-        """The paths of some rows, by number."""
+        """Return the paths of rows, given by number."""
         found: dict[int, str] = {}
         at = 0
         ordered = np.unique(np.asarray(rows, dtype=np.int64))
@@ -146,21 +146,21 @@ class EmbeddingsFile:
 
 
 def matrix(batch: pa.RecordBatch) -> Embeddings:
-    """A block's embeddings: float32 [n, dimension]."""
+    """Return a block's embeddings: float32 [n, dimension]."""
     column = batch.column("embedding")
     values = column.flatten().to_numpy(zero_copy_only=False)
     return np.asarray(values.reshape(len(batch), column.type.list_size), dtype=np.float32)
 
 
 def to_batch(facts: Facts, paths: list[str], digests: list[str], rows: Embeddings) -> pa.RecordBatch:
-    """Rows, float32 [n, dimension], as a block of a file."""
+    """Build a block of a file from rows, float32 [n, dimension]."""
     values = pa.array(rows.astype(facts.stored).reshape(-1))
     embeddings = pa.FixedSizeListArray.from_arrays(values, facts.dimension)
     return pa.record_batch([pa.array(paths), pa.array(digests), embeddings], schema=facts.schema())
 
 
 def open_writer(path: Path, facts: Facts) -> pq.ParquetWriter:
-    """A writer of blocks. Embeddings have no repetitions: neither a dictionary nor compression helps them."""
+    """Open a writer of blocks. Embeddings do not repeat, so neither a dictionary nor compression helps."""
     compression = {"path": "zstd", "sha256": "zstd", "embedding.list.element": "none"}
     return pq.ParquetWriter(
         path, facts.schema(), use_dictionary=False, write_statistics=["path"], compression=compression

@@ -7,7 +7,7 @@ from pathlib import Path
 from moderator.errors import LabelsInvalid
 from moderator.image_paths import list_images
 
-#: Columns that may hold the label, the first one found counts.
+#: Columns that may hold the label; the first one found counts.
 LABEL_COLUMNS = ("label", "category")
 
 
@@ -27,7 +27,7 @@ def read_labelled(source: Path) -> list[Labelled]:
             such a file named labels.csv; or a folder with a folder of images for each class.
 
     Raises:
-        LabelsInvalid: there is none of these, or a column is missing.
+        LabelsInvalid: the source is none of these, or a column is missing.
     """
     if source.is_dir() and (source / "labels.csv").is_file():
         source = source / "labels.csv"
@@ -40,10 +40,10 @@ def read_labelled(source: Path) -> list[Labelled]:
 
 
 def read_class_texts(path: Path) -> dict[str, str]:
-    """Text of each class: a line `LABEL<tab>TEXT`, or `TEXT` where label and text are the same.
+    """Read the text of each class: a line `LABEL<tab>TEXT`, or `TEXT` where label and text are the same.
 
     Raises:
-        LabelsInvalid: the file cannot be read, or a label is there twice.
+        LabelsInvalid: the file cannot be read, or a label appears twice.
     """
     texts: dict[str, str] = {}
     try:

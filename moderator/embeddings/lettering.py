@@ -1,4 +1,4 @@
-"""Text on pictures in any script: Pillow's own font, and for what it lacks the fonts of this machine."""
+"""Text on pictures in any script: Pillow's own font, and this machine's fonts for characters that it lacks."""
 
 import os
 import sys
@@ -14,9 +14,9 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 FONT_SIZE_PIXELS = 15
 """Pixels."""
-#: A character that no font has: what is drawn for it is drawn for all that are missing.
+#: A character that no font has: its glyph is the one drawn for every missing character.
 _NOWHERE = "\U0010fffd"
-#: Of fonts that have as many of the characters, the plainest.
+#: Words in a file name that mark a font as less plain; among equal fonts, the plainest is chosen.
 _FANCY = ("bold", "italic", "oblique", "serif", "mono", "condensed", "light", "thin", "black")
 
 
@@ -24,7 +24,7 @@ class Lettering:
     """Draws texts, each character in the first font that has it.
 
     Args:
-        texts: all that will be drawn; fonts are looked for once.
+        texts: all texts that will be drawn; fonts are looked up once.
     """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
@@ -42,15 +42,15 @@ class Lettering:
         """Characters that no font of this machine has; they are drawn as `?`."""
 
     def length(self, text: str) -> float:
-        """Pixels that a text takes."""
+        """Return the width of a text in pixels."""
         return sum(font.getlength(run) for font, run in self._runs(text))
 
     def draw(
         self, draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, fill: str = "black"
     ) -> None:
-        """Draw a text; `at` is its left end, and the height of the line's top."""
+        """Draw a text; `at` is the top left corner of its line."""
         x, y = at
-        # Fonts differ in height; letters stand on one line all the same.
+        # Fonts differ in height; letters share one baseline all the same.
         for font, run in self._runs(text):
             draw.text((x, y + FONT_SIZE_PIXELS), run, fill, font, anchor="ls")
             x += font.getlength(run)
@@ -67,20 +67,20 @@ class Lettering:
 
 
 def has(font: Font, character: str) -> bool:
-    """Whether a font has a character, and would not draw a box instead."""
+    """Return whether a font has a character, and would not draw a box instead."""
     drawn = font.getmask(character)
     box = font.getmask(_NOWHERE)
     return (drawn.size, bytes(drawn)) != (box.size, bytes(box))
 
 
 def font_files() -> list[Path]:
-    """The fonts of this machine, plain ones first."""
+    """Return the fonts of this machine, plain ones first."""
     found = [file for folder in font_folders() for file in folder.rglob("*.[to]t[fc]")]
     return sorted(found, key=lambda file: (sum(word in file.name.lower() for word in _FANCY), file.name))
 
 
 def font_folders() -> list[Path]:
-    """Where this system keeps fonts."""
+    """Return the folders where this system keeps fonts."""
     if sys.platform == "darwin":
         return [Path("/System/Library/Fonts"), Path("/Library/Fonts"), Path.home() / "Library/Fonts"]
     if sys.platform == "win32":
@@ -91,13 +91,13 @@ def font_folders() -> list[Path]:
 
 
 def _best(characters: set[str]) -> tuple[Font, set[str]] | None:
-    """The font that has most of some characters, and which; None if none has any."""
+    """Return the font that covers the most of these characters, and those it covers; None if no font has any."""
     best: tuple[Font, set[str]] | None = None
     for file in font_files():
         try:
             font = ImageFont.truetype(file, FONT_SIZE_PIXELS)
             covered = {c for c in characters if has(font, c)}
-        except OSError:  # broken, or of bitmaps in other sizes
+        except OSError:  # broken, or a bitmap font in other sizes
             continue
         if covered and (best is None or len(covered) > len(best[1])):
             best = (font, covered)

@@ -1,4 +1,4 @@
-"""The folder of finished rows beside a file of embeddings that is being made; `bulk` says what it holds."""
+"""The folder of finished rows beside a file of embeddings in the making; see `bulk` for its content."""
 
 import fcntl
 import os
@@ -15,20 +15,20 @@ from moderator.embeddings.embeddings_file import Facts, open_writer, to_batch
 from moderator.encoders.encoder import Embeddings
 from moderator.errors import EmbeddingBusy
 
-#: A part is written when it has so many rows, or when so many seconds have passed: what a kill can cost.
+#: A part is written after this many rows or seconds, whichever comes first: the most work that a kill can cost.
 PART_ROWS = 4096
 PART_SECONDS = 30.0
 
 
 @contextmanager
 def locked(parts: Path) -> Iterator[None]:
-    """Hold the folder of parts; a lock goes with its process, however that ends."""
+    """Lock the folder of parts; the lock ends with its process, however that ends."""
     parts.mkdir(exist_ok=True)
     path = parts / "lock"
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The one who held it may have finished, and removed the folder, since we opened the file.
+            # Its last holder may have finished and removed the folder since we opened the file.
             ours = path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino
         except BlockingIOError:
             ours = False
@@ -42,7 +42,7 @@ def locked(parts: Path) -> Iterator[None]:
 
 
 def clear(parts: Path) -> None:
-    """Remove what the folder holds, the lock aside. `run.json` goes last: without it, parts mean nothing."""
+    """Remove the folder's content except the lock. `run.json` goes last: without it, parts mean nothing."""
     for path in sorted(parts.glob("*.parquet")):
         path.unlink()
     (parts / "run.json").unlink()
@@ -61,10 +61,10 @@ class Parts:
         self._digests: list[str] = []
         self._rows = np.empty((part_rows, facts.dimension), dtype=np.float32)
         self.rows = 0
-        """Added so far."""
+        """Rows added so far."""
 
     def add(self, path: str, digest: str, row: Embeddings) -> None:
-        """Take a row; write a part when it is time."""
+        """Add a row; write a part when one is due."""
         self._rows[len(self._paths)] = row
         self._paths.append(path)
         self._digests.append(digest)
@@ -73,7 +73,7 @@ class Parts:
             self.flush()
 
     def flush(self) -> None:
-        """Write what has been collected."""
+        """Write the rows collected so far."""
         self._began = time.monotonic()
         if not self._paths:
             return

@@ -25,13 +25,13 @@ def heat_map(
     values: Embeddings,
     lettering: Lettering,
 ) -> Image.Image:
-    """A table of coloured cells: a row per image with its thumbnail, a column per text.
+    """Draw a table of coloured cells: a row per image with its thumbnail, a column per text.
 
     Args:
         images: n pictures.
         names: n, written below the thumbnails.
-        texts: m, written over the columns.
-        values: [n, m]; the colours span what there is.
+        texts: m, written above the columns.
+        values: [n, m]; the colours span their range.
         lettering: made for these names and texts.
     """
     headings = [_wrap(text, lettering, _THUMBNAIL_PIXELS) for text in texts]
@@ -69,7 +69,7 @@ def heat_map(
 def contact_sheet(
     images: Sequence[Image.Image], captions: Sequence[str], lettering: Lettering
 ) -> Image.Image:
-    """Thumbnails in rows, each with a caption below; the lettering is made for the captions."""
+    """Draw thumbnails in rows, each with a caption below; `lettering` is made for the captions."""
     size = 2 * _THUMBNAIL_PIXELS
     cell, row = size + _GAP_PIXELS, size + _LINE_PIXELS + _GAP_PIXELS
     columns = max(1, min(_COLUMNS, len(images)))
@@ -85,7 +85,7 @@ def contact_sheet(
 
 
 def placeholder() -> Image.Image:
-    """What stands for an image that can no longer be opened."""
+    """Return the stand-in for an image that can no longer be opened."""
     return Image.new("RGB", (_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS), "lightgrey")
 
 
@@ -102,7 +102,7 @@ def _colour(share: float) -> tuple[int, int, int]:
 
 
 def _cut(text: str, lettering: Lettering, width: int) -> str:
-    """The text, shortened to a width in pixels."""
+    """Shorten a text to a width in pixels."""
     text = printable(text)[:200]
     if lettering.length(text) <= width:
         return text
@@ -112,7 +112,7 @@ def _cut(text: str, lettering: Lettering, width: int) -> str:
 
 
 def _wrap(text: str, lettering: Lettering, width: int, lines: int = 4) -> list[str]:
-    """The text's words over at most so many lines, each within a width in pixels."""
+    """Wrap a text into at most `lines` lines, each within a width in pixels."""
     result: list[str] = []
     for word in printable(text).split():
         joined = f"{result[-1]} {word}" if result else word

@@ -1,4 +1,4 @@
-"""A policy's scores for embeddings: what zero-shot moderation says without a probe."""
+"""A policy's scores for embeddings: zero-shot moderation, without a probe."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,10 @@ from moderator.scoring.rules import score
 def score_by_policy(
     embedder: Embedder, embeddings: Embeddings, reference: str
 ) -> dict[str, NDArray[np.float32]]:
-    """Unsafe score of each category that has prompts, float32 [n] by name.
+    """Return the unsafe score of each category that has prompts, float32 [n] by name.
 
     Args:
-        embedder: whose encoder, cache and policies are used.
+        embedder: source of the encoder, the cache and the policies.
         embeddings: float32 [n, dimension].
         reference: `NAME` (its active version) or `NAME@VERSION`.
 

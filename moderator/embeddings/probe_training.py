@@ -1,4 +1,4 @@
-"""Trains and measures linear probes (Radford et al., 2021, section 3.2 and appendix A.3)."""
+"""Train and measure linear probes (Radford et al., 2021, section 3.2 and appendix A.3)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ except ImportError as error:  # pragma: no cover
     raise ExtraMissing("probes need scikit-learn: pip install 'moderator[probe]'") from error
 
 #: The sweep over C, the inverse of the paper's L2 strength: coarse steps first, then halved around the best one
-#: until there are eight to a decade, which makes 96 from 1e-6 to 1e6.
+#: down to eight per decade, as 96 values from 1e-6 to 1e6.
 COARSE_EXPONENTS = tuple(range(-6, 7, 2))
 FINEST_EXPONENT_STEP = 1 / 8
-#: Part of the training images that C is chosen on.
+#: Share of the training images on which C is chosen.
 VALIDATION_SHARE = 0.25
 MAX_ITERATIONS = 1000
 
@@ -37,10 +37,10 @@ class Figures:
     images: int
     accuracy: float
     auc: dict[str, float]
-    """By label; of cross-validation, the mean over the folds."""
+    """By label; for cross-validation, the mean over the folds."""
 
     def macro_auc(self, labels: Sequence[str] | None = None) -> float:
-        """The mean over labels, by default all."""
+        """Return the mean over labels, by default all."""
         return float(np.mean([self.auc[label] for label in (labels if labels is not None else self.auc)]))
 
 
@@ -50,14 +50,14 @@ def train(
     """Train a probe.
 
     C is the value with the lowest loss on a validation split; the probe is then fitted on all images. (The paper
-    takes the highest accuracy, which on hundreds of images is the same for many values.)
+    takes the highest accuracy, but on hundreds of images many values share it.)
 
     Args:
         embeddings: float32 [n, dimension].
         labels: n.
-        identity: of the encoder.
+        identity: that of the encoder.
         c: inverse strength of the L2 penalty; default: chosen as above.
-        seed: of the split.
+        seed: seed of the split.
 
     Raises:
         LabelsInvalid: fewer than two labels, or a label with too few images.
@@ -75,7 +75,7 @@ def train(
 
 
 def choose_c(embeddings: Embeddings, labels: Labels, seed: int = 0) -> float:
-    """The C with the lowest log loss on a stratified validation split; of equals the smallest."""
+    """Return the C with the lowest log loss on a stratified validation split; the smallest if several tie."""
     fitted, held, fitted_labels, held_labels = train_test_split(
         embeddings, labels, test_size=VALIDATION_SHARE, stratify=labels, random_state=seed
     )
@@ -101,7 +101,7 @@ def evaluate(probe: Probe, embeddings: Embeddings, labels: Sequence[str]) -> Fig
     """Measure a probe on labelled images that it was not trained on.
 
     Raises:
-        LabelsInvalid: a label that the probe does not know.
+        LabelsInvalid: the probe does not know a label.
     """
     truth = np.array(labels)
     if unknown := sorted(set(labels) - set(probe.labels)):
@@ -121,18 +121,18 @@ def cross_validate(
     seed: int = 0,
     progress: Callable[[int], None] = lambda folds: None,
 ) -> tuple[Figures, dict[str, float]]:
-    """Measure how well probes do on images that they were not trained on, C chosen within each fold.
+    """Measure how well probes do on images that they were not trained on; C is chosen within each fold.
 
     Args:
         embeddings: float32 [n, dimension].
         labels: n.
-        identity: of the encoder.
-        others: scores [n] by label, made without training, to be measured on the same folds.
-        folds: stratified and shuffled.
-        seed: of the folds.
-        progress: called with how many more folds are done.
+        identity: that of the encoder.
+        others: scores [n] by label from methods without training, measured on the same folds.
+        folds: number of folds, stratified and shuffled.
+        seed: seed of the folds.
+        progress: called with the number of folds done since the last call.
 
-    Returns the probes' figures and the others' ROC-AUC by label; AUCs are means over the folds.
+    Returns the probes' figures and the ROC-AUC of `others` by label; AUCs are means over the folds.
 
     Raises:
         LabelsInvalid: fewer than two labels, or a label with fewer images than folds.
@@ -155,7 +155,8 @@ def cross_validate(
 
 
 def _fit(embeddings: Embeddings, labels: Labels, c: float) -> Any:
-    # L-BFGS, multinomial; the paper's iteration limit. Not converged means a C far too large: the sweep sees it.
+    # L-BFGS, multinomial, the paper's iteration limit. Failure to converge means that C is far too large, which the
+    # sweep sees in the loss.
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning

@@ -1,4 +1,4 @@
-"""What each runtime and precision costs and gives on this machine: speed, and how far from float32."""
+"""Compare runtimes and precisions on this machine: their speed and their distance from float32."""
 
 import time
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ BATCH_SIZES = (1, 8, 32)
 RUNTIME_PRECISIONS = [
     (runtime, dtype) for runtime in (TORCH, ONNX, OPENVINO) for dtype in PRECISIONS[runtime]
 ]
-#: Emulated on CPUs: slow, and nobody's choice.
+# Emulated on CPUs: too slow to be of use.
 RUNTIME_PRECISIONS.remove((TORCH, "float16"))
-#: Seconds that one timing takes at least.
+#: Least number of seconds for one timing.
 TIMING_MIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class RuntimeRow:
-    """One runtime in one precision, against torch in float32."""
+    """One runtime in one precision, compared with torch in float32."""
 
     runtime: str
     precision: str
@@ -39,25 +39,25 @@ class RuntimeRow:
     cosine: float
     """The lowest over the photographs."""
     centred_cosine: float
-    """The same after the mean embedding of the photographs is taken off: random weights hide nothing here."""
+    """The same after subtracting the photographs' mean embedding, which hides differences with random weights."""
     equal_decisions: float
-    """Share of (photograph, policy) with the same decision."""
+    """Share of (photograph, policy) pairs with the same decision."""
     decisions: dict[str, int]
-    """How often float32 decided what: an agreement about one decision alone says little."""
+    """Number of each decision in float32: agreement means little if there is only one decision."""
 
     @property
     def best(self) -> float:
-        """Images per second at the best batch size."""
+        """Images per second at the fastest batch size."""
         return max(self.speeds.values())
 
 
 def compare_runtimes(settings: Settings, photographs: Sequence[Path], rounds: int = 3) -> list[RuntimeRow]:
-    """Run every installed runtime and precision on the CPU, in interleaved rounds; torch in float32 leads.
+    """Run every installed runtime and precision on the CPU, in interleaved rounds; torch in float32 is first.
 
     Args:
-        settings: of which the encoder, the policies (all versions), the limits and the cache are used.
+        settings: source of the encoder, the policies (all versions), the limits and the cache.
         photographs: image files; at least one.
-        rounds: how often each is timed.
+        rounds: number of timings of each.
 
     Raises:
         EncoderUnknown, WeightsInvalid: the model cannot be loaded.

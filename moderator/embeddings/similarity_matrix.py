@@ -1,4 +1,4 @@
-"""How much each of some images resembles each of some texts."""
+"""How much each image resembles each text."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from moderator.encoders.encoder import Embeddings
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
-    """Images by texts."""
+    """A matrix of images by texts."""
 
     cosine: Embeddings
     """float32 [n, m]"""
@@ -21,13 +21,13 @@ class Similarity:
 
 
 def compare(images: Embeddings, texts: Embeddings, scale: float, bias: float) -> Similarity:
-    """Compare embeddings.
+    """Compare embeddings of images with embeddings of texts.
 
     Args:
         images: float32 [n, dimension], rows of length 1.
         texts: float32 [m, dimension], rows of length 1; at least one.
         scale: the encoder's factor from cosine to logit.
-        bias: the encoder's, added to each logit.
+        bias: the encoder's bias, added to each logit.
     """
     cosine = images @ texts.T
     logits = np.float32(scale) * cosine + np.float32(bias)

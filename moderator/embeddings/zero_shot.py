@@ -14,10 +14,10 @@ from moderator.errors import LabelsInvalid
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What part of the images has its class among the most probable ones."""
+    """The share of images whose class is among the most probable ones."""
 
     images: int
-    """Looked at, those that could not be embedded aside."""
+    """Images classified, without those that could not be embedded."""
     failed: int
     top1: float
     top5: float
@@ -31,7 +31,7 @@ def measure(
     """Classify images and count, in memory that does not grow with their number.
 
     Args:
-        classes: the classifier; its texts in the order of `labels`.
+        classes: the classifier; its texts are in the order of `labels`.
         labels: one for each of the classifier's texts.
         labelled: the images.
         embedded: the same images, in the same order.

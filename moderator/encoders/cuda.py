@@ -1,9 +1,9 @@
 """A tower on a CUDA device: copies that overlap with the model, and CUDA graphs of fixed batch sizes.
 
-There are two lanes, each with a stream and pinned memory of its own: while one lane's batch is in the model, the
-other's travels to the device. A forward of a few hundred kernels costs the CPU more to launch than a small batch costs
+There are two lanes, each with its own stream and pinned memory: while one lane's batch is in the model, the other's is
+copied to the device. Launching the few hundred kernels of a forward pass costs the CPU more than a small batch costs
 the device to compute, so the kernels are recorded once for each of a few batch sizes and launched as one graph; a batch
-is filled up to the next size. See https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
+is padded to the next size. See https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
 """
 
 import logging
@@ -20,16 +20,16 @@ from moderator.encoders.encoder import Embeddings, Pixels
 log = logging.getLogger(__name__)
 
 STREAMS = 2
-#: Batch sizes that are recorded. Larger batches keep the device busy without.
+#: Batch sizes that are recorded. Larger batches keep the device busy without a graph.
 GRAPH_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
-#: Runs before a recording, in which libraries choose and load their kernels.
+#: Runs before a recording, during which libraries choose and load their kernels.
 WARM_UPS = 2
-#: Largest difference of a recording's embeddings, of length 1, from those of the model as it is.
+#: Largest difference allowed between embeddings (length 1) from a recording and from the model itself.
 GRAPH_TOLERANCE = 1e-2
 
 
 def recorded_size(count: int) -> int | None:
-    """The smallest recorded batch size that so many images fit into; None if they are too many."""
+    """Return the smallest recorded batch size that fits `count` images; None if there are too many."""
     return next((size for size in GRAPH_BATCH_SIZES if size >= count), None)
 
 
@@ -42,7 +42,7 @@ class CudaForward:
     """
 
     def __init__(self, tower: nn.Module, device: torch.device) -> None:
-        torch.cuda.synchronize(device)  # the weights are there, for other streams too
+        torch.cuda.synchronize(device)  # the weights are loaded, for other streams too
         self._free: SimpleQueue[_Lane] = SimpleQueue()
         recording = Lock()
         for _ in range(STREAMS):
@@ -74,10 +74,10 @@ class _Lane:
             size = recorded_size(count)
             graph = self._graph(size, batch) if size is not None else None
             rows = graph.run(batch) if graph else self._tower(batch.to(self._device, non_blocking=True))
-            return np.asarray(rows[:count].cpu().numpy())  # waits for this stream alone
+            return np.asarray(rows[:count].cpu().numpy())  # waits for this stream only
 
     def _pinned(self, pixels: Pixels) -> Tensor:
-        """The batch in memory that the device can read by itself."""
+        """Copy the batch to pinned memory, which the device reads directly."""
         if len(self._host) < len(pixels):
             self._host = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True)
         batch = self._host[: len(pixels)]
@@ -85,7 +85,7 @@ class _Lane:
         return batch
 
     def _graph(self, size: int, batch: Tensor) -> "_Graph | None":
-        """The recording for a batch size, made when it is first asked for; None if the model cannot be recorded."""
+        """Return the recording for a batch size, made on first use; None if the model cannot be recorded."""
         if size not in self._graphs:
             try:
                 with self._recording:
@@ -98,7 +98,7 @@ class _Lane:
 
 
 class _Graph:
-    """The recorded kernels of one batch size, with the places where they read and write."""
+    """The recorded kernels of one batch size, with their input and output buffers."""
 
     def __init__(
         self, tower: nn.Module, size: int, shape: torch.Size, device: torch.device, pool: Any
@@ -114,13 +114,13 @@ class _Graph:
             self._output: Tensor = tower(self._input)
 
     def run(self, batch: Tensor) -> Tensor:
-        """Start it on a batch of at most its size; the rows behind the batch's are of no meaning."""
+        """Run it on a batch of at most its size; rows beyond the batch's own are meaningless."""
         self._input[: len(batch)].copy_(batch, non_blocking=True)
         self._graph.replay()
         return self._output
 
     def right(self, tower: nn.Module, batch: Tensor) -> bool:
-        """Whether it says what the model says."""
+        """Return whether its embeddings match the model's."""
         recorded = self.run(batch)[: len(batch)]
         difference = (recorded - tower(batch.to(recorded.device))).abs().max().item()
         if difference <= GRAPH_TOLERANCE:

@@ -8,11 +8,11 @@ from moderator.errors import SettingsError
 def resolve_device(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
     """Turn the settings `device` and `dtype` into torch's.
 
-    `auto` chooses CUDA where there is a device, in half precision; else the CPU, in bfloat16 where the CPU
-    computes in it (AVX-512 BF16, AMX), because elsewhere bfloat16 is emulated and slower than float32.
+    `auto` chooses CUDA in half precision if there is a device; else the CPU, in bfloat16 if it has instructions for
+    it (AVX-512 BF16, AMX), because an emulated bfloat16 is slower than float32.
 
     Raises:
-        SettingsError: the device is unknown or not there.
+        SettingsError: the device is unknown or missing.
     """
     cuda = torch.cuda.is_available()
     if device == "auto":
@@ -45,5 +45,5 @@ def resolve_device(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """The name used in settings and verdicts, e.g. "bfloat16"."""
+    """Return the name used in settings and verdicts, e.g. "bfloat16"."""
     return str(dtype).removeprefix("torch.")

@@ -1,4 +1,4 @@
-"""What the service needs of a model: two towers, a similarity scale, and a name that can be replayed."""
+"""What the service needs from a model: two towers, a similarity scale, and a name that can be replayed."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -17,8 +17,8 @@ Embeddings = NDArray[np.float32]
 class Encoder(Protocol):
     """An image tower and a text tower that share an embedding space.
 
-    `embed_images` is called from several threads at once. `embed_texts` is called from one thread
-    at a time, beside them: a worker takes up new policies while it works.
+    `embed_images` is called from several threads at once. `embed_texts` is called from one thread at a time,
+    concurrently with them: a worker takes up new policies while it works.
     """
 
     identity: Identity
@@ -33,7 +33,7 @@ class Encoder(Protocol):
     #: Where and in which precision the towers run, e.g. "cpu" and "bfloat16".
     device: str
     dtype: str
-    #: Images in one forward pass at which it is fastest, or nearly so.
+    #: Batch size at which a forward pass is fastest, or nearly so.
     best_batch: int
 
     def embed_images(self, pixels: Pixels) -> Embeddings:
@@ -44,14 +44,14 @@ class Encoder(Protocol):
         """Embed texts -> float32 [n, dimension], rows of length 1.
 
         Raises:
-            WeightsInvalid: the text tower was unloaded, and cannot be loaded again.
+            WeightsInvalid: the text tower was unloaded and cannot be loaded again.
         """
         ...
 
     def truncated(self, texts: Sequence[str]) -> list[str]:
-        """Those of the texts that are longer than the text tower reads. `embed_texts` logs a warning for each."""
+        """Return the texts that are longer than the text tower reads. `embed_texts` logs a warning for each."""
         ...
 
     def unload_texts(self) -> None:
-        """Give the memory of the text tower back; `embed_texts` loads it again. Called as `embed_texts` is."""
+        """Free the text tower's memory; `embed_texts` loads it again. Called from the same thread as `embed_texts`."""
         ...

@@ -1,4 +1,4 @@
-"""Find an encoder by the name in the settings. A family is imported only when it is asked for."""
+"""Find an encoder by its name in the settings. A family is imported only when it is used."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +27,7 @@ FAMILIES: Registry[Callable[..., Encoder]] = Registry(
 def load_encoder(
     name: str, device: str = "auto", dtype: str = "auto", runtime: str = "auto", cache: Path | None = None
 ) -> Encoder:
-    """Load an encoder and its weights: call its family with the model, if there is one, and the other arguments.
+    """Load an encoder and its weights by calling its family with the model, if named, and the other arguments.
 
     Args:
         name: `FAMILY` or `FAMILY:MODEL`, e.g. `embedded`, `clip:openai/clip-vit-base-patch32` or
@@ -41,7 +41,7 @@ def load_encoder(
         EncoderUnknown: no such family, or its optional packages are not installed.
         WeightsInvalid: the weights are missing or not the published ones.
         RuntimeMissing: the packages of the runtime are not installed.
-        SettingsError: the device is not there, or the settings contradict each other.
+        SettingsError: the device is missing, or the settings contradict each other.
     """
     family, model = parse_name(name)
     build = FAMILIES.get(family)
@@ -49,11 +49,11 @@ def load_encoder(
 
 
 def parse_name(name: str) -> tuple[str, str]:
-    """Return the family and the model of an encoder's name; the model is empty where there is none.
+    """Return the family and the model of an encoder's name; the model is empty if the name has none.
 
     Raises:
-        EncoderUnknown: no such family, or the model is missing or one too many. Families of other packages may be
-            named with a model or without.
+        EncoderUnknown: no such family, or the model is missing or superfluous. Families from other packages may be
+            named with or without a model.
     """
     family, _, model = name.partition(":")
     if family not in FAMILIES.names:
@@ -72,6 +72,6 @@ def encoder_of(settings: ModelSettings) -> Encoder:
     """Load the encoder that the settings name.
 
     Raises:
-        EncoderUnknown, WeightsInvalid, RuntimeMissing, SettingsError: as `load_encoder`.
+        EncoderUnknown, WeightsInvalid, RuntimeMissing, SettingsError: see `load_encoder`.
     """
     return load_encoder(settings.encoder, settings.device, settings.dtype, settings.runtime, settings.cache)

@@ -1,4 +1,4 @@
-"""Fetches a model once, so that it loads without the network from then on, and pins what was fetched."""
+"""Fetch a model once, so that it loads without the network from then on, and pin what was fetched."""
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -9,9 +9,9 @@ from moderator.encoders.encoder_registry import FAMILIES
 from moderator.encoders.weights import Source, digest_of, loading
 from moderator.errors import EncoderUnknown, WeightsInvalid
 
-#: Families whose models are repositories of the hub.
+#: Families whose models are repositories on the hub.
 _ON_THE_HUB = ("clip", "siglip", "auto")
-#: Besides the weights: configuration and vocabulary.
+#: Files fetched besides the weights: configuration and vocabulary.
 _SUFFIXES = (".json", ".txt", ".model")
 _REMEDY = (
     "Check the id and the revision, and that this machine reaches the hub (HF_ENDPOINT names a mirror, HF_TOKEN opens "
@@ -21,19 +21,19 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class Pulled:
-    """A model that is on this machine now."""
+    """A model that is now on this machine."""
 
     name: str
     """As MODERATOR_ENCODER takes it, pinned where the family can pin."""
     revision: str
-    """Commit of the hub, or digest of the weights."""
+    """Commit on the hub, or digest of the weights."""
     folder: Path
     files: int
     bytes: int
 
 
 def pull(name: str) -> Pulled:
-    """Fetch what `name` needs into the cache of the hub's library.
+    """Fetch the files of the model `name` into the hub library's cache.
 
     Raises:
         EncoderUnknown: no such family, or there is nothing to fetch.
@@ -60,7 +60,7 @@ def pull(name: str) -> Pulled:
 
 
 def wanted_files(files: list[str]) -> list[str]:
-    """Of a repository's files, those that loading reads: safetensors if there are any, else pickles of tensors."""
+    """Select the files of a repository that loading reads: safetensors if there are any, else pickled tensors."""
     top = [file for file in files if len(PurePosixPath(file).parts) == 1]
     weights = [
         f for f in top if f.startswith("model") and f.endswith((".safetensors", ".safetensors.index.json"))

@@ -1,7 +1,7 @@
-"""Models that are known to fit, with figures and where each is from.
+"""Models that are known to work, with figures and their sources.
 
-A figure is a paper's, a model card's, that of OpenCLIP's table of results, or measured here; where none is certain,
-there is none. Parameters (of both towers) are from OpenCLIP's table for the models that it lists, else from the
+A figure is from a paper, a model card or OpenCLIP's table of results, or was measured here; it is omitted where no
+source is certain. Parameters (of both towers) are from OpenCLIP's table for the models that it lists, else from the
 model cards. Other checkpoints of the same families work, too.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 MIT, APACHE, NON_COMMERCIAL, APPLE = "MIT", "Apache-2", "CC-BY-NC", "Apple"
 
-#: Where zero-shot accuracies on ImageNet-1k are from.
+#: Sources of the zero-shot accuracies on ImageNet-1k.
 OPENCLIP = "OpenCLIP's table of results: github.com/mlfoundations/open_clip, docs/openclip_results.csv"
 CLIP = (
     "measured by others on the released weights (Wortsman et al., 2022, arXiv:2109.01903; OpenCLIP's table has the "
@@ -39,9 +39,9 @@ class KnownModel:
     top1: float | None
     """Zero-shot accuracy on ImageNet-1k, in percent."""
     top1_source: str | None
-    """Where that figure is from."""
+    """Source of that figure."""
     licence: str | None
-    """Of the weights, in short; the model card has the terms."""
+    """Short name of the weights' licence; the model card has the terms."""
 
 
 #: Name, image size, dimension, parameters, top-1.

@@ -1,8 +1,8 @@
-"""Runs a model's forward on all CPU cores: one image split by torch, a batch split by us.
+"""Run a model's forward pass on all CPU cores: torch splits a single image, this module splits a batch.
 
-Inside one forward, torch's threads meet at a barrier after each of a few hundred operations, and each barrier
-waits for the slowest: a core that is busy decoding stalls them all. Parts of a batch need no barrier: each runs
-on one core from end to end. With two cores that is 1.2 times as fast for ViT-B/32 in bfloat16 when nothing else
+Within one forward pass, torch's threads meet at a barrier after each of a few hundred operations, and each barrier
+waits for the slowest thread: a core that is busy decoding stalls them all. Parts of a batch need no barrier: each
+runs on one core from start to end. On two cores that is 1.2 times as fast for ViT-B/32 in bfloat16 when nothing else
 runs, and many times as fast when decoding takes its share of the cores.
 """
 
@@ -24,7 +24,7 @@ _shared: ContextVar[bool] = ContextVar("shared", default=False)
 
 @contextmanager
 def cores_shared(shared: bool) -> Iterator[None]:
-    """Within this block, on this thread: whether other work wants the cores. Then no image takes all of them."""
+    """Set for this block and thread whether other work wants the cores; if so, no image takes all of them."""
     token = _shared.set(shared)
     try:
         yield
@@ -38,7 +38,7 @@ class SplitForward:
     Args:
         forward: uint8 [n, size, size, 3] -> float32 [n, dimension]; called from several threads at once.
         cores: how many to use.
-        whole: the same model on all cores, for a single image; default: `forward`, whose threads torch counts.
+        whole: the same model on all cores, for a single image; default: `forward` on all of torch's threads.
     """
 
     def __init__(self, forward: Forward, cores: int, whole: Forward | None = None) -> None:
@@ -46,14 +46,16 @@ class SplitForward:
         self._whole = whole or forward
         self._cores = cores
         self._alone = Lock()
-        # Torch keeps the number of threads per calling thread: ours work alone.
+        # Torch keeps the number of threads per calling thread: each thread of this pool uses one.
         self._pool = ThreadPoolExecutor(
             cores, thread_name_prefix="model", initializer=torch.set_num_threads, initargs=(1,)
         )
 
     def __call__(self, pixels: Pixels) -> Embeddings:
-        """Embed a batch, uint8 [n, size, size, 3] -> float32 [n, dimension]. A single image has the cores to
-        itself unless another one has, or `cores_shared` says that they are wanted elsewhere."""
+        """Embed a batch, uint8 [n, size, size, 3] -> float32 [n, dimension].
+
+        A single image gets all cores, unless another one has them or `cores_shared` is set.
+        """
         if len(pixels) == 1 and not _shared.get() and self._alone.acquire(blocking=False):
             try:
                 torch.set_num_threads(self._cores)
@@ -65,6 +67,6 @@ class SplitForward:
 
 
 def on_all_cores(forward: Forward, device: torch.device) -> Forward:
-    """`forward`, spread over the cores that torch was given; unchanged on other devices than CPUs."""
+    """Return `forward` spread over the cores that torch may use; unchanged on devices other than CPUs."""
     cores = torch.get_num_threads()
     return SplitForward(forward, cores) if device.type == "cpu" and cores > 1 else forward

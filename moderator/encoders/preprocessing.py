@@ -1,4 +1,4 @@
-"""Make a model's input from a picture exactly as the model's own library does, bit by bit."""
+"""Turn a picture into a model's input bit for bit as the model's own library does."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,7 @@ class Preprocessing:
 
     @property
     def geometry(self) -> Resize:
-        """The part that happens to the picture, before there are tensors."""
+        """The part that is applied to the picture, before there are tensors."""
         return Resize(self.resize, self.crop, self.resample, self.squash, self.rounded)
 
     def __call__(self, image: Image.Image) -> Pixels:
@@ -36,7 +36,7 @@ class Preprocessing:
         return self.geometry(image)
 
     def __str__(self) -> str:
-        """Names everything that changes an embedding."""
+        """Name everything that changes an embedding."""
         verb = "squash" if self.squash else "resize"
         parts = [
             f"{verb} {self.resize} {self.resample.name.lower()}",
@@ -50,13 +50,13 @@ class Preprocessing:
 
 
 def read_image_processor(processor: Any) -> Preprocessing:
-    """What an image processor of transformers does, if it is no more than a `Preprocessing`.
+    """Read the steps of an image processor of transformers, if a `Preprocessing` can express them all.
 
     Args:
         processor: one of the Pillow-based image processors.
 
     Raises:
-        ValueError: it does something else; the message says what.
+        ValueError: it does something else, which the message names.
     """
     from transformers.image_processing_backends import PilBackend
     from transformers.models.efficientnet.image_processing_pil_efficientnet import (
@@ -103,12 +103,12 @@ def read_image_processor(processor: Any) -> Preprocessing:
 
 
 def read_usual(processor: Any, size: int, squash: bool) -> Preprocessing:
-    """What an image processor does, if it is what its family was trained with.
+    """Read the steps of an image processor, if they are those that its family was trained with.
 
     Args:
         processor: as for `read_image_processor`.
         size: side of the model's input.
-        squash: whether it resizes to a square; else the shortest edge, and then crops.
+        squash: whether it resizes to a square; else it resizes the shortest edge and then crops.
 
     Raises:
         ValueError: it does something else.
@@ -130,7 +130,7 @@ def read_usual(processor: Any, size: int, squash: bool) -> Preprocessing:
 def _efficientnet(
     processor: Any, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Its two further steps: 1 is taken off after scaling, and what is left is divided by `image_std` again."""
+    """Apply its two extra steps: subtract 1 after scaling, and divide the result by `image_std` again."""
     if processor.rescale_offset:
         mean = tuple(m + 1 for m in mean)
     if processor.include_top:

@@ -10,9 +10,9 @@ from moderator.encoders.encoder import Embeddings
 
 log = logging.getLogger(__name__)
 
-#: Texts in one forward of the text tower; bounds memory when a policy is large.
+#: Texts in one forward pass of the text tower; bounds memory when a policy is large.
 TEXT_BATCH = 256
-#: Most cut texts that are remembered; beyond that they are logged again.
+#: Cut texts remembered at most; beyond that they are logged again.
 _REMEMBERED_MAX = 10_000
 
 
@@ -20,8 +20,8 @@ class TextLimit:
     """Finds texts that a tower cuts, and logs each once.
 
     Args:
-        tokens: most tokens that the tower reads, special ones included.
-        count: the number of tokens of each text, before cutting.
+        tokens: how many tokens the tower reads at most, special ones included.
+        count: returns the number of tokens of each text, before cutting.
     """
 
     def __init__(self, tokens: int, count: Callable[[list[str]], list[int]]) -> None:
@@ -31,7 +31,7 @@ class TextLimit:
         self._lock = Lock()
 
     def exceeded_by(self, texts: Sequence[str]) -> list[str]:
-        """Those of the texts that are cut."""
+        """Return the texts that are cut."""
         lengths = self._count(list(texts)) if texts else []
         return [text for text, length in zip(texts, lengths, strict=True) if length > self.tokens]
 
@@ -51,12 +51,12 @@ class TextLimit:
 def in_batches(
     embed: Callable[[Sequence[str]], Embeddings], texts: Sequence[str], dimension: int
 ) -> Embeddings:
-    """Embed any number of texts, also none -> float32 [n, dimension].
+    """Embed any number of texts, including none -> float32 [n, dimension].
 
     Args:
-        embed: of at most `TEXT_BATCH` texts.
+        embed: embeds at most `TEXT_BATCH` texts.
         texts: any number.
-        dimension: of a row.
+        dimension: length of a row.
     """
     rows = [np.empty((0, dimension), dtype=np.float32)]
     for start in range(0, len(texts), TEXT_BATCH):

@@ -1,4 +1,4 @@
-"""An image tower as one graph, from pixels to rows of length 1, and what runs it: torch or another runtime."""
+"""An image tower as one graph, from pixels to rows of length 1, and the runtime that runs it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +22,9 @@ class ImageTower(nn.Module):
     Normalisation is part of the graph, in float32 whatever the precision of the model.
 
     Args:
-        model: what `features` is called with.
-        features: the model and [n, 3, size, size] to [n, dimension].
-        preprocessing: whose factor, mean and standard deviation are used.
+        model: passed to `features`.
+        features: maps the model and [n, 3, size, size] to [n, dimension].
+        preprocessing: source of the factor, mean and standard deviation.
         dtype: precision of the model.
     """
 
@@ -51,7 +51,7 @@ class ImageTower(nn.Module):
         return unit_rows(self._features(self._model, self.normalise(pixels)))
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """uint8 [n, size, size, 3] to what the model takes, [n, 3, size, size]."""
+        """Convert uint8 [n, size, size, 3] to the model's input, [n, 3, size, size]."""
         batch = pixels.permute(0, 3, 1, 2).float()
         return batch.mul_(self._factor).sub_(self._mean).div_(self._std).to(self._dtype)
 
@@ -64,12 +64,12 @@ def unit_rows(features: Tensor) -> Tensor:
 
 
 def run(tower: nn.Module, plan: Plan, encoder: Encoder, cache: Path | None) -> Forward:
-    """What embeds a batch of images, as the plan says.
+    """Return the function that embeds a batch of images according to the plan.
 
     Args:
         tower: uint8 [n, size, size, 3] to float32 [n, dimension]; on the plan's device, in its dtype.
         plan: runtime, precision, device.
-        encoder: whose tower it is; its `preprocess` and `identity` are used.
+        encoder: the tower's owner; its `preprocess` and `identity` are used.
         cache: `MODERATOR_CACHE`, for converted models; None: the user's cache folder.
 
     Raises:

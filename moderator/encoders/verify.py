@@ -1,4 +1,4 @@
-"""Tries a loaded encoder: does it embed, how fast, with how much memory, and which prompts does it not read whole?"""
+"""Check a loaded encoder: that it embeds, how fast, in how much memory, and which prompts it truncates."""
 
 import resource
 import sys
@@ -13,13 +13,13 @@ from PIL import Image
 from moderator.encoders.encoder import Embeddings, Encoder
 from moderator.errors import EmbeddingInvalid
 
-#: Seconds that each speed is measured for, at least.
+#: Least number of seconds for which each speed is measured.
 TIMING_MIN_SECONDS = 1.5
 
 
 @dataclass(frozen=True)
 class Checkup:
-    """What was found."""
+    """The results of a check."""
 
     batch: int
     images_per_second_1: float
@@ -27,7 +27,7 @@ class Checkup:
     images_per_second_batch: float
     """Preprocessed images in batches of `batch`."""
     memory_mb: int
-    """Most memory held so far, in millions of bytes: of the device where it is a GPU, else of the process."""
+    """Peak memory so far, in millions of bytes: of the device if it is a GPU, else of the process."""
     similarities: dict[str, float]
     """Cosine of the picture with each of the texts."""
     truncated: tuple[str, ...]
@@ -37,14 +37,14 @@ class Checkup:
 def check_up(
     encoder: Encoder, batch: int, picture: Image.Image, texts: Sequence[str], prompts: Sequence[str]
 ) -> Checkup:
-    """Run the encoder.
+    """Run the encoder and measure it.
 
     Args:
-        encoder: the one to try.
+        encoder: the encoder to check.
         batch: size of the larger batch.
         picture: mode RGB.
-        texts: what the picture is compared with.
-        prompts: looked at for their length alone.
+        texts: compared with the picture.
+        prompts: checked for their length only.
 
     Raises:
         EmbeddingInvalid: an embedding is not finite, or not of length 1.
@@ -73,7 +73,7 @@ def _check(embeddings: Embeddings, dimension: int) -> None:
 
 
 def _speed(encoder: Encoder, pixels: np.ndarray, batch: int) -> float:
-    """Images per second, the first run left out."""
+    """Measure images per second, without the first run."""
     several = np.repeat(pixels, batch, axis=0)
     encoder.embed_images(several)
     start, runs = time.perf_counter(), 0

@@ -1,4 +1,4 @@
-"""Where weights come from: a hub id, perhaps with a revision, or a folder; and what they are, as a digest."""
+"""Where weights come from (a hub id, perhaps with a revision, or a folder), and their digest."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from moderator.errors import ModelError, WeightsInvalid
 
-#: Files of a model's folder that its embeddings depend on: weights, configuration, tokenizer.
+#: Suffixes of the files that a model's embeddings depend on: weights, configuration, tokenizer.
 _SUFFIXES = frozenset((".safetensors", ".bin", ".pt", ".npz", ".json", ".txt", ".model"))
 
 
@@ -23,7 +23,7 @@ class Source:
 
     @classmethod
     def parse(cls, model: str) -> "Source":
-        """Read `hub-id`, `hub-id@revision`, or a folder that is there."""
+        """Parse `hub-id`, `hub-id@revision`, or the path of an existing folder."""
         folder = Path(model)
         if folder.is_dir():
             return cls(model, folder, None)
@@ -37,17 +37,17 @@ class Source:
 
     @property
     def label(self) -> str:
-        """Names the model without its place on this machine."""
+        """The model's name without its location on this machine."""
         return self.folder.resolve().name if self.folder is not None else self.name
 
 
 def model_files(folder: Path) -> list[Path]:
-    """The files of a folder that embeddings depend on, sorted."""
+    """Return the files of a folder that embeddings depend on, sorted."""
     return sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES and path.is_file())
 
 
 def digest_of(files: Iterable[Path]) -> str:
-    """SHA-256 over names and content (first 16 hex digits)."""
+    """Return the SHA-256 over names, sizes and content (first 16 hex digits)."""
     digest = sha256()
     for path in files:
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())
@@ -59,10 +59,10 @@ def digest_of(files: Iterable[Path]) -> str:
 
 @contextmanager
 def loading(name: str, remedy: str) -> Iterator[None]:
-    """Whatever a library breaks with while it loads a model becomes a `WeightsInvalid`.
+    """Turn any exception that a library raises while it loads a model into `WeightsInvalid`.
 
-    Files of a model are foreign, and what they hold breaks libraries anywhere: in pickle, zip, JSON, the hub's client,
-    the configuration's types, an arithmetic on a size. So everything is caught.
+    A model's files are not ours, and bad content can break a library anywhere: in pickle, zip, JSON, the hub's client,
+    the configuration's types, the arithmetic on a size. So every exception is caught.
     """
     try:
         yield

@@ -1,8 +1,8 @@
-"""Every error that a user of the project can meet, in one hierarchy.
+"""All errors that a user of the project can meet, in one hierarchy.
 
-A class name is what monitoring and dead letters show as the error's `type`, so it names what went wrong
-for the user. A message names the cause and the remedy. `transient` says whether trying again may help;
-`stage` is the step of the flow that the failure is counted under.
+Monitoring and dead letters show the class name as the error's `type`, so it names what went wrong for the
+user. The message names the cause and the remedy. `transient`: whether a retry may help; `stage`: the step
+of the flow under which the failure is counted.
 """
 
 from moderator.errors.delivery_errors import (

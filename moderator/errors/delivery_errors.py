@@ -1,10 +1,10 @@
-"""What goes wrong when verdicts are delivered to webhooks and other consumers of the outbox."""
+"""Errors of delivering verdicts to webhooks and other consumers of the outbox."""
 
 from moderator.errors.moderator_error import ModeratorError
 
 
 class WebhookFailed(ModeratorError):
-    """A webhook did not accept a verdict; `retry_after` are the seconds for which it wants to be left alone."""
+    """A webhook did not accept a verdict; `retry_after` is the delay in seconds that it asked for."""
 
     transient = True
     stage = "webhook"
@@ -15,26 +15,26 @@ class WebhookFailed(ModeratorError):
 
 
 class WebhookRedirected(ModeratorError):
-    """A webhook answered with a redirect, which is not followed: the body would go where nobody said."""
+    """A webhook answered with a redirect, which is not followed: the sender of the event did not name that address."""
 
     stage = "webhook"
 
 
 class WebhookDisabled(ModeratorError):
-    """A webhook said that it is gone for good, so its address gets no more deliveries."""
+    """A webhook answered that it is gone for good, so its address gets no more deliveries."""
 
     stage = "webhook"
 
 
 class ConsumerUnavailable(ModeratorError):
-    """A consumer of the outbox can take no verdict now, whichever it is."""
+    """A consumer of the outbox can take no verdict at all now."""
 
     transient = True
     stage = "delivery"
 
 
 class DeliveryUnreadable(ModeratorError):
-    """What is kept of a delivery cannot be read; `key`, `url` and `body` are what there is of it."""
+    """The record of a delivery is unreadable; `key`, `url` and `body` are what is left of it."""
 
     stage = "webhook"
 

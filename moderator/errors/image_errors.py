@@ -1,26 +1,26 @@
-"""What can be wrong with an image, with getting it and with decoding it."""
+"""Errors of images, and of fetching and decoding them."""
 
 from moderator.errors.moderator_error import ModeratorError
 
 
 class ImageError(ModeratorError):
-    """Base of what can be wrong with an image or with getting it."""
+    """Base of the errors of images and of fetching them."""
 
     stage = "fetch"
 
 
 class FetchRefused(ImageError):
-    """The reference points where we do not go: outside the roots, a private address, another scheme."""
+    """The reference points to a forbidden place: outside the roots, a private address, another scheme."""
 
 
 class FetchFailed(ImageError):
-    """The image could not be got, and trying again may help: a time-out, a broken connection, a 5xx."""
+    """The image could not be fetched, and a retry may help: a timeout, a broken connection, a 5xx."""
 
     transient = True
 
 
 class HostUnavailable(FetchFailed):
-    """The host failed several times in a row, so it was not asked; `retry_after` says when it may be again."""
+    """The host failed several times in a row, so no request was sent; `retry_after` is the wait until the next."""
 
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
@@ -29,11 +29,11 @@ class HostUnavailable(FetchFailed):
 
 
 class ImageNotFound(ImageError):
-    """Nothing is there: no such file, or a 4xx answer."""
+    """The image does not exist: no such file, or a 4xx answer."""
 
 
 class NoImages(ImageNotFound):
-    """What a command was given names no image at all: an empty folder, a pattern that nothing matches."""
+    """The arguments of a command name no image at all: an empty folder, a pattern without matches."""
 
 
 class ImageTooLarge(ImageError):
@@ -63,7 +63,7 @@ class DecodeTimeout(ImageError):
 
 
 class DecoderCrashed(ImageError):
-    """The process that decoded the image died over it, or answered nonsense."""
+    """The process that decoded the image died, or answered nonsense."""
 
     transient = True
     harmful = True
@@ -71,7 +71,7 @@ class DecoderCrashed(ImageError):
 
 
 class DecoderUnavailable(ImageError):
-    """No decoding process comes up; the worker's log says why."""
+    """No decoding process starts; the worker's log says why."""
 
     transient = True
     stage = "decode"

@@ -1,10 +1,10 @@
-"""What can be wrong with an encoder, and with the files that are made with one."""
+"""Errors of encoders, and of the files made with them."""
 
 from moderator.errors.moderator_error import ModeratorError
 
 
 class ModelError(ModeratorError):
-    """Base of what can be wrong with an encoder."""
+    """Base of the errors of encoders."""
 
     stage = "embed"
 
@@ -26,13 +26,13 @@ class EmbeddingInvalid(ModelError):
 
 
 class ModelBroken(ModelError):
-    """The model fails on an input that it could answer before: the fault is no image's, and nothing is judged."""
+    """The model fails on an input that it could answer before: no image is to blame, and nothing is judged."""
 
     transient = True
 
 
 class UseError(ModeratorError):
-    """Base of what can be wrong with the files of classification, bulk embedding, search and probes."""
+    """Base of the errors of files of classification, bulk embedding, search and probes."""
 
     stage = "use"
 
@@ -46,7 +46,7 @@ class EmbeddingsUnreadable(UseError):
 
 
 class ModelMismatch(UseError):
-    """Embeddings or a probe were made by another model: their numbers do not compare."""
+    """Embeddings or a probe were made by another model: their numbers are not comparable."""
 
 
 class ProbeInvalid(UseError):

@@ -1,4 +1,4 @@
-"""The base of all errors, and what becomes of the errors of other code."""
+"""The base of all errors, and the conversion of errors from other code."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ class ModeratorError(Exception):
     """Base of all errors raised on purpose by this project."""
 
     transient: ClassVar[bool] = False
-    #: Whether the worker's own parts suffered: an event that does so twice is not tried a third time.
+    #: Whether the error harmed parts of the worker: an event that does so twice is not attempted a third time.
     harmful: ClassVar[bool] = False
     stage: ClassVar[str] = "internal"
 
@@ -21,17 +21,17 @@ class SettingsError(ModeratorError):
 
 
 class Unexpected(ModeratorError):
-    """Something raised an error that nobody foresaw; the worker's log has the traceback."""
+    """An unforeseen error; the worker's log has the traceback."""
 
     transient = True
     stage = "worker"
 
 
 def brief(error: BaseException) -> str:
-    """An error of somebody else's code: its type and message, printable and bounded."""
+    """Return the type and message of an error from other code, printable and truncated."""
     return printable(f"{type(error).__name__}: {error}", " ")[:300]
 
 
 def ours(error: Exception) -> ModeratorError:
-    """An error of this project for whatever was raised."""
+    """Return the project's error for any exception."""
     return error if isinstance(error, ModeratorError) else Unexpected(brief(error))

@@ -1,10 +1,10 @@
-"""What can be wrong with a policy, and with the signals that policies ask for."""
+"""Errors of policies, and of the signals that they use."""
 
 from moderator.errors.moderator_error import ModeratorError
 
 
 class PolicyError(ModeratorError):
-    """Base of what can be wrong with a policy."""
+    """Base of the errors of policies."""
 
     stage = "score"
 
@@ -12,7 +12,7 @@ class PolicyError(ModeratorError):
 class PolicyInvalid(PolicyError):
     """A policy file does not follow the format; the message names file, line, key and remedy.
 
-    Each argument is one problem; the message is one line for each.
+    Each argument is one problem; the message has one line for each.
     """
 
     def __str__(self) -> str:
@@ -20,7 +20,7 @@ class PolicyInvalid(PolicyError):
 
 
 class PolicyUnreadable(PolicyInvalid):
-    """A file of the folder of policies cannot be read now; it is read again at the next look at the folder."""
+    """A file in the policy folder cannot be read now; the next check of the folder retries."""
 
 
 class PolicyNotFound(PolicyError):
@@ -40,22 +40,22 @@ class PolicyUnusable(PolicyError):
 
 
 class PolicyConflict(PolicyError):
-    """A policy is not as whoever changes it has seen it: somebody else changed it meanwhile."""
+    """A policy differs from what its editor last saw: another process changed it meanwhile."""
 
 
 class PolicyNotWritten(PolicyError):
-    """The folder of policies cannot be changed: it is read-only, or another command is at it."""
+    """The policy folder cannot be changed: it is read-only, or another command is changing it."""
 
 
 class SignalFailed(ModeratorError):
-    """A signal that a policy asks for cannot be made or read, so there is no judgement."""
+    """A signal that a policy uses cannot be made or read, so there is no judgement."""
 
     stage = "signals"
 
 
 class SignalTimeout(SignalFailed):
-    """Reading a signal takes longer than it may; what was not read may hold anything."""
+    """Reading a signal took longer than allowed; the unread part may hold anything."""
 
 
 class SignalBusy(SignalFailed):
-    """So many images are being looked at by slow signals that the one of a shadow was left out."""
+    """A shadow's slow signal was left out because too many images wait for slow signals."""

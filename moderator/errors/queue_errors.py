@@ -1,4 +1,4 @@
-"""What goes wrong between an event and its verdict: the queue, the spool, the stream, the worker."""
+"""Errors between an event and its verdict: of the queue, the spool, the stream and the worker."""
 
 from moderator.errors.moderator_error import ModeratorError
 
@@ -17,15 +17,15 @@ class QueueUnavailable(ModeratorError):
 
 
 class SpoolFull(QueueUnavailable):
-    """Redis cannot be reached, or earlier events wait in the spool, and the spool has no room: nothing was kept."""
+    """The spool has no room while Redis cannot be reached or earlier events wait in it: nothing was kept."""
 
 
 class SpoolUnavailable(QueueUnavailable):
-    """The spool cannot be read or written, so the event is kept nowhere."""
+    """The spool cannot be read or written, so the event was not kept."""
 
 
 class QueueFull(ModeratorError):
-    """The queue has no room for a message, so nothing of it was accepted; `retry_after` says when to try again."""
+    """The queue has no room for a message, so nothing of it was accepted; `retry_after` is the wait before a retry."""
 
     transient = True
     stage = "intake"
@@ -37,7 +37,7 @@ class QueueFull(ModeratorError):
 
 
 class VerdictTimeout(ModeratorError):
-    """No verdict arrived within the time that the caller was ready to wait."""
+    """No verdict arrived within the caller's timeout."""
 
     transient = True
     stage = "intake"
@@ -52,7 +52,7 @@ class VerdictUnreadable(ModeratorError):
 class VerdictsMissed(ModeratorError):
     """Verdicts left the stream before a reader read them.
 
-    They are those from the entry id `start` to `end`, `count` of them (None: unknown).
+    Their entry ids run from `start` to `end`; there are `count` of them (None: unknown).
     """
 
     stage = "intake"
@@ -65,13 +65,13 @@ class VerdictsMissed(ModeratorError):
 
 
 class AttemptsExhausted(ModeratorError):
-    """An event was tried as often as allowed and never got a verdict: its worker died or its tries failed."""
+    """An event used up its attempts without a verdict: its worker died or its attempts failed."""
 
     stage = "worker"
 
 
 class WorkerFailed(ModeratorError):
-    """A worker that a command started did not come up; the message has its log."""
+    """A worker started by a command did not become ready; the message has its log."""
 
     stage = "worker"
 
@@ -84,17 +84,17 @@ class WorkerStopping(ModeratorError):
 
 
 class RecordUnreadable(ModeratorError):
-    """What stands in Redis of an event cannot be read: another version wrote it, or something else."""
+    """The record of an event in Redis is unreadable: another version or another program wrote it."""
 
     stage = "worker"
 
 
 class RedisMisused(ModeratorError):
-    """A key of ours in Redis holds something else than it should, so a step was not done."""
+    """One of our keys in Redis holds foreign data, so a step was not done."""
 
     transient = True
     stage = "worker"
 
 
 class DeadLetterNotFound(ModeratorError):
-    """No dead letter of that key."""
+    """There is no dead letter with that key."""

@@ -1,10 +1,10 @@
-"""Any of Pillow's colour modes to RGB, the way a person would see the picture."""
+"""Convert any of Pillow's colour modes to RGB, as a person would see the picture."""
 
 import numpy as np
 from PIL import Image
 
-#: What stands behind transparent pixels. Pages and apps show uploads on white more often than on anything
-#: else; merely dropping the alpha channel would judge colours that nobody sees.
+#: Colour behind transparent pixels. Pages and apps show uploads on white more often than on anything else;
+#: merely dropping the alpha channel would judge colours that nobody sees.
 BACKGROUND = (255, 255, 255)
 
 _DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
@@ -13,11 +13,11 @@ _DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert a loaded image to mode RGB; an RGB image without transparency is returned as it is.
 
-    Transparency is laid over white. Samples of more than 8 bits are scaled, not clipped. ICC profiles are
-    left alone: the models were trained on images whose profiles were ignored.
+    Transparent pixels are blended with white. Samples of more than 8 bits are scaled, not clipped. ICC profiles are
+    ignored, as they were in the images that the models were trained on.
 
     Raises:
-        ValueError: Pillow knows no conversion (LAB).
+        ValueError: Pillow has no conversion (LAB).
     """
     if image.mode in _DEEP:
         return _scaled(image).convert("RGB")
@@ -36,10 +36,10 @@ def _over_background(image: Image.Image) -> Image.Image:
 
 
 def _scaled(image: Image.Image) -> Image.Image:
-    """Map samples to 0..255 by the range they are meant in.
+    """Map samples to 0..255 from the range that they are meant to have.
 
-    16-bit modes use all of 0..65535. Modes I and F say nothing about their range, so it is taken from the
-    values: [0, 1] (F), [0, 255] and [0, 65535] are usual, else it goes from the smallest to the largest.
+    16-bit modes use all of 0..65535. Modes I and F do not define their range, so it is inferred from the values:
+    [0, 1] (F), [0, 255] and [0, 65535] are usual; otherwise it spans the smallest to the largest value.
     """
     values = np.asarray(image)
     if image.mode not in ("I", "F"):

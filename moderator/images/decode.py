@@ -1,4 +1,4 @@
-"""From hostile bytes to RGB frames, within bounds.
+"""Decode hostile bytes to RGB frames, within bounds.
 
 Everything that Pillow raises becomes an error of `moderator.errors`. Pillow's global switches keep their
 defaults: `MAX_IMAGE_PIXELS` and `MAX_TEXT_CHUNK` are a second net under the bounds here, and
@@ -21,15 +21,15 @@ from moderator.images.formats import sniff
 from moderator.images.preflight import check_before_decoding, count_gif_frames
 from moderator.printable import printable
 
-if TYPE_CHECKING:  # a decoding process has no use for it
+if TYPE_CHECKING:  # a decoding process does not need it
     from moderator.settings import ImageSettings
 
-#: An animation is decoded frame after frame up to the last one looked at. These bound that work: so many
-#: frames, and so many times `max_pixels`. Of a longer animation, the part within reach is looked at.
+#: An animation is decoded frame by frame up to the last one judged. These bound that work, in frames and in
+#: multiples of `max_pixels`. Of a longer animation, only the part within these bounds is judged.
 MAX_FRAMES_DECODED = 2_000
 MAX_PIXELS_DECODED = 2
 
-#: Pillow decodes run-length encoded BMPs in Python, thousands of times slower than the others.
+#: Pillow decodes run-length encoded BMPs in Python, thousands of times slower than other formats.
 MAX_PIXELS_IN_PYTHON = 4_000_000
 
 _TRANSPOSE = {
@@ -42,14 +42,14 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Pillow warns about odd files in texts that hold numbers from the file. Python remembers each distinct
-# warning, so a stream of hostile files would fill the log and the memory of the process.
+# Pillow's warnings about odd files contain numbers from the file. Python remembers each distinct warning, so a
+# stream of hostile files would fill the log and the memory of the process.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """Bounds: bytes of the file, pixels (width x height x frames looked at), frames looked at, seconds."""
+    """Bounds: bytes of the file, pixels (width x height x frames judged), frames judged, seconds."""
 
     max_bytes: int
     max_pixels: int
@@ -58,40 +58,40 @@ class DecodeLimits:
 
     @classmethod
     def from_settings(cls, settings: "ImageSettings") -> "DecodeLimits":
-        """Take the bounds of the settings."""
+        """Read the bounds from the settings."""
         return cls(settings.max_bytes, settings.max_pixels, settings.max_frames, settings.decode_timeout)
 
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """What was found: the size of the file's picture (upright), and the frames to judge (mode RGB, upright)."""
+    """The size of the file's picture (upright), and the frames to judge (mode RGB, upright)."""
 
     width: int
     height: int
     format: str
     """In lower case: jpeg, png, ..."""
     frames: list[Image.Image]
-    """The first one leads."""
+    """In order; the first frame of the file comes first."""
 
 
 def decode(data: bytes, limits: DecodeLimits, draft_to: int | None = None) -> DecodedImage:
     """Decode an image, or evenly spread frames of an animation or pages of a TIFF (first and last included).
 
-    Threads may call this at once. The time is checked between frames: the decoding of a single frame happens
-    in C and cannot be interrupted, so there the bounds on pixels and bytes have to keep it short.
+    Thread-safe. The time is checked between frames: a single frame is decoded in C and cannot be interrupted, so
+    the bounds on pixels and bytes have to keep it short.
 
     Args:
         data: the file.
         limits: bounds on what is decoded.
-        draft_to: side of the model's input, in pixels. A large JPEG is decoded at a half, a quarter or an
-            eighth of its size, so that its shorter side stays at least twice as long as this. Width and
-            height in the answer are still the file's.
+        draft_to: side of the model's input, in pixels. A large JPEG is decoded at a half, a quarter or an eighth of
+            its size, so that its shorter side stays at least twice as long as this. The returned width and height
+            are still the file's.
 
     Raises:
         NotAnImage: not one of the accepted formats.
         ImageTooLarge: more bytes, pixels or metadata than allowed.
         ImageBroken: truncated or damaged.
-        DecodeTimeout: the time is up.
+        DecodeTimeout: decoding takes longer than allowed.
     """
     check_length(data, limits)
     name = sniff(data)
@@ -114,16 +114,16 @@ def decode(data: bytes, limits: DecodeLimits, draft_to: int | None = None) -> De
 
 
 def draft_scale(size: tuple[int, int], draft_to: int) -> int:
-    """By what a JPEG of a size (width, height) is reduced when it is decoded for a side: 1, 2, 4 or 8."""
+    """Return the factor by which a JPEG of a size (width, height) is reduced for a side: 1, 2, 4 or 8."""
     fits = min(size) // (2 * draft_to)
     return next(scale for scale in (8, 4, 2, 1) if scale <= max(fits, 1))
 
 
 def check_length(data: bytes, limits: DecodeLimits) -> None:
-    """Refuse a file of more bytes than allowed.
+    """Refuse a file that has more bytes than allowed.
 
     Raises:
-        ImageTooLarge: it is.
+        ImageTooLarge: it has.
     """
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(
@@ -156,7 +156,7 @@ def _check_time(deadline: float) -> None:
 
 def _count_frames(image: Image.Image, name: str, deadline: float) -> int:
     if name == "TIFF":
-        # Pages form a linked list; following it reads their tags but decodes nothing.
+        # Pages form a linked list; following it reads their tags and decodes nothing.
         pages = 1
         try:
             while pages < MAX_FRAMES_DECODED:
@@ -167,7 +167,7 @@ def _count_frames(image: Image.Image, name: str, deadline: float) -> int:
             pass
         image.seek(0)
         return pages
-    # Nobody sees the further pictures in a JPEG (depth maps, previews) or the other sizes of an icon.
+    # Nobody sees the additional pictures in a JPEG (depth maps, previews) or the other sizes of an icon.
     return int(getattr(image, "n_frames", 1)) if name in ("PNG", "WEBP", "AVIF") else 1
 
 
@@ -205,12 +205,12 @@ def _decode_frames(
         frame = to_rgb(image)
         if (orientation := _orientation(image)) in _TRANSPOSE:
             frame = frame.transpose(_TRANSPOSE[orientation])
-        # The next frame is drawn over this one.
+        # The next frame is drawn onto this one, so copy it.
         yield frame.copy() if frame is image and len(wanted) > 1 else frame
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation of a loaded image, 1 to 8. A TIFF is upright by then: Pillow turns it."""
+    """Return the EXIF orientation of a loaded image, 1 to 8. A TIFF is already upright: Pillow rotates it."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:
@@ -220,7 +220,7 @@ def _orientation(image: Image.Image) -> int:
 
 @contextmanager
 def _typed_errors(name: str) -> Iterator[None]:
-    """Turn whatever Pillow raises into an error of this project."""
+    """Turn any exception that Pillow raises into an error of this project."""
     try:
         yield
     except ImageError:
@@ -238,6 +238,6 @@ def _typed_errors(name: str) -> Iterator[None]:
 
 
 def _brief(error: BaseException) -> str:
-    """The library's words, shortened; they may quote the file, so only printable ASCII passes."""
+    """Shorten the library's message; it may quote the file, so only printable ASCII passes."""
     text = printable(str(error), ascii_only=True)
     return text[:160] or type(error).__name__

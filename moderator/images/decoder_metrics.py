@@ -23,5 +23,5 @@ class DecoderMetrics:
             self._restarts.labels(reason)
 
     def count_loss(self, reason: Reason) -> None:
-        """Count one of them."""
+        """Count a process that was replaced for a reason."""
         self._restarts.labels(reason).inc()

@@ -1,7 +1,7 @@
-"""Which file formats are accepted, by content.
+"""The accepted file formats, recognised by content.
 
-Accepted are the raster formats that people upload and browsers or phones show. Vector and document formats
-(SVG, PDF, EPS) need an interpreter, PSD and the rarer raster formats only add code that strangers can reach.
+The raster formats that people upload and that browsers or phones show are accepted. Vector and document formats
+(SVG, PDF, EPS) need an interpreter; PSD and the rarer raster formats only add code that strangers can reach.
 """
 
 from moderator.errors import NotAnImage
@@ -39,10 +39,10 @@ _VIDEO_BRANDS = (b"isom", b"iso2", b"mp41", b"mp42", b"avc1", b"M4V ", b"qt  ")
 
 
 def sniff(data: bytes) -> str:
-    """Return Pillow's name of the format that the first bytes show.
+    """Return Pillow's name of the format, as the first bytes show it.
 
     Raises:
-        NotAnImage: none of the accepted formats; the message names what it is, where that is known.
+        NotAnImage: none of the accepted formats; the message names the actual one if it is known.
     """
     head = data[:64]
     for signature, name in _SIGNATURES:

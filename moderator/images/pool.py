@@ -1,4 +1,4 @@
-"""A pool of decoding processes. One that dies, hangs or talks nonsense is replaced; its image is given up."""
+"""A pool of decoding processes. One that dies, hangs or sends nonsense is replaced, and its image fails."""
 
 import logging
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from moderator.images.process import DecoderLost, DecoderProcess, Reason
 
 log = logging.getLogger(__name__)
 
-#: Seconds to wait for a process that is free, and between two tries to start one.
+#: Seconds to wait for a free process, and between two attempts to start one.
 FREE_PROCESS_WAIT_SECONDS = 60.0
 RESTART_PAUSE_SECONDS = 1.0
 
@@ -21,10 +21,10 @@ class DecoderPool:
     """Starts `size` decoding processes, and waits until they can decode. Threads share one pool.
 
     Args:
-        spec: what they make of files.
-        size: how many; so many images are decoded at once.
+        spec: how they prepare files.
+        size: number of processes, and of images decoded at once.
         memory: bytes of address space for each.
-        on_loss: called with the reason whenever one is replaced, from the thread whose image it had.
+        on_loss: called with the reason whenever a process is replaced, from the thread whose image it had.
 
     Raises:
         DecoderUnavailable: they do not start.
@@ -63,12 +63,12 @@ class DecoderPool:
         return {process.pid for process in list(self._all)}
 
     def prepare(self, data: bytes, view_side: int = 0) -> PreparedImage:
-        """Decode an image file in one of the processes: as `moderator.images.prepare.prepare`.
+        """Decode an image file in one of the processes; see `moderator.images.prepare.prepare`.
 
         Raises:
-            ImageError: it is no image, broken, or beyond a limit.
-            DecoderCrashed: its process died over it.
-            DecoderUnavailable: there is no process.
+            ImageError: it is not an image, broken, or beyond a limit.
+            DecoderCrashed: the process died while decoding it.
+            DecoderUnavailable: no process is free.
         """
         try:
             process = self._idle.get(timeout=FREE_PROCESS_WAIT_SECONDS)
@@ -87,7 +87,7 @@ class DecoderPool:
             self._idle.put(process)
             raise
         except BaseException:
-            # Interrupted in the middle: it may still answer, and the next image must not get that answer.
+            # Interrupted: the process may still answer, and the next image must not get that answer.
             self._lost.put(process)
             raise
         self._idle.put(process)
@@ -125,15 +125,13 @@ class DecoderPool:
         return process
 
     def _replace(self) -> None:
-        """Start one more, however long it takes to succeed."""
+        """Start one more process, retrying until it succeeds."""
         while not self._closing.is_set():
             process = None
             try:
                 process = self._start()
                 process.wait_until_ready()
-            except (
-                Exception
-            ) as error:  # whatever it is, this thread has to live: its end is that of all processes
+            except Exception as error:  # this thread must survive any error: all processes end with it
                 log.error("%s: %s; trying again in %g s", type(error).__name__, error, RESTART_PAUSE_SECONDS)
                 if process is not None:
                     process.end()

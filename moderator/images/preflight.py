@@ -1,7 +1,7 @@
-"""What a file is made of, looked at before a decoder sees it.
+"""Check a file's structure before a decoder sees it.
 
-The decoders read a file's structure without any bound on time, and some of that in Python. Only what a decoder reads
-counts: phones append videos, depth maps and whole pictures to a file, and put thumbnails into its metadata.
+Decoders read a file's structure without any bound on time, partly in Python. Only the parts that a decoder reads
+count: phones append videos, depth maps and whole pictures to a file, and put thumbnails into its metadata.
 """
 
 import re
@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from moderator.errors import ImageBroken, ImageTooLarge
 
 #: Scans of a progressive JPEG; encoders write about ten. Each costs a pass over the whole picture, so a small
-#: file with thousands of them would hold a decoder for minutes.
+#: file with thousands of them would block a decoder for minutes.
 MAX_JPEG_SCANS = 100
 
 #: Pillow reads a file's segments, chunks and blocks one by one in Python. Real files hold far fewer of them;
-#: a file of nothing else would hold a thread for minutes.
+#: a file that holds nothing else would block a thread for minutes.
 MAX_JPEG_SEGMENTS = 10_000
 #: Bytes between the segments before the first scan, which Pillow reads one by one.
 MAX_JPEG_PADDING = 1_000_000
@@ -25,21 +25,21 @@ MAX_TIFF_TAGS = 200_000
 MAX_TIFF_ARRAY = 100_000
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-#: What Pillow takes for the name of a chunk.
+#: A chunk's name, as Pillow recognises it.
 _PNG_CHUNK = re.compile(rb"\w{4}")
 _GIF_IMAGE, _GIF_EXTENSION, _GIF_TRAILER = 0x2C, 0x21, 0x3B
-#: The next marker, as both libjpeg and Pillow find it: fill bytes (FF), data (FF 00) and restarts (FF D0 to FF D7) are
-#: passed over, and so is whatever lies between two segments.
+#: The next marker, as both libjpeg and Pillow find it: fill bytes (FF), data (FF 00), restarts (FF D0 to FF D7) and
+#: anything else between two segments are skipped.
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _JPEG_END, _JPEG_SCAN = 0xD9, 0xDA
-#: Behind these, no length follows, or Pillow expects none and libjpeg ends.
+#: Markers without a length, or after which Pillow expects none and libjpeg ends.
 _JPEG_WITHOUT_LENGTH = frozenset({*range(0x01, 0xC0), 0xC8, 0xD8, _JPEG_END, *range(0xF0, 0xFE)})
 #: Arrays that Pillow reads entry by entry: sample sizes and formats, strips and tiles, the colour map.
 _TIFF_ARRAYS = frozenset({258, 273, 279, 320, 324, 325, 338, 339})
 
 
 def check_before_decoding(data: bytes, format_name: str, max_pixels: int) -> None:
-    """Refuse what would already harm while a decoder opens it.
+    """Refuse a file that would do harm as soon as a decoder opens it.
 
     Raises:
         ImageTooLarge: too many scans, segments or chunks, or an icon that holds a huge picture.
@@ -52,7 +52,7 @@ def check_before_decoding(data: bytes, format_name: str, max_pixels: int) -> Non
     if format_name == "TIFF":
         _check_tiff_arrays(data)
     if format_name == "ICO":
-        # Pillow decodes an icon's picture while it opens the file, whatever size the directory says it has.
+        # Pillow decodes an icon's picture while it opens the file, regardless of the size in the directory.
         for width, height in _icon_sizes(data):
             if width * height > max_pixels:
                 raise ImageTooLarge(f"the icon holds {width} x {height} pixels, more than {max_pixels}")
@@ -60,10 +60,10 @@ def check_before_decoding(data: bytes, format_name: str, max_pixels: int) -> Non
 
 
 def count_gif_frames(data: bytes, limit: int) -> int:
-    """Count the frames of a GIF by its block structure, up to `limit`, decoding none of them.
+    """Count the frames of a GIF by its block structure, up to `limit`, without decoding.
 
     Raises:
-        ImageTooLarge: it is made of too many blocks.
+        ImageTooLarge: it has too many blocks.
     """
     frames = 0
     blocks = 0
@@ -95,7 +95,7 @@ def _palette_length(flags: int) -> int:
 
 
 def _check_jpeg(data: bytes) -> None:
-    """Walk the segments and scans of the first picture, which alone is decoded."""
+    """Walk the segments and scans of the first picture, the only one that is decoded."""
     position, parts, padding, scans = 2, 0, 0, 0
     while found := _JPEG_MARKER.search(data, position):
         parts += 1
@@ -103,7 +103,7 @@ def _check_jpeg(data: bytes) -> None:
             parts += data.count(b"\xff", position, found.start())
             padding += found.start() - position
         marker, position = found[1][0], found.end()
-        # An end before the first scan is none: a file may begin with tables alone, and the picture follows.
+        # An end marker before the first scan does not count: a file may begin with tables, followed by the picture.
         if marker == _JPEG_END and scans:
             return
         scans += marker == _JPEG_SCAN
@@ -117,7 +117,7 @@ def _check_jpeg(data: bytes) -> None:
 
 
 def _check_png(data: bytes, starts: Iterable[int]) -> None:
-    """Walk the chunks of PNGs up to the last of each, or to what is no chunk."""
+    """Walk the chunks of PNGs, each up to its last chunk or the first bytes that are not one."""
     chunks = 0
     for start in starts:
         position = start + len(_PNG)

@@ -1,4 +1,4 @@
-"""From the bytes of a file to the pixels that a model takes: what threads and decoding processes both run."""
+"""Turn the bytes of a file into a model's input; threads and decoding processes both run this."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from moderator.images.resize import Pixels, Resize
 
 @dataclass(frozen=True)
 class PreprocessSpec:
-    """What is made of a file: the bounds, the model's input, and whether large JPEGs are decoded at a reduced size."""
+    """How to prepare a file: the bounds, the model's input, and whether large JPEGs are decoded at a reduced size."""
 
     limits: DecodeLimits
     resize: Resize
@@ -30,7 +30,7 @@ class PreparedImage:
     pixels: Pixels
     """uint8 [frames, crop, crop, 3]"""
     views: tuple[Image.Image, ...] = ()
-    """The frames as they were decoded, mode RGB, for signals that look at more than the model does."""
+    """The frames as decoded, mode RGB, for signals that need more than the model's input."""
 
 
 #: Most pixels of all views of an image together; larger ones are shrunk.
@@ -42,13 +42,13 @@ def prepare(data: bytes, spec: PreprocessSpec, view_side: int = 0) -> PreparedIm
 
     Args:
         data: the file.
-        spec: what is made of it.
-        view_side: pixels; views are wanted, whose shorter side need not have more than these. 0: none are.
+        spec: how to prepare it.
+        view_side: length in pixels that suffices for the shorter side of the views; 0: make no views.
 
-    The model's input is the same whatever the views need: a JPEG that they need larger is decoded twice.
+    Views never change the model's input: a JPEG that they need in a larger size is decoded twice.
 
     Raises:
-        ImageError: it is no image, broken, or beyond a limit.
+        ImageError: it is not an image, broken, or beyond a limit.
     """
     side = spec.resize.crop
     image = decode(data, spec.limits, side if spec.draft else None)
@@ -58,13 +58,13 @@ def prepare(data: bytes, spec: PreprocessSpec, view_side: int = 0) -> PreparedIm
         return PreparedImage(*size, name, pixels)
     wider = max(side, view_side // 2)
     if frames[0].size != size and draft_scale(size, wider) != draft_scale(size, side):
-        del image, frames  # not both sizes at once
+        del image, frames  # do not hold both sizes at once
         frames = decode(data, spec.limits, wider).frames
     return PreparedImage(*size, name, pixels, _bounded(frames))
 
 
 def _bounded(frames: Sequence[Image.Image]) -> tuple[Image.Image, ...]:
-    """Frames that have at most `VIEW_PIXELS` together, shrunk alike if need be."""
+    """Shrink frames, all by the same factor, to at most `VIEW_PIXELS` together."""
     pixels = sum(frame.width * frame.height for frame in frames)
     if pixels <= VIEW_PIXELS:
         return tuple(frames)

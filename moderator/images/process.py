@@ -1,4 +1,4 @@
-"""One decoding process, as the worker sees it: started, asked, ended. See `moderator.images.sandbox` for its inside."""
+"""One decoding process, as the worker sees it: start, request, end. See `moderator.images.sandbox` for its inside."""
 
 import os
 import signal
@@ -31,18 +31,18 @@ from moderator.images.protocol import (
 Reason = Literal["crash", "killed", "timeout", "reply"]
 REASONS: tuple[Reason, ...] = ("crash", "killed", "timeout", "reply")
 
-#: Seconds over the time limit that a process has to say itself that the time is up.
+#: Seconds beyond the time limit in which a process may itself report the timeout.
 TIMEOUT_GRACE_SECONDS = 0.5
 #: Seconds that a process may take to start; a busy machine needs one or two.
 START_WAIT_SECONDS = 30.0
-#: Seconds between the end of a process's socket and its own.
+#: Seconds to wait for a process to exit after its socket closed.
 _EXIT_WAIT_SECONDS = 2.0
-#: Of the worker's environment a process gets these alone: the rest holds passwords.
+#: The only variables of the worker's environment that a process gets: the rest holds passwords.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 
 
 class DecoderLost(Exception):
-    """A decoding process is of no more use. `error` is what became of the image."""
+    """A decoding process is no longer usable. `error` is the image's."""
 
     def __init__(self, reason: Reason, error: ModeratorError) -> None:
         super().__init__(reason)
@@ -51,11 +51,11 @@ class DecoderLost(Exception):
 
 
 class DecoderProcess:
-    """Starts a process. One thread uses it at a time, but the one that makes it must outlive it.
+    """Starts a process. One thread at a time uses it; the thread that creates it must outlive it.
 
     Args:
-        spec: what it makes of files.
-        memory: bytes of address space that it may have.
+        spec: how it prepares files.
+        memory: most bytes of its address space.
     """
 
     def __init__(self, spec: PreprocessSpec, memory: int) -> None:
@@ -83,10 +83,10 @@ class DecoderProcess:
         self.pid: int = self._process.pid
 
     def wait_until_ready(self) -> bool:
-        """Wait until it has confined itself; returns whether its system calls are filtered.
+        """Wait until it has confined itself; return whether its system calls are filtered.
 
         Raises:
-            DecoderUnavailable: it does not come up; its standard error is ours.
+            DecoderUnavailable: it does not start; its standard error is the worker's.
         """
         self._connection.settimeout(START_WAIT_SECONDS)
         size = len(READY_LINES[True])
@@ -103,12 +103,12 @@ class DecoderProcess:
         return word == READY_LINES[True]
 
     def prepare(self, data: bytes, view_side: int = 0) -> PreparedImage:
-        """Have an image file decoded and resized to the model's input: as `moderator.images.prepare.prepare`.
+        """Have an image file decoded and resized to the model's input; see `moderator.images.prepare.prepare`.
 
         Raises:
-            ImageError: it is no image, broken, or beyond a limit.
-            Unexpected: the process met an error that nobody foresaw, and lives.
-            DecoderLost: it does not live, is not to be trusted, or takes too long. `end` it.
+            ImageError: it is not an image, broken, or beyond a limit.
+            Unexpected: the process met an unforeseen error and is still alive.
+            DecoderLost: it is dead, cannot be trusted, or takes too long. `end` it.
         """
         limits = self._spec.limits
         check_length(data, limits)
@@ -154,14 +154,14 @@ class DecoderProcess:
             raise ReplyInvalid("less pixels than it says")
 
     def end(self) -> None:
-        """Kill it, if it lives, and give back what it held. It has nothing to lose."""
+        """Kill it if it is alive, and free its resources. It has nothing to lose."""
         self._process.kill()
         self._process.wait()
         self._close()
 
     def _receive(self, deadline: float) -> bytes:
         reply = self._connection.recv(REPLY_SIZE)
-        while reply and len(reply) < REPLY_SIZE:  # a sound process sends it in one piece
+        while reply and len(reply) < REPLY_SIZE:  # a healthy process sends it in one piece
             self._connection.settimeout(max(1e-3, deadline - time.monotonic()))
             more = self._connection.recv(REPLY_SIZE - len(reply))
             if not more:
@@ -171,7 +171,7 @@ class DecoderProcess:
         return reply
 
     def _death(self) -> DecoderLost:
-        """What it died of."""
+        """Return the error for the way in which it died."""
         try:
             code = self._process.wait(_EXIT_WAIT_SECONDS)
         except subprocess.TimeoutExpired:
@@ -198,14 +198,14 @@ def _overrun() -> DecodeTimeout:
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    """All of it, at the start."""
+    """Write all data to the start of the file."""
     view, at = memoryview(data), 0
     while at < len(data):
         at += os.pwrite(descriptor, view[at:], at)
 
 
 def _shared_memory(size: int) -> int:
-    """A descriptor of `size` bytes; pages that nothing was written to take no memory."""
+    """Return a descriptor of `size` bytes; pages that were never written take no memory."""
     if sys.platform == "linux":
         descriptor = os.memfd_create("moderator-decoder")
     else:
@@ -217,8 +217,8 @@ def _shared_memory(size: int) -> int:
 
 def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    # The process is to import this very package, wherever the worker found it. Installed ones it finds by itself, and
-    # they must not come before Python's own.
+    # The process must import this very package, wherever the worker found it. It finds installed packages without
+    # help, and their folder must not come before Python's own.
     here = str(Path(__file__).resolve().parents[2])
     paths = [here] if here != sysconfig.get_path("purelib") else []
     paths += filter(None, [kept.get("PYTHONPATH")])

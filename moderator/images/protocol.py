@@ -1,8 +1,8 @@
-"""What goes between a worker and its decoding processes.
+"""The protocol between a worker and its decoding processes.
 
-A decoding process reads hostile bytes, so it counts as taken over: nothing that it says is unpickled, evaluated or used
-unchecked. It answers with one struct of fixed size, and puts pixels into memory of fixed size. What is left to it is to
-lie about what the images that it is given show.
+A decoding process reads hostile bytes, so the worker treats it as compromised: nothing that it sends is unpickled,
+evaluated or used unchecked. It answers with one struct of fixed size, and puts pixels into memory of fixed size. All
+that it can still do is lie about the content of the images that it is given.
 """
 
 import json
@@ -27,16 +27,16 @@ from moderator.images.prepare import VIEW_PIXELS, PreparedImage, PreprocessSpec
 from moderator.images.resize import Pixels, Resize
 from moderator.printable import printable
 
-#: What a process says once, when it has confined itself and can decode: with or without a filter of system calls.
+#: Sent once by a process that has confined itself and can decode, by whether its system calls are filtered.
 READY_LINES = {False: b"limited\n", True: b"sealed.\n"}
 #: The number of the request, the length of the file in bytes, and the shorter side that views need. The file itself is
 #: in the shared memory.
 REQUEST = struct.Struct("<QQI")
-#: Whether it is an image, the number of the request, width, height, frames, format; or the error's name and message.
+#: Whether it is an image, the request's number, width, height, frames, format; or the error's name and message.
 _REPLY = struct.Struct("<?QIII8s32s512s")
 REPLY_SIZE = _REPLY.size
 
-#: The errors that decoding may end in.
+#: Errors that a decoding process may report.
 _ERRORS: dict[str, type[ModeratorError]] = {
     error.__name__: error for error in (DecodeTimeout, ImageBroken, ImageTooLarge, NotAnImage, Unexpected)
 }
@@ -44,12 +44,12 @@ _FORMATS = {name.lower() for name in FORMATS}
 
 
 class ReplyInvalid(ValueError):
-    """A decoding process sent something that no sound one sends."""
+    """A decoding process sent something that a healthy one never sends."""
 
 
 @dataclass(frozen=True)
 class MemoryLayout:
-    """Where what is in the shared memory: the file, the pixels, width and height of each view, the views. In bytes."""
+    """Offsets in the shared memory, in bytes: the file, the pixels, width and height of each view, the views."""
 
     pixels_at: int
     sizes_at: int
@@ -58,7 +58,7 @@ class MemoryLayout:
 
     @classmethod
     def of(cls, spec: PreprocessSpec) -> "MemoryLayout":
-        """Room for the largest file, the most frames and the largest views."""
+        """Make room for the largest file, the most frames and the largest views."""
         frames = spec.limits.max_frames
         pixels_at = spec.limits.max_bytes
         sizes_at = pixels_at + frames * spec.resize.crop**2 * 3
@@ -68,7 +68,7 @@ class MemoryLayout:
 
 @dataclass(frozen=True)
 class Found:
-    """A reply to an image: what stands beside the pixels."""
+    """A reply to an image: everything but the pixels."""
 
     width: int
     height: int
@@ -76,17 +76,17 @@ class Found:
     frames: int
 
     def with_pixels(self, pixels: Pixels, views: tuple[Image.Image, ...]) -> PreparedImage:
-        """Return the image with them."""
+        """Return the image with its pixels and views."""
         return PreparedImage(self.width, self.height, self.format, pixels, views)
 
 
 def dump_spec(spec: PreprocessSpec) -> str:
-    """As JSON."""
+    """Return the spec as JSON."""
     return json.dumps(asdict(spec))
 
 
 def load_spec(text: str) -> PreprocessSpec:
-    """What `dump_spec` made."""
+    """Read the output of `dump_spec`."""
     parts = json.loads(text)
     resize = parts["resize"]
     resample = Image.Resampling(resize.pop("resample"))
@@ -96,13 +96,13 @@ def load_spec(text: str) -> PreprocessSpec:
 
 
 def pack_image(number: int, image: PreparedImage) -> bytes:
-    """The reply to a file that was decoded."""
+    """Pack the reply to a file that was decoded."""
     frames, name = len(image.pixels), image.format.encode()
     return _REPLY.pack(True, number, image.width, image.height, frames, name, b"", b"")
 
 
 def pack_error(number: int, error: Exception) -> bytes:
-    """The reply to a file that was not."""
+    """Pack the reply to a file that was not decoded."""
     name, message = type(error).__name__, str(error)
     if name not in _ERRORS:
         name, message = Unexpected.__name__, f"{name}: {message}"
@@ -111,15 +111,15 @@ def pack_error(number: int, error: Exception) -> bytes:
 
 
 def parse_reply(reply: bytes, number: int, limits: DecodeLimits) -> Found | ModeratorError:
-    """Look at a reply that may come from anyone.
+    """Parse and check a reply that may come from an attacker.
 
     Args:
         reply: `REPLY_SIZE` bytes.
-        number: of the request. An answer to another one must never pass for the answer to this.
-        limits: what was allowed; a sound reply keeps to it.
+        number: that of the request. A reply to another request must never pass for the reply to this one.
+        limits: the bounds of the request; a valid reply keeps to them.
 
     Raises:
-        ReplyInvalid: it is not sound.
+        ReplyInvalid: the reply is not valid.
     """
     if len(reply) != REPLY_SIZE or reply[0] > 1:
         raise ReplyInvalid("not a reply")
@@ -139,7 +139,7 @@ def parse_reply(reply: bytes, number: int, limits: DecodeLimits) -> Found | Mode
 
 
 def check_sizes(sizes: NDArray[np.uint32]) -> list[tuple[int, int]]:
-    """Width and height of each view, uint32 [frames, 2], which may come from anyone.
+    """Check and return width and height of each view, uint32 [frames, 2], which may come from an attacker.
 
     Raises:
         ReplyInvalid: an empty view, or more pixels than there is room for.
@@ -151,7 +151,7 @@ def check_sizes(sizes: NDArray[np.uint32]) -> list[tuple[int, int]]:
 
 
 def _text(raw: bytes) -> str:
-    """Printable ASCII up to the padding."""
+    """Return the printable ASCII before the padding."""
     text = raw.rstrip(b"\0").decode("ascii", "replace")
     if not (text.isascii() and text.isprintable()):
         raise ReplyInvalid("text that is not printable ASCII")

@@ -1,9 +1,9 @@
-"""From a decoded image to a model's input, with the very numbers of the reference preprocessors.
+"""Turn a decoded image into a model's input, with exactly the numbers of the reference preprocessors.
 
 The references are the Pillow-based image processors of transformers 5 (`CLIPImageProcessorPil` and
-`SiglipImageProcessorPil`; the former is what `CLIPImageProcessor` was before). Those based on torchvision
-resize with other rounding. OpenCLIP resizes Pillow images through torchvision, which is Pillow's own resize, and
-then crops with torchvision's rounding.
+`SiglipImageProcessorPil`; the former was called `CLIPImageProcessor` before). Those based on torchvision round
+differently when they resize. OpenCLIP resizes Pillow images through torchvision, which calls Pillow's own resize,
+and then crops with torchvision's rounding.
 """
 
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from PIL import Image
 
 Pixels = NDArray[np.uint8]
 
-#: A resized image whose longer edge exceeds this many crops is never made as a whole: a strip of 1 x 60,000
+#: A resized image whose longer edge exceeds this many crops is never created as a whole: a strip of 1 x 60,000
 #: pixels, harmless as a file, would become 224 x 13,440,000.
 _LONGER_SIDE_MAX_CROPS = 32
 
 
 @dataclass(frozen=True)
 class Resize:
-    """How a picture becomes a square of pixels. Plain data, so that it can be handed to another process.
+    """How a picture becomes a square of pixels. Plain data, so that it can be passed to another process.
 
     `squash` resizes to a square of `resize` pixels whatever the shape; else `resize` is the shortest edge. `crop` is
     the side of the result. `rounded` crops at rounded offsets, as torchvision does; else they are rounded down.
@@ -50,9 +50,9 @@ def resize_and_crop(
     """Resize the shortest edge to `resize` pixels, then cut out the central square of `crop` pixels.
 
     Bit-exact with the resize and centre crop of `CLIPImageProcessorPil`: the longer edge is
-    `int(resize * long / short)`, the offsets are rounded down, and where the resized image is smaller than
-    the crop it is padded with black. Only of images more than 32 times as long as wide is the central part
-    resampled on its own, where Pillow may take its two passes in the other order (a few levels in some pixels).
+    `int(resize * long / short)`, the offsets are rounded down, and a resized image smaller than the crop is padded
+    with black. The exception are images more than 32 times as long as wide: only their central part is resampled,
+    and there Pillow may do its two passes in the other order (a difference of a few levels in some pixels).
 
     Args:
         image: mode RGB.
@@ -76,7 +76,7 @@ def resize_and_crop(
     left, top = _half(width - crop, rounded), _half(height - crop, rounded)
     if left >= 0 and top >= 0:
         return np.array(resized.crop((left, top, left + crop, top + crop)))
-    # Padding goes by the ceiling, and so does the floor of a negative offset.
+    # Padding is rounded up, as is the size of a negative offset that is rounded down.
     canvas = np.zeros((crop, crop, 3), dtype=np.uint8)
     visible = np.asarray(resized)[max(top, 0) : max(top, 0) + crop, max(left, 0) : max(left, 0) + crop]
     y, x = max(-top, 0), max(-left, 0)
@@ -105,7 +105,7 @@ def _half(difference: int, rounded: bool) -> int:
 def _resize_centre(
     image: Image.Image, width: int, height: int, crop: int, resample: Image.Resampling, rounded: bool
 ) -> tuple[Image.Image, int, int]:
-    """Of the image resized to width x height, make only the central `crop` pixels along the longer edge."""
+    """Resize to width x height, but create only the central `crop` pixels along the longer edge."""
     if width > height:
         scale, left = image.width / width, _half(width - crop, rounded)
         box = (left * scale, 0.0, (left + crop) * scale, float(image.height))

@@ -1,7 +1,7 @@
 """The program of a decoding process: `python -m moderator.images.sandbox SPEC MEMORY DESCRIPTOR PARENT`.
 
 Standard input is a socket: lengths of files come in, replies go out (`moderator.images.protocol`). Files and pixels are
-in the shared memory behind DESCRIPTOR. It ends when the socket does. MEMORY is in bytes.
+in the shared memory behind DESCRIPTOR. The process ends when the socket is closed. MEMORY is in bytes.
 """
 
 import mmap
@@ -15,7 +15,7 @@ from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
-from PIL import (  # what Pillow would import at the first file of a kind: nothing can be opened later
+from PIL import (  # Pillow would import these at the first file of a format, but then nothing can be opened any more
     AvifImagePlugin,
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
@@ -34,31 +34,31 @@ from moderator.images.prepare import PreprocessSpec, prepare
 from moderator.images.protocol import READY_LINES, REQUEST, MemoryLayout, load_spec, pack_error, pack_image
 from moderator.images.seccomp import confine, die_with_parent
 
-#: Generous, whatever the settings are.
+#: Generous, regardless of the settings.
 TRIAL_LIMITS = DecodeLimits(max_bytes=10**6, max_pixels=10**6, max_frames=1, timeout=60.0)
 
 
 def main() -> None:
-    """Serve until the worker closes the socket or is gone."""
+    """Serve until the worker closes the socket or dies."""
     spec, memory, descriptor, parent = load_spec(sys.argv[1]), *map(int, sys.argv[2:5])
     die_with_parent()
     if os.getppid() != parent:  # it died before the line above
         return
-    # Signals to a whole process group or service are for the worker; it still needs us for what is in flight.
+    # Signals to a whole process group or service are for the worker; it still needs this process for images in flight.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # There is a process for each core already, and threads count as processes.
+    # There is already a process for each core, and threads count as processes.
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     connection = socket.socket(fileno=sys.stdin.fileno())
     shared = mmap.mmap(descriptor, MemoryLayout.of(spec).size)
     os.close(descriptor)
-    # From here on, what the libraries have to say of a hostile file is of no interest.
+    # From here on, messages of the libraries about a hostile file are of no interest.
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, sys.stderr.fileno())
     os.close(silent)
     trials = [_sample(name) for name in ("JPEG", "PNG", "WEBP")]
     word = READY_LINES[confine(memory)]
-    for trial in trials:  # does decoding still work, with what is left?
+    for trial in trials:  # does decoding still work when confined?
         prepare(trial, replace(spec, limits=TRIAL_LIMITS))
     connection.sendall(word)
     serve(connection, shared, spec)
@@ -76,7 +76,7 @@ def serve(connection: socket.socket, shared: mmap.mmap, spec: PreprocessSpec) ->
     room = np.frombuffer(shared, dtype=np.uint8, offset=layout.pixels_at)
     while request := connection.recv(REQUEST.size, socket.MSG_WAITALL):
         number, length, view_side = REQUEST.unpack(request)
-        # Processor time; who exceeds it dies of SIGPROF. The worker watches the clock, unless it was stopped.
+        # CPU time; SIGPROF kills a process that exceeds it. The worker watches the clock, unless it was stopped.
         signal.setitimer(signal.ITIMER_PROF, spec.limits.timeout + 1)
         try:
             image = prepare(shared[:length], spec, view_side)
@@ -93,7 +93,7 @@ def serve(connection: socket.socket, shared: mmap.mmap, spec: PreprocessSpec) ->
 
 
 def write_views(views: Sequence[Image.Image], shared: mmap.mmap, layout: MemoryLayout) -> None:
-    """Put the sizes of views and their pixels into the shared memory."""
+    """Write the sizes of views and their pixels to the shared memory."""
     at = layout.views_at
     for number, view in enumerate(views):
         struct.pack_into("<II", shared, layout.sizes_at + 8 * number, view.width, view.height)

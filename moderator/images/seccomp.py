@@ -1,7 +1,7 @@
 """What a decoding process gives up before it sees a hostile byte: files, network, processes, memory beyond a bound.
 
-All of it holds for the rest of the process's life and needs no privilege. On Linux for x86-64 a seccomp filter lets no
-system call pass that decoding does not need; elsewhere the limits stand alone.
+All of this lasts for the rest of the process's life and needs no privilege. On Linux for x86-64, a seccomp filter
+refuses every system call that decoding does not need; elsewhere only the resource limits apply.
 """
 
 import ctypes
@@ -14,8 +14,8 @@ from pathlib import Path
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
 _SIGKILL = 9
 
-#: System calls on x86-64 that decoding needs: memory, the open socket, clocks, a timer, the end. None opens
-#: anything, starts anything, or reaches another process.
+#: System calls on x86-64 that decoding needs: memory, the open socket, clocks, a timer, exit. None opens or starts
+#: anything, or reaches another process.
 _ALLOWED = {
     "read": 0,
     "write": 1,
@@ -56,7 +56,7 @@ _LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when the thread that started it ends, in whatever way. Linux only."""
+    """Have the kernel kill this process when the thread that started it ends for any reason. Linux only."""
     if sys.platform == "linux":
         _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
 
@@ -65,7 +65,7 @@ def confine(memory: int) -> bool:
     """Give up what decoding does not need.
 
     Args:
-        memory: bytes of address space, from now on at most.
+        memory: most bytes of address space from now on.
 
     Returns whether system calls are filtered.
     """
@@ -76,7 +76,7 @@ def confine(memory: int) -> bool:
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, 0),  # what is open stays open; nothing more can be opened
+        (resource.RLIMIT_NOFILE, 0),  # open files stay open; nothing more can be opened
         (resource.RLIMIT_NPROC, 0),
     ):
         _, hard = resource.getrlimit(limit)
@@ -85,12 +85,12 @@ def confine(memory: int) -> bool:
     if sys.platform != "linux":
         return False
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    # A process of 32 bits on a 64-bit kernel has other numbers.
+    # A 32-bit process on a 64-bit kernel has other call numbers.
     return platform.machine() == "x86_64" and sys.maxsize > 2**32 and _filter_system_calls()
 
 
 def _filter_system_calls() -> bool:
-    """Install the filter; False where the kernel has none."""
+    """Install the filter; return False if the kernel has none."""
     numbers = sorted(_ALLOWED.values())
     program = [
         (_LOAD, 0, 0, 4),  # the architecture

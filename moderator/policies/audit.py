@@ -52,7 +52,7 @@ class State(StrEnum):
 class Record(BaseModel):
     """One change. Keys that a later version adds are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, defer_build=True)
 
     id: str = Field(default_factory=lambda: uuid4().hex[:16])
     when: AwareDatetime | None = Field(default_factory=lambda: datetime.now(UTC))
@@ -72,6 +72,8 @@ class Record(BaseModel):
 
 class Mark(BaseModel):
     """Mark that the change of a record was made."""
+
+    model_config = ConfigDict(defer_build=True)
 
     applied: str
     """`id` of the record."""

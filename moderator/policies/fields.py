@@ -129,4 +129,4 @@ Templates = Annotated[
 class Frozen(BaseModel):
     """Base of the parts of a file: immutable, and unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)

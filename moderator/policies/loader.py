@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from moderator.errors import PolicyInvalid, PolicyUnreadable
 from moderator.policies.characters import invisible, named, shown
@@ -26,7 +26,7 @@ T = TypeVar("T")
 Pointers = dict[str, Pointer]
 
 _POLICY: TypeAdapter[Policy] = TypeAdapter(Policy)
-_POINTERS: TypeAdapter[Pointers] = TypeAdapter(dict[Slug, Pointer])
+_POINTERS: TypeAdapter[Pointers] = TypeAdapter(dict[Slug, Pointer], config=ConfigDict(defer_build=True))
 
 
 @dataclass(frozen=True)

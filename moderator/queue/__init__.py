@@ -1,1 +1,1 @@
-"""What stands in Redis and how it is changed: the queue, the ledger of accepted events, verdicts, dead letters."""
+"""The state in Redis and its changes: the queue, the ledger of accepted events, verdicts, dead letters."""

@@ -1,6 +1,6 @@
-"""The queue for an event loop: what a producer and a reader of verdicts do with it. Workers use threads (`ledger`).
+"""The queue for an event loop, for producers and readers of verdicts. Workers use threads (`ledger`).
 
-Each method is a command or a few; what they are and what their answers mean stands in `commands` and `dead_letters`.
+Each method runs a few commands, which `commands` and `dead_letter_store` define.
 """
 
 import asyncio
@@ -32,15 +32,15 @@ from moderator.verdicts import Verdict
 
 
 class AsyncQueue:
-    """The queue of one Redis, or of what stands in for one.
+    """The queue in one Redis or its stand-in.
 
-    All methods raise `QueueUnavailable` where Redis does not answer; of those that change something, the message says
+    All methods raise `QueueUnavailable` if Redis does not answer; for those that change something, the message says
     whether it was done.
 
     Args:
         executor: runs its commands.
-        lease: seconds after which an accepted event that was lost on its way is given out again.
-        bounds: how full the queue may get by `accept`.
+        lease: seconds after which an accepted event that was lost on its way is delivered again.
+        bounds: how full `accept` may make the queue.
     """
 
     def __init__(self, executor: AsyncExecutor, lease: float, bounds: QueueBounds = NO_BOUNDS) -> None:
@@ -58,7 +58,7 @@ class AsyncQueue:
         return await self.enter(*read_body(body))
 
     async def enter(self, body: dict[str, Any], events: Sequence[Event]) -> list[tuple[Event, Acceptance]]:
-        """As `accept`, with what `read_body` made of it."""
+        """Accept the result of `read_body`; see `accept`."""
         with failing_as(lambda error: not_accepted(events[0], error)):
             return await self._executor.run(commands.accept(body, events, self._lease, self._bounds))
 
@@ -66,7 +66,7 @@ class AsyncQueue:
         """Return the verdict of an event (`Event.key`), or None; see `VerdictStore.get`.
 
         Raises:
-            VerdictUnreadable: there is one that this version cannot read.
+            VerdictUnreadable: this version cannot read the verdict.
         """
         with failing_as(not_answered):
             return await self._executor.run(commands.verdict(event_key))
@@ -81,7 +81,7 @@ class AsyncQueue:
         deadline = now() + timeout
         with failing_as(not_answered):
             async with self._executor.listen(keys.VERDICT_PREFIX + event_key) as wait:
-                while True:  # as `VerdictStore.wait`, which says why in this order
+                while True:  # `VerdictStore.wait` explains this order
                     left = deadline - now()
                     await wait(max(0.0, min(left, READ_SECONDS)))
                     if (verdict := await self._executor.run(commands.verdict(event_key))) is not None:
@@ -98,10 +98,10 @@ class AsyncQueue:
     async def tail(
         self, after: str, *, follow: bool = True, on_gap: Callable[[VerdictsMissed], object] | None = None
     ) -> AsyncIterator[tuple[str, Verdict]]:
-        """Yield verdicts from the stream after an entry, with the id of their entries; see `VerdictStore.tail`.
+        """Yield verdicts from the stream after an entry, with the ids of their entries; see `VerdictStore.tail`.
 
         Raises:
-            VerdictsMissed: what comes next after that id was trimmed, and there is no `on_gap` to call with the error.
+            VerdictsMissed: the entries after that id were trimmed, and there is no `on_gap` to call with the error.
         """
         last = after
         while True:
@@ -122,7 +122,7 @@ class AsyncQueue:
                 last = entries[-1][0]
 
     async def dead_letters(self, newest: int | None = None) -> AsyncIterator[DeadLetter]:
-        """Yield the dead letters, oldest first, or so many of the latest, newest first."""
+        """Yield all dead letters, oldest first, or the `newest` ones, newest first."""
         with failing_as(not_answered):
             keys = await self._executor.run(dead_letter_keys(newest))
         for at in range(0, len(keys), LETTERS_PER_PAGE):
@@ -143,7 +143,7 @@ class AsyncQueue:
 
         Raises:
             EventInvalid: the dead letter is no event and cannot become one.
-            DeadLetterNotFound: this dead letter is not there any more. Nothing happened.
+            DeadLetterNotFound: this dead letter is gone. Nothing happened.
         """
         command = redeliver(letter) or commands.replay(
             letter.key, letter.stamp, event_of(letter), self._lease
@@ -155,12 +155,12 @@ class AsyncQueue:
         """Forget a dead letter.
 
         Raises:
-            DeadLetterNotFound: it is not there any more. Nothing happened.
+            DeadLetterNotFound: it is gone. Nothing happened.
         """
         with failing_as(lambda error: not_dropped(letter.key, error)):
             await self._executor.run(drop(letter))
 
     async def stats(self) -> QueueStats:
-        """Count what waits: one round trip."""
+        """Return how full the queue is, in one round trip."""
         with failing_as(not_answered):
             return stats.read_stats(await self._executor.run_each(stats.ask_for_stats()))

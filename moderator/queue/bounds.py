@@ -1,28 +1,28 @@
-"""How full the queue may get, and how long whoever finds it full should wait. Pure."""
+"""How full the queue may get, and how long a caller that finds it full should wait. Pure."""
 
 from dataclasses import dataclass
 
 from moderator.events import Priority
 
-#: What bulk may fill of the bounds; the rest is there for interactive events alone.
+#: Share of the bounds that bulk events may fill; the rest is reserved for interactive events.
 BULK_SHARE = 0.8
-#: The latest verdicts, which say how quickly the queue drains.
+#: Number of latest verdicts from which the drain rate is measured.
 DRAIN_SAMPLE_VERDICTS = 50
-#: Of the bound, how much should drain before it is worth trying again: many producers wait for the same room.
+#: Share of the bound that should drain before a retry is worthwhile: many producers wait for the same room.
 HEADROOM_SHARE = 0.01
-#: Seconds to wait: the least, the most, and where nothing is known about how quickly the queue drains.
+#: Seconds to wait: the least, the most, and when the drain rate is unknown.
 RETRY_AFTER_MIN_SECONDS, RETRY_AFTER_MAX_SECONDS, RETRY_AFTER_UNKNOWN_SECONDS = 0.1, 60.0, 10.0
 
 
 @dataclass(frozen=True)
 class QueueBounds:
-    """Most events without a verdict, and most bytes of them; 0 is no bound."""
+    """Most events without a verdict, and most bytes of them; 0 means no bound."""
 
     events: int = 0
     size: int = 0
 
     def of(self, priority: Priority) -> "QueueBounds":
-        """What an event of this priority finds full."""
+        """Return the bounds for events of this priority."""
         if priority is Priority.INTERACTIVE:
             return self
         return QueueBounds(
@@ -34,12 +34,12 @@ NO_BOUNDS = QueueBounds()
 
 
 def retry_after(excess: int, rate: float, bounds: QueueBounds) -> float:
-    """Seconds until there is probably room: until the excess has drained, and a little more.
+    """Return the seconds until there is probably room: until the excess and a little more has drained.
 
     Args:
         excess: events above the bound.
-        rate: verdicts a second, 0 where none are known.
-        bounds: those that were met.
+        rate: verdicts a second, 0 if unknown.
+        bounds: those that were reached.
     """
     if rate <= 0:
         return RETRY_AFTER_UNKNOWN_SECONDS

@@ -1,6 +1,6 @@
-"""What can be done with the queue, as data: what goes to Redis, and what its answer means. Pure.
+"""The operations of the queue as data: what to send to Redis, and what its answer means. Pure.
 
-`executors` run commands, from threads or from an event loop; `moderator.testing` runs them without a server.
+`executors` runs commands from threads or an event loop; `moderator.testing` runs them without a server.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,29 +23,29 @@ from moderator.verdicts import Verdict
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-#: Held events looked at in one step: bounds the time that Redis is busy with it.
+#: Most held events extended in one step: limits how long Redis is busy.
 EXTEND_EVENTS_MAX = 500
-#: Overdue events looked at in one step, for the same reason.
+#: Most overdue events checked in one step, for the same reason.
 SWEEP_EVENTS_MAX = 500
-#: How often an event is put on the queue without being claimed. What waits on the queue is not put there again, so
-#: only events that workers take and lose count up, and a claim starts the count again.
+#: Most times that an event is queued without being claimed. Events still on the queue are not queued again, so only
+#: those that workers take and lose count up, and a claim resets the count.
 MAX_DELIVERIES = 10
 
 
 @dataclass(frozen=True)
 class Command(Generic[T_co]):
-    """One step or question."""
+    """One change or query."""
 
     name: str
-    """Of a script in `lua/`, or, in capitals, of a command of Redis."""
+    """Of a script in `lua/` or, in capitals, of a Redis command."""
     keys: Sequence[str]
-    """Of a script. A command of Redis has all that follows its name in `args`."""
+    """Of a script. A Redis command has everything after its name in `args`."""
     args: Sequence[Any]
     read: Callable[[Any], T_co]
-    """Makes of the answer what it says; may raise what the function that makes the command names."""
+    """Converts the answer; may raise the errors named by the function that returns the command."""
 
     def words(self) -> tuple[Any, ...]:
-        """Return it as it goes to Redis, for a server that knows the script."""
+        """Return the words to send to a server that has loaded the script."""
         if self.name.isupper():
             return (self.name, *self.args)
         return ("EVALSHA", script_sha(self.name), len(self.keys), *self.keys, *self.args)
@@ -55,14 +55,14 @@ class Overdue(NamedTuple):
     """An event that is due and no longer on the queue."""
 
     member: bytes
-    """Its key; whatever somebody else may have put there."""
+    """Its key, or anything that another program put there."""
     due: bytes
     queue: str
     what: Literal["lost", "undeliverable", "unreadable"]
 
 
 def read_body(body: dict[str, Any]) -> tuple[dict[str, Any], list[Event]]:
-    """Return a message and its events, with the same ids in both: one that was left out is made up now.
+    """Return a message and its events, with the same ids in both: a missing id is generated now.
 
     Raises:
         EventInvalid: it is no event.
@@ -76,7 +76,7 @@ def read_body(body: dict[str, Any]) -> tuple[dict[str, Any], list[Event]]:
 def accept(
     body: dict[str, Any], events: Sequence[Event], lease: float, bounds: QueueBounds
 ) -> Command[list[tuple[Event, Acceptance]]]:
-    """Accept what `read_body` returned, and put it on the queue.
+    """Accept the result of `read_body`, and queue it.
 
     Its answer raises:
         QueueFull: there is no room for it; nothing was accepted.
@@ -115,7 +115,7 @@ def publish(
 ) -> Command[float | None]:
     """Keep and publish a verdict, put it into the outbox and close its event.
 
-    Says how long after the event was accepted, None: it was not done.
+    Answers the seconds since the event was accepted, or None if nothing was done.
     """
     return Command(
         "publish",
@@ -127,14 +127,14 @@ def publish(
 def retry(
     event: Event, claim: Claim, delay: float, *, harmed: bool, counts: bool, held_off: bool
 ) -> Command[bool]:
-    """End a try without an answer; says whether the claim held the event."""
+    """End an attempt without an answer; answers whether the claim held the event."""
     script_keys = [keys.PENDING, keys.RECORD_PREFIX + event.key]
     args = [event.key, claim.token, delay, int(harmed), int(counts), int(held_off)]
     return Command("retry", script_keys, args, bool)
 
 
 def extend(held: Sequence[tuple[str, str]], lease: float) -> Iterator[Command[int]]:
-    """Let no other have events before a further lease is over; each step says for how many that was so."""
+    """Renew the lease on events; each step answers how many were still held."""
     for at in range(0, len(held), EXTEND_EVENTS_MAX):
         parts = [part for pair in held[at : at + EXTEND_EVENTS_MAX] for part in pair]
         yield Command("extend", [keys.PENDING], [keys.RECORD_PREFIX, lease, *parts], int)
@@ -164,7 +164,7 @@ def replay(key: str, died_at: str, event: Event, lease: float) -> Command[Accept
 
 
 def letter_gone(key: str) -> DeadLetterNotFound:
-    """Return the error for a dead letter that is not there any more."""
+    """Return the error for a dead letter that is gone."""
     return DeadLetterNotFound(f"no dead letter {key} of that death: already replayed or dropped")
 
 
@@ -172,8 +172,8 @@ def overdue(oldest: Mapping[str, float | None], lease: float) -> Command[list[Ov
     """Find events that are due and no longer on the queue.
 
     Args:
-        oldest: when the oldest message on each queue was put there; None: it is empty.
-        lease: seconds after which those that are on the queue are looked at again.
+        oldest: when the oldest message on each queue was put there; None: the queue is empty.
+        lease: seconds after which events still on the queue are checked again.
     """
 
     def read(found: list[bytes]) -> list[Overdue]:
@@ -189,19 +189,19 @@ def overdue(oldest: Mapping[str, float | None], lease: float) -> Command[list[Ov
 
 
 def requeue(event: Event, key: str, due: bytes, queue: str, lease: float) -> Command[int]:
-    """Put an overdue event on the queue again; says 0 where somebody was quicker, else 1."""
+    """Requeue an overdue event; answers 0 if another process was quicker, else 1."""
     body = event.model_dump(mode="json", exclude_none=True)
     script_keys = [keys.PENDING, keys.RECORD_PREFIX + key, queue]
     return Command("requeue", script_keys, [key, due, encode_message(body, queue), lease], int)
 
 
 def verdict(event_key: str) -> Command[Verdict | None]:
-    """Look up the verdict of an event (`Event.key`); None: there is none yet, or none any more.
+    """Look up the verdict of an event (`Event.key`); None: it has none yet, or no longer.
 
-    An image of a bulk event is also found by its id, where no single event of that id has a verdict.
+    An image of a bulk event is also found by its id unless a single event of that id has a verdict.
 
     Its answer raises:
-        VerdictUnreadable: there is one that this version cannot read.
+        VerdictUnreadable: this version cannot read the verdict.
     """
 
     def read(found: list[bytes | None]) -> Verdict | None:
@@ -219,7 +219,7 @@ def verdict(event_key: str) -> Command[Verdict | None]:
 
 
 def newest_entries(count: int) -> Command[list[Entry]]:
-    """Look up the latest entries of the stream, oldest of them first."""
+    """Look up the latest entries of the stream, oldest first."""
     return ask(
         "XREVRANGE",
         keys.VERDICTS,
@@ -232,12 +232,12 @@ def newest_entries(count: int) -> Command[list[Entry]]:
 
 
 def read_on(after: str, count: int) -> Command[StreamPage]:
-    """Read on in the stream of verdicts after an entry."""
+    """Read the verdict stream after an entry."""
     return Command("read_on", [keys.VERDICTS], [after, count], lambda answer: read_page(after, answer))
 
 
 def await_entries(after: str, count: int, seconds: float) -> Command[list[Entry]]:
-    """Read on in the stream, and wait for entries where there are none yet."""
+    """Read the stream after an entry, waiting for new entries if it has none."""
     block = ("BLOCK", round(seconds * 1000))
     return ask("XREAD", "COUNT", count, *block, "STREAMS", keys.VERDICTS, after, read=entries_of)
 
@@ -246,7 +246,7 @@ def require_all(answers: Sequence[T | RedisMisused]) -> list[T]:
     """Return the answers to many commands.
 
     Raises:
-        RedisMisused: one of them has none.
+        RedisMisused: a command failed with it.
     """
     found: list[T] = []
     for answer in answers:
@@ -257,10 +257,10 @@ def require_all(answers: Sequence[T | RedisMisused]) -> list[T]:
 
 
 def count(answer: Any) -> int:
-    """Read a number, which a key that is not there stands for 0."""
+    """Read a number; a missing key counts as 0."""
     return int(answer or 0)
 
 
 def ask(name: str, *args: Any, read: Callable[[Any], T] = count) -> Command[T]:  # type: ignore[assignment]
-    """Return a command of Redis."""
+    """Return a Redis command."""
     return Command(name, (), args, read)

@@ -1,4 +1,4 @@
-"""Connections to Redis or Valkey by URL: plain, TLS, unix socket, Sentinel. Also as Celery wants to hear it."""
+"""Connections to Redis or Valkey by URL: plain, TLS, unix socket or Sentinel; also in Celery's form."""
 
 import re
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from moderator.errors import SettingsError
 from moderator.queue.deadline import (
     RETRIES,
     RETRY_PAUSE_FIRST_SECONDS,
-    RETRY_REFRESHES_SKIPPED_MAX,
+    RETRY_PAUSE_MAX_SECONDS,
     DeadlineRetry,
     TimedConnection,
     TimedSentinelConnection,
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
-#: A redis-py client, synchronous and answering in bytes. Its own annotations mix bytes, str and coroutines.
+#: A synchronous redis-py client that answers in bytes. Its own annotations mix bytes, str and coroutines.
 Redis: TypeAlias = Any
 #: The same for an event loop.
 AsyncRedis: TypeAlias = Any
 
-#: Seconds of a whole call, retries included (a blocking command may block for its time on top): of clients and
-#: commands, and of the worker, which has nowhere else to go. `deadline.within` sets shorter ones.
+#: Seconds of a whole call, retries included (a blocking command may block for its own time on top): for clients and
+#: commands, and for the worker, which has no alternative. `deadline.within` sets shorter ones.
 CLIENT_CALL, WORKER_CALL = 5.0, 15.0
 _HOST_PORT = re.compile(r"(?:\[(?P<address>[^\[\]]+)\]|(?P<name>[^\[\]:]+))(?::(?P<port>\d*))?")
 
-#: Threads and tasks bound them; the library's hundred would be an error for the next.
+#: Threads and tasks limit connections; redis-py's limit of one hundred would raise an error for the next one.
 CONNECTIONS_MAX = 1 << 16
-#: Part of a call that one Sentinel may take: there are several, and some may be dead.
+#: Share of a call's time for one Sentinel: there are several, and some may be dead.
 SENTINEL_SHARE = 1 / 8
 
 
@@ -58,20 +58,20 @@ class Broker:
 
 @dataclass(frozen=True)
 class SentinelLogin:
-    """What the Sentinels themselves ask for; the servers that they name have the login of the URL."""
+    """The login of the Sentinels themselves; the servers that they name use the login of the URL."""
 
     username: str | None = None
     password: str | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, settings: "Settings") -> "SentinelLogin":
-        """As set."""
+        """Return the login of the settings."""
         password = settings.redis_sentinel_password
         return cls(settings.redis_sentinel_username, password.get_secret_value() if password else None)
 
     @property
     def options(self) -> dict[str, str]:
-        """As redis-py takes them."""
+        """Return the login as options of redis-py."""
         both = {"username": self.username, "password": self.password}
         return {name: value for name, value in both.items() if value}
 
@@ -90,7 +90,7 @@ class _SentinelAddress:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a URL leads and how: what can be said of it without connecting."""
+    """The target of a URL, as far as it is known without connecting."""
 
     scheme: str
     """`redis`, `rediss`, `unix` or `sentinel`."""
@@ -100,11 +100,11 @@ class Endpoint:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     verified: bool = False
-    """Whether TLS is used and the server's certificate is checked against its name."""
+    """Whether the connection uses TLS and checks the server's certificate against its name."""
 
 
 def endpoint(url: str) -> Endpoint:
-    """Take a URL apart.
+    """Parse a URL.
 
     Raises:
         SettingsError: the URL cannot be read.
@@ -124,16 +124,16 @@ def endpoint(url: str) -> Endpoint:
 
 
 def connect(url: str, *, call: float = CLIENT_CALL, sentinels: SentinelLogin = NO_LOGIN) -> Redis:
-    """Connect (lazily, with a thread-safe pool); commands are tried again for about a second when a connection breaks.
+    """Connect lazily with a thread-safe pool; commands are retried for about a second if a connection breaks.
 
     Args:
         url: `redis://`, `rediss://`, `unix://` as redis-py reads them, or
             `sentinel://[user:password@]host[:port],.../service[/db]`.
-        call: seconds that a command takes at most, whatever the server and the network do.
+        call: most seconds for a command, whatever the server and the network do.
         sentinels: the login of the Sentinels.
 
     Raises:
-        SettingsError: the URL cannot be read; or, when it is used, the server is a Redis Cluster.
+        SettingsError: the URL cannot be read; or, at first use, the server is a Redis Cluster.
     """
     options: dict[str, Any] = {
         "socket_timeout": call,
@@ -163,7 +163,7 @@ def connect(url: str, *, call: float = CLIENT_CALL, sentinels: SentinelLogin = N
 
 
 def connect_async(url: str, *, call: float = CLIENT_CALL, sentinels: SentinelLogin = NO_LOGIN) -> AsyncRedis:
-    """Connect as `connect` does, for an event loop. How long a whole call may take is the executor's to say.
+    """Connect as `connect` does, for an event loop. The executor limits the time of a whole call.
 
     Raises:
         SettingsError: the URL cannot be read.
@@ -172,9 +172,7 @@ def connect_async(url: str, *, call: float = CLIENT_CALL, sentinels: SentinelLog
         "socket_timeout": call,
         "socket_connect_timeout": call / 2,
         "health_check_interval": 15,
-        "retry": AsyncRetry(
-            ExponentialBackoff(RETRY_REFRESHES_SKIPPED_MAX, RETRY_PAUSE_FIRST_SECONDS), RETRIES
-        ),
+        "retry": AsyncRetry(ExponentialBackoff(RETRY_PAUSE_MAX_SECONDS, RETRY_PAUSE_FIRST_SECONDS), RETRIES),
         "max_connections": CONNECTIONS_MAX,
     }
     if _scheme(url) == "sentinel":
@@ -194,7 +192,7 @@ def _sentinel(host: str, port: int, options: dict[str, Any]) -> Redis:
 
 
 def celery_broker(url: str, sentinels: SentinelLogin = NO_LOGIN) -> Broker:
-    """Say the URL as Celery's Redis transport reads it, so that the worker is where the ledger is.
+    """Convert the URL for Celery's Redis transport, so that the worker uses the server of the ledger.
 
     Raises:
         SettingsError: the URL cannot be read.
@@ -224,7 +222,7 @@ def celery_broker(url: str, sentinels: SentinelLogin = NO_LOGIN) -> Broker:
 
 
 def _bracketed(host: str) -> str:
-    return f"[{host.replace('%', '%25')}]" if ":" in host else host  # % parts off the interface
+    return f"[{host.replace('%', '%25')}]" if ":" in host else host  # % separates the interface
 
 
 def _scheme(url: str) -> str:
@@ -241,7 +239,7 @@ def _parse(url: str) -> dict[str, Any]:
 
 
 def _unreadable(url: str, error: ValueError) -> SettingsError:
-    # A password with a slash in it is taken for a port, which the library's message would repeat.
+    # A password with a slash in it would be read as a port, and the library's message would repeat it.
     reason = (
         str(error)
         if "@" not in url
@@ -260,7 +258,7 @@ def _login(username: str | None, password: str | None) -> str:
 
 
 def _parse_sentinel(url: str) -> _SentinelAddress:
-    # Not `urlsplit`, which reads one host: `[` anywhere but at its start is an error to it.
+    # Not `urlsplit`, which reads only one host: it refuses `[` anywhere but at the start.
     netloc, _, rest = url.partition("://")[2].partition("/")
     path = rest.strip("/").split("/")
     login, _, hosts = netloc.rpartition("@")

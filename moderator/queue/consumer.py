@@ -1,8 +1,8 @@
-"""One reader of a group: what it was given and did not finish, what others left behind, then what is new.
+"""One reader of a group: it reads its own unfinished verdicts, then those that others left behind, then new ones.
 
-A verdict is acknowledged when the next one is asked for. Until then it stands at the server as given to this reader,
-and comes again: to the reader itself after a restart under its name, else to another of the group once nobody has
-touched it for a while.
+Asking for the next verdict acknowledges the last one. Until then the server counts it as pending for this reader and
+delivers it again: to the same reader after a restart under its name, otherwise to another of the group once the
+verdict has been idle for a while.
 """
 
 import logging
@@ -31,9 +31,9 @@ from moderator.verdicts import Verdict
 
 log = logging.getLogger(__name__)
 
-#: Seconds after which what a reader was given and has not touched goes to another one.
+#: Seconds after which a reader's untouched pending verdicts go to another one.
 TAKE_OVER_AFTER_SECONDS = 300.0
-#: Seconds without a sign of life after which a reader that has nothing is deleted.
+#: Seconds without activity after which a reader with nothing pending is deleted.
 FORGET_AFTER_SECONDS = 86_400.0
 
 
@@ -43,9 +43,9 @@ class Consumer:
     Args:
         client: connection.
         group: group of readers.
-        name: of this one among them.
-        idle: seconds after which what others were given and have not touched is taken over.
-        on_gap: called with what was trimmed before it was read; without, `VerdictsMissed` is raised.
+        name: of this reader within the group.
+        idle: seconds after which to take over verdicts that other readers hold and have not touched.
+        on_gap: called with the error for verdicts trimmed before they were read; None: `VerdictsMissed` is raised.
     """
 
     def __init__(
@@ -68,20 +68,19 @@ class Consumer:
         self._renew_at = 0.0
 
     def verdicts(self) -> Iterator[Verdict]:
-        """Verdicts without end.
+        """Yield verdicts without end.
 
-        A verdict is acknowledged when the next one is asked for, so what a consumer was working on when it died
-        is given to it again: it starts with its own unacknowledged ones. Then it takes over what other consumers
-        have not touched for `idle` seconds, which is how the verdicts of one that never comes back, or comes back
-        under another name, find a reader; then come new ones. A new group starts with all that the stream keeps.
+        Asking for the next verdict acknowledges the last one, so a consumer that died gets the verdict in flight again:
+        it starts with its own unacknowledged ones. Then it takes over verdicts that other consumers have not touched
+        for `idle` seconds, such as those of one that never comes back, or comes back under another name; then come new
+        ones. A new group starts with all that the stream keeps.
 
-        What a consumer has been given is touched whenever it asks for the next one, so a slow consumer keeps it for as
-        long as it takes less than `idle` seconds for one verdict. Entries that are no verdicts are logged,
-        acknowledged and skipped.
+        Asking for the next verdict also touches the rest of the batch, so a slow consumer keeps it as long as it takes
+        less than `idle` seconds for one verdict. Entries that are no verdicts are logged, acknowledged and skipped.
 
         Raises:
             VerdictsMissed: verdicts were trimmed before the group had read them, and there is no `on_gap`. Raised once;
-                consume again to go on with the oldest that is kept.
+                consume again to go on with the oldest one kept.
         """
         self._report_gap(self._join(keys=[keys.VERDICTS], args=[self._group]))
         while True:
@@ -90,7 +89,7 @@ class Consumer:
             except ResponseError as error:
                 if "NOGROUP" not in str(error):
                     raise
-                # Redis lost the stream, or somebody deleted the group.
+                # Redis lost the stream, or an operator deleted the group.
                 log.warning("the group %s of readers is gone; it is made again", self._group)
                 self._report_gap(self._join(keys=[keys.VERDICTS], args=[self._group]))
                 continue
@@ -114,8 +113,8 @@ class Consumer:
         if left := self._take_over():
             return left
         new = self._read_new()
-        # Back to our own ones whenever nothing is new: a broken connection can lose an answer on its way, and what
-        # stood in it counts as given to us.
+        # Return to our own ones whenever nothing is new: a broken connection can lose an answer on its way, but
+        # its entries count as ours.
         self._own_first = not new
         return new
 
@@ -130,13 +129,13 @@ class Consumer:
             self._join(keys=[keys.VERDICTS], args=[self._group], client=pipe)
             pipe.xreadgroup(self._group, self._name, {keys.VERDICTS: ">"}, count=READ_ENTRIES_MAX)
             gap, answer = pipe.execute()
-        # What came with it is ours by now: where the gap is raised, it is the first to be read after that.
+        # These entries are ours by now: if the gap is raised, they are the first to be read afterwards.
         self._report_gap(gap)
-        # With nothing left to read there can be no gap, so waiting needs no such look.
+        # With nothing left to read there can be no gap, so waiting needs no such check.
         return entries_of(answer) or self._read(">", block=round(READ_SECONDS * 1000))
 
     def _take_over(self) -> list[Entry]:
-        """A step through what is given to others, from time to time: of those entries, the ones left lying."""
+        """Scan a part of the entries pending for others, from time to time, and take over the idle ones."""
         if self._cursor == "0-0":
             if time.monotonic() < self._look_at:
                 return []
@@ -152,7 +151,7 @@ class Consumer:
         self._cursor = cursor.decode()
         if self._cursor == "0-0":
             self._forget(keys=[keys.VERDICTS], args=[self._group, FORGET_AFTER_SECONDS])
-        # Before version 7, a trimmed one has no id here; it is found when our own ones are read.
+        # Before version 7, a trimmed entry has no id here; reading our own entries finds it.
         left = [(entry.decode(), fields or {}) for entry, fields in entries if entry is not None]
         left += [(entry.decode(), {}) for entry in (trimmed[0] if trimmed else ())]
         if left:
@@ -162,7 +161,7 @@ class Consumer:
         return left
 
     def _without_trimmed(self, hand: deque[Entry]) -> deque[Entry]:
-        """What of a batch still exists; the rest was given to a reader and trimmed before it was finished."""
+        """Return the entries of a batch that still exist; the rest were trimmed before their reader finished them."""
         trimmed = [entry for entry, fields in hand if not fields]
         if not trimmed:
             return hand
@@ -174,7 +173,7 @@ class Consumer:
         return deque((entry, fields) for entry, fields in hand if fields)
 
     def _renew(self, hand: deque[Entry]) -> None:
-        """Touch what we have from time to time, so that others leave it; drop what one of them took all the same."""
+        """Touch our entries from time to time, so that others leave them; drop those taken all the same."""
         if time.monotonic() < self._renew_at:
             return
         ours = self._redis.xpending_range(

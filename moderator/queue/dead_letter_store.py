@@ -1,4 +1,4 @@
-"""Dead letters: what could not be dealt with, with the reason, kept until somebody replays or drops it."""
+"""Dead letters: what could not be processed and why, kept until an operator replays or drops it."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,19 +23,19 @@ LETTERS_PER_PAGE = 100
 
 
 def delivery_prefix(consumer: str) -> str:
-    """Return what stands before the key of a delivery, in the key of its dead letter."""
+    """Return the prefix of a delivery's key within the key of its dead letter."""
     return "webhook:" if consumer == WEBHOOKS else f"delivery:{consumer}:"
 
 
 class DeadLetter(BaseModel):
-    """What could not be dealt with: an event, a message that is no event, or a consumer that took no verdict.
+    """What could not be processed: an event, a message that is no event, or a failed delivery of a verdict.
 
-    An event stands in `event`. A message that is no event has only `raw`: what it was; so has a dead letter that
-    cannot be read. A webhook has its address in `webhook` and the verdict in `raw`; another consumer its name in
+    An event is in `event`. A message that is no event has only `raw`, its text, and so has an unreadable dead letter.
+    A delivery has the verdict in `raw`, and the URL of its webhook in `webhook` or the name of another consumer in
     `consumer`.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     key: str
     error: str
@@ -47,7 +47,7 @@ class DeadLetter(BaseModel):
     consumer: str | None = None
     raw: str | None = None
     stamp: str = Field("", exclude=True, repr=False)
-    """`died_at` as it stands in Redis: the same key may name another death later."""
+    """`died_at` exactly as in Redis: the same key may name another death later."""
 
 
 class DeadLetters:
@@ -61,15 +61,15 @@ class DeadLetters:
         return self._executor.run(ask("ZCARD", keys.DEAD_LETTERS))
 
     def __iter__(self) -> Iterator[DeadLetter]:
-        """Oldest first; those of when it was called."""
+        """Yield the dead letters that exist at the time of the call, oldest first."""
         return self._read(self._executor.run(dead_letter_keys()))
 
     def newest(self, count: int) -> list[DeadLetter]:
-        """The latest dead letters, newest first."""
+        """Return the latest dead letters, newest first."""
         return list(self._read(self._executor.run(dead_letter_keys(newest=count))))
 
     def get(self, key: str) -> DeadLetter | None:
-        """The dead letter of an event key (`source:id`), or None."""
+        """Return the dead letter of an event key (`source:id`), or None."""
         return next(self._read([key]), None)
 
     def _read(self, keys: Sequence[str]) -> Iterator[DeadLetter]:
@@ -78,13 +78,13 @@ class DeadLetters:
             yield from read_letters(page, self._executor.run_each(ask_for_letters(page)))
 
     def bury_message(self, body: Any, error: EventInvalid) -> str:
-        """Keep a message that is no event; returns the dead letter's key."""
+        """Keep a message that is no event; return the dead letter's key."""
         key = f"not-an-event:{uuid4().hex}"
         self._bury(key, error, 0, {"raw": json.dumps(body, default=repr)[:MAX_RAW]})
         return key
 
     def bury_delivery(self, consumer: str, delivery: Delivery, error: ModeratorError) -> None:
-        """Keep a verdict that a consumer did not take."""
+        """Keep a verdict that could not be delivered to a consumer."""
         fields: dict[str, str | bytes] = {"raw": delivery.body.decode("utf-8", "replace")}
         fields["webhook" if consumer == WEBHOOKS else "consumer"] = (
             delivery.url if consumer == WEBHOOKS else consumer
@@ -106,12 +106,12 @@ class DeadLetters:
 
         An event's `error` verdict is withdrawn; a new verdict will be published.
 
-        Returns `ACCEPTED`; or `PENDING` or `ANSWERED` where the event was submitted again since it died: then only the
-        dead letter goes, which is out of date.
+        Returns `ACCEPTED`; or `PENDING` or `ANSWERED` if the event was submitted again since it died: then only the
+        outdated dead letter is removed.
 
         Raises:
             EventInvalid: the dead letter is no event and cannot become one.
-            DeadLetterNotFound: this dead letter is not there any more: replayed already, or dropped. Nothing happened.
+            DeadLetterNotFound: this dead letter was already replayed or dropped. Nothing happened.
             QueueUnavailable: Redis cannot be reached; the dead letter is still there.
         """
         if (command := redeliver(letter)) is not None:
@@ -122,13 +122,13 @@ class DeadLetters:
         """Forget a dead letter.
 
         Raises:
-            DeadLetterNotFound: it is not there any more: replayed or dropped already. Nothing happened.
+            DeadLetterNotFound: it was already replayed or dropped. Nothing happened.
         """
         self._executor.run(drop(letter))
 
 
 def dead_letter_keys(newest: int | None = None) -> Command[list[str]]:
-    """Look up the keys of all dead letters, oldest first, or of so many, newest first."""
+    """Look up the keys of all dead letters, oldest first, or of the `newest` ones, newest first."""
     name, last = ("ZRANGE", -1) if newest is None else ("ZREVRANGE", newest - 1)
     return ask(
         name, keys.DEAD_LETTERS, 0, last, read=lambda found: [key.decode(errors="replace") for key in found]
@@ -136,13 +136,13 @@ def dead_letter_keys(newest: int | None = None) -> Command[list[str]]:
 
 
 def ask_for_letters(letter_keys: Sequence[str]) -> list[Command[Any]]:
-    """Look up all that `read_letters` makes dead letters of."""
+    """Return the commands whose answers `read_letters` reads."""
     places = [keys.DEAD_LETTER_PREFIX + key for key in letter_keys]
     return [ask(name, place, read=lambda answer: answer) for place in places for name in ("HGETALL", "TYPE")]
 
 
 def read_letters(letter_keys: Sequence[str], answers: Sequence[Any]) -> Iterator[DeadLetter]:
-    """Return the dead letters of these keys that are there."""
+    """Yield the dead letters that exist under these keys."""
     for key, fields, kind in zip(letter_keys, answers[::2], answers[1::2], strict=True):
         if isinstance(fields, RedisMisused):
             yield _unreadable(key, {}, f"a {kind.decode()} stands in its place")
@@ -151,15 +151,15 @@ def read_letters(letter_keys: Sequence[str], answers: Sequence[Any]) -> Iterator
 
 
 def bury(key: str, parts: Sequence[str | bytes]) -> Command[int]:
-    """Keep a dead letter: its key, and names and values of its fields."""
+    """Keep a dead letter, given its key and the names and values of its fields."""
     return Command("bury", [keys.DEAD_LETTERS, keys.DEAD_LETTER_PREFIX + key], [key, *parts], int)
 
 
 def redeliver(letter: DeadLetter) -> Command[Acceptance] | None:
-    """Deliver to a webhook or another consumer again; None: the dead letter is not of a delivery.
+    """Deliver to a webhook or another consumer again; None if the dead letter is not of a delivery.
 
     Its answer raises:
-        DeadLetterNotFound: this dead letter is not there any more.
+        DeadLetterNotFound: this dead letter is gone.
     """
     consumer = WEBHOOKS if letter.webhook is not None else letter.consumer
     if consumer is None or letter.raw is None:
@@ -185,14 +185,14 @@ def drop(letter: DeadLetter) -> Command[Acceptance]:
     """Forget a dead letter.
 
     Its answer raises:
-        DeadLetterNotFound: it is not there any more.
+        DeadLetterNotFound: it is gone.
     """
     script_keys = [keys.DEAD_LETTERS, keys.DEAD_LETTER_PREFIX + letter.key]
     return Command("drop", script_keys, [letter.key, letter.stamp], _there(letter))
 
 
 def _there(letter: DeadLetter) -> Callable[[Any], Acceptance]:
-    """Read whether a dead letter was still there."""
+    """Return a reader of whether a dead letter still existed."""
 
     def read(answer: Any) -> Acceptance:
         if not answer:
@@ -203,7 +203,7 @@ def _there(letter: DeadLetter) -> Callable[[Any], Acceptance]:
 
 
 def _letter(key: str, fields: dict[str, bytes]) -> DeadLetter:
-    """Read a dead letter; of one that cannot be read, what can be."""
+    """Read a dead letter; of an unreadable one, as much as possible."""
     text = {name: value.decode(errors="replace") for name, value in fields.items()}
     try:
         event = Event.model_validate_json(fields["event"]) if "event" in fields else None

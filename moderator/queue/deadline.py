@@ -1,8 +1,8 @@
-"""One deadline for each call to Redis, which connecting, logging in, health checks, retries and replies share.
+"""One deadline for each call to Redis, shared by connecting, logging in, health checks, retries and replies.
 
-A server that hangs accepts connections and never answers. With a time-out for each step, the steps and their retries
-multiply to minutes; here every wait ends when the call's time is up. What moves data buys back its time, so a large
-image over a slow line is no hang.
+A hanging server accepts connections and never answers. With a timeout for each step, the steps and their retries
+multiply to minutes; here every wait ends when the call's time is up. Time spent moving data does not count, so a
+large image over a slow line is no hang.
 """
 
 import math
@@ -27,22 +27,24 @@ from moderator.errors import SettingsError
 
 T = TypeVar("T")
 
-#: How often a call is tried again after its connection failed, and the seconds before: the first pause, the longest.
-RETRIES, RETRY_PAUSE_FIRST_SECONDS, RETRY_REFRESHES_SKIPPED_MAX = 4, 0.05, 0.5
-#: Bytes a second from which on a transfer counts as moving.
+#: Most retries of a call whose connection failed, and the seconds before them: the first pause, the longest pause.
+RETRIES, RETRY_PAUSE_FIRST_SECONDS, RETRY_PAUSE_MAX_SECONDS = 4, 0.05, 0.5
+#: Bytes a second at which a transfer counts as moving.
 TRANSFER_MIN_BYTES_PER_SECOND = 100_000
-#: Bytes handed to the system at once, so that progress is seen.
+#: Bytes passed to the system at once, so that progress shows.
 CHUNK_BYTES = 1 << 18
-#: Bytes that may be on their way unseen, so that what was sent is soon there, and an answer can be expected.
+#: Most bytes in the send buffer: sent data arrives soon, so an answer can be expected.
 SEND_BUFFER_BYTES = 1 << 19
-#: Seconds of the shortest wait: what is there already is read even when the time is up.
+#: Seconds of the shortest wait: data that has already arrived is read even when the time is up.
 WAIT_MIN_SECONDS = 0.001
+#: By how much a wait may differ from the time that is left.
+TIMEOUT_TOLERANCE_SECONDS = 0.05
 
 _BLOCKING = frozenset({"BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BZPOPMIN", "BZPOPMAX"})
 
 
 class _Deadline:
-    """The end of a call, or of a part of one: never later than that of the whole (`outer`)."""
+    """The deadline of a call, or of a part of one: never later than that of the whole (`outer`)."""
 
     def __init__(self, seconds: float, outer: "_Deadline | None" = None) -> None:
         self._end = time.monotonic() + seconds
@@ -59,13 +61,13 @@ class _Deadline:
 
 
 _current: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
-#: Whether we are within one try of a call. What fails in it fails the try: the call as a whole is tried again.
+#: Whether this code runs within an attempt of a call. A failure ends the attempt; the whole call is retried.
 _trying: ContextVar[bool] = ContextVar("trying", default=False)
 
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Give all calls to Redis in the block so many seconds together; each has its own limit, too."""
+    """Limit all calls to Redis in the block to this many seconds together; each keeps its own limit, too."""
     token = _current.set(_Deadline(seconds, _current.get()))
     try:
         yield
@@ -74,7 +76,7 @@ def within(seconds: float) -> Iterator[None]:
 
 
 class DeadlineRetry(Retry):
-    """Tries a call again while its time lasts.
+    """Retries a call while its time lasts.
 
     Args:
         seconds: for a whole call.
@@ -91,7 +93,7 @@ class DeadlineRetry(Retry):
         is_retryable: Callable[[Exception], bool] | None = None,
         with_failure_count: bool = False,
     ) -> T:
-        """As redis-py calls it; see there for the arguments."""
+        """Run a call for redis-py; see there for the arguments."""
         nested = _trying.get()
         whole = _Deadline(self._seconds, _current.get())
         token = _current.set(whole)
@@ -99,7 +101,7 @@ class DeadlineRetry(Retry):
         try:
             while True:
                 try:
-                    # Half of the time for the first try: its connection may be dead, and a new one good.
+                    # The first attempt gets half of the time: its connection may be dead and a new one good.
                     return _try(do, whole if nested or failures else _Deadline(whole.left() / 2, whole))
                 except self._supported_errors as error:
                     if is_retryable is not None and not is_retryable(error):
@@ -109,7 +111,7 @@ class DeadlineRetry(Retry):
                         fail(error, failures)
                     else:
                         fail(error)
-                    pause = exponential(failures, RETRY_PAUSE_FIRST_SECONDS, RETRY_REFRESHES_SKIPPED_MAX)
+                    pause = exponential(failures, RETRY_PAUSE_FIRST_SECONDS, RETRY_PAUSE_MAX_SECONDS)
                     if nested or failures > self._retries or pause >= whole.left():
                         raise
                     time.sleep(pause)
@@ -127,12 +129,12 @@ def _try(do: Callable[[], T], limit: _Deadline) -> T:
 
 
 class _TimedSocket:
-    """A socket that waits until the deadline of the call; where the caller sets a time-out of its own, so long."""
+    """A socket that waits until the call's deadline, or for a timeout that the caller sets explicitly."""
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        self._default = self._timeout = sock.gettimeout()
+        self._default = self._timeout = self._set = sock.gettimeout()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
@@ -160,19 +162,32 @@ class _TimedSocket:
     def _timed(self, move: Callable[[Any], Any], argument: Any) -> Any:
         deadline = _current.get()
         if deadline is None or self._timeout != self._default:
-            self._sock.settimeout(self._timeout)
+            self._limit(self._timeout)
             return move(argument)
         left = deadline.left()
-        self._sock.settimeout(None if left == math.inf else max(left, WAIT_MIN_SECONDS))
+        self._limit(None if left == math.inf else max(left, WAIT_MIN_SECONDS))
         start = time.monotonic()
         moved = move(argument)
         size = moved if isinstance(moved, int) else len(moved)
         deadline.extend(min(time.monotonic() - start, size / TRANSFER_MIN_BYTES_PER_SECOND))
         return moved
 
+    def _limit(self, seconds: float | None) -> None:
+        """Set the socket's timeout, unless it is nearly that already.
+
+        Setting it is a system call during which another thread takes the interpreter: where many threads compute,
+        that costs each command more than the command.
+        """
+        now = self._set
+        if seconds != now and (
+            seconds is None or now is None or abs(seconds - now) > min(TIMEOUT_TOLERANCE_SECONDS, seconds / 4)
+        ):
+            self._sock.settimeout(seconds)
+            self._set = seconds
+
 
 class _Timed:
-    """Over a connection class of redis-py: all waits end with the deadline; a server that we cannot use is refused."""
+    """Mixin for redis-py's connection classes: all waits end at the deadline, and unusable servers are refused."""
 
     handshake_metadata: Any
     _sock: Any
@@ -181,7 +196,7 @@ class _Timed:
 
     @property
     def socket_connect_timeout(self) -> float:
-        """Half of what is left for one address: a host may have several, and the first may be dead."""
+        """Half of the remaining time for one address: a host may have several, and the first may be dead."""
         deadline = _current.get()
         if deadline is None:
             seconds: float = self._socket_connect_timeout
@@ -198,7 +213,7 @@ class _Timed:
             super().connect()  # type: ignore[misc]
 
     def _connect(self) -> _TimedSocket:
-        """Connect in a thread: looking up a name has no time-out."""
+        """Connect in a thread: name lookup has no timeout."""
         deadline = _current.get()
         seconds = self._socket_timeout if deadline is None else max(WAIT_MIN_SECONDS, deadline.left())
         done: Future[Any] = Future()
@@ -249,11 +264,11 @@ class TimedUnixConnection(_Timed, UnixDomainSocketConnection):  # type: ignore[m
 
 
 class TimedSentinelConnection(_Timed, SentinelManagedConnection):  # type: ignore[misc]
-    """TCP, to where Sentinel says."""
+    """TCP, to the server that Sentinel names."""
 
 
 def block_seconds(args: Sequence[Any]) -> float:
-    """Return for how long a command may wait in the server before it answers; infinite for ever, 0 for most."""
+    """Return the seconds for which a command may block in the server: 0 for most, infinite if it has no limit."""
     name = str(args[0]).upper()
     seconds: float | None = None
     if name in ("XREAD", "XREADGROUP"):

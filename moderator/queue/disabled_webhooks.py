@@ -1,4 +1,4 @@
-"""Webhooks that said that they are gone: for all workers, no deliveries are made to them."""
+"""Webhooks that answered that they are gone: no worker delivers to them."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from moderator.queue import keys
 from moderator.queue.connection import Redis
 
-#: Seconds for which a webhook stays disabled, unless it is enabled before: then it is asked once more.
+#: Seconds for which a webhook stays disabled unless it is enabled earlier; after that it is tried once more.
 DISABLED_SECONDS = 30 * 86_400.0
-#: Disabled webhooks that are remembered, the latest ones: senders of events choose the URLs.
+#: Most disabled webhooks remembered, the latest ones: senders of events choose the URLs.
 MAX_DISABLED = 10_000
 
 
@@ -26,12 +26,12 @@ class DisabledWebhooks:
         return int(self._redis.zcard(keys.DISABLED_WEBHOOKS))
 
     def __iter__(self) -> Iterator[tuple[str, datetime]]:
-        """Yield URL and time of each, the latest first."""
+        """Yield the URL and the time of each, latest first."""
         for url, since in self._redis.zrevrange(keys.DISABLED_WEBHOOKS, 0, -1, withscores=True):
             yield url.decode("utf-8", "replace"), datetime.fromtimestamp(since, tz=UTC)
 
     def among(self, urls: Sequence[str]) -> set[str]:
-        """Return those of the URLs that are disabled now."""
+        """Return the URLs that are disabled now."""
         if not urls:
             return set()
         forgotten = self._redis.time()[0] - DISABLED_SECONDS

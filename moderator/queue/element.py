@@ -1,8 +1,8 @@
-"""Reads what lies on a queue: calls of our task by any Celery client, and whatever else somebody pushed. Pure.
+"""Read elements of a queue: calls of our task by any Celery client, and anything else pushed there. Pure.
 
-The envelope and the body are read here and nowhere else, with plain JSON. kombu's reader makes other types of objects
-whose keys are `__type__` and `__value__`, and both kombu and Celery raise in the middle of their event loop over what
-they cannot read. What is read is bounded: an element may be hostile.
+Only this module reads the envelope and the body, as plain JSON. kombu's reader turns objects with the keys
+`__type__` and `__value__` into other types, and both kombu and Celery raise inside their event loop on input that
+they cannot read. All reading is bounded: an element may be hostile.
 """
 
 import base64
@@ -18,20 +18,20 @@ from moderator.errors import EventInvalid
 from moderator.events import nested_deeper
 from moderator.queue.keys import TASK
 
-#: Bytes that a compressed body may unpack to: more than the largest image inside an event.
+#: Most bytes of a decompressed body: more than the largest image inside an event.
 MAX_UNPACKED_BYTES = 64 * 1024 * 1024
-#: Commas and opening brackets of one JSON text. An empty list takes two characters there and fifty bytes in memory.
+#: Most commas and opening brackets in one JSON text: an empty list takes two characters but fifty bytes in memory.
 MAX_PARTS = 100_000
-#: Levels of nesting of one JSON text; an event has fewer (`moderator.events.MAX_DEPTH`).
+#: Most levels of nesting in one JSON text; an event has fewer (`moderator.events.MAX_DEPTH`).
 MAX_LEVELS = 100
-#: Characters of the id of a message.
+#: Most characters of a message's id.
 MAX_TASK_ID = 256
 #: Characters kept of a message that is no event: enough to see what it was.
 MAX_RAW = 4096
 #: Characters shown of a value in a message.
 MAX_SHOWN = 60
 
-#: The text encodings that are read, by their name in lower case. Not whatever Python knows: some take very long.
+#: The supported text encodings, by lower-case name. Not all that Python supports: some are very slow.
 CHARSETS = {
     "": "utf-8-sig",
     **dict.fromkeys(("utf-8", "utf8", "us-ascii", "ascii", "binary", "ascii-8bit"), "utf-8-sig"),
@@ -41,13 +41,13 @@ CHARSETS = {
     **dict.fromkeys(("iso-8859-1", "latin-1", "latin1"), "latin-1"),
 }
 
-# What the call of a canonical message has instead of an event; see `moderator.queue.message.make_canonical`.
+# Keys of a canonical call that carries no plain event; see `moderator.queue.message.make_canonical`.
 TEXT, REFUSED = "text", "refused"
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What cannot be read: the element, as text and cut off, why, and the id that a canonical message gave it."""
+    """An unreadable element: its truncated text, the reason, and the id that a canonical message gave it."""
 
     raw: str
     reason: str
@@ -56,14 +56,14 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Call:
-    """A call of the task: its one argument, and the id that the message has, if it can be used."""
+    """A call of the task: its one argument, and the message's id if it is usable."""
 
     argument: Any
     id: str | None = None
 
 
 def read_element(element: bytes) -> Call | Refusal:
-    """Read a list element; whatever it is, nothing is raised."""
+    """Read a list element. Never raises."""
     try:
         return _read(element)
     except EventInvalid as error:
@@ -87,7 +87,7 @@ def _read(element: bytes) -> Call | Refusal:
 
 
 def _read_body(envelope: dict[str, Any], headers: dict[str, Any], properties: dict[str, Any]) -> str:
-    """The JSON text of the call."""
+    """Return the JSON text of the call."""
     charset = _read_charset(envelope)
     body: str = envelope["body"]
     encoding = properties.get("body_encoding")
@@ -107,7 +107,7 @@ def _read_body(envelope: dict[str, Any], headers: dict[str, Any], properties: di
 
 
 def _read_charset(envelope: dict[str, Any]) -> str:
-    """The body's text encoding, by `content-encoding` or a parameter of `content-type`."""
+    """Return the body's text encoding, from `content-encoding` or a parameter of `content-type`."""
     kind, encoding = envelope.get("content-type") or "", envelope.get("content-encoding") or ""
     if not isinstance(kind, str) or not isinstance(encoding, str):
         raise _refuse("its content-type or content-encoding is no text")
@@ -122,7 +122,7 @@ def _read_charset(envelope: dict[str, Any]) -> str:
 
 
 def _unpack(data: bytes, compression: Any) -> bytes:
-    """A compressed body; the names are kombu's, which calls zlib's format gzip."""
+    """Decompress a body; the names are kombu's, which calls zlib's format gzip."""
     unpacker: Any
     match compression:
         case "application/x-gzip" | "application/gzip" | "gzip" | "zlib" | "deflate":
@@ -150,7 +150,7 @@ def _decode(data: bytes, charset: str, what: str) -> str:
 
 
 def _parse(text: str, what: str) -> Any:
-    """JSON of bounded size in memory and depth, and NaN and the infinities, which Python's programs write."""
+    """Parse JSON of bounded memory and depth; accepts NaN and the infinities, which Python programs write."""
     brackets = text.count("[") + text.count("{")
     if brackets + text.count(",") > MAX_PARTS:
         raise _refuse(f"{what} has more than {MAX_PARTS} parts")
@@ -173,7 +173,7 @@ def _finite(text: str) -> float:
 
 
 def _read_arguments(call: Any) -> tuple[Any, Any]:
-    """Arguments and keyword arguments."""
+    """Return the arguments and the keyword arguments of a call."""
     if isinstance(call, dict):
         args, kwargs = call.get("args"), call.get("kwargs")
     elif isinstance(call, list):
@@ -202,7 +202,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    """A value from a message, bounded and printable."""
+    """Return a value from a message, truncated and printable."""
     return ascii(value)[:MAX_SHOWN]
 
 

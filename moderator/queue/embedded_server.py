@@ -1,9 +1,11 @@
 """An embedded Redis-compatible server (Valkey, from a package): for the demo, for tests, and to try things out."""
 
 import os
+import secrets
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -13,16 +15,19 @@ from moderator.errors import QueueUnavailable
 
 START_TIMEOUT_SECONDS = 10.0
 STOP_TIMEOUT_SECONDS = 10.0
+#: Linux gives ports from 32768 on to outgoing connections, other systems from 49152 on.
+PORT_FIRST, PORT_LAST = 15_000, 32_767
+PORT_ATTEMPTS_MAX = 100
 
 
 class EmbeddedServer:
-    """A Valkey server as a child process, on a loopback port, with append-only persistence in a folder.
+    """A Valkey server in a child process on a loopback port, with append-only persistence in a folder.
 
     Args:
-        folder: for its data; made when needed.
-        port: TCP port; 0 takes a free one. After the first start the port stays, so a restart is found again.
+        folder: for its data; created when needed.
+        port: TCP port; 0 picks a free one at the first start and keeps it, so clients find a restarted server.
         appendfsync: `everysec` or `always`.
-        binary: another server's program, which takes the same options; None: the package's.
+        binary: program of another server with the same options; None: the package's.
     """
 
     def __init__(
@@ -36,11 +41,11 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """The URL to set as MODERATOR_REDIS_URL."""
+        """The value for MODERATOR_REDIS_URL."""
         return f"redis://127.0.0.1:{self._port}/0"
 
     def start(self) -> "EmbeddedServer":
-        """Start it and wait until it answers.
+        """Start the server and wait until it answers.
 
         Raises:
             QueueUnavailable: it did not answer within ten seconds.
@@ -61,7 +66,7 @@ class EmbeddedServer:
         command = [self._binary or _server_binary()]
         for name, value in options.items():
             command += [f"--{name}", value]
-        # A session of its own: Ctrl-C in a terminal reaches us, and we stop the server last.
+        # In its own session: Ctrl-C in a terminal reaches this process, which stops the server last.
         self._process = subprocess.Popen(command, start_new_session=True)  # noqa: S603 (our own binary)
         with redis.Redis.from_url(self.url) as client:
             deadline = time.monotonic() + START_TIMEOUT_SECONDS
@@ -69,13 +74,13 @@ class EmbeddedServer:
                 try:
                     client.ping()
                     return self
-                except redis.RedisError:  # not there yet, or still loading its data
+                except redis.RedisError:  # not listening yet, or still loading its data
                     time.sleep(0.02)
         self.kill()
         raise QueueUnavailable(f"the embedded server did not start; its log: {log}")
 
     def stop(self) -> None:
-        """Stop it cleanly: what it holds is on disk."""
+        """Stop the server cleanly, with its data on disk."""
         if self._process is not None:
             self._process.terminate()
             try:
@@ -86,7 +91,7 @@ class EmbeddedServer:
             self._process = None
 
     def kill(self) -> None:
-        """Kill it hard, as a crash would."""
+        """Kill the server, as a crash would."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -102,11 +107,19 @@ class EmbeddedServer:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port on loopback that is free now, of those that no system gives to outgoing connections.
+
+    A port that the system picks may be taken by any connection before a server listens on it.
+
+    Raises:
+        OSError: none of many was free.
+    """
+    for _ in range(PORT_ATTEMPTS_MAX):
+        port = PORT_FIRST + secrets.randbelow(PORT_LAST - PORT_FIRST + 1)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError(f"no port from {PORT_FIRST} to {PORT_LAST} is free; {PORT_ATTEMPTS_MAX} were tried")
 
 
 def _server_binary() -> str:

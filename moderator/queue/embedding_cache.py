@@ -1,4 +1,4 @@
-"""Embeddings of images that were seen before, by the SHA-256 of their bytes: the same upload costs no model run."""
+"""Embeddings of images seen before, by the SHA-256 of their bytes: a repeated upload costs no model run."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from moderator.verdicts import ImageFacts
 
 @dataclass(frozen=True, eq=False)
 class SeenImage:
-    """What is kept of an image."""
+    """The cached facts and embeddings of an image."""
 
     facts: ImageFacts
     embeddings: NDArray[np.float32]
@@ -22,11 +22,11 @@ class SeenImage:
 
 
 class EmbeddingCache:
-    """A bounded number of images in one Redis; those used longest ago make room. Thread-safe.
+    """A bounded cache in one Redis that evicts the least recently used image. Thread-safe.
 
     Args:
         executor: runs its commands.
-        space: names everything that an embedding depends on besides the bytes: images of another space are not found.
+        space: names everything besides the bytes that an embedding depends on; images of another space are not found.
         dimension: of an embedding.
         size: most images kept, over all spaces.
     """
@@ -38,7 +38,7 @@ class EmbeddingCache:
         self._executor = executor
 
     def get(self, sha256: str) -> SeenImage | None:
-        """What is kept of the image with this digest (hexadecimal). What is kept and makes no sense is not used."""
+        """Return the cached image with this digest (hexadecimal), or None; a corrupt entry is ignored."""
         name = self._name(sha256)
         script_keys = [keys.EMBEDDINGS, keys.EMBEDDING_PREFIX + name]
         facts, vectors = self._executor.run(Command("recall_embedding", script_keys, [name], tuple))

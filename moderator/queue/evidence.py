@@ -1,4 +1,4 @@
-"""What a verdict was made from, as the outbox carries it: the embedding in half precision, and what signals said."""
+"""The basis of a verdict as the outbox carries it: the embedding in half precision and the signal readings."""
 
 import json
 from collections.abc import Mapping
@@ -9,19 +9,19 @@ from pydantic_core import to_json
 
 from moderator.verdicts import ModelFacts
 
-if TYPE_CHECKING:  # whoever only passes it on does not load it
+if TYPE_CHECKING:  # modules that only pass evidence on do not load NumPy
     from numpy.typing import NDArray
 
-#: Little-endian, on whatever machine.
+#: Little-endian on every machine.
 DTYPE, NUMPY_DTYPE = "float16", "<f2"
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What a verdict was made from.
+    """The basis of a verdict.
 
-    With it, another policy decides on the same image without its pixels. Signals that read the embedding alone are not
-    among the readings: they can be read from it again.
+    It lets another policy decide on the same image without its pixels. The readings leave out signals that use only
+    the embedding: these can be read from it again.
     """
 
     embeddings: "NDArray[Any]"
@@ -29,10 +29,10 @@ class Evidence:
     readings: Mapping[str, Any]
     """By the key of a signal: `score`, `unsure` and `facts`, or `error`. See `moderator.signals.evaluator.plain`."""
     model: ModelFacts
-    """Whose embeddings they are."""
+    """The model that computed the embeddings."""
 
     def to_fields(self) -> tuple[bytes, bytes, bytes]:
-        """Return the bytes of the embedding (C order), their description and the readings, both in JSON."""
+        """Return the bytes of the embeddings (C order), then their description and the readings as JSON."""
         tensor = {"dtype": DTYPE, "shape": self.embeddings.shape, "model": self.model}
         return self.embeddings.astype(NUMPY_DTYPE).tobytes(), to_json(tensor), to_json(self.readings)
 

@@ -1,6 +1,6 @@
-"""Run commands in a Redis: one at a time, or many in one round trip; from threads, or from an event loop.
+"""Run commands in Redis, one at a time or many in one round trip, from threads or an event loop.
 
-Both executors do the same, line by line. What a command is and what its answer means stands in `commands`.
+Both executors mirror each other line by line. `commands` defines the commands and what their answers mean.
 """
 
 import asyncio
@@ -26,43 +26,43 @@ from moderator.queue.scripts import script_text
 T = TypeVar("T")
 
 Wait = Callable[[float], object]
-"""Wait until something comes through a channel, so many seconds at most."""
+"""Wait for a message on a channel, for at most this many seconds."""
 AsyncWait = Callable[[float], Awaitable[object]]
 
 
 class Executor(Protocol):
-    """Runs commands; whatever keeps the queue has one. Thread-safe.
+    """Runs commands on whatever stores the queue. Thread-safe.
 
     Its methods raise:
-        RedisMisused: a key holds what is not ours; nothing has changed.
-        RedisError: whatever else Redis raises.
+        RedisMisused: a key holds foreign data; nothing has changed.
+        RedisError: any other error of Redis.
     """
 
     def run(self, command: Command[T]) -> T:
-        """Run a command and return what it says."""
+        """Run a command and return its result."""
         ...
 
     def run_each(self, commands: Sequence[Command[T]]) -> list[T | RedisMisused]:
-        """Run many in one round trip.
+        """Run many commands in one round trip.
 
-        Returns what they say; in place of an answer, the `RedisMisused` of a command that changed nothing.
+        Returns their results; for a command that changed nothing, its `RedisMisused`.
         """
         ...
 
     def listen(self, channel: str) -> AbstractContextManager[Wait]:
-        """Listen to a channel. What is yielded waits for a message; the first is that the subscription has begun."""
+        """Listen to a channel. Yields a function that waits for a message; the first confirms the subscription."""
         ...
 
 
 class AsyncExecutor(Protocol):
-    """As `Executor`, for an event loop."""
+    """An `Executor` for an event loop."""
 
     async def run(self, command: Command[T]) -> T:
-        """Run a command and return what it says."""
+        """Run a command and return its result."""
         ...
 
     async def run_each(self, commands: Sequence[Command[T]]) -> list[T | RedisMisused]:
-        """Run many in one round trip; see `Executor.run_each`."""
+        """Run many commands in one round trip; see `Executor.run_each`."""
         ...
 
     def listen(self, channel: str) -> AbstractAsyncContextManager[AsyncWait]:
@@ -71,7 +71,7 @@ class AsyncExecutor(Protocol):
 
 
 class RedisExecutor:
-    """Runs commands through a client of redis-py; see `connect`."""
+    """Runs commands through a redis-py client; see `connect`."""
 
     def __init__(self, client: Redis) -> None:
         self._redis = client
@@ -118,11 +118,11 @@ class RedisExecutor:
 
 
 class AsyncRedisExecutor:
-    """Runs commands through a client of redis-py's asyncio part; see `connect_async`.
+    """Runs commands through a redis-py asyncio client; see `connect_async`.
 
     Args:
         client: connection.
-        call: seconds that a call takes at most; for as long as a command blocks in the server, more.
+        call: most seconds for a call, plus the time for which its command blocks in the server.
     """
 
     def __init__(self, client: AsyncRedis, call: float = CLIENT_CALL) -> None:
@@ -183,13 +183,13 @@ async def _within(seconds: float) -> AsyncIterator[None]:
 
 
 def _unknown_scripts(commands: Sequence[Command[T]], answers: Sequence[Any]) -> list[int]:
-    """Return the places of the commands that did nothing because the server does not know their script."""
+    """Return the positions of the commands that did nothing because the server does not know their script."""
     assert len(commands) == len(answers)
     return [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
 
 
 def read_each(commands: Sequence[Command[T]], answers: Sequence[Any]) -> list[T | RedisMisused]:
-    """Return what commands say; in place of an answer, the `RedisMisused` of a command that changed nothing."""
+    """Return the results of commands; for one that changed nothing, its `RedisMisused`."""
     said: list[T | RedisMisused] = []
     for command, answer in zip(commands, answers, strict=True):
         error = typed(answer) if isinstance(answer, ResponseError) else answer

@@ -1,4 +1,4 @@
-"""What a failure of Redis means for whoever uses the queue: one place for the texts, for threads and event loops."""
+"""The errors that callers of the queue get when Redis fails; shared by threads and event loops."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from moderator.events import Event
 
 @contextmanager
 def failing_as(unavailable: Callable[[Exception], QueueUnavailable]) -> Iterator[None]:
-    """Raise what it returns in place of an error of Redis, or of a key that holds what is not ours."""
+    """Replace an error of Redis, or of a key with foreign data, with the error that `unavailable` returns."""
     try:
         yield
     except (RedisError, RedisMisused) as error:
@@ -21,7 +21,7 @@ def failing_as(unavailable: Callable[[Exception], QueueUnavailable]) -> Iterator
 
 def not_accepted(event: Event, error: Exception) -> QueueUnavailable:
     """Return the error for an event, or the first of many, that Redis did not accept."""
-    # Without an answer it may have arrived: whoever submits it again must give the same id.
+    # Without an answer it may have arrived: the caller must submit it again with the same id.
     fate = (
         f"{event.id} may be on the queue all the same"
         if isinstance(error, RedisTimeoutError)
@@ -39,7 +39,7 @@ def not_replayed(key: str, error: Exception) -> QueueUnavailable:
 
 
 def not_answered(error: Exception) -> QueueUnavailable:
-    """Return the error for a question that Redis did not answer."""
+    """Return the error for a query that Redis did not answer."""
     return QueueUnavailable(
         f"Redis does not answer ({error}); check MODERATOR_REDIS_URL and that the server runs, then ask again"
     )
@@ -51,7 +51,7 @@ def not_dropped(key: str, error: Exception) -> QueueUnavailable:
 
 
 def typed(error: ResponseError) -> RedisMisused | ResponseError:
-    """Return the error for a key that holds something else than it should; any other as it is."""
+    """Return `RedisMisused` for a key of the wrong type; any other error unchanged."""
     if not str(error).startswith("WRONGTYPE"):
         return error
     return RedisMisused(

@@ -1,8 +1,8 @@
-"""The way in: an event goes into the ledger, or on this machine's disk while Redis is away.
+"""The intake of events: into the ledger, or onto this machine's disk while Redis is unavailable.
 
-Nothing overtakes what is spooled: while the spool holds something, what comes goes behind it. Delivery is in order,
-by one process at a time. A message may be delivered twice (a crash between the ledger and the spool); the ledger
-takes an event once.
+Nothing overtakes spooled events: while the spool is not empty, new events queue behind it. One process at a time
+delivers, in order. A crash between the ledger and the spool may deliver a message twice; the ledger takes an event
+once.
 """
 
 import logging
@@ -28,14 +28,14 @@ from moderator.queue.spool_file import Entry, Spool
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a caller waits for Redis: without a spool, and with one, where many callers may then want to write.
+#: Seconds that a caller waits for Redis: without a spool, and with one, to which many callers may then write.
 CALL_SECONDS, SPOOLING_CALL_SECONDS = 2.0, 1.0
-#: Seconds between two tries to deliver while Redis is away; jittered, as many processes may wait for it.
+#: Seconds between two delivery attempts while Redis is unavailable; jittered, as many processes may wait for it.
 DELIVERY_PAUSE_SECONDS = 1.0
-#: Messages that a call delivers before its own; what is left goes in the background.
+#: Most messages that a call delivers before its own; a background thread delivers the rest.
 MESSAGES_PER_CALL_MAX = 200
-#: Seconds that a call waits for whoever delivers just now: it may be about to find the queue full, which callers are
-#: to hear rather than have their event spooled behind.
+#: Seconds that a call waits for a delivery in progress: if that finds the queue full, callers should get the error
+#: rather than have their events spooled.
 DELIVERY_PATIENCE_SECONDS = 0.1
 #: Messages delivered between two writes to the spool.
 MESSAGES_PER_WRITE = 100
@@ -45,8 +45,8 @@ class Intake:
     """Takes events for one ledger. Thread-safe.
 
     Args:
-        ledger: where events belong.
-        spool: where they wait while the ledger cannot be reached; None: they are refused.
+        ledger: destination of events.
+        spool: holds events while the ledger is unreachable; None: they are refused.
         check: raises `EventInvalid` for the events of a message that no worker could judge.
     """
 
@@ -62,7 +62,7 @@ class Intake:
         self._lock = Lock()
         self._thread: Thread | None = None
         self._stopped = Flag()
-        # While Redis is away only the thread asks for it: callers need not wait for it each time.
+        # While Redis is unavailable only the thread polls it, so callers need not wait each time.
         self._away = False
         if spool is not None and not spool.empty():
             self._deliver_in_background()
@@ -73,8 +73,8 @@ class Intake:
         Raises:
             EventInvalid: it is no event, or one that no worker could judge.
             QueueFull: the queue has no room; nothing was accepted.
-            QueueUnavailable: Redis is away and there is no spool, or (`SpoolFull`, `SpoolUnavailable`) the spool
-                did not take it; nothing was accepted.
+            QueueUnavailable: Redis is unavailable and there is no spool, or (`SpoolFull`, `SpoolUnavailable`) the
+                spool refused the event; nothing was accepted.
         """
         body, events = read_body(body)
         self._check(events)
@@ -97,22 +97,22 @@ class Intake:
                 "Redis takes no events" if self._away else "what was spooled before is still being delivered"
             )
             raise SpoolFull(f"{why}, and {error}") from error
-        finally:  # also where it was full: only delivery makes room
+        finally:  # even if it was full: only delivery makes room
             self._deliver_in_background()
         return [(event, Acceptance.SPOOLED) for event in events]
 
     def deliver(self, on_delivered: Callable[[], None] = lambda: None) -> int:
-        """Deliver what is spooled, oldest first; returns how many messages.
+        """Deliver the spooled messages, oldest first; returns how many.
 
-        None are delivered while another process does it. `on_delivered` is called after each.
+        Delivers none while another process does. `on_delivered` is called after each.
 
         Raises:
-            QueueFull, QueueUnavailable: what is left stays in the spool.
+            QueueFull, QueueUnavailable: the rest stays in the spool.
         """
         return 0 if self._spool is None else self._deliver(self._spool, None, on_delivered)
 
     def close(self) -> None:
-        """End the delivery in the background; what is left stays in the spool."""
+        """End the background delivery; the rest stays in the spool."""
         self._stopped.set()
         if (thread := self._thread) is not None:
             thread.join(CLIENT_CALL)
@@ -126,11 +126,11 @@ class Intake:
         self._away = False
 
     def _caught_up(self, spool: Spool) -> bool:
-        """Whether the spool is empty, if need be by delivering some of it.
+        """Return whether the spool is empty, after delivering some of it if necessary.
 
         Raises:
-            QueueFull: there is no room for what is in it, so there is none for what comes behind.
-            QueueUnavailable: Redis is away, or (`SpoolUnavailable`) the spool cannot be used.
+            QueueFull: there is no room for the spooled messages, so none for a new one either.
+            QueueUnavailable: Redis is unavailable, or (`SpoolUnavailable`) the spool is unusable.
         """
         if spool.empty():
             return True
@@ -171,7 +171,7 @@ class Intake:
         return count
 
     def _deliver_entry(self, spool: Spool, entry: Entry) -> None:
-        """Deliver a message, or set it aside where no queue will ever take it: the others must not wait for it."""
+        """Deliver a message, or set it aside if no queue will ever take it: it must not block the others."""
         try:
             self._ledger.accept(entry.body)
         except EventInvalid as error:  # spooled by another version, or damaged
@@ -213,5 +213,5 @@ class Intake:
                 log.warning("%s", error)
             except QueueUnavailable as error:
                 self._note_away(error)
-            except ModeratorError as error:  # no server for us, say: until somebody sets another
+            except ModeratorError as error:  # an unusable server, say: until an operator configures another
                 log.error("%s", error)

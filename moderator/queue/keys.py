@@ -1,4 +1,4 @@
-"""Names of everything in Redis. Other programs hold on to the queue, the stream and the verdict keys."""
+"""Names of everything in Redis. Other programs depend on the queue, the stream and the verdict keys."""
 
 from moderator.events import Priority
 
@@ -9,7 +9,7 @@ QUEUES = {Priority.INTERACTIVE: "moderation", Priority.BULK: "moderation.bulk"}
 #: Stream of verdicts: field `verdict` holds the JSON.
 VERDICTS = "moderation:verdicts"
 
-#: Sorted set of the events without a verdict, by the time at which the ledger looks at them again.
+#: Sorted set of the events without a verdict, by the time at which the ledger checks them again.
 PENDING = "moderation:pending"
 
 #: Bytes that these events take, and how often each queue had no room for a message.
@@ -19,8 +19,8 @@ REFUSALS = "moderation:refusals"
 #: Sorted set of dead letters, by the time of death.
 DEAD_LETTERS = "moderation:dead-letters"
 
-#: What Celery's consumer has taken and not acknowledged. Names of our own: under Celery's (`unacked`, ...), each Celery
-#: worker on a database gives out again what any other has held for longer than its own time limit.
+#: Messages that Celery's consumer has taken and not acknowledged. Not under Celery's own names (`unacked`, ...): there,
+#: each Celery worker on a database redelivers what any other has held for longer than its own time limit.
 UNACKED = "moderation:unacked"
 UNACKED_INDEX = "moderation:unacked-index"
 UNACKED_MUTEX = "moderation:unacked-mutex"
@@ -31,16 +31,16 @@ SHARED_UNACKED, SHARED_UNACKED_INDEX = "unacked", "unacked_index"
 #: Sorted set of webhook deliveries, by the time at which they are due.
 WEBHOOKS = "moderation:webhooks"
 
-#: Sorted set of the webhooks' URLs that get no more deliveries, by the time at which they said so.
+#: Sorted set of the webhook URLs that asked for no more deliveries, by the time at which they did.
 DISABLED_WEBHOOKS = "moderation:webhooks-disabled"
 
-#: How many verdicts were not kept for each further consumer of the outbox, by the name of its list.
+#: Number of verdicts not kept for each further consumer of the outbox, by the name of its list.
 OUTBOX_MISSED = "moderation:outbox-missed"
 
-#: Sorted set of images whose embeddings are kept, by the time at which they were last asked for.
+#: Sorted set of images with cached embeddings, by the time of their last use.
 EMBEDDINGS = "moderation:embeddings"
 
-#: Sorted set of the policies that workers judge by, by the time until which one of them says so.
+#: Sorted set of the policies that workers know, by the time until which an announcement holds.
 KNOWN_POLICIES = "moderation:known-policies"
 
 # Prefixes; an event's key (`Event.key`) follows. Verdict keys are also pub/sub channels that announce an answer.

@@ -1,11 +1,11 @@
-"""The ledger: every accepted event stands here until its verdict is published.
+"""The ledger: holds every accepted event until its verdict is published.
 
-Celery's late acknowledgement on Redis has a gap in which a message can be lost: between its removal from the
-list and the note that a worker has it. The ledger closes it. The queue is only how events travel; the ledger
-knows which are not answered, and puts those back on the queue that are overdue and no longer there. Retries
-and the events of a dead worker come back the same way.
+Celery's late acknowledgement on Redis can lose a message in the gap between its removal from the list and the note
+that a worker has it. The ledger closes that gap. The queue only transports events; the ledger knows which are
+unanswered, and requeues overdue events that are no longer on the queue. Retries and the events of a dead worker
+come back the same way.
 
-Each change is one Lua script, so it happens whole or not at all. Times are the Redis server's.
+Each change is one Lua script, so it is atomic. Times are the Redis server's.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,14 +30,14 @@ __all__ = ["Acceptance", "Answer", "Claim", "DeadLetterReason", "Ledger", "read_
 
 
 class Ledger:
-    """The ledger of one Redis, or of what stands in for one.
+    """The ledger in one Redis or its stand-in.
 
     Args:
         executor: runs its commands.
-        lease: seconds after which a started event that nobody holds any more, or one lost on its way, is given out
-            again.
-        bounds: how full the queue may get by `accept`.
-        subscriptions: the consumers for which `publish` and `sweep` put verdicts into the outbox, besides webhooks.
+        lease: seconds after which a started event that no worker holds any more, or one lost on its way, is
+            delivered again.
+        bounds: how full `accept` may make the queue.
+        subscriptions: the consumers besides webhooks for which `publish` and `sweep` put verdicts into the outbox.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class Ledger:
         self._sweeper = Sweeper(executor, lease, subscriptions)
 
     def accept(self, body: dict[str, Any]) -> list[tuple[Event, Acceptance]]:
-        """Accept an event, or a bulk event with many images, and put it on the queue, in one step.
+        """Accept an event, or a bulk event with many images, and queue it, in one step.
 
-        Returns each event (one per image) with what became of it. After this an event cannot get lost.
+        Returns each event (one per image) with its acceptance. From then on an event cannot get lost.
 
         Raises:
             EventInvalid: it is no event.
@@ -66,7 +66,7 @@ class Ledger:
         return self.enter(*read_body(body))
 
     def enter(self, body: dict[str, Any], events: list[Event]) -> list[tuple[Event, Acceptance]]:
-        """As `accept`, with what `read_body` made of it."""
+        """Accept the result of `read_body`; see `accept`."""
         with failing_as(lambda error: not_accepted(events[0], error)):
             return self._executor.run(commands.accept(body, events, self._lease, self._bounds))
 
@@ -75,11 +75,11 @@ class Ledger:
 
         Args:
             key: of the dead letter.
-            died_at: the death that the dead letter names, as it stands there.
+            died_at: the time of death exactly as the dead letter has it.
             event: the event.
 
-        Returns `ACCEPTED`; or `PENDING` or `ANSWERED` where the event has been submitted again since it died: then only
-        the dead letter goes, which is out of date.
+        Returns `ACCEPTED`; or `PENDING` or `ANSWERED` if the event has been submitted again since it died: then only
+        the outdated dead letter is removed.
 
         Raises:
             DeadLetterNotFound: the dead letter is gone, or another has taken its place; nothing has changed.
@@ -89,10 +89,10 @@ class Ledger:
             return self._executor.run(commands.replay(key, died_at, event, self._lease))
 
     def claim(self, events: Sequence[Event]) -> list[Claim | Literal["answered", "busy"]]:
-        """Take events for processing; `answered`/`busy` if one has its verdict or another worker is at it.
+        """Claim events for processing; `answered`/`busy` if one has its verdict or another worker has it.
 
         Raises:
-            RedisMisused: a key of the ledger holds what is not ours; nothing was claimed.
+            RedisMisused: a key of the ledger holds foreign data; nothing was claimed.
         """
         token = uuid4().hex
         return commands.require_all(
@@ -102,10 +102,10 @@ class Ledger:
     def publish(
         self, answers: Sequence[Answer], *, ttl: float, stream_length: int
     ) -> list[float | RedisMisused | None]:
-        """Keep and publish verdicts and close their events, each in one step.
+        """Store and publish verdicts and close their events, each in one step.
 
-        Returns for each the seconds since the event was accepted; or None if it had a verdict already or the claim does
-        not hold it any more, or why it could not be published: then nothing changed.
+        Returns for each the seconds since the event was accepted; None if it already had a verdict or the claim no
+        longer holds it; or the reason why it could not be published. In the last two cases nothing changed.
         """
         return self._executor.run_each(
             [
@@ -124,33 +124,33 @@ class Ledger:
         counts: bool = True,
         held_off: bool = False,
     ) -> bool:
-        """End a try without an answer; the event is put on the queue again after `delay` seconds.
+        """End an attempt without an answer; the event is requeued after `delay` seconds.
 
         Args:
             event: the event.
-            claim: the try that ends.
+            claim: the attempt that ends.
             delay: seconds.
-            harmed: this try harmed a worker; later claims say so.
-            counts: whether it uses up a try: False where it was none of the event's doing.
-            held_off: the event waits for something that is away; `Claim.held_off` says from then on for how long, until
-                a try fails for another reason.
+            harmed: this attempt harmed a worker; later claims report it.
+            counts: whether it uses up an attempt: False if the event was not the cause.
+            held_off: the event waits for something unavailable; `Claim.held_off` counts the seconds from then on,
+                until an attempt fails for another reason.
 
-        Returns False, and changes nothing, where the claim does not hold the event any more.
+        Returns False, and changes nothing, if the claim no longer holds the event.
         """
         return self._executor.run(
             commands.retry(event, claim, delay, harmed=harmed, counts=counts, held_off=held_off)
         )
 
     def give_back(self, event: Event, claim: Claim) -> bool:
-        """Let another have an event that was not tried: at once, and as if it had not been claimed. See `retry`."""
+        """Release an event that was not attempted, at once, as if it had never been claimed. See `retry`."""
         return self.retry(event, claim, 0.0, counts=False)
 
     def extend(self, held: Sequence[tuple[str, str]]) -> int:
-        """Let no other have events before a further lease is over; returns for how many that was so.
+        """Renew the lease on events; returns how many were still held.
 
         Args:
-            held: the key of each event, and the token of its claim; `""` for one that waits its turn in a worker and is
-                not claimed yet.
+            held: the key of each event, and the token of its claim; `""` for one that waits in a worker and is not
+                claimed yet.
         """
         return sum(self._executor.run(command) for command in commands.extend(held, self._lease))
 
@@ -161,19 +161,19 @@ class Ledger:
         ttl: float = 7 * 86400,
         stream_length: int = 100_000,
     ) -> int:
-        """Put overdue events that are not on the queue back on it; see `Sweeper.sweep`."""
+        """Requeue overdue events that left the queue; see `Sweeper.sweep`."""
         oldest = {queue: self._oldest(queue, "queued_at") for queue in keys.QUEUES.values()}
         return self._sweeper.sweep(oldest, on_ended, ttl=ttl, stream_length=stream_length)
 
     def oldest_accepted(self, queue: str) -> float | None:
-        """When the oldest message on a queue was accepted (server time, seconds); None if the queue is empty.
+        """Return when the oldest message on a queue was accepted (server time, seconds); None if it is empty.
 
-        A message that came past the ledger has no such time; 0 stands for it.
+        Returns 0 for a message that bypassed the ledger, which has no such time.
         """
         return self._oldest(queue, "accepted_at")
 
     def _oldest(self, queue: str, field: str) -> float | None:
-        """A time in the record of the oldest message on a queue; see `oldest_accepted`."""
+        """Return a time from the record of the oldest message on a queue; see `oldest_accepted`."""
         try:
             message = self._executor.run(commands.ask("LINDEX", queue, -1, read=_as_it_is))
             if message is None:
@@ -188,23 +188,23 @@ class Ledger:
         return 0.0
 
     def stats(self) -> QueueStats:
-        """Count what waits: one round trip.
+        """Return how full the queue is, in one round trip.
 
         Raises:
-            RedisMisused: a key of the ledger holds what is not ours.
+            RedisMisused: a key of the ledger holds foreign data.
         """
         return stats.read_stats(self._executor.run_each(stats.ask_for_stats()))
 
     def pending(self) -> int:
-        """How many accepted events have no verdict yet."""
+        """Return how many accepted events have no verdict yet."""
         return self._executor.run(stats.pending())
 
     def pending_bytes(self) -> int:
-        """About how many bytes they take; what came past the ledger is not counted."""
+        """Return the approximate bytes of these events; messages that bypassed the ledger are not counted."""
         return self._executor.run(stats.pending_bytes())
 
     def refusals(self, queue: str) -> int:
-        """How many messages found no room on a queue since the server's data began."""
+        """Return how many messages a queue refused for lack of room since the server's data began."""
         return self._executor.run(stats.refusals(queue))
 
 

@@ -1,7 +1,7 @@
-"""The Celery message around an event, written without Celery. Every list element takes this form before kombu sees it.
+"""The Celery message around an event, built without Celery. Every list element takes this form before kombu sees it.
 
-So that an event enters the ledger and the queue in one atomic step, and a client needs no Celery. The format is
-Celery's message protocol 2 in kombu's Redis envelope; an integration test has a real worker read it.
+This lets an event enter the ledger and the queue in one atomic step, and clients do without Celery. The format is
+Celery's message protocol 2 in kombu's Redis envelope; in an integration test a real worker reads it.
 """
 
 import base64
@@ -14,18 +14,18 @@ from moderator.errors import EventInvalid
 from moderator.queue.element import REFUSED, TEXT, Refusal, read_element
 from moderator.queue.keys import TASK
 
-#: The header that says how many images a message has, so that a worker takes as many messages as it has room for.
+#: The header with a message's number of images, so that a worker takes only as many messages as it has room for.
 IMAGES = "images"
 
 
 def encode_message(body: Any, queue: str) -> str:
-    """The list element that a Celery worker on `queue` takes as a call of the task with `body` as its argument."""
+    """Return the list element that a Celery worker on `queue` reads as a call of the task with argument `body`."""
     call = json.dumps(_make_call([body], {}))
     return json.dumps(_make_envelope(call, queue, str(uuid4()), str(uuid4()), _count_images(body)))
 
 
 def decode_message(message: bytes) -> Any:
-    """The task's argument, from a list element.
+    """Return the task's argument from a list element.
 
     Raises:
         EventInvalid: it is no Celery message with one argument.
@@ -37,16 +37,16 @@ def decode_message(message: bytes) -> Any:
 
 
 def make_canonical(element: bytes, queue: str, tag: str) -> dict[str, Any]:
-    """The message that stands for a list element from here on, for kombu and Celery to read without trouble. Pure.
+    """Return the message that replaces a list element, safe for kombu and Celery to read. Pure.
 
-    It has nothing of the element but the argument of its call and its id: no time to run or to expire at, no
-    callbacks, no address for an answer. What cannot be read becomes a call that says so, with the element: so it is
-    kept until it has been dealt with, like an event. Made of such a message again, it is the same.
+    Of the element it keeps only the call's argument and its id: no run or expiry time, no callbacks, no reply
+    address. An unreadable element becomes a call that carries the element and the reason, so it is kept until it has
+    been dealt with, like an event. Idempotent.
 
     Args:
-        element: whatever was on the list.
-        queue: the list, to which kombu gives the message back if it has to.
-        tag: kombu's name for this delivery; nobody else's may be the same.
+        element: anything from the list.
+        queue: the list, to which kombu returns the message if it must.
+        tag: kombu's name for this delivery; must be unique.
     """
     call = read_element(element)
     if isinstance(call, Refusal):
@@ -54,12 +54,12 @@ def make_canonical(element: bytes, queue: str, tag: str) -> dict[str, Any]:
         return _make_envelope(text, queue, call.id or tag, tag, 1)
     id, argument = call.id or tag, call.argument
     if isinstance(argument, dict) and "images" not in argument:
-        # An id that stays the same when the message comes again.
+        # The id stays the same when the message is delivered again.
         argument = {"id": id, **argument}
     text = json.dumps(_make_call([argument], {}))
     if '"__type__"' in text:
-        # kombu reads such an object as another type. In a text it does not see it. Not always as a text: what is
-        # given back may be taken by a worker of an earlier version, which reads an object only.
+        # kombu would read such an object as another type, but does not look inside a text. Not always a text: a
+        # worker of an earlier version, which reads only objects, may take a message that was given back.
         text = json.dumps(_make_call([], {TEXT: json.dumps(argument)}))
     return _make_envelope(text, queue, id, tag, _count_images(argument))
 
@@ -103,6 +103,6 @@ def _make_envelope(call: str, queue: str, task_id: str, tag: str, images: int) -
 
 
 def _count_images(body: Any) -> int:
-    """1 for what is no event, too: a worker has to take it to find out."""
+    """Return the number of images; 1 if it is no event, too: a worker has to take it to find out."""
     images = body.get("images") if isinstance(body, Mapping) else None
     return max(1, len(images)) if isinstance(images, list) else 1

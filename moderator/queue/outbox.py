@@ -1,7 +1,7 @@
-"""The outbox: what consumers of verdicts have not been given yet. Filled in the same step that publishes a verdict.
+"""The outbox: verdicts not yet delivered to consumers. Filled in the same step that publishes a verdict.
 
-Each consumer has a list of its own. A delivery taken from it is leased: if whoever took it dies, it becomes due again.
-So a consumer gets each verdict at least once, and knows a repeat by the delivery's identity.
+Each consumer has its own list. Deliveries taken from it are leased: if the taker dies, they become due again. So a
+consumer gets each verdict at least once, and recognises a repeat by the delivery's identity.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from moderator.queue.evidence import Evidence
 from moderator.queue.executors import RedisExecutor
 from moderator.queue.subscriptions import outbox_names
 
-#: Seconds that whoever took deliveries has to make them.
+#: Lease of taken deliveries in seconds: the time to make them.
 DELIVERY_LEASE_SECONDS = 120.0
-#: Deliveries whose age is looked at for the metrics, from either end of a list.
+#: Deliveries whose age is checked for the metrics, from either end of a list.
 LAG_SAMPLE_DELIVERIES = 100
 
 
@@ -30,18 +30,18 @@ class Delivery:
     key: str
     """The event's key, `#` and a digest of the verdict."""
     url: str
-    """Where it goes; `""` for consumers other than webhooks."""
+    """Destination; `""` for consumers other than webhooks."""
     body: bytes
     """The verdict, as JSON."""
     attempt: int
     age: float
-    """Seconds since it was put here."""
+    """Seconds since it entered the outbox."""
     evidence: Evidence | None = None
-    """What it was made from, for consumers that asked for it; None where the image could not be judged."""
+    """Basis of the verdict, for consumers that asked for it; None if the image could not be judged."""
 
     @property
     def identity(self) -> tuple[str, str, str]:
-        """Source, event id and digest of the verdict: equal for what is delivered again, and for nothing else."""
+        """Source, event id and digest of the verdict: equal only for repeats of the same delivery."""
         event, _, digest = self.key.rpartition("#")
         source, id, _ = split_key(event)
         return source, id, digest
@@ -53,11 +53,11 @@ class ConsumerLag:
 
     consumer: str
     waiting: int
-    """Deliveries that are not made yet."""
+    """Deliveries not made yet."""
     oldest_age: float
-    """Seconds since the oldest of them was put here; 0 for none."""
+    """Seconds since the oldest of them entered the outbox; 0 for none."""
     missed: int
-    """Verdicts that were not kept for it, of all time: it was at its limit."""
+    """Verdicts not kept for it because it was at its limit, since the beginning."""
 
 
 class Outbox:
@@ -77,10 +77,9 @@ class Outbox:
         return int(self._redis.zcard(self._due))
 
     def take(self, most: int) -> list[Delivery | DeliveryUnreadable]:
-        """Take deliveries that are due, in one round trip.
+        """Take due deliveries, in one round trip.
 
-        Returns in place of a delivery, where its record is none, the error with all that is known of it: to be buried
-        and forgotten.
+        Returns for an unreadable record the error with all that is known of it, for the caller to bury and forget.
         """
         return self._executor.run(
             Command(
@@ -92,7 +91,7 @@ class Outbox:
         )
 
     def forget(self, keys: Sequence[str | bytes]) -> None:
-        """Forget deliveries that were made or given up, in one round trip."""
+        """Forget completed or abandoned deliveries, in one round trip."""
         if not keys:
             return
         members = [key.encode() if isinstance(key, str) else key for key in keys]
@@ -102,7 +101,7 @@ class Outbox:
             pipe.execute()
 
     def postpone(self, deliveries: Sequence[Delivery], delay: float, *, counts: bool = True) -> None:
-        """Let deliveries be due again after `delay` seconds; a try that was not made does not count."""
+        """Make deliveries due again after `delay` seconds; `counts=False` if no attempt was made."""
         if not deliveries:
             return
         seconds, micros = self._redis.time()
@@ -123,12 +122,12 @@ def read_lags(client: Redis, consumers: Sequence[str]) -> tuple[ConsumerLag, ...
     return tuple(
         ConsumerLag(consumer, *lag, int(missed.get(due.encode(), 0)))
         for consumer, (due, _), lag in zip(consumers, lists, lags, strict=True)
-        if not isinstance(lag, RedisMisused)  # which whoever publishes reports
+        if not isinstance(lag, RedisMisused)  # which the publisher reports
     )
 
 
 def _lag(due: str, prefix: str) -> Command[tuple[int, float]]:
-    """Count the deliveries that wait, and look up the age of the oldest."""
+    """Count the waiting deliveries, and look up the age of the oldest."""
     return Command(
         "outbox_lag",
         [due],

@@ -1,4 +1,4 @@
-"""The metrics of the outbox: how far each of its consumers is behind."""
+"""The metrics of the outbox: how far each consumer is behind."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -31,20 +31,20 @@ ROWS = (
 
 
 class OutboxCollector(Collector):
-    """How far consumers are behind, read at every scrape; where it cannot be read, nothing is shown."""
+    """How far consumers are behind, read at every scrape; left out if it cannot be read."""
 
     def __init__(self, read: Callable[[], Iterable[ConsumerLag]]) -> None:
         self._read = read
 
     def describe(self) -> Iterator[Metric]:
-        """Names alone, so that registering does not need Redis."""
+        """Yield names alone, so that registering does not need Redis."""
         return lag_metrics(())
 
     def collect(self) -> Iterator[Metric]:
-        """Read once."""
+        """Read the outbox once and yield its metrics."""
         try:
             lags = tuple(self._read())
-        except Exception:  # Redis, say: a stale figure would look healthy
+        except Exception:  # of Redis, say: a stale figure would look healthy
             return
         yield from lag_metrics(lags)
 

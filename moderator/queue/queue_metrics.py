@@ -1,4 +1,4 @@
-"""The metrics of the queue: its backlog, the readers of the stream of verdicts, and what the worker counts of both."""
+"""The metrics of the queue: its backlog, the readers of the verdict stream, and what workers count of both."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -109,9 +109,9 @@ READER_ROWS = (
 
 @dataclass(frozen=True)
 class QueueState:
-    """The backlog at one moment. `oldest_age` is in seconds, 0 for an empty queue.
+    """A snapshot of the backlog. `oldest_age` is in seconds, 0 for an empty queue.
 
-    `pending` events have no verdict yet, waiting or in flight. `refusals` are those of all time, by queue.
+    `pending` events have no verdict yet, waiting or in flight. `refusals` are all-time totals by queue.
     """
 
     depth: Mapping[str, int]
@@ -125,9 +125,9 @@ class QueueState:
 
 @dataclass(frozen=True)
 class OutgoingState:
-    """How verdicts get to those who wait for them, at one moment.
+    """A snapshot of how verdicts reach their consumers.
 
-    `stream` has the groups of readers that are shown: their names are labels, so whoever measures bounds their number.
+    `stream` has only the groups of readers to show: their names become labels, so the caller limits their number.
     """
 
     stream: StreamState
@@ -136,7 +136,7 @@ class OutgoingState:
 
 
 class QueueMetrics:
-    """What a process counts of its work on the queue."""
+    """The counts that a process keeps of its work on the queue."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.redeliveries = REDELIVERIES.counter(registry)
@@ -146,15 +146,15 @@ class QueueMetrics:
             self._recalls.labels(result)
 
     def count_recall(self, found: bool) -> None:
-        """Count a look at the embeddings that are kept."""
+        """Count a lookup in the embedding cache."""
         self._recalls.labels("hit" if found else "miss").inc()
 
 
 class QueueCollector(Collector):
-    """Backlog gauges, read again at every scrape.
+    """Backlog gauges, read at every scrape.
 
     If `read` raises, the scrape still succeeds: the gauges are left out (a stale backlog would look healthy)
-    and the counter of failed reads goes up.
+    and the counter of failed reads increases.
     """
 
     def __init__(self, read: Callable[[], QueueState]) -> None:
@@ -162,12 +162,12 @@ class QueueCollector(Collector):
         self._failures = 0
 
     def describe(self) -> Iterator[Metric]:
-        """Names alone, so that registering does not need Redis."""
+        """Yield names alone, so that registering does not need Redis."""
         yield from (row.family() for row in (*BACKLOG_ROWS, *READER_ROWS))
         yield from lag_metrics(())
 
     def collect(self) -> Iterator[Metric]:
-        """Read the backlog once."""
+        """Read the backlog once and yield its metrics."""
         *gauges, refusals, failures = (row.family() for row in BACKLOG_ROWS)
         outgoing = [row.family() for row in READER_ROWS]
         try:

@@ -1,4 +1,4 @@
-"""What goes into the ledger and comes out of it: plain data, and how it looks to the scripts."""
+"""Plain data that enters and leaves the ledger, and its form as arguments of the scripts."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +12,7 @@ from moderator.queue.scripts import Call
 from moderator.queue.subscriptions import NO_SUBSCRIPTIONS, Subscriptions
 from moderator.verdicts import Verdict
 
-#: Longest time that a verdict is kept, in seconds: what Redis takes has a bound.
+#: Longest time to keep a verdict, in seconds: Redis limits expiry times.
 TTL_MAX_SECONDS = 1e10
 
 
@@ -23,24 +23,24 @@ class Acceptance(StrEnum):
     PENDING = "pending"
     ANSWERED = "answered"
     SPOOLED = "spooled"
-    """Redis is away: it is kept on this machine's disk, and will be delivered."""
+    """Redis is unavailable: the event is on this machine's disk and will be delivered."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """An event that is ours to process, as long as we hold it."""
+    """The right to process an event for as long as it is held."""
 
     attempt: int
     waited: float
     """Seconds since it was accepted."""
     harmed: bool = False
-    """Whether an earlier try harmed a worker."""
+    """Whether an earlier attempt harmed a worker."""
     held_off: float = 0.0
-    """Seconds since its tries began to end in `retry(held_off=True)`; 0 where the last one did not."""
+    """Seconds since its attempts began to end in `retry(held_off=True)`; 0 unless the last one did."""
     token: str = ""
-    """Names the holder: only with it the event is answered, tried again or given back."""
+    """Names the holder: needed to answer, retry or give back the event."""
     before_bulk: bool = False
-    """Its record is of a version before `Event.bulk`; see `Event.before_bulk`."""
+    """A version before `Event.bulk` wrote its record; see `Event.before_bulk`."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class DeadLetterReason:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an event gets: its verdict and, if it died, why. With a claim, only if it still holds the event.
+    """The outcome of an event: its verdict and, if it died, why. A claim must still hold the event.
 
-    `evidence` goes to the consumers of the outbox that want it.
+    `evidence` goes to the outbox consumers that want it.
     """
 
     event: Event
@@ -66,12 +66,12 @@ class Answer:
 
 
 def to_record(event: Event) -> str:
-    """The event as its record keeps it: readable by versions before `Event.bulk`, where it needs no such field."""
+    """Return the JSON of an event's record: readable by versions before `Event.bulk` unless it needs that field."""
     return event.model_dump_json(exclude={"bulk"} if event.bulk is None else None)
 
 
 def to_claim(event: Event, token: str, lease: float) -> Call:
-    """Keys and arguments of `claim.lua`."""
+    """Return the keys and arguments of `claim.lua`."""
     key = event.key
     return (
         [keys.PENDING, keys.RECORD_PREFIX + key, keys.VERDICT_PREFIX + key, keys.PENDING_BYTES],
@@ -89,18 +89,18 @@ def to_claim(event: Event, token: str, lease: float) -> Call:
 
 @dataclass(frozen=True)
 class Publication:
-    """A verdict on its way into Redis.
+    """A verdict to be written to Redis.
 
     Args:
-        key: of the event, as the ledger knows it.
+        key: of the event in the ledger.
         verdict: the verdict.
         dead: why the event died, if it did.
-        event: what its dead letter keeps of it.
-        webhook: where the verdict goes as well; `""`: nowhere.
-        token: by which the event must be held; `""`: nobody asks.
-        due: when the event must be overdue, as the sweeper saw it; `""`: nobody asks.
-        known: False where it is not known whether the event is an image of a bulk event: then the verdict does not say.
-        evidence: what the verdict was made from, for the consumers of the outbox that want it.
+        event: its text in a dead letter.
+        webhook: URL that also gets the verdict; `""`: none.
+        token: claim token that must hold the event; `""`: not checked.
+        due: due time that the sweeper saw and that must not have changed; `""`: not checked.
+        known: False if it is unknown whether the event is an image of a bulk event; the verdict then leaves it out.
+        evidence: basis of the verdict, for the outbox consumers that want it.
     """
 
     key: str
@@ -115,7 +115,7 @@ class Publication:
 
     @classmethod
     def of(cls, answer: Answer) -> "Publication":
-        """What a worker publishes."""
+        """Return the publication of a worker's answer."""
         event, claim = answer.event, answer.claim
         return cls(
             event.key,
@@ -129,10 +129,10 @@ class Publication:
         )
 
     def call(self, ttl: float, stream_length: int, subscriptions: Subscriptions = NO_SUBSCRIPTIONS) -> Call:
-        """Keys and arguments of `publish.lua`."""
+        """Return the keys and arguments of `publish.lua`."""
         key, verdict, dead = self.key, self.verdict, self.dead
         body = verdict.model_dump_json(exclude=None if self.known else {"bulk"})
-        # Its own for each verdict: the delivery of an earlier one, of before a replay, does not get mixed up with it.
+        # Unique to each verdict: a delivery from before a replay does not get mixed up with this one.
         delivery = f"{key}#{sha256(body.encode()).hexdigest()[:12]}"
         script_keys = [
             keys.PENDING,
@@ -145,7 +145,7 @@ class Publication:
             keys.WEBHOOK_PREFIX + delivery,
             keys.PENDING_BYTES,
         ]
-        # Whoever waits for an image of a bulk event by its id alone listens under the name of a single event.
+        # A client that waits for an image of a bulk event by its id alone listens under the name of a single event.
         by_id = event_key(verdict.source, verdict.event_id)
         args = [
             key,
@@ -166,7 +166,7 @@ class Publication:
 
 
 def read_claim(answer: list[Any], token: str) -> Claim | Literal["answered", "busy"]:
-    """What `claim.lua` answered."""
+    """Read the answer of `claim.lua`."""
     if answer[0] != b"claimed":
         return "answered" if answer[0] == b"answered" else "busy"
     return Claim(

@@ -1,4 +1,4 @@
-"""The Lua scripts: each is one change in Redis, whole or not at all."""
+"""The Lua scripts: each is one atomic change in Redis."""
 
 from functools import cache
 from hashlib import sha1
@@ -11,12 +11,12 @@ Call = tuple[list[str], list[Any]]
 
 @cache
 def script_text(name: str) -> str:
-    """Return the text of a script in `lua/`, as servers get it."""
+    """Return the text of a script in `lua/`, as sent to servers."""
     folder = files("moderator.queue") / "lua"
     return (folder / "common.lua").read_text() + (folder / f"{name}.lua").read_text()
 
 
 @cache
 def script_sha(name: str) -> str:
-    """Return the name by which a server knows a script that it has been sent."""
+    """Return the digest by which a server knows a script that it has loaded."""
     return sha1(script_text(name).encode(), usedforsecurity=False).hexdigest()

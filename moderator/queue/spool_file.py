@@ -1,7 +1,7 @@
-"""Events on this machine's disk while Redis is away: kept in order, bounded, and there after any crash.
+"""Events on this machine's disk while Redis is unavailable: in order, bounded, and safe across any crash.
 
-One SQLite file in a folder. An event is in it when `append` returns: the file is synced by then. Many processes may
-share a folder. Whatever goes wrong is an error, never a silent loss.
+One SQLite file in a folder. When `append` returns, the event is in it and the file is synced. Many processes may
+share a folder. Every failure is an error, never a silent loss.
 """
 
 import fcntl
@@ -19,15 +19,15 @@ from typing import Any
 from moderator.errors import EventInvalid, SpoolFull, SpoolUnavailable
 
 FILE, LOCK, RESERVE = "spool.sqlite3", "spool.lock", "spool.reserve"
-#: Bytes set aside for a disk that gets full: to remove what was delivered, SQLite first writes down what it was.
+#: Bytes reserved for a full disk: SQLite must write a journal before it can remove delivered messages.
 RESERVE_BYTES = 1 << 20
-#: Seconds between two looks at the lock of the delivery.
+#: Seconds between two checks of the delivery lock.
 LOCK_POLL_SECONDS = 0.01
-#: Seconds to wait for another process that writes.
+#: Seconds to wait for another writing process.
 WRITER_WAIT_SECONDS = 10.0
 
-# AUTOINCREMENT: a number is never given twice, so the order is that of the numbers. The triggers keep the sums, so
-# that the bounds cost the same however much there is.
+# AUTOINCREMENT never reuses a number, so numbers give the order. The triggers maintain the sums, so checking the
+# bounds costs the same at any size.
 _SCHEMA = """
 PRAGMA auto_vacuum = FULL;
 BEGIN IMMEDIATE;
@@ -54,14 +54,14 @@ COMMIT;
 
 @dataclass(frozen=True)
 class Entry:
-    """A message that was spooled, as it lies on the disk."""
+    """A spooled message as stored on disk."""
 
     number: int
     text: bytes
 
     @property
     def body(self) -> dict[str, Any]:
-        """The message, as `Ledger.accept` takes it.
+        """Return the message as `Ledger.accept` takes it.
 
         Raises:
             EventInvalid: it is damaged.
@@ -77,9 +77,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A message that no queue will take, with the reason; kept until somebody looks at it.
+    """A message that no queue will take, with the reason; kept for an operator.
 
-    `body` is empty where it cannot be read.
+    `body` is empty if it cannot be read.
     """
 
     number: int
@@ -89,7 +89,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class SpoolState:
-    """What a spool holds. `size` is in bytes; `oldest` is when the first of them came."""
+    """The contents of a spool. `size` is in bytes; `oldest` is when the first message arrived."""
 
     events: int
     size: int
@@ -98,10 +98,10 @@ class SpoolState:
 
 
 class Spool:
-    """The spool in one folder. Safe for threads and processes: each call has a connection of its own.
+    """The spool in one folder. Safe for threads and processes: each call opens its own connection.
 
     Args:
-        folder: on a local disk; made when needed, for this user alone.
+        folder: on a local disk; created when needed, accessible to this user only.
         max_events: most events (images) in it.
         max_bytes: most bytes of messages in it.
     """
@@ -113,11 +113,11 @@ class Spool:
         self._max_bytes = max_bytes
 
     def append(self, body: dict[str, Any], events: int) -> int:
-        """Keep a message of so many events; when this returns, it is on disk. Returns its number.
+        """Write a message with this number of events to disk. Returns its number once it is synced.
 
         Raises:
             SpoolFull: there is no room for it; it is not kept.
-            SpoolUnavailable: the disk does not take it; it is not kept.
+            SpoolUnavailable: the disk refused it; it is not kept.
         """
         text = json.dumps(body)
         size = len(text)
@@ -140,12 +140,12 @@ class Spool:
         return number
 
     def empty(self) -> bool:
-        """Whether nothing waits for delivery."""
+        """Return whether no message waits for delivery."""
         return self.next_after(0) is None
 
     def next_after(self, number: int) -> Entry | None:
-        """The first message after that number that waits for delivery."""
-        if not self._file.exists():  # asked before each event: the usual case costs nothing
+        """Return the first message after that number that waits for delivery."""
+        if not self._file.exists():  # checked before each event: keeps the usual case free
             return None
         with self._open() as connection:
             row = connection.execute(
@@ -156,11 +156,11 @@ class Spool:
         return None if row is None else Entry(*row)
 
     def remove_until(self, number: int) -> None:
-        """Forget the messages up to that number, which have been delivered; not the rejected ones."""
+        """Forget the delivered messages up to that number, but not the rejected ones."""
         try:
             self._remove(number)
         except SpoolUnavailable:
-            # If it is for a full disk, there is room for the removal of one by one in the reserve.
+            # If the disk is full, the reserve has room to remove messages one by one.
             (self._folder / RESERVE).unlink(missing_ok=True)
             while (entry := self.next_after(0)) is not None and entry.number <= number:
                 self._remove(entry.number)
@@ -170,12 +170,12 @@ class Spool:
             connection.execute("DELETE FROM entries WHERE problem IS NULL AND number <= ?", (number,))
 
     def reject(self, number: int, problem: str) -> None:
-        """Set a message aside that no queue will take, so that it does not hold up the others."""
+        """Set aside a message that no queue will take, so that it does not block the others."""
         with self._open() as connection:
             connection.execute("UPDATE entries SET problem = ? WHERE number = ?", (problem, number))
 
     def rejected(self) -> list[Rejected]:
-        """The messages set aside, oldest first."""
+        """Return the messages set aside, oldest first."""
         with self._open() as connection:
             rows = connection.execute(
                 "SELECT number, problem, CAST(body AS BLOB) FROM entries "
@@ -184,7 +184,7 @@ class Spool:
         return [Rejected(number, problem, _readable(Entry(number, text))) for number, problem, text in rows]
 
     def state(self) -> SpoolState:
-        """What it holds now."""
+        """Return what the spool holds now."""
         with self._open() as connection:
             events, size = connection.execute("SELECT events, size FROM totals").fetchone()
             (oldest,) = connection.execute(
@@ -199,7 +199,7 @@ class Spool:
 
     @contextmanager
     def delivery(self, patience: float = 0.0) -> Iterator[bool]:
-        """Take the right to deliver, which one process and thread has at a time; False if another has it.
+        """Take the delivery lock, held by one thread of one process at a time; yields False if another holds it.
 
         Args:
             patience: seconds to wait for another to finish.
@@ -218,14 +218,14 @@ class Spool:
         reserve = self._folder / RESERVE
         if not reserve.exists():
             try:
-                reserve.write_bytes(os.urandom(RESERVE_BYTES))  # zeros might take no room
+                reserve.write_bytes(os.urandom(RESERVE_BYTES))  # a file of zeros might take no space
             except OSError:
                 reserve.unlink(missing_ok=True)
                 raise
 
     @contextmanager
     def _open(self, create: bool = False) -> Iterator[sqlite3.Connection]:
-        """A connection; what is not committed when the block ends is undone. Without a file: an empty spool."""
+        """Open a connection; uncommitted changes are rolled back at the end. Without a file: an empty spool."""
         try:
             fresh = not self._file.exists()
             if create and fresh:
@@ -236,7 +236,7 @@ class Spool:
             with closing(
                 sqlite3.connect(name, timeout=WRITER_WAIT_SECONDS, isolation_level=None)
             ) as connection:
-                # With a rollback journal, EXTRA also syncs the folder: a commit survives a loss of power.
+                # With a rollback journal, EXTRA also syncs the folder: a commit survives a power loss.
                 connection.execute("PRAGMA synchronous = EXTRA")
                 if (
                     connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'removed'").fetchone()

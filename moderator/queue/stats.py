@@ -1,4 +1,4 @@
-"""How full the queue is: the questions, and what the answers say together. Pure."""
+"""How full the queue is: the commands that ask, and the sum of their answers. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from moderator.queue.commands import Command, ask, require_all
 
 @dataclass(frozen=True)
 class QueueStats:
-    """How full the queue is. `waiting` and `refusals` are by the name of a queue."""
+    """How full the queue is. `waiting` and `refusals` are keyed by queue name."""
 
     pending: int
     """Accepted events without a verdict."""
     pending_bytes: int
-    """About how many bytes they take; what came past the ledger is not counted."""
+    """Approximate bytes of these events; messages that bypassed the ledger are not counted."""
     waiting: Mapping[str, int]
     """Messages that no worker has taken."""
     refusals: Mapping[str, int]
-    """Messages that found no room since the server's data began."""
+    """Messages refused for lack of room since the server's data began."""
     dead_letters: int
 
 
@@ -29,17 +29,17 @@ def pending() -> Command[int]:
 
 
 def pending_bytes() -> Command[int]:
-    """Look up about how many bytes they take."""
+    """Look up the approximate bytes of these events."""
     return ask("GET", keys.PENDING_BYTES)
 
 
 def refusals(queue: str) -> Command[int]:
-    """Look up how many messages found no room on a queue."""
+    """Look up how many messages a queue refused for lack of room."""
     return ask("HGET", keys.REFUSALS, queue)
 
 
 def ask_for_stats() -> list[Command[int]]:
-    """Ask for all that `read_stats` puts together."""
+    """Return the commands whose answers `read_stats` combines."""
     of_queues = [
         command for queue in keys.QUEUES.values() for command in (ask("LLEN", queue), refusals(queue))
     ]
@@ -47,7 +47,7 @@ def ask_for_stats() -> list[Command[int]]:
 
 
 def read_stats(answers: Sequence[int | RedisMisused]) -> QueueStats:
-    """Put together what the commands of `ask_for_stats` say.
+    """Combine the answers to the commands of `ask_for_stats`.
 
     Raises:
         RedisMisused: one of them has no answer.

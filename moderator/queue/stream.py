@@ -1,6 +1,6 @@
-"""The stream of verdicts: its entries, and what a reader missed. Pure.
+"""The verdict stream: its entries, and what a reader missed. Pure.
 
-An entry's id is the time at which it was added (milliseconds of the Redis server) and a number: `1700000000000-0`.
+An entry's id is the Redis server's time in milliseconds when it was added, and a number: `1700000000000-0`.
 """
 
 import logging
@@ -19,9 +19,9 @@ from moderator.verdicts import Verdict
 log = logging.getLogger(__name__)
 
 LAST_NUMBER = 2**64 - 1
-#: Entries taken from the stream in one read.
+#: Most entries in one read of the stream.
 READ_ENTRIES_MAX = 100
-#: Seconds that one blocking read lasts; a reader notices within it that it should stop.
+#: Seconds of one blocking read: a reader notices within this time that it should stop.
 READ_SECONDS = 1.0
 
 Entry = tuple[str, dict[bytes, bytes]]
@@ -29,14 +29,14 @@ Entry = tuple[str, dict[bytes, bytes]]
 
 @dataclass(frozen=True)
 class StreamPage:
-    """What comes next in the stream: some entries, and what was trimmed before them and not read."""
+    """The next entries of the stream, and the gap before them if unread ones were trimmed."""
 
     entries: list[Entry]
     gap: VerdictsMissed | None
 
 
 def split_id(entry: str) -> tuple[int, int]:
-    """Return time and number of an entry id; the number may be left out.
+    """Return the time and number of an entry id; the number is optional.
 
     Raises:
         ValueError: it is no id.
@@ -60,12 +60,12 @@ def previous_id(entry: str) -> str:
 
 
 def missed_between(last: str, first: str, count: int | None, before: str) -> VerdictsMissed:
-    """Make the error for what was trimmed between the last entry that was read and the oldest that is kept."""
+    """Return the error for verdicts trimmed between the last entry read and the oldest one kept."""
     return missed(next_id(last), previous_id(first), count, before)
 
 
 def missed(start: str, end: str, count: int | None, before: str) -> VerdictsMissed:
-    """Make the error for verdicts from one id to another that left the stream `before` something."""
+    """Return the error for verdicts from one id to another that left the stream `before` something."""
     since, until = (datetime.fromtimestamp(split_id(entry)[0] / 1000, tz=UTC) for entry in (start, end))
     amount = (
         "an unknown number of verdicts"
@@ -94,7 +94,7 @@ def report(gap: VerdictsMissed | None, on_gap: Callable[[VerdictsMissed], object
     """Log verdicts that a reader missed, and pass them to `on_gap`.
 
     Raises:
-        VerdictsMissed: that gap; there is no `on_gap`.
+        VerdictsMissed: the gap, if there is no `on_gap`.
     """
     if gap is None:
         return
@@ -105,9 +105,9 @@ def report(gap: VerdictsMissed | None, on_gap: Callable[[VerdictsMissed], object
 
 
 def entries_of(answer: Any) -> list[Entry]:
-    """Entries of an XREAD answer in either protocol: RESP2 gives a list of streams, RESP3 a dict.
+    """Return the entries of an XREAD answer in either protocol: RESP2 gives a list of streams, RESP3 a dict.
 
-    An entry without fields was trimmed after it had been given to a reader.
+    An entry without fields was trimmed after a reader had received it.
     """
     streams = answer.values() if isinstance(answer, dict) else (entries for _, entries in answer or ())
     found: list[Entry] = []
@@ -118,7 +118,7 @@ def entries_of(answer: Any) -> list[Entry]:
 
 
 def read_page(after: str, answer: list[Any]) -> StreamPage:
-    """Return what `read_on.lua` answered to whoever has read as far as `after`."""
+    """Read the answer of `read_on.lua` for a reader that has read up to `after`."""
     length, first, added, found = answer
     entries = [(entry.decode(), dict(zip(fields[::2], fields[1::2], strict=True))) for entry, fields in found]
     if not length or after in ("0", "0-0", "$"):
@@ -127,19 +127,19 @@ def read_page(after: str, answer: list[Any]) -> StreamPage:
     untouched = added == length  # nothing was ever trimmed
     if untouched or split_id(next_id(after)) >= split_id(first):
         return StreamPage(entries, None)
-    # How many they are is not known: the server counts for groups.
+    # Their number is unknown: the server counts only for groups.
     return StreamPage(entries, missed_between(after, first, None, "they were read here"))
 
 
 def read_verdicts(entries: Iterable[Entry]) -> Iterator[tuple[str, Verdict]]:
-    """Yield the verdicts of entries, with their ids; what is no verdict is left out. See `read_verdict`."""
+    """Yield the verdicts of entries with their ids, skipping entries that are no verdicts. See `read_verdict`."""
     for entry, fields in entries:
         if (verdict := read_verdict(entry, fields)) is not None:
             yield entry, verdict
 
 
 def read_verdict(entry: str, fields: dict[bytes, bytes]) -> Verdict | None:
-    """Return the verdict of an entry, or None (logged) for what is no verdict that this version can read."""
+    """Return the verdict of an entry, or None (logged) if this version cannot read it."""
     try:
         return Verdict.model_validate_json(fields[b"verdict"])
     except (KeyError, ValidationError) as error:

@@ -1,4 +1,4 @@
-"""How far the groups that read the stream of verdicts are, and what of it may be trimmed."""
+"""The progress of the groups that read the verdict stream, and how far it may be trimmed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,37 +12,37 @@ from moderator.queue.stream import LAST_NUMBER, next_id, split_id
 
 #: After all entries.
 AFTER_ALL_ENTRIES = f"{LAST_NUMBER}-{LAST_NUMBER}"
-#: Most entries trimmed in one step: bounds the time that Redis is busy with it.
+#: Most entries trimmed in one step: limits how long Redis is busy.
 TRIM_ENTRIES_MAX = 50_000
 
 
 @dataclass(frozen=True)
 class GroupState:
-    """How far a group of readers is."""
+    """The progress of a group of readers."""
 
     name: str
     lag: int | None
-    """Verdicts kept that the group was not given yet; None where the server does not count them."""
+    """Verdicts kept but not yet delivered to the group; None if the server does not count them."""
     pending: int
-    """Verdicts that a reader of the group was given and did not acknowledge."""
+    """Verdicts delivered to a reader of the group and not acknowledged."""
     missed: int
-    """Verdicts trimmed before the group was given them; 0 once it reads on."""
+    """Verdicts trimmed before they were delivered to the group; 0 once it reads on."""
     oldest_age: float
-    """Seconds since the oldest verdict was published that the group did not acknowledge, given or not; 0 for none."""
+    """Age in seconds of the oldest verdict that the group did not acknowledge, delivered or not; 0 for none."""
     needs: str
     """Id of that verdict, or of the next one."""
 
 
 @dataclass(frozen=True)
 class StreamState:
-    """The stream at one moment."""
+    """A snapshot of the stream."""
 
     length: int
     groups: tuple[GroupState, ...] = ()
 
 
 def read_stream(client: Redis) -> StreamState:
-    """Return how long the stream is, and how far its groups are."""
+    """Return the length of the stream and the progress of its groups."""
     with client.pipeline(transaction=True) as pipe:
         pipe.time()
         pipe.xinfo_stream(keys.VERDICTS)
@@ -76,7 +76,7 @@ def _group_state(
     needs = min(waiting, key=split_id, default=next_id(last))
     passed = bool(length) and split_id(last) < split_id(info["first-entry"][0].decode())
     lag, missing = group.get("lag"), 0
-    if passed:  # all that is kept, and maybe more
+    if passed:  # all entries kept, and maybe more
         read, added = group.get("entries-read"), info.get("entries-added")
         missing = 0 if read is None or added is None else max(0, added - length - read)
         lag = length
@@ -89,9 +89,9 @@ def _group_state(
 
 
 def trim_stream(client: Redis, length: int) -> int:
-    """Trim the stream to about `length` entries, but keep what a group still needs; return how many went.
+    """Trim the stream to about `length` entries, keeping those that a group still needs; return how many went.
 
-    Whoever publishes bounds how many that can be: a group that never reads on does not fill the memory.
+    Publishing limits how many can be kept: a group that never reads on does not fill the memory.
     """
     if client.xlen(keys.VERDICTS) <= length:
         return 0
@@ -100,5 +100,5 @@ def trim_stream(client: Redis, length: int) -> int:
     excess = min(state.length - length, TRIM_ENTRIES_MAX)
     if excess <= 0:
         return 0
-    # Approximate, so that whole nodes go at once: never more than `excess`, never what is needed.
+    # Approximate, so that whole nodes go at once: never more than `excess`, never needed entries.
     return int(client.xtrim(keys.VERDICTS, minid=needed, approximate=True, limit=excess))

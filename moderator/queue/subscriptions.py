@@ -1,22 +1,24 @@
-"""Which consumers the outbox is filled for, and how their lists are named. Pure."""
+"""The consumers of the outbox and the names of their lists. Pure."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moderator.queue import keys
 from moderator.queue.evidence import Evidence
 from moderator.queue.scripts import Call
-from moderator.settings import Settings
 
-#: The consumer that every service has. Events name where its deliveries go.
+if TYPE_CHECKING:  # loading all settings takes longer than all else that a client loads of ours
+    from moderator.settings import Settings
+
+#: The consumer that every service has. Each event names the URL of its delivery.
 WEBHOOKS = "webhooks"
-#: After the name of a consumer in the settings: it also wants what the verdict was made from.
+#: Suffix of a consumer's name in the settings: it also wants the evidence of verdicts.
 WITH_EMBEDDING = ":embedding"
 
 
 @dataclass(frozen=True)
 class Subscription:
-    """A consumer for which verdicts are kept, and whether with the evidence."""
+    """A consumer for which verdicts are kept, with or without their evidence."""
 
     consumer: str
     evidence: bool = False
@@ -24,14 +26,14 @@ class Subscription:
 
 @dataclass(frozen=True)
 class Subscriptions:
-    """The consumers besides webhooks for which verdicts are kept, and how many at most for each."""
+    """The consumers besides webhooks for which verdicts are kept, and the limit for each."""
 
     entries: tuple[Subscription, ...] = ()
     limit: int = 0
 
     @classmethod
-    def of(cls, settings: Settings) -> "Subscriptions":
-        """Return those of the settings."""
+    def of(cls, settings: "Settings") -> "Subscriptions":
+        """Return the subscriptions of the settings."""
         entries = (
             Subscription(name.removesuffix(WITH_EMBEDDING), name.endswith(WITH_EMBEDDING))
             for name in settings.outbox_consumers
@@ -40,11 +42,11 @@ class Subscriptions:
 
     @property
     def evidence(self) -> bool:
-        """Whether any of them wants the evidence."""
+        """Whether any consumer wants the evidence."""
         return any(entry.evidence for entry in self.entries)
 
     def call(self, delivery: str, evidence: Evidence | None) -> Call:
-        """Return what `publish.lua` is given for them, after its own keys and arguments."""
+        """Return the keys and arguments of `publish.lua` for these consumers, which follow its own."""
         if not self.entries:
             return [], []
         script_keys, wanted = [keys.OUTBOX_MISSED], []
@@ -58,12 +60,12 @@ class Subscriptions:
         return script_keys, [self.limit, *fields, *wanted]
 
 
-#: Nothing is kept but webhooks.
+#: Only webhooks.
 NO_SUBSCRIPTIONS = Subscriptions()
 
 
 def outbox_names(consumer: str) -> tuple[str, str]:
-    """Return the names in Redis of a consumer's list and, as a prefix, of its records. Webhooks had theirs before."""
+    """Return the Redis key of a consumer's list and the prefix of its records. Webhooks keep their older names."""
     if consumer == WEBHOOKS:
         return keys.WEBHOOKS, keys.WEBHOOK_PREFIX
     return keys.OUTBOX_PREFIX + consumer, f"{keys.OUTBOX_PREFIX}{consumer}:"

@@ -1,6 +1,6 @@
-"""Looks after events that are overdue: puts them on the queue again, or ends what cannot go on.
+"""Requeue overdue events, or end those that cannot go on.
 
-One that cannot be read, or cannot be put back, holds up no other.
+An event that cannot be read or requeued does not block the others.
 """
 
 import logging
@@ -27,8 +27,8 @@ class Sweeper:
 
     Args:
         executor: of the ledger.
-        lease: seconds after which an event that was put on the queue is looked at again.
-        subscriptions: the consumers for which verdicts go into the outbox, besides webhooks.
+        lease: seconds after which a requeued event is checked again.
+        subscriptions: the consumers besides webhooks for which verdicts go into the outbox.
     """
 
     def __init__(
@@ -46,15 +46,15 @@ class Sweeper:
         ttl: float,
         stream_length: int,
     ) -> int:
-        """Put overdue events that are not on the queue back on it; returns how many. Safe from many workers.
+        """Requeue overdue events that left the queue; returns how many. Many workers may call it at once.
 
         Args:
-            oldest: when the oldest message on each queue was put there; None: it is empty.
+            oldest: when the oldest message on each queue was put there; None: the queue is empty.
             on_ended: called with the `error` verdict of each event that ends here as a dead letter, the seconds since
-                it was accepted, and why: it was put on the queue time and again and never claimed, or its record
-                cannot be read.
-            ttl: seconds that such a verdict is kept.
-            stream_length: about how many verdicts the stream keeps.
+                it was accepted, and the reason: it was requeued repeatedly and never claimed, or its record is
+                unreadable.
+            ttl: seconds to keep such a verdict.
+            stream_length: approximate number of verdicts that the stream keeps.
         """
         count = 0
         for found in self._executor.run(commands.overdue(oldest, self._lease)):
@@ -73,7 +73,7 @@ class Sweeper:
         return count
 
     def _read(self, key: str) -> Event | None:
-        """The event of a record, or None where it cannot be read."""
+        """Return the event of a record, or None if it is unreadable."""
         try:
             return Event.model_validate_json(self._ask("HGET", keys.RECORD_PREFIX + key, "event") or b"")
         except ValidationError:
@@ -88,7 +88,7 @@ class Sweeper:
         ttl: float,
         stream_length: int,
     ) -> None:
-        """Close an event with an `error` verdict and a dead letter, unless somebody was quicker."""
+        """Close an event with an `error` verdict and a dead letter, unless another process was quicker."""
         error: ModeratorError
         if event is None:
             error = RecordUnreadable("what the ledger keeps of this event cannot be read; submit it again")
@@ -124,14 +124,14 @@ class Sweeper:
             on_ended(verdict, seconds, error)
 
     def _raw(self, key: str) -> str:
-        """What can be kept of a record that cannot be read."""
+        """Return what can be kept of an unreadable record."""
         record = keys.RECORD_PREFIX + key
         kind = self._ask("TYPE", record).decode()
         raw = self._ask("HGET", record, "event") if kind == "hash" else None
         return f"a {kind}" if raw is None else raw.decode(errors="replace")
 
     def _postpone(self, member: bytes) -> None:
-        """Look at something again later, so that it does not stand before what comes behind it."""
+        """Check a member again later, so that it does not block those behind it."""
         seconds, micros = self._ask("TIME")
         self._ask("ZADD", keys.PENDING, "XX", seconds + micros / 1e6 + self._lease, member)
 

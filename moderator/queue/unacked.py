@@ -1,4 +1,4 @@
-"""Takes over what a worker of an earlier version died with: it kept that under names which all Celery apps share."""
+"""Take over messages in flight of a dead worker of an earlier version, kept under names shared by all Celery apps."""
 
 import json
 from importlib.resources import files
@@ -8,14 +8,14 @@ from moderator.events import Priority
 from moderator.queue.connection import Redis
 from moderator.queue.keys import QUEUES, SHARED_UNACKED, SHARED_UNACKED_INDEX, TASK
 
-#: Entries looked at in one step.
+#: Entries checked in one step.
 ENTRIES_PER_STEP = 200
 
 
 def adopt_unacked(client: Redis, held_for: float) -> int:
-    """Put our messages that were held for so many seconds back on their queues; returns how many.
+    """Requeue our messages that were held for this many seconds; returns how many.
 
-    Those of other apps stay: how long they may be held is theirs to say.
+    Those of other apps stay: each app decides how long its own may be held.
     """
     adopt = client.register_script((files("moderator.queue") / "lua" / "adopt.lua").read_text())
     until = client.time()[0] - held_for
@@ -33,7 +33,7 @@ def adopt_unacked(client: Redis, held_for: float) -> int:
 
 
 def _read_entry(entry: bytes | None) -> tuple[str | None, str]:
-    """The queue of ours that kombu's note of a message belongs to, if any, and the message as a list element."""
+    """Return the queue of ours in kombu's note of a message, if any, and the message as a list element."""
     try:
         message, exchange, key = json.loads(entry or b"")
         if exchange in QUEUES.values():

@@ -1,4 +1,4 @@
-"""Verdicts as others read them: by event, and as a stream."""
+"""Reading verdicts: by event, and as a stream."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,12 +17,12 @@ class VerdictStore:
         self._executor = executor
 
     def get(self, event_key: str) -> Verdict | None:
-        """The verdict of an event (`Event.key`), or None if there is none (yet, or any more).
+        """Return the verdict of an event (`Event.key`), or None if it has none yet, or no longer.
 
-        An image of a bulk event is also found by its id, where no single event of that id has a verdict.
+        An image of a bulk event is also found by its id unless a single event of that id has a verdict.
 
         Raises:
-            VerdictUnreadable: there is one that this version cannot read.
+            VerdictUnreadable: this version cannot read the verdict.
         """
         return self._executor.run(commands.verdict(event_key))
 
@@ -35,9 +35,9 @@ class VerdictStore:
         deadline = time.monotonic() + timeout
         with self._executor.listen(keys.VERDICT_PREFIX + event_key) as wait:
             while True:
-                # Looked up after each wake-up, the first of which is our own subscription taking effect: an
-                # answer from before it is found here, one from after it wakes us. Also without one: a server that
-                # hangs wakes nobody, and does not answer the question either.
+                # Look up after each wake-up, the first of which confirms our own subscription: an earlier answer is
+                # found here, a later one wakes us. Also look up without a wake-up: a server that hangs wakes nobody,
+                # and does not answer the query either.
                 left = deadline - time.monotonic()
                 wait(max(0.0, min(left, READ_SECONDS)))
                 if (verdict := self.get(event_key)) is not None:
@@ -46,21 +46,21 @@ class VerdictStore:
                     raise verdict_late(event_key, timeout)
 
     def position(self) -> str:
-        """The id of the newest entry, to `tail` from."""
+        """Return the id of the newest entry, to `tail` from."""
         newest = self._executor.run(commands.newest_entries(1))
         return newest[0][0] if newest else "0"
 
     def tail(
         self, after: str, *, follow: bool = True, on_gap: Callable[[VerdictsMissed], object] | None = None
     ) -> Iterator[tuple[str, Verdict]]:
-        """Verdicts from the stream after an entry id (`position()`: from now on, `0`: all that is kept).
+        """Yield verdicts from the stream after an entry id (`position()`: new ones only, `0`: all that is kept).
 
-        Yields the entry id, to go on from later, and the verdict. Ends at the end unless `follow`. Entries that are no
-        verdicts are logged and skipped.
+        Yields the entry id, to resume from later, and the verdict. Stops at the end of the stream unless `follow`.
+        Entries that are no verdicts are logged and skipped.
 
         Raises:
-            VerdictsMissed: what comes next after that id was trimmed, and there is no `on_gap` to call with the error.
-                Read on from its `end`.
+            VerdictsMissed: the entries after that id were trimmed, and there is no `on_gap` to call with the error.
+                Resume from its `end`.
         """
         last = after
         while True:
@@ -76,7 +76,7 @@ class VerdictStore:
                 last = entries[-1][0]
 
     def newest(self, count: int) -> list[Verdict]:
-        """The latest verdicts, oldest of them first; entries that are no verdicts are logged and left out."""
+        """Return the latest verdicts, oldest first; entries that are no verdicts are logged and left out."""
         entries = self._executor.run(commands.newest_entries(count))
         return [verdict for _, verdict in read_verdicts(entries)]
 

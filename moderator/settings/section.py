@@ -11,7 +11,7 @@ T = TypeVar("T")
 class Section(BaseModel):
     """Settings of one subject. A component that needs no others takes its section; `Settings` is one of each."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 def _split(value: object) -> object:

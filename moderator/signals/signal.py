@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # whoever reads policies names signals and looks at no pixels
 class Options(BaseModel):
     """Base of what may stand in a policy for one kind of signal, beside `name`, `kind`, `file` and `sha256`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 @dataclass(frozen=True)

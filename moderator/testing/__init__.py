@@ -1,1 +1,1 @@
-"""What stands in for the service's parts in tests: of this project, and of those who use it."""
+"""Stand-ins for the service's parts in tests, of this project and of its users."""

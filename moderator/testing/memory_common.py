@@ -1,4 +1,4 @@
-"""What the scripts in memory have in common, as `common.lua` for those of Redis."""
+"""Helpers shared by the in-memory scripts, as `common.lua` is for those of Redis."""
 
 from collections.abc import Sequence
 from hashlib import sha1
@@ -7,12 +7,12 @@ from moderator.testing.memory_store import Hash, MemoryStore, SortedSet, String
 
 Words = Sequence[bytes]
 
-#: What a delivery carries of what its verdict was made from.
+#: Fields of a delivery with the evidence of its verdict.
 EVIDENCE_FIELDS = (b"embedding", b"tensor", b"readings")
 
 
 def enter(store: MemoryStore, record: bytes, event: bytes, queue: bytes, size: int) -> None:
-    """Write the record of an event that is on a queue."""
+    """Write the record of a queued event."""
     at = seconds(store.now())
     fields = {b"event": event, b"queue": queue, b"state": b"queued", b"attempts": b"0"}
     fields |= {b"version": b"2", b"accepted_at": at, b"queued_at": at, b"size": b"%d" % size}
@@ -20,7 +20,7 @@ def enter(store: MemoryStore, record: bytes, event: bytes, queue: bytes, size: i
 
 
 def close(store: MemoryStore, pending: bytes, record: bytes, size: bytes, key: bytes) -> None:
-    """Take an event that is answered out of the ledger."""
+    """Remove an answered event from the ledger."""
     fields = store.at(record, Hash) if store.holds(record, Hash) else Hash()
     store.delete(record)
     due = store.at(pending, SortedSet)
@@ -32,12 +32,12 @@ def close(store: MemoryStore, pending: bytes, record: bytes, size: bytes, key: b
 
 
 def bytes_held(store: MemoryStore, size: bytes) -> int:
-    """Return the bytes that events without a verdict take."""
+    """Return the bytes of the events without a verdict."""
     return int(store.at(size, String)) if store.holds(size, String) else 0
 
 
 def add_bytes(store: MemoryStore, size: bytes, count: int) -> None:
-    """Count further bytes, or fewer."""
+    """Add bytes to the count, or subtract them."""
     store.set(size, b"%d" % max(0, bytes_held(store, size) + count))
 
 
@@ -50,10 +50,10 @@ def deliver(
 
 
 def digest(verdict: bytes) -> bytes:
-    """Return the digest by which a dead letter knows its verdict."""
+    """Return the digest by which a dead letter recognises its verdict."""
     return sha1(verdict, usedforsecurity=False).hexdigest().encode()
 
 
 def seconds(value: float) -> bytes:
-    """Return a time as records keep it."""
+    """Return a time in the form of records."""
     return b"%.6f" % value

@@ -1,4 +1,4 @@
-"""The scripts of `moderator/queue/lua/` about dead letters, in Python; see `memory_scripts`."""
+"""The dead-letter scripts of `moderator/queue/lua/` in Python; see `memory_scripts`."""
 
 from moderator.testing.memory_common import EVIDENCE_FIELDS, Words, add_bytes, deliver, digest, enter, seconds
 from moderator.testing.memory_store import Hash, List, MemoryStore, SortedSet, String
@@ -65,7 +65,7 @@ def bury(store: MemoryStore, keys: Words, args: Words) -> int:
 
 
 def _died(store: MemoryStore, letter: bytes, died_at: bytes) -> bool:
-    """Whether a dead letter is still that of the death which somebody saw."""
+    """Return whether a dead letter is still that of the death which the caller saw."""
     return store.holds(letter, Hash) and store.at(letter, Hash).get(b"died_at", b"") == died_at
 
 

@@ -1,6 +1,6 @@
-"""A queue in this process's memory: for tests of what submits events, works on them, or reads verdicts.
+"""An in-memory queue for tests of code that submits events, processes them, or reads verdicts.
 
-It runs the same commands as a server and passes the same tests, so everything that stands on an executor works on it:
+It runs the same commands as a server and passes the same tests, so everything built on an executor works with it:
 
     server = MemoryServer()
     ledger = Ledger(server.executor, lease=30.0)
@@ -28,32 +28,32 @@ from moderator.testing.memory_store import Hash, List, MemoryStore, SortedSet, S
 
 T = TypeVar("T")
 
-#: Seconds between two looks of whoever waits.
+#: Seconds between two checks of a waiting caller.
 POLL_SECONDS = 0.002
 
 
 class MemoryServer:
-    """What a Redis server does for the queue; not for groups of readers, nor for taking from the outbox.
+    """The part of a Redis server that the queue uses, except groups of readers and taking from the outbox.
 
     Args:
-        clock: seconds since the epoch; leases and what expires go by it.
+        clock: seconds since the epoch, for leases and expiry.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.away = False
-        """Set it, and all commands fail as if nothing answered."""
+        """If set, all commands fail as if no server answered."""
         self.executor: Executor = _MemoryExecutor(self)
         self.async_executor: AsyncExecutor = _AsyncMemoryExecutor(self)
         self._store = MemoryStore(clock)
         self._lock = RLock()
 
     def answer(self, command: Command[Any]) -> Any:
-        """Return what a server answers to a command.
+        """Return the server's answer to a command.
 
         Raises:
-            RedisConnectionError: it is away.
-            ResponseError: a key holds something else than it should.
-            NotImplementedError: only servers know this command.
+            RedisConnectionError: the server is `away`.
+            ResponseError: a key holds a value of the wrong type.
+            NotImplementedError: only real servers know this command.
         """
         with self._lock:
             if self.away:
@@ -65,7 +65,7 @@ class MemoryServer:
             return _COMMANDS[command.name](self._store, *_encode(command.args))
 
     def published(self, channel: str) -> int:
-        """Return how many messages went through a channel."""
+        """Return how many messages were published on a channel."""
         with self._lock:
             if self.away:
                 raise RedisConnectionError("away")
@@ -123,7 +123,7 @@ class _AsyncMemoryExecutor:
 
 
 class _Unread:
-    """The messages of a channel that a listener has not taken; the first is that the subscription has begun."""
+    """The messages of a channel that a listener has not taken; the first one confirms the subscription."""
 
     def __init__(self, server: MemoryServer, channel: str) -> None:
         self._server, self._channel = server, channel
@@ -214,7 +214,7 @@ _SCRIPTS: dict[str, Callable[..., Any]] = {
     )
 }
 
-#: The commands of Redis that the queue's own are made of, and those by which a test changes what stands there.
+#: The Redis commands that the queue uses, and those with which tests change data.
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "DEL": lambda store, *keys: store.delete(*keys),
     "GET": lambda store, key: store.find(key, String),

@@ -1,6 +1,6 @@
-"""The scripts of `moderator/queue/lua/` that keep the ledger, in Python; each says in its Lua file what it is given.
+"""The ledger scripts of `moderator/queue/lua/` in Python; each Lua file documents its keys and arguments.
 
-Records that versions before `Event.bulk` wrote are not known here: nothing in memory is older than this process.
+Records of versions before `Event.bulk` are not supported: nothing in memory is older than this process.
 """
 
 from math import ceil, inf
@@ -171,7 +171,7 @@ def overdue(store: MemoryStore, keys: Words, args: Words) -> list[bytes]:
     record_prefix, verdict_prefix, lease, most, deliveries_max, *places = args
     store.require((pending, SortedSet))
     due, now = store.at(pending, SortedSet), store.now()
-    # An empty queue holds nothing: whatever was put there is lost.
+    # An empty queue holds nothing: every event put there is lost.
     oldest = {queue: float(at or inf) for queue, at in zip(places[::2], places[1::2], strict=True)}
     found: list[bytes] = []
     for key in [key for key in due.ordered() if due[key] <= now][: int(most)]:
@@ -229,7 +229,7 @@ def read_on(store: MemoryStore, keys: Words, args: Words) -> list[Any]:
 
 
 def entries_after(stream: Stream, after: bytes) -> list[tuple[tuple[int, int], Hash]]:
-    """Return the entries of a stream that come after an id."""
+    """Return the entries of a stream after an id."""
     ms, _, number = after.partition(b"-")
     return [item for item in stream.entries if item[0] > (int(ms), int(number or 0))]
 

@@ -1,4 +1,4 @@
-"""Keys and typed values as Redis has them, in this process's memory: what the queue needs of it, and no more."""
+"""In-memory keys and typed values like those of Redis, limited to what the queue needs."""
 
 import time
 from collections import Counter, deque
@@ -26,7 +26,7 @@ class List(deque[bytes]):
 
 
 class Stream:
-    """Entries with ids that grow. As in Redis it stays when it is empty."""
+    """Entries with growing ids. As in Redis, an empty stream stays."""
 
     def __init__(self) -> None:
         self.entries: list[tuple[tuple[int, int], Hash]] = []
@@ -34,7 +34,7 @@ class Stream:
         self._last = (0, 0)
 
     def add(self, now: float, fields: Hash, keep: int) -> None:
-        """Append an entry, and keep so many."""
+        """Append an entry, and trim the stream to `keep` entries."""
         ms = int(now * 1000)
         self._last = (ms, 0) if ms > self._last[0] else (self._last[0], self._last[1] + 1)
         self.entries.append((self._last, fields))
@@ -69,7 +69,7 @@ class MemoryStore:
         self._ends: dict[bytes, float] = {}
 
     def kind(self, key: bytes) -> bytes:
-        """Return what `TYPE` says of a key."""
+        """Return the answer of `TYPE` for a key."""
         value = self._values.get(key)
         gone = value is None or (isinstance(value, SortedSet | Hash | List) and not value)
         if gone or self._ends.get(key, inf) < self.now():
@@ -82,7 +82,7 @@ class MemoryStore:
         return self.kind(key) == KINDS[kind]
 
     def find(self, key: bytes, kind: type[V]) -> V | None:
-        """Return the value of a key, or None where there is none.
+        """Return the value of a key, or None if it has none.
 
         Raises:
             ResponseError: it is of another kind.
@@ -93,7 +93,7 @@ class MemoryStore:
         return value
 
     def at(self, key: bytes, kind: type[V]) -> V:
-        """Return the value of a key, a new one where there is none.
+        """Return the value of a key, creating it if missing.
 
         Raises:
             ResponseError: it is of another kind.
@@ -104,7 +104,7 @@ class MemoryStore:
         return value
 
     def require(self, *expected: tuple[bytes, type[object]]) -> None:
-        """Raise `ResponseError` where a key holds something else than it should."""
+        """Raise `ResponseError` if a key holds a value of the wrong type."""
         for key, kind in expected:
             found = self.kind(key)
             if found not in (b"none", KINDS[kind]):
@@ -113,7 +113,7 @@ class MemoryStore:
                 )
 
     def set(self, key: bytes, value: object, seconds: float | None = None) -> None:
-        """Put a value in the place of whatever a key held; it expires after so many seconds."""
+        """Set the value of a key, whatever it held; it expires after `seconds`."""
         self.delete(key)
         self._values[key] = value
         if seconds is not None:

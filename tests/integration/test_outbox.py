@@ -276,16 +276,19 @@ def test_a_consumer_that_is_killed_time_and_again_has_each_verdict(
     start_worker: StartWorker,
     small_images: list[Path],
     tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     worker = start_worker(server.url, outbox_consumers=f"{NAME}:embedding")
     file = tmp_path / "archive.sqlite3"
 
     def start() -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.table_consumer", str(file)],
             env=environment(redis_url=server.url, deliver="apart"),
             cwd=Path(__file__).parents[2],
         )
+        request.addfinalizer(process.kill)
+        return process
 
     def received() -> int:
         if not file.exists():

@@ -92,8 +92,8 @@ def servers() -> Iterator[tuple[NameServer, WebServer]]:
 @pytest.fixture
 def world(servers: tuple[NameServer, WebServer], monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     names, web = servers
-    keys.names = dict(BASE_NAMES)
-    keys.asked.clear()
+    names.names = dict(BASE_NAMES)
+    names.asked.clear()
     web.pages = {"/ok": ok()}
     web.heads.clear()
     connections: list[str] = []

@@ -1,7 +1,7 @@
 -- Write events into the ledger and their message onto the queue, in one step, if the queue has room for them.
 -- KEYS: pending, queue, pending bytes, refusals, verdict stream.
--- ARGV: record prefix, verdict prefix, message, look-again-after (s), most events, most bytes (0 = no bound),
---       verdicts looked at for the drain rate, then key, event, ...
+-- ARGV: record prefix, verdict prefix, message, lease (s), most events, most bytes (0 = no bound),
+--       verdicts that give the drain rate, then key, event, ...
 -- Returns for each event: "accepted", "pending" (known, no verdict yet) or "answered". The message is pushed only
 -- if it has something new. Without room nothing is changed: {"full", events above the bound, verdicts a second}.
 -- A queue without events takes any message, else one that is larger than the bound would never get in.

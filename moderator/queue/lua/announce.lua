@@ -1,4 +1,4 @@
--- Say that a worker can judge by these policies, until some time from now.
+-- Announce for some seconds that a worker can judge by these policies.
 -- KEYS: known policies. ARGV: seconds, reference, ...
 local mistake = wrong(KEYS[1], 'zset')
 if mistake then return mistake end

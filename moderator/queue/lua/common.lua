@@ -1,5 +1,5 @@
--- Stands in front of every other script. Redis does not take back what a script wrote before it failed, so each looks
--- at all that could make it fail before it writes.
+-- Prepended to every other script. Redis does not undo what a script wrote before it failed, so each script checks
+-- everything that could make it fail before it writes.
 
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
@@ -21,7 +21,7 @@ local function wrong(...)
   end
 end
 
--- A whole number that others may have written: what is none counts as nothing.
+-- A whole number that others may have written; anything else counts as 0.
 local function whole(value) return math.floor(tonumber(value) or 0) end
 
 local function is(key, kind) return redis.call('TYPE', key).ok == kind end
@@ -32,7 +32,7 @@ local function add_bytes(bytes, count)
   redis.call('SET', bytes, string.format('%d', math.max(0, bytes_held(bytes) + count)))
 end
 
--- Take an event that is answered out of the ledger.
+-- Remove an answered event from the ledger.
 local function close(pending, record, bytes, key)
   local size = is(record, 'hash') and whole(redis.call('HGET', record, 'size')) or 0
   redis.call('DEL', record)

@@ -1,5 +1,5 @@
 -- Forget a dead letter, whatever stands in its place. KEYS: dead letters, dead letter. ARGV: key, death as seen.
--- Returns 1, or 0 where that letter is not there any more: then nothing changed.
+-- Returns 1, or 0 where that letter no longer exists: then nothing changed.
 local mistake = wrong(KEYS[1], 'zset')
 if mistake then return mistake end
 if is(KEYS[2], 'none') then return 0 end

@@ -1,4 +1,4 @@
--- Keep an image's embeddings and, where there are too many, drop those that were used longest ago.
+-- Keep an image's embeddings and, where there are too many, drop the least recently used.
 -- KEYS: embeddings (sorted set by last use), entry. ARGV: key prefix, name, facts, vectors, most entries.
 local mistake = wrong(KEYS[1], 'zset')
 if mistake then return mistake end

@@ -1,6 +1,6 @@
--- How far a consumer of the outbox is behind.
--- KEYS: its deliveries, by the time at which they are due. ARGV: prefix of records, most to look at from either end.
--- Returns {deliveries that wait, seconds since the oldest of those looked at was put here}. What was never tried is due
+-- Measure how far a consumer of the outbox is behind.
+-- KEYS: its deliveries, by the time at which they are due. ARGV: prefix of records, most to examine at either end.
+-- Returns {deliveries that wait, seconds since the oldest of those examined was put here}. What was never tried is due
 -- first and in order; what was tried most often, and so waits longest, comes last.
 local mistake = wrong(KEYS[1], 'zset')
 if mistake then return mistake end

@@ -2,7 +2,7 @@
 -- died, or waiting for their retry. Events still on the queue are looked at again later: the queue is first in,
 -- first out, so an event put there no earlier than the oldest message may still be there. (When it was accepted
 -- says nothing of that: a retried event stands behind younger ones.)
--- KEYS: pending, pending bytes. ARGV: record prefix, verdict prefix, look-again-after (s), most to look at, most
+-- KEYS: pending, pending bytes. ARGV: record prefix, verdict prefix, lease (s), most to examine, most
 -- deliveries, then queue, queued-at of its oldest message ("" = empty queue), ...
 -- Returns {key, due, queue, what, ...}; what: "lost" (put it on the queue), "undeliverable" (it was put there as often
 -- as allowed and nobody claimed it) or "unreadable" (no record of ours). Not the events themselves: with images

@@ -1,6 +1,6 @@
 -- Put the verdict of a delivery's dead letter into the outbox again and forget the letter, in one step.
 -- KEYS: dead letters, dead letter, deliveries, delivery. ARGV: key, death of the letter as seen, key of the delivery.
--- Returns 1, or 0 where that letter is not there any more: then nothing changed.
+-- Returns 1, or 0 where that letter no longer exists: then nothing changed.
 local mistake = wrong(KEYS[1], 'zset', KEYS[3], 'zset')
 if mistake then return mistake end
 if not is(KEYS[2], 'hash') then return 0 end

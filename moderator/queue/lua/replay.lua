@@ -1,7 +1,7 @@
 -- Withdraw the error verdict of a dead event, forget its dead letter, and accept it again, in one step.
 -- KEYS: pending, queue, pending bytes, dead letters, dead letter, record, verdict.
--- ARGV: key, death of the letter as seen, message, look-again-after (s), event.
--- Returns "replayed"; or "gone" where that letter is not there any more, and nothing changed; or "pending" or
+-- ARGV: key, death of the letter as seen, message, lease (s), event.
+-- Returns "replayed"; or "gone" where that letter no longer exists, and nothing changed; or "pending" or
 -- "answered" where the event was submitted again since: the letter is out of date and is forgotten, and no verdict but
 -- its own is withdrawn.
 local mistake = wrong(KEYS[1], 'zset', KEYS[2], 'list', KEYS[4], 'zset')

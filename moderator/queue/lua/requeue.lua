@@ -1,5 +1,5 @@
--- Put an overdue event on the queue again, unless somebody else was quicker. Whoever had it does not hold it any more.
--- KEYS: pending, record, queue. ARGV: key, due as seen, message, look-again-after (s).
+-- Put an overdue event on the queue again, unless another process was first. Its former holder no longer holds it.
+-- KEYS: pending, record, queue. ARGV: key, due as seen, message, lease (s).
 local mistake = wrong(KEYS[1], 'zset', KEYS[3], 'list')
 if mistake then return mistake end
 if not is(KEYS[2], 'hash') then return 0 end

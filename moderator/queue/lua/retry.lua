@@ -1,4 +1,4 @@
--- Give an event back: the ledger puts it on the queue again after a while. Only who holds it can.
+-- Return an event to the ledger, which requeues it after the delay. Only the holder can.
 -- KEYS: pending, record. ARGV: key, token, delay (s), then 0 or 1 each: whether this try harmed a worker, whether it
 -- counts, and whether the event waits for something that is away: the record keeps since when, until a try fails
 -- otherwise. Returns 1, or 0 where the event is not held with this token.

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from moderator.embeddings import runtimes
-from moderator.encoders.runtimes.plan import installed
+from moderator.encoders.runtimes.plan import ONNX, OPENVINO, TORCH, installed
 from moderator.policies.loader import load_policy
 from moderator.settings import Settings
 from tests.support.clip_models import PHOTOGRAPHS
@@ -39,6 +39,9 @@ def test_a_way_that_an_encoder_does_not_have_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtimes, "TIMING_MIN_SECONDS", 0)
+    monkeypatch.setattr(
+        runtimes, "RUNTIME_PRECISIONS", [(TORCH, "float32"), (ONNX, "int8"), (OPENVINO, "int8")]
+    )
     settings = Settings(encoder="embedded", policies=POLICIES, cache=tmp_path)
     rows = runtimes.compare_runtimes(settings, [PHOTOGRAPHS / "cat.jpg"], rounds=1)
-    assert "int8" not in {row.precision for row in rows}
+    assert [(row.runtime, row.precision) for row in rows] == [(TORCH, "float32")]
