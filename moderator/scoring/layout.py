@@ -1,8 +1,8 @@
 """Lay out a policy's prompts in arrays, so that all categories are scored at once.
 
-Every distinct prompt is one row of the compiled matrix. A category looks at some of the rows: first its
-unsafe prompts, then the safe ones (the policy's and its own). All categories' rows are concatenated into
-one long `gather` index whose segments `reduceat` can sum, so the cost of scoring grows with the number of
+Every distinct prompt is one row of the compiled matrix. A category uses some of the rows: first its unsafe
+prompts, then the safe ones (the policy's and its own). The rows of all categories are concatenated into one
+long `gather` index whose segments `reduceat` can sum, so the cost of scoring grows with the number of
 prompts and never with a Python loop over categories.
 """
 
@@ -30,17 +30,17 @@ class Layout:
     starts: Indices
     """[C] start in `gather` of each category."""
     category: Indices
-    """[T] the category that a pair belongs to."""
+    """[T] category of each pair."""
     unsafe: NDArray[np.bool_]
-    """[T] whether a pair is on the unsafe side."""
+    """[T] whether each pair is on the unsafe side."""
     sizes: NDArray[np.float32]
     """[C, 2] number of unsafe and safe prompts."""
     rules: dict[Rule, Indices]
     """The categories that use each rule."""
     review: NDArray[np.float64]
-    """[C] score from which people look; infinite where a category has no such band."""
+    """[C] score from which an image goes to review; infinite if a category has no such band."""
     block: NDArray[np.float64]
-    """[C] score from which the upload is blocked; infinite where a category never blocks."""
+    """[C] score from which an image is blocked; infinite if a category never blocks."""
 
 
 def lay_out(policy: Policy) -> Layout:
@@ -52,10 +52,10 @@ def lay_out(policy: Policy) -> Layout:
     unsafe: list[bool] = []
     sizes: list[tuple[int, int]] = []
     rules: dict[Rule, list[int]] = {}
-    # Categories that take their score from a signal have no place here.
+    # Categories that take their score from a signal are not part of the layout.
     categories = {name: spec for name, spec in policy.categories.items() if spec.signal is None}
     for number, spec in enumerate(categories.values()):
-        # A safe prompt may stand both in the policy's list and in the category's: it counts once.
+        # A safe prompt in both the policy's list and the category's counts once.
         sides = (spec.unsafe, tuple(dict.fromkeys((*policy.safe, *spec.safe))))
         for side, prompts in enumerate(sides):
             halves.append(len(gather))

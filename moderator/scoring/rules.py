@@ -1,4 +1,4 @@
-"""Score similarities: one unsafe and one safe score per category, by the rule that the policy names.
+"""Score similarities: one unsafe and one safe score per category, by the policy's rule.
 
 With logits l = scale * cosine + bias over a category's prompts, unsafe U and safe S, and p = softmax(l):
 
@@ -28,7 +28,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Scores of n images in C categories, with what explains them for each (category, prompt) pair."""
+    """Scores of n images in C categories, and the values that explain them for each (category, prompt) pair."""
 
     unsafe: Floats
     """[n, C] in [0, 1]."""
@@ -85,7 +85,7 @@ def score(layout: Layout, similarities: Floats, scale: float, bias: float) -> Sc
                 unsafe = sigmoid(top[:, which, 0] - top[:, which, 1])
                 both[:, which] = np.stack([unsafe, 1 - unsafe], axis=-1)
     return Scores(
-        # Sums of rounded probabilities may pass 1 by an ulp.
+        # Sums of rounded probabilities may exceed 1 by an ulp.
         unsafe=np.clip(both[..., 0], 0, 1),
         safe=np.clip(both[..., 1], 0, 1),
         similarity=np.maximum(cosine, -1),

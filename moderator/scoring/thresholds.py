@@ -32,7 +32,7 @@ class CompiledPolicy:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one policy says of one image."""
+    """The result of one policy for one image."""
 
     decision: Decision
     safe_score: float
@@ -41,15 +41,15 @@ class Judgement:
 
     @property
     def is_safe(self) -> bool:
-        """Whether the image may be shown without a person looking at it."""
+        """Whether the image may be shown without human review."""
         return self.decision is Decision.ALLOW
 
 
 def severities(layout: Layout, scores: Scores) -> NDArray[np.int64]:
-    """Return what the thresholds say: int [n, C], an index into `SEVERITY`.
+    """Return the outcome of the thresholds: int [n, C], an index into `SEVERITY`.
 
-    In `softmax-mean` categories the classic recipe also asks that the safe score be the greater one:
-    is_safe = safe > unsafe and unsafe < block. Where such a category never blocks, people look instead.
+    In `softmax-mean` categories the classic recipe also requires the safe score to be the greater one:
+    is_safe = safe > unsafe and unsafe < block. If such a category never blocks, the image goes to review instead.
     """
     blocked = scores.unsafe >= layout.block
     review = scores.unsafe >= layout.review
@@ -73,10 +73,10 @@ def judge(
         compiled: the policy, ready for scoring.
         embeddings: float32 [frames, dimension], rows of length 1.
         signals: score of each signal of the policy, in its worst frame.
-        unsure: the signals whose categories people have to look at, if they do not block.
+        unsure: the signals whose categories go to review unless they block.
 
     Raises:
-        EmbeddingInvalid: an embedding is not finite, or zero, or what the policy makes of it is not.
+        EmbeddingInvalid: an embedding is not finite or is zero, or a score from it is not finite.
     """
     if not np.isfinite(embeddings).all() or not embeddings.any(axis=1).all():
         raise EmbeddingInvalid(
@@ -92,7 +92,7 @@ def judge(
 def _with_signals(
     policy: Policy, judged: Judgement | None, signals: Mapping[str, float], unsure: Set[str]
 ) -> Judgement:
-    """Join the categories that are scored by prompts and those scored by signals; the severest decides."""
+    """Join the categories scored by prompts with those scored by signals; the severest decides."""
     categories: dict[str, CategoryVerdict] = {}
     for name, spec in policy.categories.items():
         if spec.signal is None:
@@ -116,7 +116,7 @@ def _with_signals(
 def _judge_prompts(compiled: CompiledPolicy, embeddings: Floats) -> Judgement:
     layout = compiled.layout
     scores = score(layout, embeddings @ compiled.matrix.T, compiled.scale, compiled.bias)
-    if not np.isfinite(scores.unsafe).all():  # it would pass below every threshold
+    if not np.isfinite(scores.unsafe).all():  # NaN would stay below every threshold
         raise EmbeddingInvalid(
             f"the scores of {compiled.policy.reference} are not finite; remove the compiled policies in the cache, and "
             "check the weights"
@@ -151,7 +151,7 @@ def top_prompts(layout: Layout, scores: Scores, frames: NDArray[np.int64]) -> li
     pairs = np.arange(len(layout.gather))
     probability = scores.probability[frames[layout.category], pairs]
     similarity = scores.similarity[frames[layout.category], pairs]
-    # Within a category the two have one order, but only the similarity never underflows.
+    # Within a category, both give the same order, but only the similarity never underflows.
     order = np.lexsort((-similarity, layout.category))
     leading = pairs - layout.starts[layout.category[order]] < TOP_PROMPTS
     best = order[leading & (layout.gather[order] < len(layout.prompts))]

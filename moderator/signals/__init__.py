@@ -1,1 +1,1 @@
-"""Signals: further scorers whose output a policy's categories may use. One file for each kind."""
+"""Signals: further scorers whose output a policy's categories may use. One file per kind."""

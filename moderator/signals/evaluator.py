@@ -1,4 +1,4 @@
-"""Make signals once per process and read each once per image, however many policies use them."""
+"""Create signals once per process and read each once per image, however many policies use them."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,24 +16,24 @@ from moderator.signals.signal import Context, Frame, Signal, SignalResult
 from moderator.signals.signal_files import read_pinned
 from moderator.signals.signal_registry import KINDS
 
-#: A shorter side that no image has: it is wanted whole.
+#: A shorter side that no image reaches: the image is decoded at full size.
 WHOLE_IMAGE_SIDE = 2**31 - 1
 
-#: What a signal says of an image, or why it could not be read.
+#: The result of a signal for an image, or the error.
 Outcome = SignalResult | ModeratorError
-#: By `key` of the specification.
+#: Outcomes by the `key` of their specification.
 Readings = Mapping[str, Outcome]
 
 
 class Moment(StrEnum):
-    """When a signal is read."""
+    """The moment when a signal is read."""
 
     PIXELS = "pixels"
-    """Where the image is decoded."""
+    """While the image is decoded."""
     SLOWLY = "slowly"
-    """Where the image is decoded, apart from other images: it takes long."""
+    """While the image is decoded, apart from other images, because it takes long."""
     EMBEDDING = "embedding"
-    """When the model has seen the image."""
+    """After the model has embedded the image."""
 
 
 class Specification(Protocol):
@@ -41,27 +41,27 @@ class Specification(Protocol):
 
     @property
     def name(self) -> str:
-        """In the policy."""
+        """Name in the policy."""
 
     @property
     def kind(self) -> str:
-        """Of signal."""
+        """Kind of signal."""
 
     @property
     def file(self) -> str | None:
-        """Below a folder of files."""
+        """Path below a folder of signal files."""
 
     @property
     def sha256(self) -> str | None:
-        """Of the file."""
+        """SHA-256 of the file."""
 
     @property
     def options(self) -> dict[str, Any]:
-        """Of the kind."""
+        """Options of the kind."""
 
     @property
     def key(self) -> str:
-        """Equal for signals that say the same of every image."""
+        """Identity: equal for signals that give the same result for every image."""
 
 
 class HasSignals(Protocol):
@@ -69,16 +69,16 @@ class HasSignals(Protocol):
 
     @property
     def signals(self) -> Sequence[Specification]:
-        """Its signals."""
+        """The signals of the policy."""
 
 
 class Signals:
     """All signals of a process. Thread-safe.
 
     Args:
-        folders: where files are looked for.
-        encoder: whose embeddings are read.
-        dimension: of these.
+        folders: searched for signal files.
+        encoder: identity of the encoder whose embeddings are read.
+        dimension: of these embeddings.
     """
 
     def __init__(self, folders: tuple[Path, ...], encoder: Identity, dimension: int) -> None:
@@ -89,9 +89,9 @@ class Signals:
         self._lock = Lock()
 
     def read(self, specs: Iterable[Specification], frames: Sequence[Frame]) -> dict[str, Outcome]:
-        """Read signals, each once, in all frames of an image; the reading with the highest score is kept.
+        """Read each signal once, in all frames of an image, and keep the reading with the highest score.
 
-        A signal that fails does not keep the others from being read: it may be a shadow's.
+        A signal that fails does not prevent reading the others: it may be a shadow's.
         """
         outcomes: dict[str, Outcome] = {}
         for spec in specs:
@@ -105,8 +105,8 @@ class Signals:
         return outcomes
 
     def check(self, policy: HasSignals) -> dict[str, ModeratorError | None]:
-        """Return by name why each signal of a policy cannot be used, or None: all are made and read an empty frame."""
-        from PIL import Image  # whoever reads and scores policies only needs no decoder
+        """Create a policy's signals and read an empty frame; return by name why each cannot be used, or None."""
+        from PIL import Image  # reading and scoring policies needs no decoder
 
         embedding = np.zeros(self._dimension, dtype=np.float32)
         embedding[0] = 1
@@ -121,10 +121,10 @@ class Signals:
         return outcomes
 
     def make(self, spec: Specification) -> Signal:
-        """Return a signal of a policy, made at most once.
+        """Return a signal of a policy, created at most once.
 
         Raises:
-            SignalFailed: it cannot be made.
+            SignalFailed: the signal cannot be created.
             ModelMismatch: its file belongs to another encoder.
         """
         made = self._made.get(spec.key)
@@ -142,17 +142,17 @@ class Signals:
 
 
 def make(kind: str, options: Mapping[str, Any], context: Context) -> Signal:
-    """Make a signal.
+    """Create a signal.
 
     Raises:
-        SignalFailed: it cannot be made.
+        SignalFailed: the signal cannot be created.
     """
     found = KINDS.get(kind)
     try:
         return found(found.options_type.model_validate(dict(options)), context)
     except ModeratorError:
         raise
-    except Exception as error:  # whatever a model library or a package of somebody else raises
+    except Exception as error:  # whatever a model library or a third-party package raises
         raise SignalFailed(f"the signal {kind} cannot be made: {brief(error)}") from error
 
 
@@ -160,7 +160,7 @@ def check_examples(kind: str) -> None:
     """Read the examples of a kind.
 
     Raises:
-        SignalFailed: a package is missing, or a score is not as the example says.
+        SignalFailed: a package is missing, or a score differs from the example's.
     """
     for example in KINDS.get(kind).examples():
         context = Context(example.content, example.encoder, example.dimension)
@@ -176,7 +176,7 @@ def read(signal: Signal, frame: Frame) -> SignalResult:
     """Read a signal in one frame.
 
     Raises:
-        SignalFailed: it raised, or its score is no number in [0, 1].
+        SignalFailed: the signal raised an error, or its score is not a number in [0, 1].
     """
     name = type(signal).__name__
     try:
@@ -184,7 +184,7 @@ def read(signal: Signal, frame: Frame) -> SignalResult:
         valid = math.isfinite(reading.score) and 0 <= reading.score <= 1
     except ModeratorError:
         raise
-    except Exception as error:  # whatever a model library or a package of somebody else raises
+    except Exception as error:  # whatever a model library or a third-party package raises
         raise SignalFailed(f"the signal {name} cannot be read: {brief(error)}") from error
     if not valid:
         raise SignalFailed(f"the signal {name} gave the score {reading.score}, which is not in [0, 1]")
@@ -192,10 +192,10 @@ def read(signal: Signal, frame: Frame) -> SignalResult:
 
 
 def refuse_failed(policy: HasSignals, readings: Readings) -> None:
-    """Raise what a signal of a policy raised, if one failed.
+    """Raise the error of a policy's signal, if one failed.
 
     Raises:
-        SignalFailed, ModelMismatch: what the signal raised.
+        SignalFailed, ModelMismatch: the error that the signal raised.
     """
     for spec in policy.signals:
         outcome = readings.get(spec.key)
@@ -204,7 +204,7 @@ def refuse_failed(policy: HasSignals, readings: Readings) -> None:
 
 
 def scores(policy: HasSignals, readings: Readings) -> dict[str, float]:
-    """Return the score of each signal of a policy, by its name there.
+    """Return the score of each signal of a policy, by name.
 
     Raises:
         SignalFailed, ModelMismatch: a signal failed, or was not read.
@@ -213,7 +213,7 @@ def scores(policy: HasSignals, readings: Readings) -> dict[str, float]:
 
 
 def facts(policy: HasSignals, readings: Readings) -> dict[str, Any]:
-    """Return what the verdict says of each signal of a policy, by its name there: kind, score, facts of the kind."""
+    """Return what the verdict reports of each signal of a policy, by name: kind, score, facts of the kind."""
     return {
         spec.name: {"kind": spec.kind, "score": reading.score, **reading.facts}
         for spec in policy.signals
@@ -222,7 +222,7 @@ def facts(policy: HasSignals, readings: Readings) -> dict[str, Any]:
 
 
 def plain(readings: Readings) -> dict[str, Any]:
-    """Return readings as JSON values, by the key of the signal: those that failed with the error's type and message."""
+    """Return readings as JSON values, by the key of the signal; failed ones have the error's type and message."""
     return {
         key: {"error": {"type": type(outcome).__name__, "message": str(outcome)}}
         if isinstance(outcome, ModeratorError)
@@ -241,12 +241,12 @@ def _reading(spec: Specification, readings: Readings) -> SignalResult:
 
 
 def unsure(policy: HasSignals, readings: Readings) -> frozenset[str]:
-    """Return the names of the signals of a policy that leave the decision to people."""
+    """Return the names of a policy's signals that leave the decision to people."""
     return frozenset(spec.name for spec in policy.signals if _reading(spec, readings).unsure)
 
 
 def due(policies: Iterable[HasSignals], moment: Moment) -> list[Specification]:
-    """Return the signals of policies that are read at a moment, each once."""
+    """Return the policies' signals that are read at a moment, each once."""
     found = {spec.key: spec for policy in policies for spec in policy.signals}
     return [spec for spec in found.values() if _moment(spec.kind) is moment]
 
@@ -264,7 +264,7 @@ def _moment(kind: str) -> Moment:
     try:
         found = KINDS.get(kind)
     except SignalFailed:
-        return Moment.EMBEDDING  # there is none; reading it says why, and needs no pixels for that
+        return Moment.EMBEDDING  # no such kind; reading it raises the reason, and needs no pixels
     if not getattr(found, "uses_pixels", True):
         return Moment.EMBEDDING
     return Moment.SLOWLY if getattr(found, "slow", True) else Moment.PIXELS

@@ -1,4 +1,4 @@
-"""Read and write files of PDQ hashes: the list that a policy reads, and files of other systems."""
+"""Read and write PDQ hash files: the lists that policies read, and files of other systems."""
 
 import csv
 import re
@@ -19,9 +19,9 @@ _ALONE = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{64}(?![0-9a-fA-F])")
 
 
 def parse_hashes(content: bytes) -> tuple[Hashes, list[int]]:
-    """Read a list: one hash of 64 hexadecimal digits a line; `#` starts a comment.
+    """Parse a list: one hash of 64 hexadecimal digits per line; `#` starts a comment.
 
-    Returns the hashes, uint8 [n, 32], and the line of each.
+    Returns the hashes, uint8 [n, 32], and the line number of each.
 
     Raises:
         SignalFailed: a line is something else, or there is no hash at all.
@@ -44,11 +44,11 @@ def parse_hashes(content: bytes) -> tuple[Hashes, list[int]]:
 
 
 def find_hashes(content: bytes, column: str | None = None) -> list[str]:
-    """Return the hashes in a file of another system: CSV, JSON Lines, or text with one hash a line; skip other lines.
+    """Return the hashes in a file of another system: CSV, JSON Lines, or text with one hash per line; skip other lines.
 
     Args:
         content: of the file, in UTF-8.
-        column: of a CSV file with a heading; default: lines are searched.
+        column: of a CSV file with a header; default: search each line.
 
     Returns distinct hashes in lower case, in order.
 
@@ -79,18 +79,18 @@ def find_hashes(content: bytes, column: str | None = None) -> list[str]:
 
 
 def look_like_pdq(hashes: list[str]) -> bool:
-    """Return whether half of the bits are set, as PDQ does by comparing with the median. SHA-256 strays by 6 bits."""
+    """Return whether half of the bits are set: PDQ compares with the median. SHA-256 deviates by 6 bits."""
     counts = np.array([int(one, 16).bit_count() for one in hashes])
     return bool(np.abs(counts - HASH_BITS // 2).mean() < 4)
 
 
 def add_hashes(path: Path, hashes: dict[str, str]) -> int:
-    """Append hashes to a list, each with a comment; those that stand in it are left out. Written in one step.
+    """Append hashes to a list atomically, each with a comment, and skip known ones.
 
     Returns how many were new.
 
     Raises:
-        SignalFailed: the file is there and no list.
+        SignalFailed: the file exists and is not a list.
     """
     before = path.read_bytes() if path.exists() else b""
     known = {bytes(row).hex() for row in parse_hashes(before)[0]} if before.strip() else set()

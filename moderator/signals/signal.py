@@ -8,33 +8,33 @@ from pydantic import BaseModel, ConfigDict
 
 from moderator.identity import Identity
 
-if TYPE_CHECKING:  # whoever reads policies names signals and looks at no pixels: that starts without these
+if TYPE_CHECKING:  # reading policies needs no pixels, and starts without these
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
 
 class Options(BaseModel):
-    """Base of what may stand in a policy for one kind of signal, beside `name`, `kind`, `file` and `sha256`."""
+    """Base of a kind's options: the keys of a policy's signal entry besides `name`, `kind`, `file` and `sha256`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a signal is made with, beside its options."""
+    """What a signal is created with, besides its options."""
 
     content: bytes | None
-    """The file that the policy names, checked against its `sha256`; None where it names none."""
+    """Content of the file that the policy names, checked against its `sha256`; None if it names none."""
     encoder: Identity
-    """Of the encoder whose embeddings arrive."""
+    """Identity of the encoder whose embeddings the signal reads."""
     dimension: int
     """Length of these embeddings."""
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """What a signal may look at: pixels (RGB, upright, of any size) or the embedding, as its `uses_pixels` says."""
+    """Input of a signal: pixels (RGB, upright, of any size) or the embedding, depending on `uses_pixels`."""
 
     image: "Image.Image | None" = None
     embedding: "NDArray[np.float32] | None" = None
@@ -43,30 +43,30 @@ class Frame:
 
 @dataclass(frozen=True)
 class SignalResult:
-    """What a signal says of a frame."""
+    """The result of a signal for a frame."""
 
     score: float
-    """In [0, 1]: how sure it is."""
+    """Confidence in [0, 1]."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """Why, in a few bounded JSON values: they stand in the verdict."""
+    """The reasons, as a few bounded JSON values that the verdict includes."""
     unsure: bool = False
-    """Whether people should look whatever the score is: a part of the frame was not read."""
+    """Whether people should review the frame regardless of its score: a part of it was not read."""
 
 
-#: Whose embeddings the examples have.
+#: Encoder of the embeddings in the examples.
 EXAMPLE_ENCODER = Identity("example", "1", "none")
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A frame with the score it should get, for the one test that all kinds have in common."""
+    """A frame with its expected score, for the test that all kinds share."""
 
     options: Mapping[str, Any]
     frame: Frame
     lowest: float
     highest: float
     content: bytes | None = None
-    """Content of the file that the options go with."""
+    """Content of the file that belongs to the options."""
     encoder: Identity = EXAMPLE_ENCODER
     dimension: int = 4
 
@@ -75,26 +75,26 @@ class Signal(Protocol):
     """One kind of signal. `read` is called from several threads at once and keeps no state between calls."""
 
     options_type: ClassVar[type[Options]]
-    #: Whether the kind needs a file: True, False where none may be named, None where one may.
+    #: Whether the kind needs a file: True, False if it takes none, None if it is optional.
     needs_file: ClassVar[bool | None]
     #: True: `read` gets the decoded image. False: it gets the embedding.
     uses_pixels: ClassVar[bool]
-    #: Shorter side in pixels that is enough; larger JPEGs may be decoded at a reduced size. None: nothing is
-    #: enough, the image is wanted whole.
+    #: Sufficient length of the shorter side in pixels; larger JPEGs may be decoded at a reduced size. None: the signal
+    #: needs the image at full size.
     enough_pixels: ClassVar[int | None]
-    #: Whether a frame may take longer than a tenth of a second or so. Such signals are read apart from the decoding of
-    #: other images, a few at a time. Where a kind does not say it, it is taken for slow.
+    #: Whether a frame may take longer than about a tenth of a second. Such signals are read apart from the decoding of
+    #: other images, a few at a time. A kind without this attribute counts as slow.
     slow: ClassVar[bool]
 
     def __init__(self, options: Any, context: Context) -> None:
-        """Load what reading needs.
+        """Load everything that reading needs.
 
         Args:
-            options: an `options_type`.
-            context: the rest.
+            options: an instance of `options_type`.
+            context: file content and encoder.
 
         Raises:
-            SignalFailed: the file is not what the kind reads, or a package is missing.
+            SignalFailed: the file is not of the format that the kind reads, or a package is missing.
             ModelMismatch: the file belongs to another encoder.
         """
         ...
@@ -105,5 +105,5 @@ class Signal(Protocol):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        """Return frames with the scores that they should get."""
+        """Return frames with their expected scores."""
         ...

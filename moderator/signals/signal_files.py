@@ -1,4 +1,4 @@
-"""Read the files of signals, found below a folder, only with the content that the policy pins."""
+"""Read signal files below a folder, only if their content is what the policy pins."""
 
 from collections.abc import Iterable
 from hashlib import sha256
@@ -7,7 +7,7 @@ from pathlib import Path
 from moderator.errors import SignalFailed
 from moderator.signals.known_files import KNOWN_FILES
 
-#: Folder in the cache where further files lie.
+#: Folder in the cache for further signal files.
 SIGNAL_FILES = "signals"
 MAX_BYTES = 1_000_000_000
 
@@ -16,7 +16,7 @@ def digest_below(folder: Path, name: str) -> str:
     """Return the SHA-256 of a file below a folder, 64 hexadecimal digits.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with (folder / name).open("rb") as file:
         digest = sha256()
@@ -29,7 +29,7 @@ def read_pinned(folders: Iterable[Path], name: str, digest: str) -> bytes:
     """Read the file from the first folder that has it with this content.
 
     Raises:
-        SignalFailed: none has; the message says whether there is one with another content.
+        SignalFailed: no folder has it; the message states whether the file exists with other content.
     """
     other = ""
     for folder in folders:

@@ -1,4 +1,4 @@
-"""Find kinds of signals by name, and check what a policy says of one."""
+"""Find kinds of signals by name, and check a policy's entry for one."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,8 +10,8 @@ from moderator.plugins import Registry
 from moderator.signals.signal import Signal
 from moderator.suggestions import did_you_mean
 
-#: A package adds a kind with an entry point of this group; its value is the class. No class imports an optional
-#: package: a signal does so when it is made.
+#: A package adds a kind with an entry point of this group; its value is the class. Classes must not import optional
+#: packages: a signal does so when it is created.
 KINDS: Registry[type[Signal]] = Registry(
     group="moderator.signals",
     noun="kind of signal",
@@ -27,7 +27,7 @@ KINDS: Registry[type[Signal]] = Registry(
 
 
 def option_problems(kind: str, options: Mapping[str, Any], has_file: bool) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with a signal's entry in a policy: key and message, with the remedy.
+    """Yield the problems with a signal's entry in a policy: key, and message with the remedy.
 
     Args:
         kind: of the signal.

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator
 from moderator.errors import SignalFailed
 
 MAX_WORDS = 20_000
-#: Longest line, in characters, that is searched.
+#: Maximum length of a searched line, in characters.
 MAX_LINE = 5_000
-#: Scripts that set no spaces between words, or append to them, so that a neighbour ends no word.
+#: Scripts that put no spaces between words, or append suffixes: a match needs no word boundary there.
 _WITHOUT_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI", "LAO", "KHMER", "MYANMAR")
 
 
 class WordList:
-    """Words and phrases, found as whole words whatever their case and form of writing.
+    """Words and phrases, matched as whole words regardless of case and form of writing.
 
     Raises:
         SignalFailed: there is no word, there are too many, or one has neither letter nor digit.
@@ -34,7 +34,7 @@ class WordList:
             )
 
     def find(self, line: str) -> Iterator[str]:
-        """Yield the words that stand in a line, as the list writes them."""
+        """Yield the words found in a line, as written in the list."""
         text = normal(line[:MAX_LINE])
         for form, word in self._words.items():
             at = text.find(form)
@@ -46,10 +46,10 @@ class WordList:
 
 
 def parse_words(content: bytes) -> list[str]:
-    """Read a list in UTF-8: one word or phrase a line; `#` at the start of a line starts a comment.
+    """Parse a list in UTF-8: one word or phrase per line; `#` at the start of a line starts a comment.
 
     Raises:
-        SignalFailed: it is not UTF-8, or a line is too long.
+        SignalFailed: the content is not UTF-8, or a line is too long.
     """
     try:
         lines = content.decode("utf-8-sig").splitlines()
@@ -65,13 +65,13 @@ def parse_words(content: bytes) -> list[str]:
 
 
 def normal(text: str) -> str:
-    """Return the form in which texts are compared: NFKC, case folded, no invisible characters, single spaces."""
+    """Return the form in which texts are compared: NFKC, case-folded, no invisible characters, single spaces."""
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return " ".join("".join(c for c in text if unicodedata.category(c) != "Cf").split())
 
 
 def _joined(text: str, at: int) -> bool:
-    """Return whether the characters on both sides of a place belong to one word."""
+    """Return whether the characters on both sides of a position belong to one word."""
     if not 0 < at < len(text):
         return False
     before, after = text[at - 1], text[at]

@@ -1,7 +1,7 @@
-"""`hash-list`: is this one of the known pictures? By perceptual hash, so that a resized copy is found as well.
+"""`hash-list`: is this one of the known pictures? Compares perceptual hashes, so it also finds resized copies.
 
 PDQ is Meta's 256-bit hash of an image's coarse structure ("The TMK+PDQF Video-Hashing Algorithm and the PDQ
-Image-Hashing Algorithm", 2019). Two hashes match within a Hamming distance, 31 by convention there.
+Image-Hashing Algorithm", 2019). Two hashes match within a Hamming distance, by the paper's convention 31.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from moderator.errors import SignalFailed
 from moderator.signals.hash_file import HASH_BITS, Hashes, parse_hashes
 from moderator.signals.signal import Context, Example, Frame, Options, SignalResult
 
-#: Images are resized to a square of this side, in pixels, before they are hashed.
+#: Side in pixels of the square to which images are resized before hashing.
 HASHED_SIDE_PIXELS = 512
 
 
@@ -23,17 +23,17 @@ class HashListOptions(Options):
     """Options of a hash list."""
 
     distance: Annotated[int, Field(strict=True, ge=0, le=128)] = 31
-    """Most bits that may differ."""
+    """Maximum number of bits that may differ."""
     quality: Annotated[int, Field(strict=True, ge=0, le=100)] = 50
-    """Images with less structure (PDQ's quality, 0 to 100) match nothing: their hashes say little."""
+    """Images with less structure (PDQ's quality, 0 to 100) match nothing: their hashes mean little."""
     turned: bool = False
     """Whether mirrored copies, and copies turned by 90, 180 or 270 degrees, also match."""
 
 
 class HashList:
-    """Score: 1 - d / 256 for the nearest hash of the list, d bits away, if d is within the distance; else 0.
+    """Score: 1 - d / 256 for the nearest hash in the list, d bits away, if d is within the distance; else 0.
 
-    So an exact copy scores 1, and one at distance 31 scores 0.88. Facts: quality, distance, line of the list.
+    An exact copy scores 1, and one at distance 31 scores 0.88. Facts: quality, distance, line of the list.
     """
 
     options_type: ClassVar[type[Options]] = HashListOptions
@@ -65,7 +65,7 @@ class HashList:
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        """Return a picture, a smaller and a mirrored copy of it, another one, and one without structure."""
+        """Return a picture, a smaller and a mirrored copy of it, another picture, and one without structure."""
         known, other = _waves(0), _waves(1)
         listed = b"# known pictures\n" + _EXAMPLE_HASH.encode() + b"  # waves\n"
         return [
@@ -79,11 +79,11 @@ class HashList:
 
 
 def pdq(image: Image.Image, turned: bool = False) -> tuple[Hashes, int]:
-    """Hash an image in RGB.
+    """Hash an RGB image.
 
     Args:
         image: of any size.
-        turned: whether to hash it mirrored and turned as well.
+        turned: whether to hash its mirrored and turned copies as well.
 
     Returns the hashes, uint8 [1 or 8, 32], and the quality, 0 to 100.
 
@@ -91,7 +91,7 @@ def pdq(image: Image.Image, turned: bool = False) -> tuple[Hashes, int]:
         SignalFailed: pdqhash is not installed.
     """
     module = _pdqhash()
-    # As the paper advises for large images. Without it, a copy of half the size lies 18 bits away, with it 2.
+    # The paper recommends this for large images. Without it, a copy of half the size is 18 bits away, with it 2.
     pixels = np.asarray(image.resize((HASHED_SIDE_PIXELS, HASHED_SIDE_PIXELS), Image.Resampling.BILINEAR))
     if turned:
         bits, quality = module.compute_dihedral(pixels)
@@ -110,7 +110,7 @@ def _pdqhash() -> Any:
 
 
 def _waves(kind: int) -> Image.Image:
-    """Return a picture with structure, made from a formula."""
+    """Return a picture with structure, computed from a formula."""
     y, x = np.mgrid[0:200, 0:300] / 25.0
     grey = np.sin(x + 0.5 * y * y) + np.cos(y * (2 + kind) - x * kind * 3)
     grey = (grey - grey.min()) / (grey.max() - grey.min()) * 255

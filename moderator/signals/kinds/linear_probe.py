@@ -1,4 +1,4 @@
-"""`probe`: a linear classifier of the image's embedding, as `moderator probe train` writes it. Costs no second model.
+"""`probe`: a linear classifier of the image's embedding, written by `moderator probe train`. Needs no second model.
 
 Logistic regression on frozen embeddings (Radford et al., 2021, section 3.2).
 """
@@ -36,7 +36,7 @@ class Probe:
     c: float
     """Inverse strength of the L2 penalty."""
     figures: dict[str, Any] = field(default_factory=dict)
-    """What was measured when it was trained."""
+    """Measurements from its training."""
 
     def probabilities(self, embeddings: Floats) -> Floats:
         """Return the probability of each label: float32 [n, dimension] -> float32 [n, L], rows that sum to 1."""
@@ -46,10 +46,10 @@ class Probe:
         return result
 
     def check(self, identity: Identity, what: object) -> None:
-        """Refuse another model's embeddings.
+        """Refuse embeddings of another model.
 
         Raises:
-            ModelMismatch: with both models' names.
+            ModelMismatch: the models differ; the message names both.
         """
         if self.identity != identity:
             ours, theirs = identity, self.identity
@@ -59,7 +59,7 @@ class Probe:
             )
 
     def serialized(self) -> bytes:
-        """Return the probe as safetensors, with the rest as JSON in the metadata."""
+        """Return the probe as safetensors, with everything but the tensors as JSON in the metadata."""
         facts = {
             "labels": self.labels,
             "identity": asdict(self.identity),
@@ -67,24 +67,24 @@ class Probe:
             "figures": self.figures,
             "format": 1,
         }
-        # safetensors writes an array's memory as it lies, and scikit-learn's lies in columns.
+        # safetensors writes an array's memory as it is, and scikit-learn's is in column order.
         tensors = {"weight": np.ascontiguousarray(self.weight), "bias": np.ascontiguousarray(self.bias)}
         return save(tensors, metadata={"moderator": json.dumps(facts)})
 
     def save(self, path: Path) -> None:
-        """Write the probe to a file, in one step."""
+        """Write the probe to a file atomically."""
         write_atomically(path, self.serialized())
 
     @classmethod
     def parse(cls, content: bytes, what: object = "the file") -> "Probe":
-        """Read a probe from the content of a file.
+        """Parse a probe from the content of a file.
 
         Raises:
-            ProbeInvalid: it is none, or broken.
+            ProbeInvalid: the content is not a probe, or broken.
         """
         try:
             tensors = load(content)
-            # safetensors gives no metadata of bytes: the length of the header in 8 bytes, then the header in JSON.
+            # safetensors exposes no metadata for bytes: the length of the header in 8 bytes, then the header as JSON.
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
             facts = json.loads(header["__metadata__"]["moderator"])
             weight, bias = tensors["weight"], tensors["bias"]
@@ -101,10 +101,10 @@ class Probe:
 
     @classmethod
     def load(cls, path: Path) -> "Probe":
-        """Read a probe.
+        """Read a probe from a file.
 
         Raises:
-            ProbeInvalid: it is none, or broken.
+            ProbeInvalid: the file is not a probe, or broken.
         """
         try:
             return cls.parse(path.read_bytes(), path)
@@ -118,7 +118,7 @@ class ProbeOptions(Options):
     """Options of a probe."""
 
     unsafe: Annotated[tuple[str, ...], Field(min_length=1, max_length=1000)]
-    """The labels whose probabilities are added up."""
+    """The labels whose probabilities are summed."""
 
 
 class LinearProbe:
@@ -149,12 +149,12 @@ class LinearProbe:
         (values,) = self._probe.probabilities(frame.embedding[None])
         top = int(np.argmax(values))
         facts = {"top": self._probe.labels[top][:100], "probability": round(float(values[top]), 4)}
-        # Sums of rounded probabilities may pass 1.
+        # Sums of rounded probabilities may exceed 1.
         return SignalResult(float(np.clip(values[self._unsafe].sum(), 0, 1)), facts)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        """Return frames for a probe of two labels that lie on two axes."""
+        """Return frames for a probe whose two labels are on two axes."""
         weight = np.array([[20, 0, 0, 0], [0, 20, 0, 0]], dtype=np.float32)
         content = Probe(
             ("smoking", "safe"), weight, np.zeros(2, dtype=np.float32), EXAMPLE_ENCODER, 1.0

@@ -1,4 +1,4 @@
-"""`onnx-classifier`: the probability of one output of a classifier in an ONNX file, on the CPU."""
+"""`onnx-classifier`: the probability of some labels of a classifier in an ONNX file, on the CPU."""
 
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
@@ -16,26 +16,26 @@ Three = tuple[float, float, float]
 
 
 class OnnxClassifierOptions(Options):
-    """Options of a classifier: how an image reaches it, and which of its outputs count."""
+    """Options of a classifier: how its input is prepared, and which of its outputs count."""
 
     labels: Annotated[tuple[str, ...], Field(min_length=1, max_length=1000)]
     """A name for each output, in order."""
     unsafe: Annotated[tuple[str, ...], Field(min_length=1, max_length=1000)]
-    """The labels whose probabilities are added up."""
+    """The labels whose probabilities are summed."""
     size: Annotated[int, Field(strict=True, ge=8, le=1024)] = 224
     """Side of the square input."""
     resize: Annotated[int, Field(strict=True, ge=8, le=1024)] | None = None
-    """Both sides are resized to this length before the centre is cropped; default: `size`."""
+    """Length to which both sides are resized before the centre is cropped; default: `size`."""
     layout: Literal["nchw", "nhwc"] = "nchw"
     channels: Literal["rgb", "bgr"] = "rgb"
     mean: Three = (0.0, 0.0, 0.0)
-    """Taken off the values 0 to 255, in the order of `channels`."""
+    """Subtracted from the values 0 to 255, in the order of `channels`."""
     std: tuple[
         Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]
     ] = (1.0, 1.0, 1.0)
-    """What is left is divided by this."""
+    """Divisor of the result."""
     softmax: bool = False
-    """Whether the file gives logits, not probabilities."""
+    """Whether the model returns logits, not probabilities."""
 
 
 class OnnxClassifier:
@@ -76,7 +76,7 @@ class OnnxClassifier:
             value for label, value in zip(labels, values, strict=True) if label in self._options.unsafe
         )
         top = int(np.argmax(values))
-        # Sums of rounded probabilities may pass 1; NaN stays NaN and is refused.
+        # Sums of rounded probabilities may exceed 1; NaN stays NaN and is refused.
         facts = {"top": labels[top][:100], "probability": round(float(values[top]), 4)}
         return SignalResult(float(np.clip(score, 0, 1)), facts)
 

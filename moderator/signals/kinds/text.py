@@ -19,33 +19,33 @@ from moderator.signals.onnx_session import onnx_session
 from moderator.signals.signal import Context, Example, Frame, Options, SignalResult
 from moderator.signals.words import WordList, parse_words
 
-#: Sides in pixels. Larger images are reduced; smaller ones get a margin, as the detector needs some room.
+#: Sides in pixels. Larger images are reduced; smaller ones get a margin, because the detector needs some room.
 MAX_SIDE, MIN_SIDE = 2000, 64
-#: Longer side that the detector of lines looks at.
+#: Longer side of the image that the line detector sees.
 DETECT_SIDE_PIXELS = 960
-#: Lines that are read between two looks at the clock, and the most of their ratios, width to height, all together.
-#: SignalResult takes a megabyte or so for each unit of it: the reader weighs 18,710 characters at every few pixels.
+#: Maximum number of lines read between two checks of the clock, and the maximum sum of their width-to-height ratios.
+#: Reading takes about a megabyte per unit of ratio: the reader weighs 18,710 characters at every few pixels.
 BATCH, RATIO = 6, 100.0
-#: What parts of a longer line share with the next one, as a ratio: as long as most words.
+#: Overlap of adjacent parts of a long line, as a ratio: the length of most words.
 LINE_OVERLAP_RATIO = 10.0
-#: Matched words that the verdict lists.
+#: Maximum number of matched words in the verdict.
 WORDS_SHOWN_MAX = 5
 
 
 class TextOptions(Options):
-    """Options of text: words, seconds. A file holds further words, one a line."""
+    """Options of text: words, seconds. A file holds further words, one per line."""
 
     words: Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=1000)] = ()
-    """Words and phrases to look for."""
+    """Words and phrases to search for."""
     seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
-    """Longest time for one frame."""
+    """Timeout for one frame."""
     on_timeout: Literal["error", "review"] = "error"
-    """What becomes of a frame that takes longer, as what was not read may hold anything: the signal fails, or people
-    look at it unless what was read blocks it."""
+    """Outcome for a frame that takes longer, since the unread part may hold anything: the signal fails, or people
+    review the frame unless the words read so far block it."""
 
 
 class Text:
-    """Score: confidence of the best line in which a word stands, else 0. Facts: words, count of lines, reader."""
+    """Score: confidence of the best line that contains a word, else 0. Facts: words, count of lines, reader."""
 
     options_type: ClassVar[type[Options]] = TextOptions
     needs_file: ClassVar[bool | None] = None
@@ -65,10 +65,10 @@ class Text:
             raise SignalFailed("text needs rapidocr; run: pip install 'moderator[text]'") from error
 
     def read(self, frame: Frame) -> SignalResult:
-        """Read the lines of a frame and look for the words.
+        """Read the lines of a frame and search them for the words.
 
         Raises:
-            SignalTimeout: it took too long, and that is to be an error.
+            SignalTimeout: reading took too long, and `on_timeout` is `error`.
         """
         assert frame.image is not None
         lines: list[tuple[str, float]] = []
@@ -79,7 +79,7 @@ class Text:
             if self._on_timeout == "error":
                 raise
             timed_out = {"timed_out": str(error)}
-        # A phrase may go on in the next line.
+        # A phrase may continue on the next line.
         pairs = [(f"{a} {b}", min(p, q)) for (a, p), (b, q) in pairwise(lines)]
         found: dict[str, float] = {}
         for text, confidence in (*lines, *pairs):
@@ -113,7 +113,7 @@ class Text:
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        """Return a picture with text in it, with words that it holds and words that it does not."""
+        """Return a picture of a text, with words that it contains and words that it does not."""
         drawn = Frame(_drawn("FREE Money\nnow at once"))
         return [
             Example({"words": ["free money"]}, drawn, 0.7, 1),
@@ -125,26 +125,26 @@ class Text:
 
 @cache
 def _load_reader() -> tuple[Any, type[Exception]]:
-    """Return the reader, one for all lists of words, and what it raises where there is no text."""
+    """Return the reader, shared by all word lists, and the error that it raises if there is no text."""
     import rapidocr
     from rapidocr.main import RapidOCRError
 
     models = Path(rapidocr.__file__).parent / "models"
     settings: dict[str, Any] = {
         "Global.log_level": "critical",
-        # Images are read side by side already.
+        # Images are already read in parallel.
         "EngineConfig.onnxruntime.intra_op_num_threads": 1,
         "EngineConfig.onnxruntime.inter_op_num_threads": 1,
-        # By default, a long thin image would be blown up until its shorter side is 736.
+        # The default would enlarge a long thin image until its shorter side is 736.
         "Det.limit_type": "max",
         "Det.limit_side_len": DETECT_SIDE_PIXELS,
-        # With a path, a file that is missing is an error. Without one it would be downloaded.
+        # With a path, a missing file is an error. Without one it would be downloaded.
         "Det.model_path": str(models / "PP-OCRv6_det_small.onnx"),
         "Cls.model_path": str(models / "ch_ppocr_mobile_v2.0_cls_mobile.onnx"),
         "Rec.model_path": str(models / "PP-OCRv6_rec_small.onnx"),
     }
     reader = rapidocr.RapidOCR(params=settings)
-    # It loads its models when they are first used, and no image should wait, or fail, for that.
+    # The reader loads its models on first use, and no image should wait for that or fail because of it.
     nothing = np.zeros((MIN_SIDE, MIN_SIDE, 3), dtype=np.uint8)
     with suppress(RapidOCRError):
         reader.detect_and_crop(nothing, {})
@@ -156,7 +156,7 @@ def _load_reader() -> tuple[Any, type[Exception]]:
 
 
 def _parts(crop: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    """Yield a line, uint8 [h, w, 3], whole, or in overlapping parts if it is very long."""
+    """Yield a line, uint8 [h, w, 3], as a whole, or in overlapping parts if it is very long."""
     height, width = crop.shape[:2]
     if width <= RATIO * height:
         yield crop
@@ -168,7 +168,7 @@ def _parts(crop: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
 
 
 def _portions(crops: Sequence[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.uint8]]]:
-    """Yield lines in order, as many at once as the bounds allow: the reader makes all as wide as the widest."""
+    """Yield lines in order, in portions as large as the bounds allow: the reader pads all to the widest."""
     portion: list[NDArray[np.uint8]] = []
     widest = 0.0
     for crop in crops:
@@ -183,7 +183,7 @@ def _portions(crops: Sequence[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.ui
 
 
 def _bounded(image: Image.Image) -> Image.Image:
-    """Return the image with sides of `MIN_SIDE` to `MAX_SIDE` pixels."""
+    """Return the image, resized or padded to sides of `MIN_SIDE` to `MAX_SIDE` pixels."""
     if max(image.size) > MAX_SIDE:
         image = image.copy()
         image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BOX)
