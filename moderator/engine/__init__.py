@@ -1,1 +1,1 @@
-"""From the bytes of an image to the parts of a verdict. Its objects are of use each by itself."""
+"""From the bytes of an image to the parts of a verdict. Each of its objects is useful on its own."""

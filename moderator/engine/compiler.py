@@ -1,6 +1,6 @@
-"""Compiles policies: embeds each prompt once, and remembers it in memory and on disk.
+"""Compile policies: embed each prompt once, and cache it in memory and on disk.
 
-A compiled policy depends on the encoder's identity and precision and on the policy's digest alone, so it is
+A compiled policy depends only on the encoder's identity and precision and on the policy's digest, so it is
 cached under these and never goes stale.
 """
 
@@ -29,27 +29,27 @@ log = logging.getLogger(__name__)
 
 
 class Compiler:
-    """Turns policies into matrices for one encoder.
+    """Compiler of policies to matrices for one encoder.
 
     Args:
-        encoder: whose text tower embeds the prompts.
-        cache: folder for compiled policies; made when needed. A broken file in it is replaced.
+        encoder: embeds the prompts with its text tower.
+        cache: folder for compiled policies; created when needed. A broken file in it is replaced.
     """
 
     def __init__(self, encoder: "Encoder", cache: Path) -> None:
         self._encoder = encoder
         self._folder = cache / f"{encoder.identity.key}-{encoder.dtype}"
         self._compiled: dict[str, CompiledPolicy] = {}
-        # Versions of a policy share most prompts: (templates, prompt) -> vector, over all policies.
+        # Versions of a policy share most prompts: (templates, prompt) -> vector, across all policies.
         self._prompts: dict[tuple[tuple[str, ...], str], Floats] = {}
         self._lock = Lock()
 
     def compile(self, policy: Policy) -> CompiledPolicy:
-        """The policy, ready for scoring. Cheap when it was seen before. Thread-safe.
+        """Return the policy, ready for scoring. Cheap for a policy that was compiled before. Thread-safe.
 
         Raises:
             EmbeddingInvalid: the text tower returned NaN.
-            WeightsInvalid: it was unloaded, and cannot be loaded again.
+            WeightsInvalid: the text tower was unloaded, and cannot be loaded again.
         """
         compiled = self._compiled.get(policy.digest)
         if compiled is not None:
@@ -62,7 +62,7 @@ class Compiler:
         return compiled
 
     def unload_texts(self) -> None:
-        """Give the memory of the encoder's text tower back; a policy that is not cached loads it again."""
+        """Release the memory of the encoder's text tower; a policy that is not cached loads it again."""
         with self._lock:
             self._encoder.unload_texts()
 

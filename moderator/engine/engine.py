@@ -1,4 +1,4 @@
-"""Puts the parts together: one encoder, a folder of policies, a preparer and a judge."""
+"""The engine, which joins one encoder, a policy folder, a preparer and a judge."""
 
 import logging
 from collections.abc import Callable
@@ -27,19 +27,19 @@ from moderator.verdicts import Decision, ModelFacts, PolicyFacts, Verdict
 log = logging.getLogger(__name__)
 
 _NO_READINGS: Readings = {}
-#: Changes with the way from a file to the model's input, so that embeddings that were kept before are not used.
+#: Increment when the path from a file to the model's input changes, so that stored embeddings are not reused.
 _PREPROCESSING_VERSION = "2"
 
 
 class Engine:
-    """All that judges images, in one process. When each part is called is up to the caller. Thread-safe.
+    """Everything that judges images, in one process. The caller decides when to call each part. Thread-safe.
 
     Args:
         settings: default: the environment's.
         encoder: default: the one that the settings name.
-        resolver: says which policies judge; default: the folder of the settings, without drafts.
-        processes: decode in so many confined processes; see `Preparer`. `close` ends them.
-        on_decoder_lost: called with the reason when one of them had to be replaced.
+        resolver: selects the policies that judge; default: from the settings' folder, without drafts.
+        processes: number of confined decoding processes; see `Preparer`. `close` ends them.
+        on_decoder_lost: called with the reason when a decoding process had to be replaced.
 
     Raises:
         EncoderUnknown, RuntimeMissing, WeightsInvalid, SettingsError: the encoder cannot be loaded.
@@ -90,19 +90,19 @@ class Engine:
 
     @property
     def max_batch(self) -> int:
-        """Most frames in one forward pass."""
+        """Maximum number of frames in one forward pass."""
         return self.settings.max_batch or self.encoder.best_batch
 
     @property
     def embedding_space(self) -> str:
-        """Names all that an embedding depends on besides the file: model, precision, limits, reduced decoding."""
+        """Identity of what an embedding depends on besides the file: model, precision, limits, reduced decoding."""
         spec = self.preparer.spec
-        # Written so by earlier versions, whose embeddings are to be found again.
+        # Earlier versions used this format, and their embeddings must still be found.
         text = f"{_PREPROCESSING_VERSION} Recipe(limits={spec.limits!r}, resize={spec.resize!r}, draft={spec.draft!r})"
         return f"{self.encoder.identity.key}-{self.encoder.dtype}-{sha256(text.encode()).hexdigest()[:16]}"
 
     def embed(self, pixels: Pixels) -> Embeddings:
-        """Embed frames, uint8 [n, size, size, 3] -> float32 [n, dimension], at most `max_batch` in one forward."""
+        """Embed frames, uint8 [n, size, size, 3] -> float32 [n, dimension], at most `max_batch` per forward pass."""
         size = self.max_batch
         parts = [self.encoder.embed_images(pixels[at : at + size]) for at in range(0, len(pixels), size)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -115,13 +115,13 @@ class Engine:
         watch: Stopwatch,
         shadow_readings: Readings = _NO_READINGS,
     ) -> Judged:
-        """Judge an image by the policies that were selected for it.
+        """Judge an image by the policies selected for it.
 
         Args:
-            event: whose policy is asked.
+            event: names the policy.
             prepared: the image.
             embeddings: float32 [frames, dimension].
-            watch: the stages `score` and, where there are any, `signals` are added.
+            watch: receives the stage `score`, and `signals` if the policy has any.
             shadow_readings: what the preparer read for the shadows.
 
         Raises:
@@ -138,7 +138,7 @@ class Engine:
         return judged
 
     def verdict(self, event: Event, prepared: Prepared, judged: Judged, watch: Stopwatch) -> Verdict:
-        """Return the verdict of an event that was judged."""
+        """Return the verdict of a judged event."""
         policy, judgement = judged.policy, judged.judgement
         return Verdict(
             event_id=event.id,
@@ -179,7 +179,7 @@ class Engine:
         Raises:
             PolicyNotFound, PolicyUnreleased, PolicyUnusable: the default policy cannot be used.
         """
-        self.resolver.select(self.settings.default_policy, "")  # before what takes long
+        self.resolver.select(self.settings.default_policy, "")  # before the slow steps
         self.compile_policies()
         self.resolver.select(self.settings.default_policy, "")
         size = self.encoder.image_size
@@ -189,15 +189,15 @@ class Engine:
     def compile_policies(self) -> None:
         """Compile every version that a pointer names, so that no event waits for it.
 
-        From now on, a version goes live only once it compiled: until then the one before it stays in force.
+        From then on, a version goes live only after it compiles; until then, the previous one stays in force.
         """
         self.catalogue.require(self._compile)
         self._unload_texts()
 
     def refresh_policies(self) -> bool:
-        """Read what changed in the folder of policies; False where that makes no difference."""
+        """Read what changed in the policy folder, and return whether that makes a difference."""
         changed = self.catalogue.refresh()
-        if changed or self.catalogue.snapshot.unusable:  # what did not compile was tried again
+        if changed or self.catalogue.snapshot.unusable:  # failed compilations were retried
             self._unload_texts()
         return changed
 
@@ -206,10 +206,10 @@ class Engine:
             self.compiler.unload_texts()
 
     def _compile(self, policy: Policy) -> None:
-        """Compile a version and make its signals.
+        """Compile a version and create its signals.
 
         Raises:
-            PolicyUnusable: that does not work here.
+            PolicyUnusable: either fails on this machine.
         """
         part = "its prompts"
         try:
@@ -217,7 +217,7 @@ class Engine:
             for spec in policy.signals:
                 part = f"the signal {spec.name}"
                 self.signals.make(spec)
-        except Exception as error:  # whatever a model library raises: the version before goes on
+        except Exception as error:  # whatever a model library raises: the previous version stays
             reason = str(error) if isinstance(error, ModeratorError) else f"{type(error).__name__}: {error}"
             log.warning("%s: %s cannot be used: %s", policy.reference, part, reason)
             raise PolicyUnusable(f"{policy.reference}: {part} cannot be used: {reason}") from error

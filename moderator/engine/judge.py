@@ -1,4 +1,4 @@
-"""From an embedding and what signals say to the parts of a verdict. Needs no image, no model and no queue."""
+"""From embeddings and signal readings to the parts of a verdict. Needs no image, no model and no queue."""
 
 import logging
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class PolicyCompiler(Protocol):
-    """Whatever has a policy's prompts as vectors: `Compiler`, which embeds them, or a store of compiled policies."""
+    """A source of policies with embedded prompts: `Compiler`, which embeds them, or a store of compiled policies."""
 
     def compile(self, policy: Policy) -> CompiledPolicy:
         """Return the policy, ready for scoring."""
@@ -26,27 +26,27 @@ class PolicyCompiler(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """What policies say of an image: the parts of a verdict."""
+    """The result of the policies for an image: the parts of a verdict."""
 
     policy: Policy
     """The version that decided."""
     judgement: Judgement
     signals: dict[str, Any]
-    """What the verdict says of each signal of that version."""
+    """The verdict's facts on each signal of that version."""
     shadows: tuple[ShadowVerdict, ...]
     readings: Readings
-    """Of all signals that were read for it. With the embeddings, they give the same parts again."""
+    """Readings of all signals that were read. With the embeddings, they reproduce the same parts."""
 
 
 class Judge:
-    """Judges images by their embeddings. Thread-safe.
+    """Judge of images by their embeddings. Thread-safe.
 
-    A worker calls it with what the model just returned; a back-test, a replay or a page that shows scores while a
-    policy is edited with what was stored. Which versions judge is the caller's choice.
+    A worker passes what the model just returned; a back-test, a replay or a live preview of a policy being edited
+    passes stored embeddings. The caller chooses the versions that judge.
 
     Args:
-        compiler: has the policies ready for scoring.
-        signals: makes and reads the signals that look at the embedding.
+        compiler: returns policies ready for scoring.
+        signals: creates and reads the signals that use the embedding.
     """
 
     def __init__(self, compiler: PolicyCompiler, signals: Signals) -> None:
@@ -58,13 +58,13 @@ class Judge:
 
         Args:
             embeddings: float32 [frames, dimension], rows of length 1.
-            readings: of signals that look at the image itself, by their keys. Those of signals that look at the
-                embedding may be among them, and are read where they are not.
+            readings: of signals that use the image itself, by their keys. They may include signals that use the
+                embedding; missing ones are read.
             selection: the versions; one decides.
 
         Raises:
             EmbeddingInvalid: an embedding is not finite, or zero.
-            SignalFailed, ModelMismatch: a signal of the version that decides failed, or was not read.
+            SignalFailed, ModelMismatch: a signal of the deciding version failed, or was not read.
         """
         decides = selection.decides
         readings = self.read_embeddings(decides, embeddings, readings)
@@ -76,7 +76,7 @@ class Judge:
         return Judged(decides, judgement, facts(decides, readings), tuple(shadows), readings)
 
     def read_embeddings(self, policy: Policy, embeddings: Floats, readings: Readings) -> Readings:
-        """Return the readings with those of the policy's signals that look at the embedding; known ones stay."""
+        """Return the readings, completed with the policy's signals that use the embedding; known ones stay."""
         if all(spec.key in readings for spec in policy.signals):
             return readings
         specs = [spec for spec in due([policy], Moment.EMBEDDING) if spec.key not in readings]
@@ -89,7 +89,7 @@ class Judge:
     def _judge_shadow(
         self, policy: Policy, embeddings: Floats, readings: Readings
     ) -> tuple[ShadowVerdict, Readings]:
-        """Return what a shadow says, and the readings with its own. Its failure, whatever it is, is its own."""
+        """Return a shadow's verdict, and the readings with its own. Any failure of a shadow stays in its verdict."""
         try:
             readings = self.read_embeddings(policy, embeddings, readings)
             judged = self._judge(policy, embeddings, readings)
@@ -115,5 +115,5 @@ class Judge:
 
 
 def describe_error(error: ModeratorError) -> ErrorFacts:
-    """Return what a verdict says of an error."""
+    """Return a verdict's facts on an error."""
     return ErrorFacts(type=type(error).__name__, message=str(error))

@@ -1,4 +1,4 @@
-"""From the bytes of a file to what the model takes, with what signals read in the pixels."""
+"""From the bytes of a file to the model's input, with the readings of signals that use pixels."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -35,19 +35,19 @@ class Prepared:
     pixels: Pixels
     """uint8 [frames, image_size, image_size, 3]"""
     selection: Selection | None = None
-    """The policies that judge, if they were known."""
+    """The policies that judge, if known."""
     readings: Readings = field(default_factory=dict)
-    """Of the signals of the policy that decides which look at pixels."""
+    """Readings of the deciding policy's signals that use pixels."""
     signal_seconds: float = 0.0
-    """Spent on these signals, a part of the time that `prepare` and `read_slowly` took."""
+    """Time spent on these signals, included in the time of `prepare` and `read_slowly`."""
 
     @property
     def needs_slow_reading(self) -> bool:
-        """Whether `Preparer.read_slowly` has something to read."""
+        """Whether `Preparer.read_slowly` has anything to read."""
         return self.selection is not None and reads_slowly(self.selection)
 
     def shadow_signals(self, moment: Moment) -> list[Specification]:
-        """Return the signals that look at pixels and that only the shadows have."""
+        """Return the signals that use pixels and that only the shadows have."""
         if self.selection is None or not self.selection.shadows:
             return []
         decided = {spec.key for spec in self.selection.decides.signals}
@@ -55,25 +55,25 @@ class Prepared:
 
 
 def reads_slowly(selection: Selection) -> bool:
-    """Return whether the policy that decides has signals that look at pixels and take long."""
+    """Return whether the deciding policy has slow signals that use pixels."""
     return bool(due([selection.decides], Moment.SLOWLY))
 
 
 def needs_pixels(selection: Selection) -> bool:
-    """Return whether a signal of the policy that decides looks at the image itself."""
+    """Return whether a signal of the deciding policy uses the image itself."""
     return bool(due([selection.decides], Moment.PIXELS)) or reads_slowly(selection)
 
 
 class Preparer:
-    """Decodes files, resizes them to the model's input, and has signals look at them. Knows no model. Thread-safe.
+    """Decodes files, resizes them to the model's input, and has signals read them. Knows no model. Thread-safe.
 
     Args:
-        spec: what is made of a file.
-        signals: makes and reads the signals that look at pixels.
-        processes: decode in so many confined processes, which a hostile image cannot get out of; `close` ends them.
-            0: in the calling thread.
+        spec: how files are prepared.
+        signals: creates and reads the signals that use pixels.
+        processes: number of confined decoding processes, which a hostile image cannot escape; `close` ends them.
+            0: decode in the calling thread.
         memory: bytes of address space for each process.
-        on_decoder_lost: called with the reason when one of them had to be replaced.
+        on_decoder_lost: called with the reason when a decoding process had to be replaced.
 
     Raises:
         DecoderUnavailable: the processes do not start.
@@ -100,15 +100,15 @@ class Preparer:
     def prepare(self, data: bytes, selection: Selection | None = None) -> Prepared:
         """Decode an image file and resize its frames to the model's input.
 
-        Signals of the policy that decides which look at pixels are read here, so that no decoded image waits for the
-        model; but those that take long are left to `read_slowly`.
+        The deciding policy's signals that use pixels are read here, so that no decoded image waits for the model;
+        slow ones are left to `read_slowly`.
 
         Args:
             data: the file.
-            selection: the policies that will judge it; without them, policies with such signals cannot.
+            selection: the policies that will judge the image; without it, policies with such signals cannot judge it.
 
         Raises:
-            ImageError: it is no image, broken, beyond a limit, or its decoding process died over it.
+            ImageError: the file is not an image, is broken, exceeds a limit, or killed its decoding process.
             SignalFailed: a signal cannot be read.
         """
         sides = by_side(due([selection.decides], Moment.PIXELS)) if selection is not None else {}
@@ -125,15 +125,15 @@ class Preparer:
             return prepared
         start = time.perf_counter()
         readings = self._read(data, sides, image)
-        refuse_failed(selection.decides, readings)  # the model need not look at it
+        refuse_failed(selection.decides, readings)  # fail before the model runs
         return replace(prepared, readings=readings, signal_seconds=time.perf_counter() - start)
 
     def read_slowly(self, data: bytes, prepared: Prepared) -> Prepared:
-        """Read the signals of the policy that decides which take long.
+        """Read the deciding policy's slow signals.
 
         Args:
-            data: the file, which is decoded once more: what many of them wait for is small.
-            prepared: what `prepare` made of it.
+            data: the file, which is decoded again, so that waiting images hold only the small file.
+            prepared: the result of `prepare`.
 
         Raises:
             ImageError: as `prepare`.
@@ -151,7 +151,7 @@ class Preparer:
         )
 
     def read_for_shadows(self, data: bytes, specs: Iterable[Specification]) -> Readings:
-        """Read signals of shadows, for the judge. Never raises: an error is what each of them says that it concerns."""
+        """Read signals of shadows, for the judge. Never raises: errors become the outcomes of the signals."""
         readings: dict[str, Outcome] = {}
         for side, some in by_side(specs).items():
             try:
@@ -161,12 +161,12 @@ class Preparer:
         return readings
 
     def recall(self, facts: ImageFacts, selection: Selection) -> Prepared:
-        """Return an image whose embeddings are known: what is needed beside them, without its pixels."""
+        """Return an image whose embeddings are known: everything needed besides them, without its pixels."""
         size = self.spec.resize.crop
         return Prepared(facts, np.empty((0, size, size, 3), dtype=np.uint8), selection)
 
     def _decode(self, data: bytes, view_side: int) -> PreparedImage:
-        """Return the model's input and, where they are wanted, views; see `moderator.images.prepare.prepare`."""
+        """Return the model's input and, if requested, views; see `moderator.images.prepare.prepare`."""
         if self._pool is None:
             return prepare(data, self.spec, view_side)
         return self._pool.prepare(data, view_side)
@@ -174,12 +174,12 @@ class Preparer:
     def _read(
         self, data: bytes, sides: Mapping[int, Iterable[Specification]], first: PreparedImage | None = None
     ) -> dict[str, Outcome]:
-        """Read signals in views of the size that is enough for each, so that none depends on which others there are.
+        """Read each signal in views of the size that it needs, so that no result depends on the other signals.
 
         Args:
             data: the file.
             sides: signals by the shorter side that is enough for them.
-            first: the image with the views for the first side, if it is there already.
+            first: the image with the views for the first side, if already decoded.
         """
         readings: dict[str, Outcome] = {}
         for side, specs in sides.items():

@@ -1,4 +1,4 @@
-"""Which versions of a policy look at an image."""
+"""Select the versions of a policy that judge an image."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -14,17 +14,17 @@ from moderator.verdicts import PolicyFacts
 
 @dataclass(frozen=True)
 class PolicyResolver:
-    """Finds the versions that a reference means: `NAME`, with canary and shadows, or `NAME@VERSION` alone."""
+    """Resolver of policy references: `NAME`, with canary and shadows, or `NAME@VERSION` alone."""
 
     catalogue: Catalogue
     default_policy: str
-    """For events that name none."""
+    """The policy for events that name none."""
     drafts: bool = False
-    """Whether a version that was not released may be named. Only where nothing is decided by it."""
+    """Whether references may name unreleased versions. Only for uses where the result decides nothing."""
 
     @classmethod
     def from_settings(cls, settings: Settings, *, drafts: bool = False) -> Self:
-        """Read the folder of policies that the settings name.
+        """Read the policy folder that the settings name.
 
         Raises:
             PolicyError: as `Catalogue`.
@@ -46,7 +46,7 @@ class PolicyResolver:
         return Selection(find(name, version))
 
     def select_for(self, event: Event) -> Selection:
-        """Return the versions for an event, by the policy that it names or else the default one.
+        """Return the versions for an event, of the policy that it names or else the default one.
 
         Raises:
             PolicyNotFound, PolicyUnreleased: as `select`.
@@ -54,7 +54,7 @@ class PolicyResolver:
         return self.select(event.policy or self.default_policy, event.key)
 
     def describe(self, event: Event) -> PolicyFacts | None:
-        """Return the policy that would have decided; by name alone where none of that name may. None: no such name."""
+        """Return the policy that would have decided, only its name if no version may decide, or None if unknown."""
         try:
             decides = self.select_for(event).decides
             return PolicyFacts(name=decides.name, version=decides.version, digest=decides.digest)

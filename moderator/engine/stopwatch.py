@@ -1,4 +1,4 @@
-"""Where the time of one event went."""
+"""Time per stage of one event."""
 
 import time
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ class Stopwatch:
     _mark: float = field(default_factory=time.perf_counter)
 
     def lap(self, stage: str) -> float:
-        """Charge the time since the last lap to a stage; returns it in seconds."""
+        """Charge the time since the last lap to a stage, and return it in seconds."""
         now = time.perf_counter()
         seconds, self._mark = now - self._mark, now
         self.note(stage, seconds)
         return seconds
 
     def note(self, stage: str, seconds: float) -> None:
-        """Write down a time that was measured elsewhere."""
+        """Record a time that was measured elsewhere."""
         self.timings_ms[stage] = round(seconds * 1000, 3)
