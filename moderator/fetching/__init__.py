@@ -1,1 +1,1 @@
-"""From an image reference to bytes. Nothing here looks into them."""
+"""From an image reference to bytes, whose content nothing here inspects."""

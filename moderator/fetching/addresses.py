@@ -1,8 +1,8 @@
-"""Which IP addresses may be contacted. Pure: no name is resolved and nothing is connected here.
+"""Decide which IP addresses may be contacted. Pure: this module resolves no names and opens no connections.
 
-A URL in an event is written by a stranger, so it must not reach what only this machine's network can reach:
+A stranger writes the URL in an event, so it must not reach what only this machine's network can reach:
 databases, admin pages, the credentials that clouds serve to their machines. Only addresses on the public
-internet pass, and whatever the operator listed. The ranges are those of the IANA special-purpose registries
+internet pass, and networks that the operator lists. The ranges are those of the IANA special-purpose registries
 (RFC 6890 and its updates) rather than `ipaddress.is_global`, whose answer changes between Python versions.
 """
 
@@ -19,7 +19,7 @@ from ipaddress import (
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-#: Of IPv6 only the global unicast space passes, less the ranges below. What lies outside it (loopback, unique
+#: Of IPv6, only the global unicast space passes, except the ranges below. Everything outside it (loopback, unique
 #: local, link-local, multicast, NAT64 64:ff9b::/96 and 64:ff9b:1::/48, IPv4-compatible) needs no entry.
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 
@@ -45,7 +45,7 @@ _REFUSED: tuple[tuple[Network, str], ...] = tuple(
         ("203.0.113.0/24", "reserved for documentation"),
         ("224.0.0.0/4", "multicast"),
         ("240.0.0.0/4", "reserved"),
-        # Teredo (2001::/32), benchmarks (2001:2::/48) and ORCHID among others.
+        # Includes Teredo (2001::/32), benchmarks (2001:2::/48) and ORCHID.
         ("2001::/23", "reserved for protocols"),
         ("2001:db8::/32", "reserved for documentation"),
         ("2002::/16", "a 6to4 address, which hides an IPv4 address"),
@@ -56,10 +56,10 @@ _REFUSED: tuple[tuple[Network, str], ...] = tuple(
 
 
 def parse_address(text: str) -> Address:
-    """Read an address as a resolver gives it; an IPv4-mapped IPv6 address becomes the IPv4 address it means.
+    """Parse an address from a resolver; an IPv4-mapped IPv6 address becomes the IPv4 address that it maps.
 
     Raises:
-        ValueError: the text is no address.
+        ValueError: the text is not an address.
     """
     address = ip_address(text)
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
@@ -68,10 +68,10 @@ def parse_address(text: str) -> Address:
 
 
 def why_refused(address: Address, allowed: Iterable[Network] = ()) -> str | None:
-    """Say why an address (from `parse_address`) may not be contacted; None if it may.
+    """Return why an address (from `parse_address`) may not be contacted, or None if it may.
 
-    `allowed` are networks that pass whatever else holds. An allowed IPv4 network does not cover IPv6
-    addresses that tunnel to it (6to4, Teredo, NAT64): list those on their own if they are meant.
+    `allowed` are networks that always pass. An allowed IPv4 network does not cover IPv6 addresses that tunnel
+    to it (6to4, Teredo, NAT64): list those separately if needed.
     """
     if any(address in network for network in allowed):
         return None

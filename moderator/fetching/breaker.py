@@ -1,7 +1,8 @@
-"""Circuit breakers, one for each host: a host that failed several times in a row is left alone for a while.
+"""Circuit breakers, one per host: a host that failed several times in a row is not called for a while.
 
-Then one call probes it: if that succeeds, all may call again; if not, the host is left alone once more. (Michael
-Nygard, "Release It!". `pybreaker` holds a lock during the call, so a host would be called by one thread at a time.)
+Then one call probes it: on success, all calls may go through again; on failure, the breaker stays open for another
+while. (Michael Nygard, "Release It!". `pybreaker` holds a lock during the call, so only one thread at a time could
+call a host.)
 """
 
 import time
@@ -13,15 +14,15 @@ from threading import Lock
 
 from moderator.errors import FetchFailed, HostUnavailable
 
-#: Failing hosts remembered, those that failed last. Strangers choose the hosts, so their number is bounded.
+#: Maximum number of failing hosts remembered, most recent failures first. Strangers choose the hosts.
 MAX_HOSTS = 1000
-#: Seconds to wait for the outcome of another's probe.
+#: Seconds to wait for the outcome of another call's probe.
 PROBE_WAIT_SECONDS = 1.0
 
 
 @dataclass
 class _Host:
-    """A host whose last call failed; `until` is when it may be probed, None while it may be called."""
+    """A host whose last call failed; it may be probed at `until`, or called normally while that is None."""
 
     failures: int = 0
     until: float | None = None
@@ -30,17 +31,17 @@ class _Host:
 
 @dataclass
 class Outcome:
-    """What whoever makes a call may say of it, beyond raising `FetchFailed`."""
+    """Outcome of a call; the caller sets `failed` if the call failed without raising `FetchFailed`."""
 
     failed: bool = False
 
 
 class Breakers:
-    """The breakers of all hosts. Thread-safe; calls to one host run side by side.
+    """The breakers of all hosts. Thread-safe; calls to one host run in parallel.
 
     Args:
-        failures: so many in a row open a host's breaker; 0: never.
-        cooldown: seconds for which it stays open.
+        failures: number of failures in a row that opens a host's breaker; 0: never.
+        cooldown: seconds for which the breaker stays open.
         clock: monotonic, in seconds.
     """
 
@@ -55,7 +56,7 @@ class Breakers:
 
     @contextmanager
     def watch(self, host: str) -> Iterator[Outcome]:
-        """Around one call to a host: `FetchFailed`, or `failed` set, is a failure; all else shows that it lives.
+        """Wrap one call to a host: `FetchFailed` or a set `failed` is a failure; any other outcome is a success.
 
         Raises:
             HostUnavailable: the breaker is open; the call is not made.
@@ -71,7 +72,7 @@ class Breakers:
             self._leave(host, probe, outcome.failed)
 
     def count_open(self) -> int:
-        """How many hosts are left alone at the moment."""
+        """Return the number of hosts whose breaker is open."""
         now = self._clock()
         with self._lock:
             return sum(
@@ -79,7 +80,7 @@ class Breakers:
             )
 
     def _enter(self, name: str) -> bool:
-        """Whether this call is the probe."""
+        """Return whether this call is the probe."""
         with self._lock:
             host = self._hosts.get(name)
             if host is None or host.until is None:
@@ -104,7 +105,7 @@ class Breakers:
             if len(self._hosts) > MAX_HOSTS:
                 self._hosts.popitem(last=False)
             if host.until is not None and not probe:
-                return  # a call from before it opened
+                return  # the call started before the breaker opened
             host.failures += 1
             host.probing = False
             if self._most and host.failures >= self._most:

@@ -1,4 +1,4 @@
-"""The metric of hosts that are left alone. It loads no decoder: processes without images show it as well."""
+"""Metric of open breakers. It loads no decoder, because processes without images export it as well."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -16,11 +16,11 @@ OPEN_BREAKERS = MetricRow(
 
 
 class BreakerMetrics:
-    """Shows how many breakers are open."""
+    """Metric of the number of open breakers."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._open = OPEN_BREAKERS.gauge(registry)
 
     def watch(self, kind: Literal["image", "webhook"], count: Callable[[], int]) -> None:
-        """Ask `count` at every scrape."""
+        """Call `count` at every scrape."""
         self._open.labels(kind).set_function(count)

@@ -1,4 +1,4 @@
-"""Finds the source of an image by the kind of its reference."""
+"""Fetch images from the source that matches the kind of their reference."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +17,11 @@ from moderator.settings import Settings
 
 
 class Fetcher:
-    """Gets the images that events name. Threads share one fetcher.
+    """Fetcher of the images that events name. Threads share one fetcher.
 
     Args:
-        sources: by the field of `ImageReference` that each of them answers.
-        max_bytes: most bytes of an encoded image.
+        sources: by the field of `ImageReference` that each source handles.
+        max_bytes: maximum size of an encoded image.
     """
 
     def __init__(self, sources: Mapping[str, ImageSource], max_bytes: int) -> None:
@@ -30,11 +30,11 @@ class Fetcher:
 
     @classmethod
     def from_settings(cls, settings: Settings, breakers: Breakers | None = None) -> Self:
-        """Return the fetcher for events of strangers: a new kind of source is one more line here.
+        """Return the fetcher for events from strangers. A new kind of source is one more line here.
 
         Args:
-            settings: all of them.
-            breakers: keep from hosts that fail all the time; default: each is asked each time.
+            settings: all settings.
+            breakers: skip hosts that keep failing; default: every call is made.
         """
         return cls(
             {
@@ -54,10 +54,10 @@ class Fetcher:
         """Return the encoded image, at most `max_bytes`.
 
         Raises:
-            FetchRefused: the reference points where we do not go; the message names the setting.
-            FetchFailed: trying again may help; `HostUnavailable`, a kind of it, was not even tried.
-            ImageNotFound: nothing is there.
-            ImageTooLarge: it is larger than allowed.
+            FetchRefused: the reference is not allowed; the message names the setting.
+            FetchFailed: a retry may help; on `HostUnavailable`, a kind of it, the host was not contacted.
+            ImageNotFound: there is no such image.
+            ImageTooLarge: the image is larger than allowed.
             NotAnImage: an inline image is not base64.
         """
         for kind, source in self._sources.items():
@@ -70,10 +70,10 @@ class Fetcher:
 
 
 class TrustedFetcher:
-    """Gets the images that the caller of the library or of a command names. Threads share one fetcher.
+    """Fetcher of the images that the caller of the library or of a command names. Threads share one fetcher.
 
     Args:
-        settings: of which the bounds and what holds for URLs count. Any file may be read.
+        settings: provide the size limits and the rules for URLs. Any file may be read.
     """
 
     def __init__(self, settings: Settings) -> None:

@@ -1,9 +1,9 @@
-"""An HTTP client for URLs that strangers wrote: images to fetch, webhooks to call.
+"""HTTP client for untrusted URLs: images to fetch, webhooks to call.
 
-What is bounded: where it connects (`network.GuardedBackend`), the hosts, schemes and ports (`urls`), the
-redirects, the bytes, and the time of the whole exchange. Proxies of the environment are not used: a proxy
-would resolve names by itself, past the check of addresses. Messages show scheme and host only, because paths
-and queries carry secrets (pre-signed URLs).
+It bounds the addresses (`network.GuardedBackend`), the hosts, schemes and ports (`urls`), the redirects, the
+bytes, and the time of the whole exchange. It ignores the environment's proxies: a proxy would resolve names
+itself, bypassing the address check. Messages show scheme and host only, because paths and queries carry
+secrets (pre-signed URLs).
 """
 
 import io
@@ -27,33 +27,33 @@ from moderator.fetching.network import GuardedBackend, Resolver, exchange_limits
 from moderator.fetching.urls import AllowedHosts, Target, parse_url
 
 MAX_REDIRECTS = 3
-#: How much of an answer to a POST is read so that its connection can be used again.
+#: Maximum number of bytes of a POST response that are read so that its connection can be reused.
 MAX_ANSWER_BYTES = 65_536
-#: What a call may receive besides bodies: heads, interim answers, the framing of a chunked body.
+#: Bytes that a call may receive besides bodies: headers, interim responses, the framing of a chunked body.
 MAX_OVERHEAD_BYTES = 1 << 20
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-#: 4xx answers that mean "later": request timeout, too early, too many requests.
+#: 4xx responses that mean "later": request timeout, too early, too many requests.
 _TRANSIENT = frozenset({408, 425, 429})
 
-# At level DEBUG the library would log each answer's headers, and a redirect's location may hold a secret.
+# At level DEBUG the library would log each response's headers, and a redirect's location may hold a secret.
 logging.getLogger("httpcore2").setLevel(logging.INFO)
 
 
 @dataclass(frozen=True)
 class PostAnswer:
-    """What a server says to a POST. `retry_after`: seconds for which it wants to be left alone."""
+    """A server's response to a POST. `retry_after`: seconds that the server asks the client to wait."""
 
     status: int
     retry_after: float = 0.0
 
 
 class GuardedClient:
-    """GET and POST to addresses on the public internet and in `networks`. Threads share one client.
+    """Client for GET and POST to addresses on the public internet and in `networks`. Threads share one client.
 
     `timeout` is in seconds and covers a whole call: resolving, connecting, redirects and the body.
-    `hosts` are the only ones that URLs and redirects may name; None: all.
-    `resolver` and `ssl_context` replace the system's. `breakers` keep from hosts that fail all the time.
+    URLs and redirects may name only `hosts`; None: all.
+    `resolver` and `ssl_context` replace the system's. `breakers` skip hosts that keep failing.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class GuardedClient:
         self._breakers = breakers or Breakers()
         self._pool = httpcore2.ConnectionPool(
             ssl_context=ssl_context or httpcore2.default_ssl_context(),
-            # Callers bound the concurrency: they are threads.
+            # The number of calling threads bounds the concurrency.
             max_connections=None,
             max_keepalive_connections=32,
             keepalive_expiry=15.0,
@@ -91,11 +91,11 @@ class GuardedClient:
         """Fetch a body of at most `max_bytes` bytes; up to 3 redirects are followed, each one checked.
 
         Raises:
-            FetchRefused: the URL or a redirect leads where we do not go, or the body is encoded, or more than
-                twice as many bytes arrive as the body may have.
-            FetchFailed: time-out, connection error, 408, 425, 429 or 5xx; trying again may help.
-            HostUnavailable: the host failed too often just now and was not asked.
-            ImageNotFound: any other answer that is no success.
+            FetchRefused: the URL or a redirect is not allowed, or the body is encoded, or more than twice
+                as many bytes arrive as the body may have.
+            FetchFailed: timeout, connection error, 408, 425, 429 or 5xx; a retry may help.
+            HostUnavailable: the host failed too often recently and was not contacted.
+            ImageNotFound: any other unsuccessful response.
             ImageTooLarge: the body is larger than `max_bytes`.
         """
         with exchange_limits(self._timeout, 2 * max_bytes + MAX_OVERHEAD_BYTES):
@@ -113,12 +113,12 @@ class GuardedClient:
         raise FetchRefused(f"{target.origin} redirects more than {MAX_REDIRECTS} times")
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> PostAnswer:
-        """Send `body` and return what the answer's head says. Redirects are not followed; its body is discarded.
+        """Send `body` and return the response's status and delay. Ignores redirects and the response body.
 
         Raises:
-            FetchRefused: the URL leads where we do not go, or the answer has no end of headers.
-            FetchFailed: time-out or connection error; trying again may help.
-            HostUnavailable: the host failed too often just now and was not asked.
+            FetchRefused: the URL is not allowed, or the response headers never end.
+            FetchFailed: timeout or connection error; a retry may help.
+            HostUnavailable: the host failed too often recently and was not contacted.
         """
         target = self._acceptable(url)
         with (
@@ -145,7 +145,7 @@ class GuardedClient:
     def _exchange(
         self, method: str, target: Target, headers: Mapping[str, str], body: bytes | None = None
     ) -> Iterator[httpcore2.Response]:
-        # In parts, so that nothing parses the text a second time.
+        # Passed in parts, so that nothing parses the text a second time.
         url = httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.target)
         fields = [("Host", target.authority), ("User-Agent", "moderator"), *headers.items()]
         try:
@@ -197,7 +197,7 @@ def _header(response: httpcore2.Response, name: bytes) -> bytes | None:
 
 
 def _retry_after(value: bytes | None) -> float:
-    """Seconds, given as such or as a date; 0 where there is no such header, or none that can be read."""
+    """Return seconds, from a number or a date; 0 if the header is missing or unreadable."""
     text = (value or b"").decode("latin-1").strip()
     if re.fullmatch(r"[0-9]{1,9}", text):
         return float(text)
@@ -209,8 +209,8 @@ def _retry_after(value: bytes | None) -> float:
 
 
 def _reason(error: Exception) -> str:
-    """What the operating system or TLS says; nothing that the peer wrote."""
-    cause = error.args[0] if error.args else None  # the library's errors wrap the one below
+    """Return the reason given by the operating system or TLS, without any text from the peer."""
+    cause = error.args[0] if error.args else None  # the library wraps the underlying error
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is not valid ({cause.verify_message})"
     if isinstance(cause, OSError) and cause.strerror:

@@ -1,7 +1,7 @@
-"""The sockets under the HTTP client: every address is checked, and all of an exchange is bounded.
+"""The sockets under the HTTP client: every address is checked, and every exchange is bounded.
 
-A host name is resolved once, each address of the answer is checked, and the connection goes to an address of
-that very answer. So a name that resolves differently the next time (DNS rebinding) gains nothing. TLS still
+A host name is resolved once, each address of the answer is checked, and the connection goes to one of these
+addresses. So a name that resolves differently the next time (DNS rebinding) gains nothing. TLS still
 verifies the certificate against the host name, because the layer above passes it on.
 """
 
@@ -21,7 +21,7 @@ from httpcore2 import SOCKET_OPTION
 from moderator.errors import FetchRefused
 from moderator.fetching.addresses import Network, parse_address, why_refused
 
-#: Turns a host name and a port into addresses, e.g. "93.184.216.34"; raises OSError if there are none.
+#: Resolves a host name and a port to addresses, e.g. "93.184.216.34"; raises OSError if there are none.
 Resolver = Callable[[str, int], Sequence[str]]
 
 
@@ -36,10 +36,10 @@ _limits: ContextVar[_Limits] = ContextVar("limits")
 
 @contextmanager
 def exchange_limits(seconds: float, max_received: int) -> Iterator[None]:
-    """Within this block, on this thread, network operations together may take so much time and so many bytes.
+    """Limit the total time and received bytes of this thread's network operations inside the block.
 
-    The bytes are those on the wire (after TLS): what the layers above count leaves out heads, interim answers
-    and framing, of which a peer can send any amount.
+    Bytes are counted on the wire (after TLS): the layers above do not count headers, interim responses and
+    framing, of which a peer can send any amount.
     """
     token = _limits.set(_Limits(time.monotonic() + seconds, max_received))
     try:
@@ -49,10 +49,10 @@ def exchange_limits(seconds: float, max_received: int) -> Iterator[None]:
 
 
 def time_left() -> float:
-    """Seconds until the deadline of the enclosing `exchange_limits`.
+    """Return the seconds until the deadline of the enclosing `exchange_limits`.
 
     Raises:
-        httpcore2.ReadTimeout: it has passed.
+        httpcore2.ReadTimeout: the deadline has passed.
     """
     left = _limits.get().deadline - time.monotonic()
     if left <= 0:
@@ -61,13 +61,13 @@ def time_left() -> float:
 
 
 def resolve(host: str, port: int) -> Sequence[str]:
-    """Ask the system's resolver, which also reads the old spellings of IPv4 (`127.1`, `0x7f000001`)."""
+    """Resolve a host with the system's resolver, which also accepts old spellings of IPv4 (`127.1`, `0x7f000001`)."""
     answer = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in answer))
 
 
 class GuardedBackend(httpcore2.NetworkBackend):
-    """Connects to addresses on the public internet and in `networks`, and to nothing else."""
+    """Network backend that connects only to addresses on the public internet and in `networks`."""
 
     def __init__(self, networks: Sequence[Network] = (), resolver: Resolver = resolve) -> None:
         self._networks = tuple(networks)
@@ -85,7 +85,7 @@ class GuardedBackend(httpcore2.NetworkBackend):
         """Connect to the first address of `host` that answers.
 
         Raises:
-            FetchRefused: one of the host's addresses may not be contacted.
+            FetchRefused: one of the host's addresses is not allowed.
             httpcore2.ConnectError, httpcore2.TimeoutException: no address, or none answered.
         """
         addresses = self._checked(host, port)
@@ -115,8 +115,8 @@ class GuardedBackend(httpcore2.NetworkBackend):
         return checked
 
     def _resolve_in_time(self, host: str, port: int) -> Sequence[str]:
-        # The system's resolver takes no timeout and can wait for half a minute, so it gets a thread that we
-        # can walk away from.
+        # The system's resolver has no timeout and may wait for half a minute, so it runs in a thread that we
+        # can abandon.
         outcome: list[Sequence[str] | Exception] = []
 
         def ask() -> None:
@@ -136,9 +136,9 @@ class GuardedBackend(httpcore2.NetworkBackend):
 
 
 class _LimitedStream(httpcore2.NetworkStream):
-    """A connection whose operations keep the `exchange_limits` of the thread that performs them.
+    """A connection whose operations obey the `exchange_limits` of the calling thread.
 
-    The limits of the layers above are per operation, which a peer that sends one byte at a time never meets.
+    The layers above limit single operations, and a peer that sends one byte at a time never reaches such a limit.
     """
 
     def __init__(self, stream: httpcore2.NetworkStream) -> None:
@@ -153,7 +153,7 @@ class _LimitedStream(httpcore2.NetworkStream):
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        # Not the wrapped `write`: it grants its timeout again to each part of the buffer that is taken.
+        # Not the wrapped `write`: it restarts its timeout for each part of the buffer that is sent.
         connection: socket.socket = self._stream.get_extra_info("socket")
         rest = memoryview(buffer)
         try:

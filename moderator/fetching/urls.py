@@ -1,6 +1,6 @@
-"""Which URLs are acceptable, by their text alone. `network` checks their addresses.
+"""Decide which URLs are acceptable, by their text alone. `network` checks their addresses.
 
-A URL is taken apart once and handed on in parts, so that no second parser can understand it differently.
+A URL is parsed once and passed on in parts, so that no second parser can interpret it differently.
 """
 
 import re
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     pass
 
 _PORTS = {"http": 80, "https": 443}
-#: Ports where something else than HTTP listens that would take a request for its own language, e.g. mail: the
-#: list of the Fetch standard, section "port blocking", and Redis and memcached.
+#: Ports of other protocols whose servers could mistake a request for their own language, e.g. mail: the list of the
+#: Fetch standard, section "port blocking", plus Redis and memcached.
 _REFUSED_PORTS = frozenset(
     {
         0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102,
@@ -35,7 +35,7 @@ _SAFE = "/%:@!$&'()*+,;=~-._"
 
 @dataclass(frozen=True)
 class Target:
-    """A URL that was taken apart and found acceptable. `target` is path and query, in ASCII."""
+    """A parsed and acceptable URL. `target` is path and query, in ASCII."""
 
     scheme: str
     host: str
@@ -44,17 +44,17 @@ class Target:
 
     @property
     def origin(self) -> str:
-        """What messages may show: scheme and host."""
+        """Scheme and host, which messages may show."""
         return f"{self.scheme}://{self._bracketed}"
 
     @property
     def site(self) -> str:
-        """Scheme, host and port: what is up or down as one."""
+        """Scheme, host and port: the unit that is up or down."""
         return f"{self.scheme}://{self.authority}"
 
     @property
     def authority(self) -> str:
-        """The Host header."""
+        """Value of the Host header."""
         return self._bracketed if self.port == _PORTS[self.scheme] else f"{self._bracketed}:{self.port}"
 
     @property
@@ -63,16 +63,16 @@ class Target:
 
 
 def is_url(name: str) -> bool:
-    """Return whether the name of an image is an address on the web, and no file."""
+    """Return whether the name of an image is a web address rather than a file."""
     return name.startswith(("http://", "https://"))
 
 
 def parse_url(url: str) -> Target:
-    """Take a URL apart.
+    """Parse a URL.
 
     Raises:
-        FetchRefused: another scheme, credentials, a port of another protocol, or no URL at all. The message
-            never repeats the URL.
+        FetchRefused: another scheme, credentials, a port of another protocol, or not a URL. The message never
+            repeats the URL.
     """
     if _CONTROLS.search(url):
         raise FetchRefused("the URL holds spaces, control characters or backslashes; percent-encode them")
@@ -82,7 +82,7 @@ def parse_url(url: str) -> Target:
         target = quote(parts.path or "/", safe=_SAFE)
         if parts.query:
             target += "?" + quote(parts.query, safe=_SAFE + "?[]")
-    except ValueError as error:  # a lone surrogate included
+    except ValueError as error:  # including lone surrogates
         raise FetchRefused("the URL is malformed: give http(s)://host/path") from error
     if scheme not in _PORTS:
         raise FetchRefused("the URL is neither http nor https")
@@ -96,7 +96,7 @@ def parse_url(url: str) -> Target:
 def _checked_host(host: str, bracketed: bool = False) -> str:
     try:
         if ":" in host or bracketed:
-            return str(IPv6Address(host.partition("%")[0]))  # no zone: it names an interface of this machine
+            return str(IPv6Address(host.partition("%")[0]))  # drop the zone: it names a local interface
         ascii_host = host if host.isascii() else host.encode("idna").decode("ascii")
     except ValueError as error:
         raise FetchRefused("the URL's host is no host name or address") from error
@@ -106,14 +106,14 @@ def _checked_host(host: str, bracketed: bool = False) -> str:
 
 
 class AllowedHosts:
-    """Hosts by name: `example.org` is that host alone, `*.example.org` are all below it.
+    """Hosts by name: `example.org` is that host alone, `*.example.org` all hosts below it.
 
     Args:
         patterns: the hosts.
-        setting: the setting that they are from, for messages.
+        setting: name of the setting that lists them, for messages.
 
     Raises:
-        SettingsError: a pattern is no host name or address.
+        SettingsError: a pattern is not a host name or address.
     """
 
     def __init__(self, patterns: Iterable[str], setting: str) -> None:
@@ -135,14 +135,14 @@ class AllowedHosts:
 
     @classmethod
     def from_setting(cls, patterns: Sequence[str], setting: str) -> Self | None:
-        """None, all hosts, where nothing is set."""
+        """Return the hosts of a setting, or None for all hosts if it is empty."""
         return cls(patterns, setting) if patterns else None
 
     def check(self, host: str) -> None:
-        """Pass a host of a `Target`.
+        """Check the host of a `Target`.
 
         Raises:
-            FetchRefused: it is none of these.
+            FetchRefused: the host is none of these.
         """
         name = _without_dot(host)
         if name not in self._exact and not name.endswith(tuple(self._below)):

@@ -1,1 +1,1 @@
-"""Where images come from: one module for each kind of source."""
+"""Sources of images: one module per kind."""

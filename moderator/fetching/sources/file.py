@@ -1,4 +1,4 @@
-"""Files that events name: only those below the folders that the operator allows."""
+"""Files that events name, only below the folders that the operator allows."""
 
 import os
 from collections.abc import Iterable
@@ -10,10 +10,10 @@ from moderator.fetching.sources.source import ImageSource
 
 
 class FileSource(ImageSource):
-    """Reads files below some folders, however their paths are written and whatever links stand on the way.
+    """Source of files below some folders, regardless of how paths are written and of links along them.
 
     Args:
-        roots: the folders; without any, every path is refused.
+        roots: the folders; if empty, every path is refused.
     """
 
     def __init__(self, roots: Iterable[Path]) -> None:
@@ -27,10 +27,10 @@ class FileSource(ImageSource):
             raise FetchRefused(
                 "path is not absolute; give the whole path under a folder of MODERATOR_FETCH_ROOTS"
             )
-        # Resolved before anything is opened: whether a file outside the roots exists stays unsaid.
+        # Resolve before opening anything, so as not to reveal whether a file outside the roots exists.
         try:
             real = Path(os.path.realpath(reference))
-        except OSError as error:  # a link that went while it was read
+        except OSError as error:  # a link vanished while it was read
             raise FetchFailed(f"path changed while it was looked up: {error.strerror}") from error
         root = next((root for root in self._roots if real.is_relative_to(root)), None)
         if root is None:
@@ -41,10 +41,10 @@ class FileSource(ImageSource):
 
 
 def _open_beneath(root: Path, parts: tuple[str, ...]) -> int:
-    """Open a file by walking from `root`, following no symbolic link on the way.
+    """Open a file by walking from `root` without following symbolic links.
 
-    `parts` come from a resolved path, so a link among them was put there since. The walk holds each folder
-    open, so exchanging one underneath it gains nothing: what is opened was inside the root.
+    `parts` come from a resolved path, so any link among them was added since. The walk holds each folder open, so
+    swapping one during the walk gains nothing: the opened file was inside the root.
     """
     folder_flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY
     folder = os.open(root, folder_flags)

@@ -1,4 +1,4 @@
-"""Images inside events: base64."""
+"""Images inside events, in base64."""
 
 import base64
 
@@ -7,19 +7,19 @@ from moderator.fetching.sources.source import ImageSource
 
 
 class InlineSource(ImageSource):
-    """Decodes images that the event itself holds."""
+    """Source of images that the event itself contains."""
 
     def fetch(self, reference: str, max_bytes: int) -> bytes:
-        """Return the file that is written in base64; see `decode_inline`."""
+        """Return the file decoded from base64; see `decode_inline`."""
         return decode_inline(reference, max_bytes)
 
 
 def decode_inline(text: str, max_bytes: int) -> bytes:
-    """Return the file, at most `max_bytes` of it.
+    """Return the decoded file, of at most `max_bytes`.
 
     Raises:
-        ImageTooLarge: it is larger.
-        NotAnImage: it is not base64.
+        ImageTooLarge: the file is larger.
+        NotAnImage: the text is not base64.
     """
     if len(text) <= 4 * -(-max_bytes // 3):
         try:

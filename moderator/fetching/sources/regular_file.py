@@ -1,4 +1,4 @@
-"""Reading files, for the sources that do: bounded, regular files only, and with errors of ours."""
+"""Read files for image sources: bounded, regular files only, with typed errors."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from moderator.errors import FetchFailed, FetchRefused, ImageNotFound, ImageTooLarge
 
-#: For whatever a path leads to. O_NONBLOCK keeps a FIFO from blocking the open.
+#: Flags that are safe for any kind of file. O_NONBLOCK keeps a FIFO from blocking the open.
 OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 _BLOCK_BYTES = 1 << 20
@@ -16,7 +16,7 @@ _BLOCK_BYTES = 1 << 20
 
 @contextmanager
 def typed_open_errors() -> Iterator[None]:
-    """Turn what opening a file raises into errors of ours.
+    """Convert the errors of opening a file to typed errors.
 
     Raises:
         ImageNotFound, FetchRefused, FetchFailed: instead of `OSError`.
@@ -34,12 +34,12 @@ def typed_open_errors() -> Iterator[None]:
 
 
 def read_and_close(descriptor: int, max_bytes: int) -> bytes:
-    """Return what an open file holds, at most `max_bytes`, and close it.
+    """Return the content of an open file, of at most `max_bytes`, and close it.
 
     Raises:
-        FetchRefused: it is no regular file.
-        ImageTooLarge: it is larger.
-        FetchFailed: it cannot be read.
+        FetchRefused: it is not a regular file.
+        ImageTooLarge: the file is larger.
+        FetchFailed: the file cannot be read.
     """
     try:
         return _read(descriptor, max_bytes)
@@ -55,7 +55,7 @@ def _read(descriptor: int, max_bytes: int) -> bytes:
         raise FetchRefused("path is no regular file")
     if facts.st_size > max_bytes:
         raise ImageTooLarge(f"path has {facts.st_size} bytes, more than {max_bytes} (MODERATOR_MAX_BYTES)")
-    # One byte more than the file should have: a single read takes all of a file that does not grow.
+    # One byte more than the file should have: a single read gets all of a file that does not grow.
     parts: list[bytes] = []
     left = max_bytes + 1
     while left and (part := os.read(descriptor, min(left, max(facts.st_size + 1, _BLOCK_BYTES)))):

@@ -1,26 +1,26 @@
-"""What a source of images is."""
+"""The interface of image sources."""
 
 from typing import Protocol
 
 
 class ImageSource(Protocol):
-    """One kind of place that images come from, such as files or the web. Threads share one source."""
+    """One kind of place to get images from, such as files or the web. Threads share one source."""
 
     def fetch(self, reference: str, max_bytes: int) -> bytes:
         """Return the encoded image.
 
         Args:
-            reference: says which image, in the way of this kind: a path, a URL, an object's key.
-            max_bytes: most bytes that the image may have. A source reads little more than that, whatever it meets.
+            reference: identifies the image in the notation of this kind: a path, a URL, an object's key.
+            max_bytes: maximum size of the image. A source never reads much more than that.
 
         Raises:
-            FetchRefused: the reference points where this source does not go; the message names the setting.
-            FetchFailed: trying again may help.
-            ImageNotFound: nothing is there.
-            ImageTooLarge: it has more than `max_bytes`.
+            FetchRefused: this source does not allow the reference; the message names the setting.
+            FetchFailed: a retry may help.
+            ImageNotFound: there is no such image.
+            ImageTooLarge: the image has more than `max_bytes`.
         """
         ...
 
     def close(self) -> None:
-        """Give back what is held between calls, such as connections. Most sources hold nothing."""
+        """Release what is held between calls, such as connections. Most sources hold nothing."""
         return

@@ -1,4 +1,4 @@
-"""Files that the caller of the library or of a command names: any that this process may read."""
+"""Files that the caller of the library or of a command names: any file that this process may read."""
 
 import os
 
@@ -8,7 +8,7 @@ from moderator.fetching.sources.source import ImageSource
 
 
 class TrustedFileSource(ImageSource):
-    """Reads any regular file, at a relative or absolute path, through any link. Never for paths of events."""
+    """Source of any regular file, at a relative or absolute path, through any link. Never use it for events' paths."""
 
     def fetch(self, reference: str, max_bytes: int) -> bytes:
         """Return the file at a path."""

@@ -8,11 +8,11 @@ from moderator.settings import Settings
 
 
 class WebSource(ImageSource):
-    """Downloads images, from where the settings allow.
+    """Source of images on the web, from the hosts and networks that the settings allow.
 
     Args:
-        settings: of which the networks, the hosts and the time limit count.
-        breakers: keep from hosts that fail all the time; default: each is asked each time.
+        settings: provide the networks, the hosts and the timeout.
+        breakers: skip hosts that keep failing; default: every call is made.
     """
 
     def __init__(self, settings: Settings, breakers: Breakers | None = None) -> None:
@@ -24,7 +24,7 @@ class WebSource(ImageSource):
         )
 
     def fetch(self, reference: str, max_bytes: int) -> bytes:
-        """Return what a URL answers with. `HostUnavailable`, a kind of `FetchFailed`, was not even tried."""
+        """Return the body at a URL. On `HostUnavailable`, a kind of `FetchFailed`, the host was not contacted."""
         return self._client.get(reference, max_bytes)
 
     def close(self) -> None:
