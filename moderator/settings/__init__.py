@@ -1,7 +1,7 @@
 """All settings, in sections: environment (`MODERATOR_*`), `.env`, or `moderator.toml`.
 
 This is the only place where configuration enters. A component takes its section, or `Settings`, which has the fields of
-all of them. The page on settings is generated from here.
+all sections. The page on settings is generated from here.
 """
 
 from moderator.settings.delivery_settings import DeliverySettings

@@ -1,4 +1,4 @@
-"""The section of the settings: who delivers verdicts, to which webhooks and other consumers."""
+"""Settings section for delivery: which process delivers verdicts, to which webhooks and other consumers."""
 
 import re
 from typing import Literal
@@ -9,7 +9,7 @@ from moderator.settings.section import CommaSeparated, Section
 
 
 class DeliverySettings(Section):
-    """Who delivers verdicts, to which webhooks and other consumers."""
+    """Which process delivers verdicts, to which webhooks and other consumers."""
 
     webhook_secret: SecretStr | None = Field(
         None,

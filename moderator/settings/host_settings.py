@@ -1,4 +1,4 @@
-"""The section of the settings: when a host of images or webhooks that fails is left alone, and for how long."""
+"""Settings section for hosts: when calls to a failing host of images or webhooks pause, and for how long."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from moderator.settings.section import Section
 
 
 class HostSettings(Section):
-    """When a host of images or webhooks that fails is left alone, and for how long."""
+    """When calls to a failing host of images or webhooks pause, and for how long."""
 
     breaker_failures: int = Field(
         5, ge=0, description="Failures in a row after which a host is left alone for a while; 0: never."

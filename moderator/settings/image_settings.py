@@ -1,4 +1,4 @@
-"""The section of the settings: where images may come from, how large they may be, and how they are decoded."""
+"""Settings section for images: where they may come from, how large they may be, and how they are decoded."""
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path

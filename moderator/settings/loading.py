@@ -1,4 +1,4 @@
-"""All settings together, and where they are read from: environment (`MODERATOR_*`), `.env`, or `moderator.toml`."""
+"""All settings combined, and their sources: environment (`MODERATOR_*`), `.env`, or `moderator.toml`."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -28,7 +28,7 @@ PREFIX, DOTENV_FILE, TOML_FILE = "MODERATOR_", ".env", "moderator.toml"
 
 
 class _TomlFile(TomlConfigSettingsSource):
-    """`moderator.toml`, which is ours alone: a key in it that nothing reads is a mistake, maybe a dangerous one."""
+    """`moderator.toml`, which is ours alone: an unknown key in it is a mistake, possibly a dangerous one."""
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
         super().__init__(settings_cls)
@@ -40,7 +40,7 @@ class _TomlFile(TomlConfigSettingsSource):
             raise SettingsError(f"{TOML_FILE} has keys that nothing reads:\n  " + "\n  ".join(unknown))
 
 
-# Pydantic takes the fields of the last base first: in this order they are shown, and errors about them.
+# Pydantic takes the fields of the last base first; settings and their errors appear in this order.
 class Settings(
     DeliverySettings,
     HostSettings,
@@ -66,7 +66,7 @@ class Settings(
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Order of precedence: arguments, environment, `.env`, `moderator.toml`."""
+        """Return the sources in order of precedence: arguments, environment, `.env`, `moderator.toml`."""
         return init_settings, env_settings, dotenv_settings, _TomlFile(settings_cls)
 
 
@@ -74,23 +74,23 @@ SECTIONS = tuple(base for base in reversed(Settings.__bases__) if issubclass(bas
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """What to say of a name that is none of the known ones."""
+    """Return a hint for a name that is not among the known ones."""
     names = list(known)
-    # Upper case is how the environment has them, so it is the likeliest slip.
+    # The environment uses upper case, so wrong case is the likeliest mistake.
     lowered = {known_name.lower(): known_name for known_name in names}
     meant = suggestions.closest(name.lower(), lowered)
     return f"did you mean '{lowered[meant]}'?" if meant else "remove it (docs/settings.md lists all settings)"
 
 
 def unknown_variables() -> Iterator[tuple[str, str]]:
-    """Variables of the environment and of `.env` that look like settings and are none, each with what to do.
+    """Yield variables of the environment and of `.env` that look like settings but are not, each with a remedy.
 
-    They are no errors: other programs may put names of their own beside ours, as Kubernetes does for services.
+    They are not errors: other programs may add similar names, as Kubernetes does for services.
     """
     known = [PREFIX + name.upper() for name in Settings.model_fields]
     try:
         dotenv = DotEnvSettingsSource(Settings, env_file=DOTENV_FILE).env_vars
-    except (OSError, ValueError):  # `load_settings` says so
+    except (OSError, ValueError):  # `load_settings` reports it
         dotenv = {}
     for name in sorted({name.upper() for name in (*os.environ, *dotenv)}):
         if name.startswith(PREFIX) and name not in known:
@@ -102,8 +102,7 @@ def load_settings() -> Settings:
     """Read the settings once per process.
 
     Raises:
-        SettingsError: a value is malformed, or `moderator.toml` has a key that is no setting; the message names each
-            and what is wrong with it.
+        SettingsError: a value is malformed, or `moderator.toml` has an unknown key; the message names each problem.
     """
     try:
         return Settings()

@@ -1,4 +1,4 @@
-"""The section of the settings: which model embeds images and texts, on what it computes, and what of it is kept."""
+"""Settings section for the model: which model embeds images and texts, where it runs, and what is cached."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ from moderator.settings.section import Section
 
 
 class ModelSettings(Section):
-    """Which model embeds images and texts, on what it computes, and what of it is kept."""
+    """Which model embeds images and texts, where it runs, and what is cached."""
 
     encoder: str = Field(
         "embedded",

@@ -1,4 +1,4 @@
-"""The section of the settings: where policies are, and which one judges where none is named."""
+"""Settings section for policies: where they are, and which one is the default."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from moderator.settings.section import Section
 
 
 def default_policies_folder() -> Path:
-    """`./policies` where there is one, else the policies that come with the package."""
+    """Return `./policies` if it exists, else the policies that ship with the package."""
     local = Path("policies")
     if local.is_dir():
         return local
@@ -18,7 +18,7 @@ def default_policies_folder() -> Path:
 
 
 class PolicySettings(Section):
-    """Where policies are, and which one judges where none is named."""
+    """Where policies are, and which one is the default."""
 
     policies: Path = Field(
         default_factory=default_policies_folder,

@@ -1,4 +1,4 @@
-"""The section of the settings: Redis, how much the queue and the spool take, and how often an event is tried."""
+"""Settings section for the queue: Redis, limits of queue and spool, and retries of events."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from moderator.settings.section import Section
 
 
 class QueueSettings(Section):
-    """Redis, how much the queue and the spool take, and how often an event is tried."""
+    """Redis, limits of queue and spool, and retries of events."""
 
     redis_url: str = Field(
         "redis://localhost:6379/0",
@@ -57,5 +57,5 @@ class QueueSettings(Section):
 
     @property
     def most_in_stream(self) -> int:
-        """Most verdicts that the stream keeps, whoever is behind."""
+        """Maximum number of verdicts that the stream keeps, even if readers are behind."""
         return max(self.stream_length, self.stream_limit or 3 * self.stream_length)

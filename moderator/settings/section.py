@@ -1,4 +1,4 @@
-"""What sections of the settings are made of."""
+"""Building blocks of the settings sections."""
 
 from typing import Annotated, TypeVar
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Section(BaseModel):
-    """Settings of one subject. A component that needs no others takes its section; `Settings` is one of each."""
+    """Settings of one subject. A component that needs no others takes its section; `Settings` combines them all."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
@@ -20,5 +20,5 @@ def _split(value: object) -> object:
     return value
 
 
-#: A tuple that environment and files may also write as `a,b`.
+#: A tuple that the environment and files may also write as `a,b`.
 CommaSeparated = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]

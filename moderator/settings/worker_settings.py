@@ -1,4 +1,4 @@
-"""The section of the settings: how much a worker does at once, and where it shows metrics and health."""
+"""Settings section for workers: how much a worker does at once, and where it serves metrics and health."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from moderator.settings.section import Section
 
 
 class WorkerSettings(Section):
-    """How much a worker does at once, and where it shows metrics and health."""
+    """How much a worker does at once, and where it serves metrics and health."""
 
     max_batch: int = Field(
         0,
