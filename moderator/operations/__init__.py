@@ -1,1 +1,1 @@
-"""What operators use to look into a running service."""
+"""Tools for operators to inspect a running service."""

@@ -1,1 +1,1 @@
-"""Examines an installation: is it safe, will it lose anything, will the worker start?"""
+"""Examination of an installation: is it safe, can it lose anything, will the worker start?"""

@@ -1,4 +1,4 @@
-"""The machine and what the settings open on it: decoding, fetching, folders, the user."""
+"""Check the machine and what the settings expose on it: decoding, fetching, folders, the user."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from moderator.images.resize import Resize
 from moderator.operations.doctor.findings import Finding, ok, problem, warning
 from moderator.settings import Settings, unknown_variables
 
-#: Networks where URLs from outside do harm: this machine, and the addresses where clouds hand out credentials.
+#: Networks that untrusted URLs must not reach: this machine, and the addresses where clouds serve credentials.
 DANGEROUS_NETWORKS = tuple(
     map(ip_network, ("127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10", "fd00:ec2::/32"))
 )
@@ -34,7 +34,7 @@ def examine_environment(settings: Settings) -> Iterator[Finding]:
 
 
 def check_user(user: int) -> Finding:
-    """Check the user that this runs as; the worker supposedly runs as the same."""
+    """Check the user of this process; the worker presumably runs as the same user."""
     if user == 0:
         message = "this runs as root: whoever takes the worker over has the machine"
         return warning("environment.user", message, "run the worker as a user of its own, without rights")
@@ -42,10 +42,10 @@ def check_user(user: int) -> Finding:
 
 
 def check_variables(unknown: Iterator[tuple[str, str]]) -> Iterator[Finding]:
-    """Report variables that look like settings and are none. Values may be secrets and are not shown.
+    """Report variables that look like settings but are not. Values may be secrets and are not shown.
 
     Args:
-        unknown: names, each with what to do.
+        unknown: names, each with a remedy.
     """
     found = list(unknown)
     for name, hint in found:
@@ -80,7 +80,7 @@ def check_decoding(settings: Settings) -> Finding:
 
 
 def check_networks(networks: Sequence[IPv4Network | IPv6Network]) -> Finding:
-    """Check which private networks the URLs in events reach."""
+    """Check which private networks the URLs in events can reach."""
     check = "environment.networks"
     if not networks:
         return ok(check, "URLs reach public addresses only")
@@ -98,7 +98,7 @@ def check_networks(networks: Sequence[IPv4Network | IPv6Network]) -> Finding:
 
 
 def check_roots(roots: Sequence[Path]) -> Iterator[Finding]:
-    """Check which files the paths in events reach."""
+    """Check which files the paths in events can reach."""
     check = "environment.roots"
     for root in roots:
         real = root.resolve()
@@ -118,7 +118,7 @@ def check_roots(roots: Sequence[Path]) -> Iterator[Finding]:
 
 
 def check_spool(settings: Settings) -> Finding:
-    """Check that the spool can be written, is ours alone, and has room."""
+    """Check that the spool is writable, private and has space."""
     check, folder = "environment.spool", settings.spool
     if folder is None:
         return ok(check, "there is no spool: without Redis, events are refused")
@@ -137,7 +137,7 @@ def check_spool(settings: Settings) -> Finding:
 
 
 def check_cache(folder: Path) -> Finding:
-    """Check that compiled policies are kept, where nobody else can replace them."""
+    """Check that compiled policies are cached where nobody else can replace them."""
     check = "environment.cache"
     if not may_write(folder):
         message = f"MODERATOR_CACHE={folder} cannot be written: each start compiles all policies again, and int8 fails"
@@ -149,7 +149,7 @@ def check_cache(folder: Path) -> Finding:
 
 
 def check_policies_folder(folder: Path) -> Finding:
-    """Check that not every user of the machine can write policies."""
+    """Check that the policy folder is not writable by every user of the machine."""
     check = "environment.policies"
     if folder.is_dir() and others_may_write(folder):
         message = f"every user of this machine may change the policies in {folder}"
@@ -166,11 +166,11 @@ def nearest(path: Path) -> Path:
 
 
 def may_write(folder: Path) -> bool:
-    """Return whether this process may write in a folder, or make it. Writes nothing to find out."""
+    """Return whether this process may write to a folder, or create it. Does so without writing."""
     there = nearest(folder)
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def others_may_write(folder: Path) -> bool:
-    """Return whether every user of the machine may put something in a folder."""
+    """Return whether every user of the machine may write to a folder."""
     return bool(folder.stat().st_mode & stat.S_IWOTH)

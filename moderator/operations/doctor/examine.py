@@ -1,4 +1,4 @@
-"""The whole examination, part by part, so that whoever runs it can show how far it is."""
+"""The whole examination, in parts, so that the caller can show progress."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ class Part:
 
 
 def plan(with_model: bool) -> list[Part]:
-    """Return the parts of an examination of what the settings name; only one if the settings cannot be read.
+    """Return the parts of an examination of the configured installation; only one if the settings cannot be read.
 
     Args:
-        with_model: load the encoder, too.
+        with_model: also load the encoder.
     """
     try:
         settings = load_settings()
@@ -50,7 +50,7 @@ def _part(name: str, settings: Settings, examine: Callable[[], Iterable[Finding]
             found.extend(examine())
         except ModeratorError as error:
             found.append(problem(name, str(error), "correct that"))
-        except Exception as error:  # one part that fails must not keep the others from being reported
+        except Exception as error:  # a failing part must not suppress the others
             message = f"this part could not be examined to its end: {type(error).__name__}: {error}"
             found.append(problem(name, message, "see what the message says"))
         secrets = secrets_of(settings)

@@ -1,17 +1,17 @@
-"""What an examination finds, with secrets masked."""
+"""Findings of an examination, with secrets masked."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-#: Characters. Shorter secrets are words that messages contain anyway; masking them would garble the messages.
+#: Characters. Shorter secrets are words that occur in messages anyway; masking them would garble the messages.
 _MASKED_LENGTH_MIN = 6
 MASK = "***"
 
 
 class Level(StrEnum):
     """`problem`: events or verdicts can be lost or forged, strangers get in, or the worker does not start. `warning`:
-    it works, and one more mistake or fault makes a problem of it."""
+    it works, but one more mistake or fault makes it a problem."""
 
     OK = "ok"
     WARNING = "warning"
@@ -28,10 +28,10 @@ class Finding:
     message: str
     """What was found, and why it matters."""
     remedy: str = ""
-    """What to do; empty where all is well."""
+    """What to do; empty if nothing is wrong."""
 
     def masked(self, secrets: Iterable[str]) -> "Finding":
-        """Return the finding with secrets masked, in case the message of a library has one."""
+        """Return the finding with secrets masked, in case a library's message contains one."""
         message, remedy = self.message, self.remedy
         for secret in secrets:
             if len(secret) >= _MASKED_LENGTH_MIN:
@@ -55,6 +55,6 @@ def problem(check: str, message: str, remedy: str) -> Finding:
 
 
 def failed(findings: Iterable[Finding], strict: bool) -> bool:
-    """Return whether an installation fails: on a problem, and with `strict` on a warning as well."""
+    """Return whether an installation fails: on a problem, or with `strict` also on a warning."""
     bad = {Level.PROBLEM, Level.WARNING} if strict else {Level.PROBLEM}
     return any(finding.level in bad for finding in findings)

@@ -1,4 +1,4 @@
-"""Policies: do they load, can they decide, is what they need there?"""
+"""Check policies: do they load, can they decide, do the files and packages that they need exist?"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +19,10 @@ _LINT_REMEDY = "run: moderator policy lint"
 
 
 def examine_policies(settings: Settings, with_model: bool) -> Iterator[Finding]:
-    """Yield findings on the folder of policies and the encoder.
+    """Yield findings on the policy folder and the encoder.
 
     Args:
-        settings: all of them.
+        settings: all settings.
         with_model: load the encoder, compile the policies and read their signals; takes seconds to minutes.
     """
     try:
@@ -50,7 +50,7 @@ def in_use(snapshot: Snapshot) -> list[Policy]:
 
 
 def check_problems(snapshot: Snapshot) -> Iterator[Finding]:
-    """Report what is wrong in the folder. A broken draft is a warning; anything else keeps a policy from deciding."""
+    """Report problems in the folder. A broken draft is a warning; anything else keeps a policy from deciding."""
     drafts = {str(error) for key, error in snapshot.broken.items() if key not in snapshot.releases}
     for error in snapshot.problems:
         if isinstance(error, PolicyChanged):
@@ -81,7 +81,7 @@ def check_default(catalogue: Catalogue, reference: str) -> Finding:
 
 
 def check_encoder_name(name: str) -> Finding:
-    """Check that there is such an encoder, as far as that can be known without loading it."""
+    """Check that the encoder exists, as far as possible without loading it."""
     remedy = "set MODERATOR_ENCODER; `moderator models list` shows what there is"
     try:
         _, model = parse_name(name)
@@ -97,7 +97,7 @@ def check_encoder_name(name: str) -> Finding:
 
 
 def check_signals(policy: Policy, settings: Settings) -> Iterator[Finding]:
-    """Check that the packages and files of a policy's signals are there; does not run the model."""
+    """Check that the packages and files of a policy's signals exist; does not run the model."""
     faults = dict(unmet(policy, (settings.policies, settings.cache / SIGNAL_FILES)))
     for n, spec in enumerate(policy.signals):
         if n in faults:

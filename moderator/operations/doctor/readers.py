@@ -1,4 +1,4 @@
-"""Who waits for verdicts: groups that read the stream, consumers of the outbox, and webhooks that are gone."""
+"""Check the recipients of verdicts: groups that read the stream, consumers of the outbox, webhooks that are gone."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -16,18 +16,18 @@ from moderator.queue.stream_state import GroupState, read_stream
 from moderator.queue.subscriptions import outbox_names
 from moderator.settings import Settings
 
-#: Share of what the stream can keep; a group that lags by more soon misses verdicts.
+#: Share of the stream's capacity; a group that lags by more soon misses verdicts.
 LAG_WARNING_SHARE = 0.25
-#: Age of an unfinished verdict beyond which a slow reader is no explanation.
+#: Age beyond which a slow reader no longer explains an unfinished verdict.
 UNFINISHED_WARNING_SECONDS = 3600.0
-#: The server has to answer within this time.
+#: Deadline for all of the server's answers together.
 REDIS_TIMEOUT_SECONDS = 2.0
-#: Hosts that a finding names.
+#: Maximum number of hosts that a finding names.
 HOSTS_SHOWN_MAX = 5
 
 
 def examine_readers(settings: Settings) -> Iterator[Finding]:
-    """Yield findings on those who wait for verdicts; none if Redis does not answer, which its own part reports."""
+    """Yield findings on the recipients of verdicts; none if Redis does not answer, which its own part reports."""
     client = connect(settings.redis_url, sentinels=SentinelLogin.of(settings))
     try:
         with within(REDIS_TIMEOUT_SECONDS):
@@ -89,7 +89,7 @@ def check_consumer(lag: ConsumerLag, settings: Settings) -> Finding:
 
 
 def check_webhooks(urls: list[str]) -> Finding:
-    """Report webhooks that get nothing any more. Only their hosts are shown: the rest of a URL may hold a secret."""
+    """Report webhooks that no longer get anything. Only their hosts are shown: the rest of a URL may hold a secret."""
     if not urls:
         return ok("webhooks.disabled", "no webhook is disabled")
     hosts = sorted({urlsplit(url).hostname or "" for url in urls})

@@ -1,4 +1,4 @@
-"""Secrets: strong enough, and kept where nobody else reads them. They are compared here and never shown."""
+"""Check that secrets are strong and that nobody else can read them. They are compared here and never shown."""
 
 import stat
 from base64 import b64decode
@@ -11,20 +11,20 @@ from moderator.operations.doctor.findings import Finding, ok, problem, warning
 from moderator.queue.connection import endpoint
 from moderator.settings import DOTENV_FILE, TOML_FILE, Settings
 
-#: Length of the key that Standard Webhooks asks for.
+#: Length of the key that Standard Webhooks requires.
 KEY_BYTES_MIN, KEY_BYTES_MAX = 24, 64
 #: The secret in the examples of Standard Webhooks.
 EXAMPLE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 (published; here to be refused)
-#: A key with fewer different bytes was typed, not drawn.
+#: A key with fewer distinct bytes was typed, not randomly generated.
 DISTINCT_BYTES_MIN = 8
-#: Characters. Shorter secrets stand on command lines by chance.
+#: Characters. Shorter secrets occur on command lines by chance.
 _SOUGHT_LENGTH_MIN = 8
 
 _NEW_SECRET_REMEDY = "make one: python -c 'import base64, secrets; print(\"whsec_\" + base64.b64encode(secrets.token_bytes(32)).decode())'"  # noqa: S105, E501 (a command to copy)
 
 
 def secrets_of(settings: Settings) -> tuple[str, ...]:
-    """Return the secrets in the settings, each in every way in which it may be written."""
+    """Return the secrets in the settings, each in every possible notation."""
     found: list[str | None] = []
     if settings.webhook_secret is not None:
         for secret in settings.webhook_secret.get_secret_value().split():
@@ -34,14 +34,14 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
         found += [password, password and quote(password, safe="")]
         found.append(settings.redis_url.partition("://")[2].rpartition("@")[0].partition(":")[2])
     except SettingsError:
-        found.append(settings.redis_url)  # which part of it is the password is unknown
+        found.append(settings.redis_url)  # unknown which part is the password
     if settings.redis_sentinel_password is not None:
         found.append(settings.redis_sentinel_password.get_secret_value())
     return tuple({secret: None for secret in found if secret})
 
 
 def examine_secrets(settings: Settings) -> Iterator[Finding]:
-    """Yield findings on secrets, except the password of Redis, which is checked with the server."""
+    """Yield findings on secrets, except the Redis password, which is checked with the server."""
     yield check_webhook_secret(settings)
     secrets = secrets_of(settings)
     yield from check_files([Path(DOTENV_FILE), Path(TOML_FILE)], secrets)
@@ -49,7 +49,7 @@ def examine_secrets(settings: Settings) -> Iterator[Finding]:
 
 
 def check_webhook_secret(settings: Settings) -> Finding:
-    """Check that receivers of webhooks can trust the signature."""
+    """Check that webhook receivers can trust the signature."""
     check = "secrets.webhook"
     if settings.webhook_secret is None:
         if settings.webhook_hosts:
@@ -82,12 +82,12 @@ def check_webhook_secret(settings: Settings) -> Finding:
 
 
 def check_files(files: Sequence[Path], secrets: Sequence[str]) -> Iterator[Finding]:
-    """Check who may read and write the files that settings come from."""
+    """Check which users may read and write the files that settings come from."""
     for path in files:
         check = f"secrets.{path.name.removeprefix('.')}"
         try:
             mode, text = path.stat().st_mode, path.read_text(errors="replace")
-        except OSError:  # there need not be one
+        except OSError:  # the file is optional
             continue
         if mode & stat.S_IWOTH:
             yield problem(
@@ -106,7 +106,7 @@ def check_command_lines(lines: Mapping[int, str], secrets: Sequence[str]) -> Fin
 
     Args:
         lines: command lines by process id.
-        secrets: what must not be in them.
+        secrets: must not occur in them.
     """
     sought = [secret for secret in secrets if len(secret) >= _SOUGHT_LENGTH_MIN]
     showing = sorted(pid for pid, line in lines.items() if any(secret in line for secret in sought))
@@ -119,11 +119,11 @@ def check_command_lines(lines: Mapping[int, str], secrets: Sequence[str]) -> Fin
 
 
 def read_command_lines(processes: Path) -> dict[int, str]:
-    """Return the command lines of this machine's processes that can be seen; none where there is no /proc."""
+    """Return the visible command lines of this machine's processes; none if /proc does not exist."""
     lines = {}
     for path in processes.glob("[0-9]*/cmdline"):
         try:
             lines[int(path.parent.name)] = path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-        except OSError:  # it ended, or is hidden from us
+        except OSError:  # the process ended, or is hidden from us
             continue
     return lines

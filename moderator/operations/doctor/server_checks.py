@@ -1,4 +1,4 @@
-"""Redis or Valkey: who can connect, what a crash loses, whether its clock is right. The checks are pure."""
+"""Check Redis or Valkey: who can connect, what a crash loses, whether its clock is right. The checks are pure."""
 
 import os
 import stat
@@ -14,9 +14,9 @@ from moderator.operations.doctor.server_facts import ServerFacts, is_loopback, l
 from moderator.queue.connection import NO_LOGIN, SentinelLogin
 from moderator.queue.deadline import within
 
-#: Redis; of Valkey, the version of Redis that it is compatible with.
+#: Minimum version of Redis; for Valkey, of the Redis that it is compatible with.
 VERSION_MIN = (6, 2)
-#: Passwords that examples and compose files ship, in lower case.
+#: Passwords from examples and compose files, in lower case.
 USUAL_PASSWORDS = frozenset(
     {
         *("123456", "12345678", "admin", "changeit", "changeme", "default", "example", "foobared", "letmein"),
@@ -24,13 +24,13 @@ USUAL_PASSWORDS = frozenset(
     }
 )
 PASSWORD_LENGTH_MIN = 16
-#: The server has to answer all questions within this time.
+#: Deadline for all of the server's answers together.
 REDIS_TIMEOUT_SECONDS = 3.0
-#: Difference between the clocks.
+#: Difference between the clocks from which a finding is reported.
 CLOCK_WARNING_SECONDS, CLOCK_PROBLEM_SECONDS = 1.0, 60.0
-#: Share of `maxmemory` in use.
+#: Share of `maxmemory` in use from which a warning is reported.
 MEMORY_WARNING_SHARE = 0.8
-#: What our user needs, for `ACL SETUSER`.
+#: Rights that our user needs, for `ACL SETUSER`.
 RIGHTS = "+@all -@admin -@dangerous +info +config|get ~moderation* ~_kombu* ~unacked* &*"
 
 
@@ -69,7 +69,7 @@ def examine_server(url: str, sentinels: SentinelLogin = NO_LOGIN) -> Iterator[Fi
 
 
 def takes_strangers(facts: ServerFacts) -> bool:
-    """Return whether a server without a password takes connections from other machines."""
+    """Return whether a server without a password accepts connections from other machines."""
     assert facts.config is not None
     bind = facts.config.get("bind", "").split()
     # Before version 7, an address in `bind` switched protected mode off.
@@ -78,7 +78,7 @@ def takes_strangers(facts: ServerFacts) -> bool:
 
 
 def check_version(facts: ServerFacts) -> Finding:
-    """Check that the server is new enough, and no replica."""
+    """Check that the server is new enough and not a replica."""
     name = "Valkey" if "valkey_version" in facts.info else "Redis"
     version = facts.info.get("valkey_version") or facts.info.get("redis_version")
     if facts.version < VERSION_MIN:
@@ -143,7 +143,7 @@ def check_password(facts: ServerFacts) -> Finding:
 
 
 def check_tls(facts: ServerFacts) -> Finding:
-    """Check that nobody between can read or change what is sent."""
+    """Check that nobody on the network can read or change the traffic."""
     where = facts.endpoint
     if where.verified:
         return ok("redis.tls", "connections are encrypted, and the server proves its name")
@@ -169,7 +169,7 @@ def check_rights(facts: ServerFacts) -> Finding:
 
 
 def check_eviction(facts: ServerFacts) -> Finding:
-    """Check that a full memory refuses new events, and does not evict accepted ones."""
+    """Check that a full server refuses new events and does not evict accepted ones."""
     check = "redis.eviction"
     policy, limit = str(facts.info.get("maxmemory_policy", "")), int(facts.info.get("maxmemory", 0))
     used = int(facts.info.get("used_memory", 0))
@@ -190,7 +190,7 @@ def check_eviction(facts: ServerFacts) -> Finding:
 
 
 def check_durability(facts: ServerFacts) -> Finding:
-    """Check which accepted events a crash loses."""
+    """Check which accepted events a crash would lose."""
     check = "redis.durability"
     if not facts.info.get("aof_enabled"):
         message = (

@@ -1,4 +1,4 @@
-"""What a Redis or Valkey server says of itself, and how it is asked."""
+"""Query a Redis or Valkey server for facts about itself."""
 
 import re
 import socket
@@ -17,21 +17,21 @@ from moderator.queue.connection import NO_LOGIN, Endpoint, Redis, SentinelLogin,
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """What a server says of itself."""
+    """Facts that a server reports about itself."""
 
     endpoint: Endpoint
     near: bool
-    """Whether it is reached over loopback or a unix socket, so that no network is in between."""
+    """Whether the server is reached over loopback or a unix socket, without a network in between."""
     open: bool
-    """Whether it also answers without a password."""
+    """Whether the server also answers without a password."""
     info: Mapping[str, Any]
     config: Mapping[str, str] | None
-    """Some of its settings; None where our user may not ask for them."""
+    """Some of its settings; None if our user may not read them."""
     user: str | None = None
     unlimited: bool = False
-    """Whether our user is known to be allowed everything."""
+    """Whether our user is known to have all rights."""
     ahead: float = 0.0
-    """Seconds that its clock is before ours."""
+    """Seconds by which its clock is ahead of ours."""
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -40,10 +40,10 @@ class ServerFacts:
 
 
 def look(url: str, sentinels: SentinelLogin = NO_LOGIN) -> ServerFacts:
-    """Connect to a server and return what it says of itself.
+    """Connect to a server and return the facts that it reports about itself.
 
     Raises:
-        RedisError: it does not answer.
+        RedisError: the server does not answer.
         SettingsError: the URL cannot be read, or the server is a Redis Cluster.
     """
     where = endpoint(url)
@@ -69,7 +69,7 @@ def look(url: str, sentinels: SentinelLogin = NO_LOGIN) -> ServerFacts:
 
 
 def is_near(where: Endpoint) -> bool:
-    """Return whether a server is on this machine: all addresses of all its hosts are loopback."""
+    """Return whether a server is on this machine: all addresses of its hosts are loopback."""
     for host in where.hosts:
         try:
             found = {str(address[0]) for *_, address in socket.getaddrinfo(host, None)}
@@ -81,7 +81,7 @@ def is_near(where: Endpoint) -> bool:
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether an address, or a name in Redis' `bind`, means this machine alone."""
+    """Return whether an address, or a name in Redis' `bind`, refers only to this machine."""
     try:
         return ip_address(address.removeprefix("-").partition("%")[0]).is_loopback
     except ValueError:
@@ -89,7 +89,7 @@ def is_loopback(address: str) -> bool:
 
 
 def _allowed(ask: Any, *arguments: Any) -> Any:
-    """Return the answer, or None where the user may not ask or the server has no such command."""
+    """Return the answer, or None if the user lacks the right or the server has no such command."""
     try:
         answer = ask(*arguments)
     except redis.ResponseError:
@@ -100,7 +100,7 @@ def _allowed(ask: Any, *arguments: Any) -> Any:
 
 
 def _opens_without_login(client: Redis) -> bool:
-    """Return whether events can be read on a connection without user and password."""
+    """Return whether a connection without user and password can read events."""
     connection = client.connection_pool.make_connection()
     connection.username = connection.password = connection.credential_provider = None
     try:
