@@ -1,17 +1,17 @@
-"""The service of this checkout against that of another commit, on the same machine, in turn.
+"""Compare the service of this checkout with that of another commit, on the same machine, in turn.
 
-Two services run side by side, each with its own server and worker; while one is measured, the other is idle. Both are
-started again in each round.
+Two services run side by side, each with its own server and worker; while one is measured, the other is idle. Both
+restart in each round.
 
   bulk     images per second of bulk events of 32 images each
   single   images per second with one event per image
   idle     milliseconds from submission to verdict on an idle service, median
-  loaded   the same at 60 % of what `single` takes, median and 99 %, of events at random times
+  loaded   the same at 60 % of the rate of `single`, median and 99 %, with events at random times
 
     python benchmarks/compare.py --against HEAD~1 [--encoder embedded] [--dtype auto] [--images 128] [--rounds 7]
 
 With `--encoder vit-b-32` the model is a ViT-B/32 with random weights; its fastest precision on a CPU is `--dtype int8`.
-The last line is JSON. A ratio is the median of the rounds' ratios, each this checkout over the other; above 1, this one
+The last line is JSON. A ratio is the median of the rounds' ratios of this checkout to the other; above 1, this checkout
 does more images per second, or is quicker.
 """
 
@@ -29,7 +29,7 @@ from types import TracebackType
 
 ROOT = Path(__file__).parent.parent
 INSIDE = Path(__file__).parent / "compare_inside.py"
-#: Figures of which more is better; of the others less is.
+#: Figures where higher is better; for the others, lower is.
 RATES = ("bulk", "single")
 
 
@@ -47,7 +47,7 @@ class Side:
         )
 
     def ask(self, *words: object) -> dict[str, float]:
-        """Have something measured; returns the figures."""
+        """Request a measurement, and return the figures."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(" ".join(map(str, words)) + "\n")
@@ -71,7 +71,7 @@ class Side:
 
 @contextmanager
 def tree_of(revision: str) -> Iterator[Path]:
-    """The files of a revision, in a folder of their own while the block runs."""
+    """Yield a temporary folder with the files of a revision."""
     with TemporaryDirectory() as name:
         tree = Path(name) / "tree"
         subprocess.run(
@@ -84,10 +84,10 @@ def tree_of(revision: str) -> Iterator[Path]:
 
 
 def compare(trees: dict[str, Path], arguments: list[str], rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Measure both sides in turn, the first of each round alternating; returns side -> figure -> values.
+    """Measure both sides in turn, alternating which goes first; return side -> figure -> values.
 
-    Both start again in each round: for as long as it lives, one process may be a tenth slower than another of the same
-    code, by where its memory happens to lie.
+    Both restart in each round: for its whole life, a process may be a tenth slower than another with the same code,
+    because of where its memory happens to be.
     """
     values: dict[str, dict[str, list[float]]] = {name: {} for name in trees}
     rate = 0.0
@@ -106,14 +106,14 @@ def compare(trees: dict[str, Path], arguments: list[str], rounds: int) -> dict[s
                     for key, value in figures.items():
                         values[name].setdefault(key, []).append(value)
                 if what == "single" and not rate:
-                    # The same load for both, or the quicker one would be given more.
+                    # The same load for both, or the quicker one would get more.
                     rate = 0.6 * min(figures["single"][0] for figures in values.values())
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
     return values
 
 
 def main() -> None:
-    """Compare and print."""
+    """Compare both sides and print the result."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

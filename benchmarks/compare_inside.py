@@ -1,4 +1,4 @@
-"""One side of `compare.py`: runs a service of the tree that it is started in, and measures what it is asked for."""
+"""One side of `compare.py`: runs a service from the tree that it is started in, and measures on request."""
 
 import json
 import os
@@ -17,9 +17,9 @@ from benchmarks.throughput import run_service
 from moderator.client import Client
 from moderator.settings import Settings
 
-#: Events one at a time, and seconds under load.
+#: Number of events sent one at a time, and seconds under load.
 EVENTS, SECONDS = 20, 6.0
-#: After an interactive event: `EXPECTED_SECONDS` of the worker, which other trees name otherwise.
+#: How long bulk waits after an interactive event: the worker's `EXPECTED_SECONDS`, whose name differs between trees.
 BULK_HOLDS_BACK_SECONDS = 5.0
 
 
@@ -44,13 +44,13 @@ def main() -> None:
                     times = under_load(client, files, float(rate), SECONDS)
                     p50, p99 = (1000 * float(np.quantile(times, share)) for share in (0.5, 0.99))
                     figures = {"loaded_p50": p50, "loaded_p99": p99}
-                    # `under_load` names its events by number: the next ones are to be new.
+                    # `under_load` names its events by number, and the next ones must be new.
                     client.redis.flushdb()
             print(json.dumps(figures), flush=True)
 
 
 def one(client: Client, file: Path) -> float:
-    """Seconds of one event on an idle service."""
+    """Return the seconds that one event takes on an idle service."""
     start = time.perf_counter()
     client.wait(client.submit(path=file, policy="classic").id)
     return time.perf_counter() - start

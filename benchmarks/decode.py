@@ -1,9 +1,9 @@
-"""What it costs to decode in confined processes instead of threads, over 1024-px JPEG files.
+"""Measure the cost of decoding in confined processes instead of threads, over 1024-px JPEG files.
 
-As many threads as there are decoders hand over photographs, as in the worker, in both ways in turn. Besides the speed,
-it counts processor time, which a busy machine falsifies less: that of the worker's process (which the model competes
-for) and of all. Then the same with the smallest file there is: nothing to decode, so it shows what the way to the
-process and back costs. With `--service`, two whole workers besides, one of each kind: bulk events to verdicts.
+One thread per decoder hands over photographs, as in the worker, in both ways in turn. Besides speed, it measures CPU
+time, which a busy machine distorts less: of the worker's process (for which the model competes) and of all processes.
+Then the same with the smallest possible file: there is nothing to decode, so it shows the cost of the round trip to
+the process. With `--service`, it also runs two whole workers, one of each kind: bulk events to verdicts.
 
     python benchmarks/decode.py [--images 512] [--rounds 7] [--size 1024] [--side 224] [--service ENCODER]
 
@@ -36,7 +36,7 @@ from moderator.settings import Settings
 
 
 def cpu_seconds(pids: set[int]) -> tuple[float, float]:
-    """Processor seconds of this process, and of the decoding processes, so far."""
+    """Return the CPU seconds so far of this process, and of the decoding processes."""
     own = resource.getrusage(resource.RUSAGE_SELF)
     ticks = 0
     for pid in pids:
@@ -46,18 +46,18 @@ def cpu_seconds(pids: set[int]) -> tuple[float, float]:
 
 
 def children(pid: int) -> set[int]:
-    """Process ids of the children of a process."""
+    """Return the process ids of the children of a process."""
     stats = ((file.parent.name, file.read_text()) for file in Path("/proc").glob("[0-9]*/stat"))
     return {int(name) for name, stat in stats if int(stat.rsplit(")", 1)[1].split()[1]) == pid}
 
 
 def is_worker(pid: int) -> bool:
-    """Whether it is one of `moderator worker`, and not the server beside it."""
+    """Return whether a process belongs to `moderator worker`, and not to the server beside it."""
     return Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"\0worker\0")
 
 
 def measure_service(encoder: str, images: int, rounds: int, size: int) -> dict[str, object]:
-    """A worker of each kind, in turn: images/s, and processor time with that of the model."""
+    """Measure a worker of each kind in turn: images/s, and CPU time including the model's."""
     from benchmarks.throughput import run_service
 
     ways = ("threads", "processes")

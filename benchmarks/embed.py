@@ -1,10 +1,10 @@
-"""Bulk embedding: nothing missing and nothing double after two kills, and memory that does not grow.
+"""Check bulk embedding: no row missing or doubled after two kills, and memory that does not grow.
 
     python benchmarks/embed.py [--small 2000] [--large 20000]
 
-Writes so many small photographs into a temporary folder, made from those of the demo, and a few broken files. Embeds
-the small set in one go. Embeds the large set with `moderator embed` killed twice (SIGKILL), in the middle, and run
-again. Peak memory is the highest resident size that Linux notes of each process.
+Writes that many small photographs, made from those of the demo, and a few broken files into a temporary folder. Embeds
+the small set in one run. Embeds the large set with `moderator embed`, which is killed twice (SIGKILL) in the middle and
+run again. Peak memory is the highest resident size that Linux records for each process.
 """
 
 import argparse
@@ -29,7 +29,7 @@ SIZE = 320
 
 
 def peak_mb(pid: int) -> float:
-    """The highest resident size so far, in MB of 10^6 bytes; 0 where the process has gone."""
+    """Return the highest resident size so far, in MB of 10^6 bytes; 0 if the process has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -39,7 +39,7 @@ def peak_mb(pid: int) -> float:
 
 
 def embed(source: Path, output: Path, kill_after_rows: int | None = None) -> tuple[float, int | None]:
-    """Run the command; returns peak memory in MB, and the rows in finished parts if it was killed."""
+    """Run the command; return peak memory in MB, and the rows in finished parts if it was killed."""
     command = [sys.executable, "-m", "moderator", "embed", str(source), "-o", str(output), "--json"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     parts, peak, rows = output.with_name(f"{output.name}.parts"), 0.0, 0
@@ -85,7 +85,7 @@ def main() -> None:
             kills += [] if rows is None else [rows]
             end = "to the end" if rows is None else f"killed with {rows} rows in parts"
             print(f"{large} files: {time.perf_counter() - start:.0f} s, {end}, peak {peak:.0f} MB")
-        # Parts are written every 30 seconds, so a small set may be done before the first one.
+        # Parts are written every 30 seconds, so a small set may finish before the first one.
         if len(kills) < 2 or not 0 < kills[0] < kills[1] < large:
             sys.exit(
                 f"not killed twice in the middle of the work, but at {kills} rows: choose a larger --large"

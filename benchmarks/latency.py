@@ -1,8 +1,8 @@
-"""How long one event takes: alone, next to one bare forward of the model, and under load.
+"""Measure how long one event takes: alone, compared with one bare forward pass of the model, and under load.
 
-  idle     one event at a time: from the call that submits it to its verdict in the caller's hands
+  idle     one event at a time: from the submitting call until the caller has the verdict
   forward  one image through the image tower, in this process, measured in turn with the above
-  loaded   events at random times (Poisson) at 70 % of what the service takes at most
+  loaded   events at random times (Poisson) at 70 % of the service's maximum rate
 
     python benchmarks/latency.py [--events 60] [--seconds 30]
 
@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-# As the worker has it, and before torch is loaded.
+# As in the worker, and before torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import numpy as np
@@ -37,7 +37,7 @@ IDLE_FACTOR, IDLE_EXTRA_MS, LOADED_FACTOR = 1.5, 15.0, 5.0
 
 
 def measure(name: str, events: int, seconds: float, folder: Path) -> dict[str, float]:
-    """All figures of one encoder."""
+    """Return all figures of one encoder."""
     files = make_photographs(folder, 64)
     encoder = load_encoder(name)
     one = prepare(encoder, files[0])[None]
@@ -71,7 +71,7 @@ def measure(name: str, events: int, seconds: float, folder: Path) -> dict[str, f
 
 
 def under_load(client: Client, files: list[Path], rate: float, seconds: float) -> list[float]:
-    """Seconds from submission to verdict on the stream, of events at random times at `rate` per second."""
+    """Return the seconds from submission to verdict on the stream, for events at random times at `rate` per second."""
     random = np.random.default_rng(0)
     times = np.cumsum(random.exponential(1 / rate, size=int(rate * seconds)))
     submitted: dict[str, float] = {}

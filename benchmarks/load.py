@@ -1,16 +1,16 @@
-"""Far more than the service can do, for minutes: does it stay responsive, refuse clearly, and lose nothing?
+"""Overload the service for minutes: does it stay responsive, refuse clearly, and lose nothing?
 
-  capacity     verdicts a second when a backlog of bulk events waits, measured first
-  unloaded     interactive events at random times (Poisson), a few a second, alone
-  load         eight processes submit bulk messages of one small image each, together at three times the capacity;
-               when the queue is full, each waits as long as the refusal says and tries again. Interactive events go on
+  capacity     verdicts per second with a backlog of bulk events, measured first
+  unloaded     interactive events at random times (Poisson), a few per second, alone
+  load         eight processes submit bulk messages of one small image each, together at three times the capacity; when
+               the queue is full, each waits as long as the refusal says and retries. Interactive events continue
 
     python benchmarks/load.py [--events 50000] [--seconds 300] [--size 1]
 
-Ends after so many events or seconds, and when the backlog is done. The embedded encoder, images of 320 pixels. The
-last line is JSON: `events` were submitted (those not accepted were still refused when time was over), `refused`
-counts answers "later", `lost` accepted events without a verdict, `doubled` verdicts too many; memory is the peak of
-the worker (its child processes included) and of the server, in MB.
+Ends after that many events or seconds, once the backlog is empty. Uses the embedded encoder and images of 320 pixels.
+The last line is JSON: `events` were submitted (those not accepted were still refused when time ran out), `refused`
+counts "later" answers, `lost` accepted events without a verdict, `doubled` surplus verdicts; memory is the peak of the
+worker (with its child processes) and of the server, in MB.
 """
 
 import argparse
@@ -33,16 +33,16 @@ from moderator.client import Client
 from moderator.settings import Settings
 
 PRODUCERS, OVERLOAD = 8, 3.0
-#: Interactive events a second, alone and under load.
+#: Interactive events per second, alone and under load.
 INTERACTIVE_RATE = 5.0
-#: Events that may wait: small enough that the load meets it soon.
+#: Queue limit in events: small enough that the load reaches it soon.
 QUEUE_LIMIT = 2000
-#: Seconds without a further verdict after which what is missing counts as lost.
+#: Seconds without a further verdict after which missing ones count as lost.
 PATIENCE = 60.0
 
 
 class Verdicts:
-    """Reads the stream: when each verdict came, and how many there were of each event."""
+    """Reader of the stream: when each verdict came, and how many each event had."""
 
     def __init__(self, url: str) -> None:
         self._client = Client(url, Settings(redis_url=url))
@@ -57,7 +57,7 @@ class Verdicts:
             self.counts[verdict.event_id] += 1
 
     def wait_for(self, count: int) -> None:
-        """Until there are so many, or no further one comes for a long time."""
+        """Wait for `count` verdicts, or until none has come for a long time."""
         last, since = len(self.came), time.monotonic()
         while len(self.came) < count and time.monotonic() - since < PATIENCE:
             time.sleep(0.1)
@@ -66,7 +66,7 @@ class Verdicts:
 
 
 class Interactive:
-    """Submits interactive events at random times until stopped."""
+    """Submission of interactive events at random times until stopped."""
 
     def __init__(self, client: Client, files: list[Path], name: str) -> None:
         self._client, self._files, self._name = client, files, name
@@ -88,17 +88,17 @@ class Interactive:
             self._client.submit(path=file, policy="classic", id=event_id, source="load")
 
     def stop(self) -> None:
-        """Submit no more."""
+        """Stop submitting."""
         self._stopped.set()
         self._thread.join()
 
     def seconds(self, verdicts: Verdicts) -> list[float]:
-        """From submission to verdict, of those that have one."""
+        """Return the seconds from submission to verdict, for events that have one."""
         return [verdicts.came[key] - at for key, at in self.submitted.items() if key in verdicts.came]
 
 
 class Memory:
-    """The peak of a process and its children, looked at twice a second."""
+    """Peak memory of a process and its children, sampled twice a second."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -112,7 +112,7 @@ class Memory:
             self.peak = max(self.peak, sum(_resident(pid) for pid in _tree(self._pid)))
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop sampling."""
         self._stopped.set()
         self._thread.join()
 
@@ -127,7 +127,7 @@ def _tree(pid: int) -> list[int]:
 
 
 def _resident(pid: int) -> int:
-    """Bytes; 0 for a process that is gone."""
+    """Return the resident bytes; 0 for a process that has ended."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
@@ -135,7 +135,7 @@ def _resident(pid: int) -> int:
 
 
 def measure_capacity(client: Client, verdicts: Verdicts, files: list[Path], events: int) -> float:
-    """Verdicts a second, of bulk events of one image each that all wait already."""
+    """Return verdicts per second for a backlog of bulk events of one image each."""
     for number in range(events):
         client.submit(
             path=files[number % len(files)],
@@ -145,7 +145,7 @@ def measure_capacity(client: Client, verdicts: Verdicts, files: list[Path], even
             priority="bulk",
         )
     verdicts.wait_for(events)
-    # Without the first and last tenth: the start, and batches that are not full.
+    # Without the first and last tenth: startup, and partial batches.
     times = sorted(verdicts.came.values())
     return (0.8 * events) / (times[round(0.9 * events) - 1] - times[round(0.1 * events) - 1])
 
@@ -153,7 +153,7 @@ def measure_capacity(client: Client, verdicts: Verdicts, files: list[Path], even
 def produce(
     service: Service, images: Path, rate: float, messages: int, size: int, seconds: float
 ) -> list[dict[str, object]]:
-    """Run the producers to their end; what each said."""
+    """Run the producers to their end, and return each one's result."""
     environment = {
         **os.environ,
         "MODERATOR_REDIS_URL": service.url,
@@ -187,7 +187,7 @@ def produce(
 
 
 def run(events: int, seconds: float, size: int, folder: Path) -> dict[str, object]:
-    """All of it."""
+    """Run all measurements, and return the figures."""
     images = folder / "images"
     images.mkdir()
     files = make_photographs(images, 64, size=320)
@@ -217,7 +217,7 @@ def run(events: int, seconds: float, size: int, folder: Path) -> dict[str, objec
             for image in range(size)
         ]
         verdicts.wait_for(before + len(accepted) + len(loaded.submitted))
-        time.sleep(1.0)  # for what comes twice
+        time.sleep(1.0)  # for duplicate verdicts
         memory.stop()
         redis_peak = int(client.redis.info("memory")["used_memory_peak"])
     calls = [call for said in told for call in said["calls"]]
@@ -252,7 +252,7 @@ def run(events: int, seconds: float, size: int, folder: Path) -> dict[str, objec
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark and print the result."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

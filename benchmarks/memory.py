@@ -1,15 +1,15 @@
-"""A worker with every kind of signal on, under load for as long as you like: does its memory stay bounded?
+"""Check that the memory of a worker with every kind of signal stays bounded, under load for as long as you like.
 
-One policy has a hash list, words in pictures, a classifier in an ONNX file (open_nsfw where the cache has it, else a
-tiny one) and a probe, beside prompts. Pictures of all sizes and shapes, half of them with text, which the reader cuts
-into lines of all lengths: what makes a runtime's memory grow is shapes that it did not see before.
+One policy has a hash list, words in pictures, a classifier in an ONNX file (open_nsfw if the cache has it, else a
+tiny one) and a probe, besides prompts. Pictures have all sizes and shapes, and half of them have text, which the reader
+cuts into lines of all lengths: a runtime's memory grows with each shape that it has not seen before.
 
     python benchmarks/memory.py [--minutes 30] [--early 5]
 
 The table shows memory (resident, of the worker and its decoding processes together, in MB) through the run. The last
-line is JSON: `rss_early_mb` and `rss_end_mb` are medians of the minute before that time, `growth` is how much more the
-latter is. `bound_mb` is what one worker may take as a whole: for the model and the libraries, for each decoding
-process, and for each image that is read for text.
+line is JSON: `rss_early_mb` and `rss_end_mb` are medians of the minute before that time, `growth` is the increase
+between them. `bound_mb` is the limit for a whole worker: for the model and the libraries, for each decoding process,
+and for each image that is read for text.
 """
 
 import argparse
@@ -73,7 +73,7 @@ BASE, DECODER, READER = 1200, 250, 250
 
 
 def write_policy(folder: Path, cache: Path) -> None:
-    """Release a policy with all kinds of signals, and make it the active one."""
+    """Release a policy with all kinds of signals, and activate it."""
     (folder / "everything").mkdir(parents=True)
     settings = Settings(cache=cache)
     encoder = encoder_of(settings)
@@ -101,7 +101,7 @@ def write_policy(folder: Path, cache: Path) -> None:
 
 
 def draw(random: np.random.Generator, sources: list[Image.Image]) -> Image.Image:
-    """A picture of any size and shape, every second one with lines of text in it."""
+    """Return a picture of any size and shape, half of the time with lines of text."""
     width, height = (int(side) for side in np.exp(random.uniform(np.log(80), np.log(3000), size=2)))
     image = sources[random.integers(len(sources))].resize((width, height))
     if random.random() < 0.5:
@@ -116,7 +116,7 @@ def draw(random: np.random.Generator, sources: list[Image.Image]) -> Image.Image
 
 
 class Load:
-    """Submits pictures without end, as many as the service judges."""
+    """Endless submission of pictures, at the rate at which the service judges them."""
 
     def __init__(self, client: Client, folder: Path) -> None:
         self._client, self._folder = client, folder
@@ -133,7 +133,7 @@ class Load:
         random = np.random.default_rng(0)
         sources = [Image.open(path).convert("RGB") for path in sorted(PHOTOGRAPHS.glob("*.jpg"))]
         while not self._stopped.is_set():
-            # A few hundred files in turn, rewritten: each event has a picture of its own.
+            # Rewrite a few hundred files in turn, so that each event has its own picture.
             file = self._folder / f"{self.submitted % 300}.{random.choice(['jpg', 'png', 'webp'])}"
             draw(random, sources).save(file)
             while not self._stopped.is_set():
@@ -146,7 +146,7 @@ class Load:
 
 
 def resident(pid: int) -> float:
-    """MB that a process and its children hold in memory; what they share is counted once for each."""
+    """Return the resident MB of a process and its children; shared memory counts once for each of them."""
     total = 0.0
     try:
         total = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
@@ -158,7 +158,7 @@ def resident(pid: int) -> float:
 
 
 def run(minutes: float, early: float) -> dict[str, object]:
-    """Measure; prints the table."""
+    """Measure, print the table, and return the figures."""
     with TemporaryDirectory(prefix="moderator-memory-") as name:
         folder = Path(name)
         write_policy(folder / "policies", folder / "cache")

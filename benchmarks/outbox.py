@@ -1,12 +1,12 @@
-"""What it costs to publish embeddings to the outbox, as for an archive: verdicts a second with it over without.
+"""Measure the cost of publishing embeddings to the outbox, as for an archive: verdicts per second with and without.
 
-Two services side by side, each with a server and a worker of its own; only one has work at a time, in turn:
+Two services run side by side, each with its own server and worker; only one has work at a time, in turn:
 
-  without   verdicts alone, as the service is set up by default
-  kept      with each verdict, embedding and signal readings are put into the outbox for one consumer
-  drained   the same, while the consumer takes them, many at once, and confirms them: on the same cores
+  without   verdicts alone, the service's default
+  kept      with each verdict, embedding and signal readings go to the outbox for one consumer
+  drained   the same, while the consumer takes them in batches and acknowledges them, on the same cores
 
-The embedded encoder, whose forward is quick, so that the cost shows; bulk events over 1024-px JPEG files.
+Uses the embedded encoder, whose quick forward pass lets the cost show; bulk events over 1024-px JPEG files.
 
     python benchmarks/outbox.py [--images 256] [--rounds 9]
 
@@ -32,12 +32,12 @@ from moderator.queue.outbox import Delivery, Outbox
 from moderator.settings import Settings
 
 CONSUMER = "archive"
-#: Deliveries taken at once.
+#: Deliveries per batch.
 BATCH = 500
 
 
 def drain(outbox: Outbox) -> int:
-    """Take what is due and confirm it; return how many had an embedding."""
+    """Take due deliveries and acknowledge them; return how many had an embedding."""
     taken = [one for one in outbox.take(BATCH) if isinstance(one, Delivery)]
     outbox.forget([one.key for one in taken])
     return sum(one.evidence is not None for one in taken)
@@ -45,7 +45,7 @@ def drain(outbox: Outbox) -> int:
 
 @contextmanager
 def draining(outbox: Outbox) -> Iterator[None]:
-    """Drain beside the block, as `moderator deliver` does: again at once where something came, else after a while."""
+    """Drain while the block runs, as `moderator deliver` does: again at once after deliveries, else after a while."""
     stop = Event()
 
     def run() -> None:
@@ -63,7 +63,7 @@ def draining(outbox: Outbox) -> Iterator[None]:
 
 
 def main() -> None:
-    """Measure, print."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -96,7 +96,7 @@ def main() -> None:
         }
         speeds: dict[str, list[float]] = {way: [] for way in ways}
         for number in range(options.rounds + 1):
-            # In another order each time, so that none always comes after the same.
+            # Rotate the order, so that no way always runs after the same one.
             names = [*ways][number % 3 :] + [*ways][: number % 3]
             for way in names:
                 speed = ways[way]()

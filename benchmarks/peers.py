@@ -1,4 +1,4 @@
-"""Ours against what else there is: same weights, same pictures, same cores, in turn in one run.
+"""Compare ours with the alternatives: same weights, same pictures, same cores, in turn in one run.
 
   check         `Moderator.check` on a list of files               against  `openmoderate`'s `analyze_batch` on it
   service       Valkey, worker and client, bulk events of 32       against  `infinity-emb`'s server, embedding pictures
@@ -6,20 +6,20 @@
 
     python benchmarks/peers.py [--images 128] [--rounds 5] [--data FOLDER] [--dtype auto]
 
-Each peer has an environment of its own in `.bench-envs/` (3.7 GB together), made when it is first needed, with the
-pins of `benchmarks/peers_inside/constraints-*.txt`. All load one randomly initialised ViT-B/32: a `save_pretrained`
-folder, and for openmoderate, which is built on OpenCLIP, the same tensors under OpenCLIP's names; its configuration
-takes the file, so nothing of it is patched. The prompts are those of the policy `classic`, embedded once by all but
+Each peer has its own environment in `.bench-envs/` (3.7 GB together), created when first needed, with the pins of
+`benchmarks/peers_inside/constraints-*.txt`. All load one randomly initialised ViT-B/32: a `save_pretrained` folder,
+and for openmoderate, which is built on OpenCLIP, the same tensors under OpenCLIP's names; its configuration accepts
+the file, so none of its code is patched. The prompts are those of the policy `classic`, embedded once by all but
 infinity, whose server returns embeddings and leaves the scores to its client.
 
-A peer is tried in several settings and measured in its best: size of batches, precision, processes, compilation, and
-the client's load. A setting counts if one picture's embedding has a cosine above 0.99 to the model's own in float32,
-which is asked of us, too. `--dtype float32` holds everybody to that precision; `auto` lets each use the fastest that it
-has: we int8 (OpenVINO), infinity its int8, LitServe bfloat16 where the CPU computes in it, openmoderate float32, which
-is all it offers on a CPU.
+Each peer is tried in several settings and measured in its best: batch size, precision, processes, compilation, and
+the client's load. A setting counts if one picture's embedding has a cosine above 0.99 to the model's own in float32;
+the same is required of ours. `--dtype float32` fixes that precision for all; `auto` lets each use its fastest: ours
+int8 (OpenVINO), infinity its int8, LitServe bfloat16 if the CPU computes in it, openmoderate float32, the only one
+that it offers on a CPU.
 
-LitServe's requests name a file, as our events do; infinity takes no files, so its requests carry the bytes. Requests
-are made up before the clock starts. Peers stand still (SIGSTOP) while others are measured. A peer that cannot be
+LitServe's requests name a file, like our events; infinity accepts no files, so its requests carry the bytes. Requests
+are built before the clock starts. Peers are suspended (SIGSTOP) while others are measured. A peer that cannot be
 installed or started is skipped, and its ratio is null. The last line is JSON; ratios are medians over the rounds.
 """
 
@@ -38,7 +38,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-# As the worker has it, and before torch is loaded: the same waiting in all that is compared.
+# As in the worker, and before torch is loaded: all that is compared waits in the same way.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import numpy as np
@@ -78,7 +78,7 @@ CHUNKS = (8, 32, 128)
 
 @dataclass(frozen=True)
 class Bench:
-    """What all peers are measured with."""
+    """The setup that all peers share."""
 
     folder: Path
     model: Path
@@ -87,10 +87,10 @@ class Bench:
     exact: Embedding
     """The model's own embedding of the first file, in float32."""
     dtype: str
-    """What was asked for."""
+    """The requested precision."""
 
     def openmoderate(self, cleanup: ExitStack) -> Way:
-        """Raises PeerSkipped."""
+        """Start openmoderate in its best setting. Raises PeerSkipped."""
         programs = environment("openmoderate")
         unsafe, safe = classic_prompts()
         config = self.folder / "openmoderate.json"
@@ -118,12 +118,12 @@ class Bench:
         return Way(lambda: run(self.files, best), f"float32, {best} at once", likeness)
 
     def infinity(self, cleanup: ExitStack) -> Way:
-        """Raises PeerSkipped."""
+        """Start infinity in its best setting. Raises PeerSkipped."""
         api = Infinity(environment("infinity"), self.model)
         return self._server(api, infinity_settings(self.dtype), INFINITY_LOADS, cleanup)
 
     def litserve(self, cleanup: ExitStack) -> Way:
-        """Raises PeerSkipped."""
+        """Start LitServe in its best setting. Raises PeerSkipped."""
         unsafe, safe = classic_prompts()
         prompts = self.folder / "prompts.json"
         prompts.write_text(json.dumps({"unsafe": unsafe, "safe": safe}))
@@ -142,14 +142,14 @@ class Bench:
 
 
 def measured(work: Callable[[], float]) -> tuple[float, float]:
-    """Images per second that `work` returns, and this process's share of a core meanwhile."""
+    """Return the images per second that `work` reports, and this process's share of a core meanwhile."""
     start, cpu = time.perf_counter(), time.process_time()
     speed = work()
     return speed, (time.process_time() - cpu) / (time.perf_counter() - start)
 
 
 def run_check(moderator: Moderator, files: list[Path]) -> tuple[float, float]:
-    """Images per second of the library. Nothing in this process but it, so no client to be counted."""
+    """Return images per second of the library. It has the process to itself, so no client counts."""
     start = time.perf_counter()
     verdicts = moderator.check(files, policy="classic")
     seconds = time.perf_counter() - start
@@ -158,7 +158,7 @@ def run_check(moderator: Moderator, files: list[Path]) -> tuple[float, float]:
 
 
 def pictures(folder: Path, data: Path | None, count: int) -> list[Path]:
-    """`count` files under `folder`, where the worker may read: of `data`, repeated, or made from the demo's."""
+    """Put `count` files under `folder`, where the worker may read: from `data`, repeated, or made from the demo's."""
     if data is None:
         return make_photographs(folder, count)
     sources = sorted(list_images(data))
@@ -171,7 +171,7 @@ def pictures(folder: Path, data: Path | None, count: int) -> list[Path]:
 
 
 def main() -> None:
-    """Try, measure in turn, print."""
+    """Find the best settings, measure in turn, and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto", choices=("auto", "float32"))
     parser.add_argument("--peers", nargs="*", default=list(PACKAGES), choices=list(PACKAGES))
     options = parser.parse_args()
-    # So that everything that was started is stopped, too.
+    # Exit through the context managers, which stop everything that was started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     cores = len(os.sched_getaffinity(0))
     print(f"torch {torch.__version__}, {cores} cores, CPU: {cpu_flags()}")
@@ -233,7 +233,7 @@ def measure(
     rounds: int,
     cleanup: ExitStack,
 ) -> tuple[dict[str, Way], dict[str, str]]:
-    """Find each peer's best setting; then all in turn, `rounds` times. Also says who was skipped, and why."""
+    """Find each peer's best setting, then measure all in turn, `rounds` times. Also return the skipped ones and why."""
     found: dict[str, Way] = {}
     skipped: dict[str, str] = {}
     prepare = {"openmoderate": bench.openmoderate, "infinity": bench.infinity, "litserve": bench.litserve}
@@ -267,7 +267,7 @@ def measure(
 
 
 def take_turns(ways: dict[str, Way], skipped: dict[str, str], rounds: int) -> None:
-    """All ways in turn, once to warm up and then `rounds` times; who gives up moves to those skipped."""
+    """Run all ways in turn, once to warm up and then `rounds` times; move those that fail to `skipped`."""
     for number in range(rounds + 1):
         for name, way in list(ways.items()):
             try:

@@ -1,10 +1,10 @@
-"""What `benchmarks/peers.py` prints: a table for people, figures for a program."""
+"""The output of `benchmarks/peers.py`: a table for people, figures for a program."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
 
-#: Ours, the peer, and what their ratio is called.
+#: Ours, the peer, and the name of their ratio.
 PAIRS = (
     ("check", "openmoderate", "check_over_openmoderate"),
     ("service", "infinity", "service_over_infinity"),
@@ -24,12 +24,12 @@ class Way:
 
 
 def ratio(one: Way, other: Way) -> float:
-    """Median over the rounds."""
+    """Return the median of the ratios over the rounds."""
     return round(median(a / b for a, b in zip(one.speeds, other.speeds, strict=True)), 3)
 
 
 def table(ways: dict[str, Way], skipped: dict[str, str]) -> str:
-    """What was measured, a line each."""
+    """Return the measurements, one line each."""
     lines = [
         f"  {'':14} {'images/s':>9} {'min':>7} {'max':>7} {'client':>7} {'cosine':>8}  setting",
     ]
@@ -43,7 +43,7 @@ def table(ways: dict[str, Way], skipped: dict[str, str]) -> str:
 
 
 def result(ways: dict[str, Way], skipped: dict[str, str]) -> dict[str, object]:
-    """The figures for a program: a ratio is null where the peer was skipped."""
+    """Return the figures for a program; a ratio is null if the peer was skipped."""
     return {
         **{key: ratio(ways[own], ways[peer]) if peer in ways else None for own, peer, key in PAIRS},
         "images_per_s": {name: round(median(way.speeds), 1) for name, way in ways.items()},

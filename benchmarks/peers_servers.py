@@ -1,4 +1,4 @@
-"""The peers of `benchmarks/peers.py` as processes: started, spoken to, held still, and stopped."""
+"""The peers of `benchmarks/peers.py` as processes: start, query, suspend and stop them."""
 
 import base64
 import json
@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from benchmarks.peers_setup import INSIDE, PeerSkipped
 from moderator.queue.embedded_server import free_port
 
-#: Seconds until a server answers: torch is imported, the model loaded, and perhaps compiled.
+#: Seconds until a server answers: it imports torch, loads the model, and may compile it.
 START = 240.0
 HTTP_ERRORS = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException)
 
 
 class Process:
-    """A peer's process, in a group of its own. It stands still while others are measured."""
+    """A peer's process, in its own process group. It is suspended while others are measured."""
 
     def __init__(self, command: list[str], log: Path, **pipes: Any) -> None:
         self.log = log
@@ -46,7 +46,7 @@ class Process:
 
     @contextmanager
     def awake(self) -> Iterator[None]:
-        """Runs inside the block only."""
+        """Let the process run only inside the block."""
         self.signal(signal.SIGCONT)
         try:
             yield
@@ -54,17 +54,17 @@ class Process:
             self.signal(signal.SIGSTOP)
 
     def signal(self, number: int) -> None:
-        """To all of the group, if any is left."""
+        """Send a signal to the whole group, if any process is left."""
         with suppress(ProcessLookupError):
             os.killpg(self.popen.pid, number)
 
     def last_words(self) -> str:
-        """The last line of its log that says anything."""
+        """Return the last line of its log that is not empty."""
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
         return lines[-1] if lines else "it said nothing"
 
     def stop(self) -> None:
-        """End it and its children."""
+        """Stop the process and its children."""
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
@@ -80,7 +80,7 @@ class Loop:
         self.process = Process(command, log, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Raises PeerSkipped if the program has ended."""
+        """Send a request and return the answer. Raises PeerSkipped if the program has ended."""
         with self.process.awake():
             pipes = self.process.popen
             assert pipes.stdin is not None
@@ -97,23 +97,23 @@ class Loop:
 
 
 class Api(Protocol):
-    """How a server is started and spoken to."""
+    """How to start and query a server."""
 
     address: str
 
     def command(self, port: int, options: list[str]) -> list[str]:
-        """What starts it."""
+        """Return the command that starts the server."""
 
     def body(self, files: list[Path]) -> bytes:
-        """A request with so many pictures."""
+        """Return the body of a request for these pictures."""
 
     def embedding(self, server: "Server", file: Path) -> NDArray[np.float32]:
-        """What it makes of one picture."""
+        """Return the server's embedding of one picture."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a client does: so many pictures a request, so many requests at once."""
+    """A client's load: pictures per request, and requests at once."""
 
     pictures: int
     clients: int
@@ -135,7 +135,7 @@ class Server:
         self.process = Process(api.command(self.port, options), log)
         try:
             self._wait()
-        except BaseException:  # an interruption, too, leaves nothing behind
+        except BaseException:  # even an interruption leaves nothing behind
             self.process.stop()
             raise
 
@@ -154,7 +154,7 @@ class Server:
             return False
 
     def post(self, pool: httpcore2.ConnectionPool, body: bytes) -> Any:
-        """The answer to a request. Raises PeerSkipped if there is none."""
+        """Return the answer to a request. Raises PeerSkipped if there is none."""
         try:
             response = pool.request(
                 "POST",
@@ -170,7 +170,7 @@ class Server:
         return json.loads(response.content)
 
     def run(self, files: list[Path], load: Load) -> tuple[float, float]:
-        """Images per second, and the client's share of the time of one core. Requests are made up beforehand."""
+        """Return images per second, and the client's share of the time of one core. Requests are built beforehand."""
         groups = [files[at : at + load.pictures] for at in range(0, len(files), load.pictures)]
         bodies = [self.api.body(group) for group in groups]
         with (
@@ -185,12 +185,12 @@ class Server:
             return len(files) / seconds, (time.process_time() - cpu) / seconds
 
     def embedding(self, file: Path) -> NDArray[np.float32]:
-        """What it makes of one picture."""
+        """Return the server's embedding of one picture."""
         with self.process.awake():
             return self.api.embedding(self, file)
 
     def ask(self, body: dict[str, Any]) -> Any:
-        """One request on its own."""
+        """Send one request and return the answer."""
         with httpcore2.ConnectionPool() as pool:
             return self.post(pool, json.dumps(body).encode())
 
@@ -204,7 +204,7 @@ class Infinity:
     address = "/embeddings"
 
     def command(self, port: int, options: list[str]) -> list[str]:
-        # BetterTransformer is gone from the libraries that it needs; CLIP's attention is torch's fused one anyway.
+        # The required libraries no longer have BetterTransformer; CLIP uses torch's fused attention anyway.
         fixed = ["--engine", "torch", "--device", "cpu", "--no-bettertransformer", "--log-level", "warning"]
         where = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "clip"]
         return [

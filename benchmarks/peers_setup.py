@@ -1,4 +1,4 @@
-"""What `benchmarks/peers.py` needs before it can start: the peers' environments, and weights in OpenCLIP's layout."""
+"""Prerequisites of `benchmarks/peers.py`: the peers' environments, and weights in OpenCLIP's layout."""
 
 import hashlib
 import re
@@ -14,11 +14,11 @@ ENVIRONMENTS = Path(__file__).parent.parent / ".bench-envs"
 
 
 class PeerSkipped(Exception):
-    """A peer cannot be measured on this machine; the message says why."""
+    """A peer cannot be measured on this machine; the message gives the reason."""
 
 
 def pins(peer: str) -> dict[str, str]:
-    """The versions of everything in a peer's environment, by normalised name."""
+    """Return the versions of all packages in a peer's environment, by normalised name."""
     found = re.findall(r"^([\w.-]+)==(\S+)$", constraints(peer).read_text(), re.MULTILINE)
     return {name.lower().replace("_", "-"): version for name, version in found}
 
@@ -28,10 +28,10 @@ def constraints(peer: str) -> Path:
 
 
 def environment(peer: str) -> Path:
-    """The folder with the programs of a peer's environment, which is made first if it is missing or out of date.
+    """Return the folder with the programs of a peer's environment, creating it if missing or out of date.
 
     Raises:
-        PeerSkipped: it cannot be made.
+        PeerSkipped: the environment cannot be created.
     """
     folder = ENVIRONMENTS / peer
     stamp = folder / "installed"
@@ -43,7 +43,7 @@ def environment(peer: str) -> Path:
     pinned = str(constraints(peer))
     for command in (
         [sys.executable, "-m", "venv", "--clear", str(folder)],
-        # With all that torch needs on this platform; the rest is listed whole, and installs nothing else.
+        # With everything that torch needs on this platform; the rest is listed in full, and installs nothing else.
         [*pip, "--constraint", pinned, f"torch=={pins(peer)['torch']}"],
         [*pip, "--no-deps", "--requirement", pinned],
     ):
@@ -56,7 +56,7 @@ def environment(peer: str) -> Path:
 
 
 def to_openclip(model: Path, target: Path) -> Path:
-    """Write the weights of a `CLIPModel` folder as OpenCLIP names them: the same numbers in another layout."""
+    """Write the weights of a `CLIPModel` folder under OpenCLIP's names: the same numbers in another layout."""
     source = load_file(model / "model.safetensors")
     weights = {
         "logit_scale": source["logit_scale"],

@@ -1,4 +1,4 @@
-"""Which options and which load suit a peer of `benchmarks/peers.py` best: tried before it is measured."""
+"""Find the best options and load for a peer of `benchmarks/peers.py` before it is measured."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ from benchmarks.peers_servers import Api, Load, Server
 from benchmarks.peers_setup import PeerSkipped
 from moderator.encoders.device import dtype_name, resolve_device
 
-#: The least cosine between an embedding of a picture and the model's own in float32.
+#: Minimum cosine between an embedding of a picture and the model's own in float32.
 SAME = 0.99
 
 INFINITY_LOADS = (Load(1, 32), Load(8, 4), Load(16, 3))
@@ -20,14 +20,14 @@ Embedding = NDArray[np.float32]
 
 
 def infinity_settings(dtype: str) -> list[list[str]]:
-    """Options of infinity's command line that are tried. On a CPU its float16 and bfloat16 change nothing."""
+    """Return the command-line options of infinity to try. On a CPU its float16 and bfloat16 change nothing."""
     float32 = [["--dtype", "float32", "--batch-size", "32", *more] for more in ([], ["--compile"])]
     int8 = [["--dtype", "int8", "--batch-size", size] for size in ("8", "32")]
     return float32 if dtype == "float32" else [*int8, *float32]
 
 
 def litserve_settings(dtype: str) -> list[list[str]]:
-    """Options of `litserve_server.py` that are tried."""
+    """Return the options of `litserve_server.py` to try."""
     if dtype == "auto":
         dtype = dtype_name(resolve_device("cpu", "auto")[1])
     tried = (
@@ -40,7 +40,7 @@ def litserve_settings(dtype: str) -> list[list[str]]:
 
 
 def cosine(one: Embedding, other: Embedding) -> float:
-    """Of two embeddings of any length."""
+    """Return the cosine of two embeddings of any length."""
     return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
 
 
@@ -52,10 +52,10 @@ def best_server(
     exact: Embedding,
     folder: Path,
 ) -> tuple[list[str], Load]:
-    """The options and the load with the most images per second in a short trial.
+    """Return the options and the load with the most images per second in a short trial.
 
     Raises:
-        PeerSkipped: it works in no setting.
+        PeerSkipped: the peer works in no setting.
     """
     found: list[tuple[float, list[str], Load]] = []
     reason = "no setting"

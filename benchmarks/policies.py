@@ -1,8 +1,8 @@
-"""What more categories cost: an image checked against a policy of 1, 10, 100 and 1,000 of them, in turn.
+"""Measure the cost of more categories: check an image against a policy of 1, 10, 100 and 1,000 of them, in turn.
 
-Each category has an unsafe prompt of its own and shares 13 safe ones: the largest policy has 1,013 prompts and 14,000
-pairs to score. From file to verdict as JSON, as a worker does it, over 1024-px JPEG files; the embedded encoder, whose
-forward is quick, so that the cost of scoring shows.
+Each category has its own unsafe prompt and shares 13 safe ones: the largest policy has 1,013 prompts and 14,000 pairs
+to score. Measured from file to verdict as JSON, as in a worker, over 1024-px JPEG files, with the embedded encoder,
+whose forward pass is quick enough for the cost of scoring to show.
 
     python benchmarks/policies.py [--images 64] [--rounds 9]
 
@@ -19,7 +19,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-# As the worker has it, and before torch is loaded.
+# As in the worker, and before torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
@@ -42,7 +42,7 @@ SAFE = [f"a photo of a {thing} in a shop" for thing in THINGS[:13]]
 
 
 def write_policies(folder: Path) -> None:
-    """A policy for each of `COUNTS`, released and active."""
+    """Write a policy for each of `COUNTS`, released and active."""
     store = PolicyStore(folder, check=lambda policy: None)
     for count in COUNTS:
         unsafe = [f"a {look} {thing}" for look, thing in islice(product(LOOKS, THINGS), count)]
@@ -59,7 +59,7 @@ def write_policies(folder: Path) -> None:
 
 
 def run(moderator: Moderator, files: list[Path], policy: str) -> float:
-    """Milliseconds per image."""
+    """Return milliseconds per image."""
     start = time.perf_counter()
     for verdict in moderator.check_each(files, policy):
         assert verdict.error is None, verdict.error
@@ -68,7 +68,7 @@ def run(moderator: Moderator, files: list[Path], policy: str) -> float:
 
 
 def main() -> None:
-    """Measure, print."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -3,8 +3,8 @@
     python benchmarks/probe.py --data FOLDER [--policy marketplace] [--folds 5]
 
 FOLDER holds `labels.csv` with the columns `path` and `category` ("safe" or a category) and the photographs. The macro
-figures are means over the categories without "safe"; each is one against the rest, a mean over the folds. The last
-line is JSON.
+figures are means over the categories except "safe"; each figure is one category against the rest, a mean over the
+folds. The last line is JSON.
 """
 
 import argparse

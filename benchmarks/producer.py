@@ -1,8 +1,8 @@
-"""One producer of `load.py`, in a process of its own: submits bulk messages at a steady rate.
+"""One producer of `load.py`, in its own process: submits bulk messages at a steady rate.
 
-Where the queue is full, it waits as long as the refusal says, and tries the same message again.
+When the queue is full, it waits as long as the refusal says, and retries the same message.
 
-Says "ready", starts when a line comes, and ends with a line of JSON.
+Prints "ready", starts when it reads a line, and ends with a line of JSON.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from moderator.errors import QueueFull
 
 
 def main() -> None:
-    """Produce."""
+    """Submit messages until the end, and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="before the number of each message, in its id")
     parser.add_argument("--images", type=Path, required=True, help="folder of JPEG files")
@@ -54,7 +54,7 @@ def main() -> None:
                 break
         if time.monotonic() >= end:
             break
-        # From now on, not from the start: a wait is not made up for by a burst.
+        # Count from now, not from the start, so that no burst follows a wait.
         due = max(due, time.monotonic() - 1 / options.rate) + 1 / options.rate
     print(json.dumps({"tried": tried, "accepted": accepted, "refused": refused, "calls": calls}))
 

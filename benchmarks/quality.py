@@ -7,10 +7,10 @@ optionally `live_animal` (0 or 1), and the photographs that it names. For a cate
 photographs that do not show it. `--half` takes one stable half of the photographs: choose prompts and
 thresholds on half a, report on half b.
 
-Printed for each category: ROC-AUC; recall at the strictest threshold that flags at most 5 % of the negatives;
-how many positives and negatives the shipped thresholds block or send to review; and the worst mistakes.
-The last line is JSON. `safe_flagged` is the part of the safe photographs that any category blocks or sends to
-review; a live animal is not safe for a policy that looks for live animals, where the labels show it.
+Printed for each category: ROC-AUC; recall at the threshold that flags at most 5 % of the negatives; how many
+positives and negatives the shipped thresholds block or send to review; and the worst mistakes. The last line is
+JSON. `safe_flagged` is the share of the safe photographs that any category blocks or sends to review; a photograph
+labelled as a live animal is not safe for a policy with live animals.
 """
 
 import argparse
@@ -32,14 +32,14 @@ from benchmarks.setup import print_result
 from moderator import Decision, Moderator, Settings, Verdict
 
 ANIMALS = "live-animals"
-#: Largest part of the negatives that may be flagged when recall is read.
+#: Maximum share of negatives that may be flagged when recall is measured.
 FALSE_POSITIVES = 0.05
 FLAGGED = (Decision.REVIEW, Decision.BLOCK)
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """A labelled photograph: the policy categories that it shows, by the labels."""
+    """A labelled photograph, with the policy categories that it shows according to its labels."""
 
     path: str
     shows: frozenset[str]
@@ -57,12 +57,12 @@ def read_labels(folder: Path, half: str) -> list[Photograph]:
 
 
 def half_of(path: str) -> str:
-    """Stable: depends on the path in the labels alone."""
+    """Return the half of a photograph, which depends only on its path in the labels."""
     return "ab"[sha256(path.encode()).digest()[0] & 1]
 
 
 def recall_at(positives: NDArray[np.float64], negatives: NDArray[np.float64], share: float) -> float:
-    """Part of the positives above the threshold that at most `share` of the negatives exceed."""
+    """Return the share of the positives above the threshold that at most `share` of the negatives exceed."""
     threshold = np.sort(negatives)[::-1][int(share * len(negatives))]
     return float((positives > threshold).mean())
 
@@ -76,7 +76,7 @@ def explain(photograph: Photograph, verdict: Verdict, category: str) -> str:
 def judge_category(
     category: str, photographs: list[Photograph], verdicts: list[Verdict], worst: int
 ) -> dict[str, float]:
-    """Print a category's table and mistakes; returns its figures."""
+    """Print a category's table and mistakes, and return its figures."""
     truth = np.array([category in photograph.shows for photograph in photographs])
     scores = np.array([verdict.categories[category].score for verdict in verdicts])
     decisions = [verdict.categories[category].decision for verdict in verdicts]

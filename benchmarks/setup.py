@@ -1,4 +1,4 @@
-"""What the benchmarks share: test photographs, a randomly initialised CLIP, a running service."""
+"""Shared setup of the benchmarks: test photographs, a randomly initialised CLIP, a running service."""
 
 import json
 import os
@@ -32,13 +32,13 @@ CLASSIC = load_policy(POLICIES / "classic" / "1.yaml")
 
 
 def classic_prompts() -> tuple[list[str], list[str]]:
-    """The classic policy's unsafe and safe prompts."""
+    """Return the classic policy's unsafe and safe prompts."""
     category = next(iter(CLASSIC.categories.values()))
     return list(category.unsafe), [*CLASSIC.safe, *category.safe]
 
 
 def make_photographs(folder: Path, count: int, size: int = 1024, seed: int = 0) -> list[Path]:
-    """Write `count` different JPEG files, `size` pixels on the longer side: made from real photographs."""
+    """Write `count` different JPEG files, `size` pixels on the longer side, made from real photographs."""
     random = np.random.default_rng(seed)
     sources = [Image.open(path).convert("RGB") for path in sorted(PHOTOGRAPHS.glob("*.jpg"))]
     files = []
@@ -61,7 +61,7 @@ def make_photographs(folder: Path, count: int, size: int = 1024, seed: int = 0) 
 
 
 def make_clip(folder: Path, config: CLIPConfig | None = None, seed: int = 0) -> Path:
-    """Save a randomly initialised CLIP (default: the true ViT-B/32) and a tokenizer; returns the folder."""
+    """Save a randomly initialised CLIP (default: the true ViT-B/32) and a tokenizer, and return the folder."""
     torch.manual_seed(seed)
     config = config or CLIPConfig()
     tokens, merges = _byte_pairs()
@@ -78,7 +78,7 @@ def make_clip(folder: Path, config: CLIPConfig | None = None, seed: int = 0) -> 
 
 
 def _byte_pairs() -> tuple[list[str], list[tuple[str, str]]]:
-    """A vocabulary learnt from the prompts of our policies: as with CLIP's own, a usual word is one token."""
+    """Return a vocabulary learnt from our policies' prompts: as in CLIP's own, a common word is one token."""
     letters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
     trainer = BpeTrainer(
         vocab_size=2000,
@@ -113,14 +113,14 @@ class Service:
 
 @contextmanager
 def service(folder: Path, **settings: str) -> Iterator[tuple[str, int]]:
-    """A server and a worker; yields the Redis URL and the port of the worker's metrics."""
+    """Run a server and a worker; yield the Redis URL and the port of the worker's metrics."""
     with start_service(folder, **settings) as running:
         yield running.url, running.port
 
 
 @contextmanager
 def start_service(folder: Path, **settings: str) -> Iterator[Service]:
-    """A server and a worker, ready."""
+    """Run a server and a worker, and yield when both are ready."""
     port = free_port()
     with EmbeddedServer(folder / "redis") as server:
         environment = {
@@ -138,7 +138,7 @@ def start_service(folder: Path, **settings: str) -> Iterator[Service]:
                 env=environment,
                 stdout=output,
                 stderr=output,
-                # Linux shares the cores between sessions: the worker is not to be one of many of the benchmark's own.
+                # Linux shares the cores between sessions: the worker must not share the benchmark's own session.
                 start_new_session=True,
             )
         try:
@@ -158,12 +158,12 @@ def start_service(folder: Path, **settings: str) -> Iterator[Service]:
 
 
 def print_result(result: dict[str, object]) -> None:
-    """The last line: figures for a program."""
+    """Print the last line: figures for a program."""
     print(json.dumps(result))
 
 
 def cpu_flags() -> str:
-    """The vector instructions of this CPU that matter for speed."""
+    """Return this CPU's vector instructions that matter for speed."""
     wanted = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8")
     try:
         flags = Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split()

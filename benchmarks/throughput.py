@@ -1,8 +1,8 @@
-"""How near the service comes to the bare model, in the fastest runtime of this CPU, on the same cores.
+"""Measure how close the service comes to the bare model, in this CPU's fastest runtime, on the same cores.
 
-First the runtimes and precisions of a randomly initialised ViT-B/32, in interleaved rounds: images per second, nearness
-to float32, and equal decisions of all shipped policies over 1,000 photographs. The best is the fastest with at least
-99.5 % equal decisions. With it, again interleaved, over 1024-px JPEG files:
+First the runtimes and precisions of a randomly initialised ViT-B/32, in interleaved rounds: images per second,
+closeness to float32, and equal decisions of all shipped policies over 1,000 photographs. The best is the fastest with
+at least 99.5 % equal decisions. With it, again interleaved, over 1024-px JPEG files:
 
   float32   the image tower in torch in float32, at its best batch size
   forward   the image tower on ready tensors, at its best batch size
@@ -15,13 +15,13 @@ to float32, and equal decisions of all shipped policies over 1,000 photographs. 
   cast      as `classic`, and the model cast to the precision in which torch is fastest
   both      as `short`, and cast
 
-Then those from `forward` to `classic` once more for the embedded encoder as it is set up by default.
+Then `forward` to `classic` once more for the embedded encoder with its defaults.
 
     python benchmarks/throughput.py [--images 256] [--rounds 5] [--photographs 1000] [--data FOLDER]
 
-The photographs of the comparison are those of the demo, cropped and mirrored, and the images in FOLDER. With random
-weights almost all embeddings are alike and their decisions too: the cosine after the mean is taken off says more than
-the agreement. The last line is JSON; ratios are medians over the rounds.
+The comparison uses the demo's photographs, cropped and mirrored, and the images in FOLDER. With random weights almost
+all embeddings and their decisions are alike: the cosine after subtracting the mean says more than the agreement. The
+last line is JSON; ratios are medians over the rounds.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-# As the worker has it, and before torch is loaded: the same waiting in all that is compared.
+# As in the worker, and before torch is loaded: all that is compared waits in the same way.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import numpy as np
@@ -66,21 +66,21 @@ from moderator.image_paths import expand_images
 from moderator.settings import Settings
 from workers.priority import EXPECTED_SECONDS
 
-#: Share of decisions that have to be those of float32.
+#: Minimum share of decisions equal to those of float32.
 EQUAL = 0.995
-#: Images read ahead by the least-work loop.
+#: Images that the least-work loop reads ahead.
 AHEAD = 32
 
 
 def prepare(encoder: Encoder, path: Path) -> np.ndarray:
-    """The least that has to happen to a file: uint8 [size, size, 3]."""
+    """Do the minimum of preparation for a file -> uint8 [size, size, 3]."""
     image = Image.open(io.BytesIO(path.read_bytes()))
     image.draft("RGB", (2 * encoder.image_size, 2 * encoder.image_size))
     return encoder.preprocess(image.convert("RGB"))
 
 
 def best_forward(encoder: Encoder, files: list[Path]) -> tuple[int, np.ndarray]:
-    """The batch size with the most images per second, and a batch of it."""
+    """Return the batch size with the most images per second, and a batch of that size."""
     ready = np.stack([prepare(encoder, path) for path in files[: max(BATCH_SIZES)]])
     speeds = {}
     for size in BATCH_SIZES:
@@ -96,7 +96,7 @@ def best_forward(encoder: Encoder, files: list[Path]) -> tuple[int, np.ndarray]:
 
 
 def run_forward(encoder: Encoder, batch: np.ndarray, count: int) -> float:
-    """Images per second of the bare model."""
+    """Return images per second of the bare model."""
     start = time.perf_counter()
     done = 0
     while done < count:
@@ -106,7 +106,7 @@ def run_forward(encoder: Encoder, batch: np.ndarray, count: int) -> float:
 
 
 def run_least_work(encoder: Encoder, files: list[Path], size: int) -> float:
-    """Images per second of a hand-written loop: threads prepare, this thread runs the model."""
+    """Return images per second of a hand-written loop: threads prepare, this thread runs the model."""
     start = time.perf_counter()
     with ThreadPoolExecutor(3) as pool:
         waiting = [pool.submit(prepare, encoder, path) for path in files[:AHEAD]]
@@ -120,7 +120,7 @@ def run_least_work(encoder: Encoder, files: list[Path], size: int) -> float:
 
 
 def run_service(client: Client, files: list[Path], bulk: bool) -> float:
-    """Images per second from the first event submitted to the last verdict on the stream."""
+    """Return images per second from the first submitted event to the last verdict on the stream."""
     position = client.verdicts.position()
     start = time.perf_counter()
     if bulk:
@@ -135,7 +135,7 @@ def run_service(client: Client, files: list[Path], bulk: bool) -> float:
 
 
 def run_transformers(folder: Path, dtype: str, files: list[Path], padding: bool | str) -> float:
-    """Images per second of the classic recipe as it is usually written, with plain transformers."""
+    """Return images per second of the classic recipe as usually written, with plain transformers."""
     model, tokenizer, processor = load_transformers(folder, dtype)
     unsafe, safe = classic_prompts()
     start = time.perf_counter()
@@ -154,13 +154,13 @@ def run_transformers(folder: Path, dtype: str, files: list[Path], padding: bool 
 
 @cache
 def load_transformers(folder: Path, dtype: str) -> tuple[Any, Any, Any]:
-    """Model, tokenizer and image processor."""
+    """Return model, tokenizer and image processor."""
     model = CLIPModel.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
     return model, AutoTokenizer.from_pretrained(folder), CLIPImageProcessorPil.from_pretrained(folder)
 
 
 def run_classic(encoder: Encoder, files: list[Path]) -> float:
-    """Images per second of the classic recipe with an encoder of ours, image by image, prompts included."""
+    """Return images per second of the classic recipe with our encoder, image by image, prompts included."""
     unsafe, safe = classic_prompts()
     start = time.perf_counter()
     for path in files:
@@ -175,7 +175,7 @@ def run_classic(encoder: Encoder, files: list[Path]) -> float:
 
 
 def show_runtimes(rows: list[RuntimeRow], photographs: int) -> RuntimeRow:
-    """Print the table; returns the fastest row that decides as float32 does."""
+    """Print the table, and return the fastest row that decides like float32."""
     print(f"\nViT-B/32, {photographs} photographs; float32 decided {rows[0].decisions}")
     speeds = "".join(f"{f'b{size}':>8}" for size in BATCH_SIZES)
     print(f"  {'images/s':18}{speeds}   x fp32  lowest cosine  centred  equal decisions")
@@ -191,7 +191,7 @@ def show_runtimes(rows: list[RuntimeRow], photographs: int) -> RuntimeRow:
 def measure(
     name: str, clip: Path | None, runtime: str, dtype: str, images: int, rounds: int, folder: Path
 ) -> dict[str, float]:
-    """All ways of one encoder, in turn, `rounds` times; prints a table and returns the median ratios."""
+    """Measure all ways of one encoder in turn, `rounds` times; print a table and return the median ratios."""
     encoder = load_encoder(name, dtype=dtype, runtime=runtime, cache=folder / "cache")
     files = make_photographs(folder, images)
     size, batch = best_forward(encoder, files)
@@ -200,7 +200,7 @@ def measure(
         few = files[: max(8, images // 8)]
 
         def run_bulk() -> float:
-            # Single events are interactive, and bulk holds back for as long as more of them are expected.
+            # Single events are interactive, and bulk waits as long as more of them are expected.
             time.sleep(EXPECTED_SECONDS)
             return run_service(client, files, bulk=True)
 

@@ -1,1 +1,1 @@
-"""What runs inside the peers' own environments, and the pins of those. See `benchmarks/peers.py`."""
+"""Programs that run inside the peers' own environments, and the pins of these. See `benchmarks/peers.py`."""

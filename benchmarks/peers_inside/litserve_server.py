@@ -3,7 +3,7 @@
     python litserve_server.py MODEL PROMPTS --port P [--batch 8] [--workers 1] [--dtype float32] [--compile]
 
 MODEL is a folder as `save_pretrained` writes it, PROMPTS a JSON file `{"unsafe": [...], "safe": [...]}`. A request is
-`{"path": PATH}`, as our events name their pictures; with `"embedding": true` the answer holds that, too.
+`{"path": PATH}`, as our events name their pictures; with `"embedding": true` the answer includes the embedding.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from transformers import CLIPModel, CLIPProcessor
 
 
 class Moderation(litserve.LitAPI):
-    """Image to scores; the prompts are embedded once."""
+    """Scoring of an image; the prompts are embedded once."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__(max_batch_size=options.batch, batch_timeout=options.wait)

@@ -1,4 +1,4 @@
-"""Inside openmoderate's environment: reads one JSON request a line, answers with one JSON line.
+"""Inside openmoderate's environment: reads one JSON request per line, answers with one JSON line each.
 
     python openmoderate_check.py WEIGHTS CONFIG
 
@@ -12,8 +12,8 @@ import time
 
 import torch
 
-# torchvision's wheel is built against CUDA. Next to a torch without it, its compiled operators do not load, and the
-# import stops at the two that it describes further. Resize and crop, all that CLIP needs of it, are plain torch.
+# torchvision's wheel is built against CUDA. With a torch without CUDA, its compiled operators do not load, and its
+# import fails at the two operators that it extends. Resize and crop, all that CLIP needs of it, are plain torch.
 try:
     import torchvision  # noqa: F401
 except RuntimeError:
