@@ -179,4 +179,4 @@ def test_a_worker_is_ready_only_when_it_consumes_again(
     until(worker.ready, timeout=30)
     started = time.monotonic()
     client.wait(client.submit(path=small_images[1]).id)
-    assert time.monotonic() - started < 0.7
+    assert time.monotonic() - started < 1
