@@ -1,6 +1,5 @@
 """Workers that start, stop, fall over and are replaced; servers that restart under them."""
 
-import os
 import signal
 from collections import Counter
 from pathlib import Path
@@ -11,7 +10,7 @@ from moderator.client import Client
 from moderator.queue.embedded_server import EmbeddedServer
 from moderator.verdicts import Decision
 from tests.integration.conftest import StartWorker
-from tests.support.service import WorkerProcess, make_client, until
+from tests.support.service import WorkerProcess, make_client, run_first, until
 
 
 def published(client: Client) -> Counter[str]:
@@ -103,8 +102,7 @@ def test_a_worker_whose_consumer_stands_still_ends_and_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     flag = tmp_path / "hang"
-    (tmp_path / "sitecustomize.py").write_text(HANG.format(flag=str(flag)))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    run_first(HANG.format(flag=str(flag)), tmp_path, monkeypatch)
     worker = start_worker(server.url)
     flag.touch()
     client = make_client(server.url)
@@ -143,8 +141,7 @@ def test_a_worker_whose_places_are_full_without_progress_is_not_ready_and_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     flag = tmp_path / "hang"
-    (tmp_path / "sitecustomize.py").write_text(JAM.format(flag=str(flag)))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    run_first(JAM.format(flag=str(flag)), tmp_path, monkeypatch)
     quick = {"max_batch": "1", "fetch_timeout": "1", "decode_timeout": "1"}
     worker = start_worker(server.url, **quick)
     flag.touch()

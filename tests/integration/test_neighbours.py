@@ -1,7 +1,6 @@
 """Other Celery apps on the same machine and the same database."""
 
 import json
-import os
 import time
 from pathlib import Path
 from uuid import uuid4
@@ -13,7 +12,7 @@ from moderator.queue.message import encode_message
 from moderator.verdicts import Decision
 from tests.integration.conftest import StartWorker
 from tests.support.neighbour import IMPATIENT, Neighbour
-from tests.support.service import make_client, until
+from tests.support.service import make_client, run_first, until
 
 #: A configuration of another app's, in the folder where the worker is started.
 CELERYCONFIG = """
@@ -74,11 +73,10 @@ def test_what_another_app_holds_is_its_own_and_what_our_earlier_version_held_is_
     hold(client, "theirs", other, "", "celery")
     client.redis.hset("unacked", "garbage", b"\xff{")
     client.redis.zadd("unacked_index", {"garbage": time.time() - 1000})
-    (tmp_path / "sitecustomize.py").write_text(IMPATIENT)
 
     with Neighbour(server.url, tmp_path, seconds=12) as neighbour:
         neighbour.send("first")
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+        run_first(IMPATIENT, tmp_path, monkeypatch)
         start_worker(server.url)
         for id in ids:
             assert client.wait(id, timeout=40).decision is not Decision.ERROR

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -54,6 +55,12 @@ def environment(**settings: str) -> dict[str, str]:
     ours = {f"MODERATOR_{name.upper()}": value for name, value in settings.items()}
     # One thread: several processes with many threads each would wait for one another on a small machine.
     return {**clean, "COLUMNS": "200", "OMP_NUM_THREADS": "1", **ours}
+
+
+def run_first(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the processes started from now on run this code before their own, as `sitecustomize.py` in the folder."""
+    (folder / "sitecustomize.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
 
 
 def small_jpeg(file: Path, shade: int = 90, size: int = 64) -> Path:
