@@ -7,15 +7,23 @@ An unavailable server: Celery waits longer after each attempt, up to half a minu
 minute after Redis is back causes a backlog, so this one retries often.
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import Empty
 from typing import Any
 from uuid import uuid4
 
 from celery.app.amqp import AMQP
 from kombu import Connection
+from kombu.asynchronous import get_event_loop
 
 from moderator.queue.message import IMAGES, make_canonical
+
+log = logging.getLogger(__name__)
+
+#: Most seconds for which an acknowledgement waits for something else that goes to the server.
+ACK_DELAY_SECONDS = 0.05
 
 #: Seconds between two attempts to connect: the first pause, the increment, and the longest pause.
 RECONNECT_START, RECONNECT_STEP, RECONNECT_MAX = 0.2, 0.3, 2.0
@@ -31,7 +39,7 @@ def our_amqp(takes: Callable[[], bool] = lambda: True) -> type:
     class OurConnection(Connection):  # type: ignore[misc]
         def get_transport_cls(self) -> type:
             transport = super().get_transport_cls()
-            qos = type("ImagesQoS", (_CountsImages, transport.Channel.QoS), {})
+            qos = type("ImagesQoS", (_CountsImages, _GathersAcks, transport.Channel.QoS), {})
             parts = {"QoS": qos, "takes": staticmethod(takes)}
             channel = type("OurChannel", (_Canonical, _KeepsClient, transport.Channel), parts)
             return type("OurTransport", (transport,), {"Channel": channel})
@@ -99,6 +107,55 @@ class _KeepsClient:
         return self._kept
 
 
+class _GathersAcks:
+    """Mixin for kombu's record of messages in flight: sends acknowledgements with the next message that is recorded.
+
+    Under load that saves one of two round trips per message in the event loop, and as many waits for the interpreter.
+    An acknowledgement that gets lost changes nothing: the message is redelivered later, and its event has its verdict.
+    """
+
+    channel: Any
+    unacked_key: str
+    unacked_index_key: str
+    _dirty: set[str]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._unsent: list[str] = []
+
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge a message, at the server soon after."""
+        if not self._unsent:
+            get_event_loop().call_later(ACK_DELAY_SECONDS, self.send_acks)
+        self._unsent.append(delivery_tag)
+        self._dirty.add(delivery_tag)
+
+    @contextmanager
+    def pipe_or_acquire(self, pipe: Any = None, client: Any = None) -> Iterator[Any]:
+        """Yield a pipeline like kombu's method; the pending acknowledgements are in a new one."""
+        with super().pipe_or_acquire(pipe, client) as commands:  # type: ignore[misc]
+            tags = [] if pipe else self._unsent.copy()
+            if tags:
+                commands.zrem(self.unacked_index_key, *tags).hdel(self.unacked_key, *tags)
+            yield commands
+        del self._unsent[: len(tags)]
+
+    def send_acks(self) -> None:
+        """Send the pending acknowledgements, if any are left."""
+        if self._unsent:
+            with self.pipe_or_acquire() as commands:
+                commands.execute()
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Send the pending acknowledgements, then give back the messages without one, like kombu's method."""
+        try:
+            self.send_acks()
+        except self.channel.connection_errors as error:
+            log.debug("%d acknowledgements are not sent: %s", len(self._unsent), error)
+            self._unsent.clear()
+        super().restore_unacked_once(stderr)  # type: ignore[misc]
+
+
 class _CountsImages:
     """Limits images in flight instead of kombu's messages: a bulk message has any number of images.
 
@@ -107,12 +164,11 @@ class _CountsImages:
 
     prefetch_count: int
     _delivered: dict[str, Any]
-    _dirty: set[str]
 
     def can_consume(self) -> bool:
         """Return whether another message may be taken."""
-        in_hand = (message for tag, message in self._delivered.items() if tag not in self._dirty)
+        self._flush()  # type: ignore[attr-defined]
         return (
             not self.prefetch_count
-            or sum(message.headers[IMAGES] for message in in_hand) < self.prefetch_count
+            or sum(message.headers[IMAGES] for message in self._delivered.values()) < self.prefetch_count
         )

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,17 @@ from uuid import uuid4
 
 import pytest
 from celery import Celery
+from kombu.asynchronous import Hub, set_event_loop
 
 from moderator.client import Client
 from moderator.queue.embedded_server import EmbeddedServer
+from moderator.queue.keys import UNACKED, UNACKED_INDEX
 from moderator.queue.message import decode_message, encode_message
+from moderator.settings import Settings
 from moderator.verdicts import Decision, Verdict
 from tests.support.service import WorkerProcess, make_client, until
+from workers.app import make_app
+from workers.transport import ACK_DELAY_SECONDS
 
 IMAGE = {"path": "/nowhere.jpg"}
 
@@ -277,3 +283,44 @@ def test_what_asks_for_more_than_a_verdict_is_answered_and_acknowledged(
         assert client.wait(id).decision is not Decision.ERROR
     until(lambda: not client.redis.exists("moderation:unacked"), what="all messages to be acknowledged")
     assert not client.redis.exists("celery")
+
+
+def test_acknowledgements_go_with_the_next_message(server: EmbeddedServer) -> None:
+    client = make_client(server.url)
+    app = make_app(Settings(redis_url=server.url), print, print, slots=4)
+    hub = Hub()
+    set_event_loop(hub)
+    for _ in range(3):
+        client.submit(path="/nowhere.jpg")
+
+    def unacknowledged() -> int:
+        assert client.redis.zcard(UNACKED_INDEX) == client.redis.hlen(UNACKED)
+        return client.redis.hlen(UNACKED)
+
+    with app.connection_for_read() as connection:
+        channel = connection.channel()
+        first, second = (channel.basic_get("moderation") for _ in range(2))
+        first.ack()
+        assert unacknowledged() == 2
+        channel.basic_get("moderation")
+        assert unacknowledged() == 2
+        second.ack()
+        time.sleep(2 * ACK_DELAY_SECONDS)
+        hub.fire_timers()
+        assert unacknowledged() == 1
+    # What was not acknowledged is back on the queue.
+    assert unacknowledged() == 0
+    assert client.redis.llen("moderation") == 1
+
+
+def test_acknowledgements_are_sent_when_the_channel_closes(server: EmbeddedServer) -> None:
+    client = make_client(server.url)
+    app = make_app(Settings(redis_url=server.url), print, print, slots=4)
+    set_event_loop(Hub())
+    client.submit(path="/nowhere.jpg")
+
+    with app.connection_for_read() as connection:
+        connection.channel().basic_get("moderation").ack()
+        assert client.redis.hlen(UNACKED) == 1
+    assert not client.redis.exists(UNACKED, UNACKED_INDEX)
+    assert not client.redis.llen("moderation")

@@ -244,6 +244,7 @@ def test_settings_name_the_hosts_of_images_and_of_webhooks(
         client.redis.hset(f"{keys.WEBHOOK_PREFIX}test:{n}", mapping={"url": url, "body": "{}"})
         client.redis.zadd(keys.WEBHOOKS, {f"test:{n}": 0})
     loop.drain()
+    loop.close()  # waits for the deliveries that threads have taken
     assert caplog.text.count("MODERATOR_WEBHOOK_HOSTS") == 2
     assert caplog.text.count("credentials") == 1
     assert SECRET not in caplog.text
