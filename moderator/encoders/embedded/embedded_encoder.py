@@ -42,7 +42,7 @@ class EmbeddedEncoder:
     #: Those of the texts, and one for what the image tower is unsure of.
     dimension = minilm.DIMENSION + 1
     image_size = efficientnet.IMAGE_SIZE
-    preprocess = Resize(image_size, image_size)
+    preprocess = Resize(image_size, image_size, central=True)
     #: Cosines of this space are spread several times as wide as CLIP's, so 12 plays the part of its 100.
     scale = 12.0
     bias = 0.0
