@@ -110,4 +110,4 @@ def test_a_model_that_hangs_holds_up_nobody(
     )
     assert time.monotonic() - start < 30, "later images waited for the model, too"
     assert len(client.dead_letters) == 0
-    worker.kill()
+    assert worker.stop() == 0, worker.log  # with the model still hanging
