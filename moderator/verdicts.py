@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -40,6 +40,8 @@ class CategoryVerdict:
     score: float
     decision: Decision
     top_prompts: tuple[TopPrompt, ...] = ()
+    decided_by: Annotated[str | None, Field(exclude_if=lambda name: name is None)] = None
+    """The signal whose second opinion lifted the review; None: the category's own score decided."""
 
 
 class PolicyFacts(_Record):

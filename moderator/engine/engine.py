@@ -12,6 +12,7 @@ from moderator.engine.compiler import Compiler
 from moderator.engine.judge import Judge, Judged, describe_error
 from moderator.engine.preparer import Prepared, Preparer
 from moderator.engine.resolver import PolicyResolver
+from moderator.engine.second_stage import SecondStage
 from moderator.engine.stopwatch import Stopwatch
 from moderator.errors import ModeratorError, PolicyUnusable
 from moderator.events import Event
@@ -21,6 +22,7 @@ from moderator.images.process import Reason
 from moderator.policies.schema import Policy
 from moderator.settings import Settings, load_settings
 from moderator.signals.evaluator import Readings, Signals
+from moderator.signals.signal import ModelHost
 from moderator.signals.signal_files import SIGNAL_FILES
 from moderator.verdicts import Decision, ModelFacts, PolicyFacts, Verdict
 
@@ -64,6 +66,13 @@ class Engine:
             (self.settings.policies, self.settings.cache / SIGNAL_FILES),
             self.encoder.identity,
             self.encoder.dimension,
+            ModelHost(
+                self.settings.device
+                if self.settings.signal_device == "auto"
+                else self.settings.signal_device,
+                self.settings.signal_dtype,
+                self.settings.signal_memory,
+            ),
         )
         self.compiler = Compiler(self.encoder, self.settings.cache)
         self.preparer = Preparer(
@@ -76,6 +85,7 @@ class Engine:
             on_decoder_lost=on_decoder_lost,
         )
         self._judge = Judge(self.compiler, self.signals)
+        self.second_stage = SecondStage(self.preparer, self.signals)
         self._model = ModelFacts(
             id=self.encoder.identity.id,
             revision=self.encoder.identity.revision,
@@ -117,6 +127,8 @@ class Engine:
     ) -> Judged:
         """Judge an image by the policies selected for it.
 
+        If the result has questions, a second opinion is due: call `second_stage.ask`, or `leave`.
+
         Args:
             event: names the policy.
             prepared: the image.
@@ -134,6 +146,7 @@ class Engine:
         if readings:
             watch.note("signals", prepared.signal_seconds + watch.lap("signals"))
         judged = self._judge.judge(embeddings, {**shadow_readings, **readings}, selection)
+        judged = self.second_stage.admit(judged)
         watch.lap("score")
         return judged
 

@@ -18,12 +18,13 @@ from moderator.signals.evaluator import (
     Outcome,
     Readings,
     Signals,
-    Specification,
     by_side,
     due,
     refuse_failed,
 )
+from moderator.signals.question import Question, opinion_key
 from moderator.signals.signal import Frame
+from moderator.signals.signal_calls import Specification
 from moderator.verdicts import ImageFacts
 
 
@@ -62,6 +63,11 @@ def reads_slowly(selection: Selection) -> bool:
 def needs_pixels(selection: Selection) -> bool:
     """Return whether a signal of the deciding policy uses the image itself."""
     return bool(due([selection.decides], Moment.PIXELS)) or reads_slowly(selection)
+
+
+def asks_opinions(selection: Selection) -> bool:
+    """Return whether the deciding policy may ask for a second opinion, which needs the file again."""
+    return bool(due([selection.decides], Moment.REVIEW))
 
 
 class Preparer:
@@ -160,6 +166,22 @@ class Preparer:
                 readings.update(dict.fromkeys((spec.key for spec in some), ours(error)))
         return readings
 
+    def read_opinions(
+        self, data: bytes, specs: Iterable[Specification], questions: tuple[Question, ...]
+    ) -> Readings:
+        """Read signals that give a second opinion on an image in review, by their `opinion_key`.
+
+        Never raises: errors become the outcomes of the signals.
+        """
+        readings: dict[str, Outcome] = {}
+        for side, some in by_side(specs).items():
+            try:
+                read = self._read(data, {side: some}, questions=questions)
+            except Exception as error:
+                read = dict.fromkeys((spec.key for spec in some), ours(error))
+            readings.update({opinion_key(key, questions): outcome for key, outcome in read.items()})
+        return readings
+
     def recall(self, facts: ImageFacts, selection: Selection) -> Prepared:
         """Return an image whose embeddings are known: everything needed besides them, without its pixels."""
         size = self.spec.resize.crop
@@ -172,7 +194,11 @@ class Preparer:
         return self._pool.prepare(data, view_side)
 
     def _read(
-        self, data: bytes, sides: Mapping[int, Iterable[Specification]], first: PreparedImage | None = None
+        self,
+        data: bytes,
+        sides: Mapping[int, Iterable[Specification]],
+        first: PreparedImage | None = None,
+        questions: tuple[Question, ...] = (),
     ) -> dict[str, Outcome]:
         """Read each signal in views of the size that it needs, so that no result depends on the other signals.
 
@@ -180,9 +206,12 @@ class Preparer:
             data: the file.
             sides: signals by the shorter side that is enough for them.
             first: the image with the views for the first side, if already decoded.
+            questions: for signals that give a second opinion.
         """
         readings: dict[str, Outcome] = {}
         for side, specs in sides.items():
             image, first = first or self._decode(data, side), None
-            readings.update(self._signals.read(specs, [Frame(image=view) for view in image.views]))
+            size = image.width, image.height
+            frames = [Frame(view, size=size, questions=questions) for view in image.views]
+            readings.update(self._signals.read(specs, frames))
         return readings
