@@ -55,7 +55,7 @@ class Set:
         chosen = np.zeros(len(labels), dtype=bool)
         for label in np.unique(labels):
             members = random.permutation(np.flatnonzero(labels == label))
-            chosen[members[: len(members) // 2 + seed % 2]] = True
+            chosen[members[: (len(members) + seed % 2) // 2]] = True
         return chosen
 
 
