@@ -24,7 +24,8 @@ of very similar to a random one. What a text's row lacks goes into another, whic
 Sentence embeddings share a large common part; the mean over the class texts is taken off everywhere.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,24 +110,19 @@ def join(texts: ClassTexts, weight: Matrix) -> JointSpace:
     normal += RIDGE_PENALTY * np.trace(normal) / len(normal) * np.eye(len(normal))
     linear = np.linalg.solve(normal, rows.T @ classes)
 
-    single = _unit(vectors - mean)
     space = JointSpace(
-        *(array.astype(np.float32) for array in (mean, classes, linear, np.zeros((len(classes), 0)), single)),
-        texts.members,
-        texts.starts,
+        mean=mean.astype(np.float32),
+        classes=classes.astype(np.float32),
+        linear=linear.astype(np.float32),
+        basis=np.zeros((len(classes), 0), np.float32),
+        texts=_unit(vectors - mean).astype(np.float32),
+        members=texts.members,
+        starts=texts.starts,
     )
     roots = _class_roots(space.texts, space).astype(np.float64)
     # The leading right singular vectors; the signs of eigenvectors cancel in every inner product.
     leading = np.linalg.eigh(roots.T @ roots).eigenvectors[:, ::-1][:, :AFFINITY_DIMENSION]
-    return JointSpace(
-        space.mean,
-        space.classes,
-        space.linear,
-        leading.astype(np.float32),
-        space.texts,
-        texts.members,
-        texts.starts,
-    )
+    return replace(space, basis=leading.astype(np.float32))
 
 
 def _class_roots(centred: NDArray[np.float32], space: JointSpace) -> NDArray[np.float32]:
@@ -138,5 +134,6 @@ def _class_roots(centred: NDArray[np.float32], space: JointSpace) -> NDArray[np.
     return roots
 
 
-def _unit(rows: NDArray[np.floating]) -> NDArray[np.floating]:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+def _unit(rows: NDArray[Any]) -> NDArray[Any]:
+    unit: NDArray[Any] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit

@@ -14,12 +14,20 @@ from moderator.encoders.embedded.embedded_encoder import EmbeddedEncoder
 from moderator.errors import WeightsInvalid
 from tests.support.clip_models import PHOTOGRAPHS
 
-TEXTS = ["a cat", "a dog", "a cup of coffee", "a rocket launch", "a parrot", "a hammer", "a chair", "a building"]
-#: File and the text of TEXTS that names what it shows.
+TEXTS = [
+    "a cat",
+    "a dog",
+    "a cup of coffee",
+    "a rocket",
+    "a parrot",
+    "a hammer",
+    "a chair",
+    "a building",
+]
+#: File and the text of TEXTS that names what it shows, which ImageNet has a class for.
 SHOWN = {
     "cat.jpg": "a cat",
     "coffee.jpg": "a cup of coffee",
-    "rocket.jpg": "a rocket launch",
     "scarlet-macaw.jpg": "a parrot",
     "hammer.jpg": "a hammer",
     "chair.jpg": "a chair",
