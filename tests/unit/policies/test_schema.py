@@ -70,6 +70,7 @@ def test_canonical_form_is_pinned() -> None:
         {"categories": {"weapons": {"unsafe": ["a gun", "a rifle"], "block": 0.51}}},
         {"categories": {"weapons": {"unsafe": ["a gun", "a rifle"], "review": 0.4}}},
         {"categories": {"weapons": {"unsafe": ["a gun", "a rifle"], "rule": "margin"}}},
+        {"categories": {"weapons": {"unsafe": ["a gun", "a rifle"], "midpoint": 0.4}}},
         {"categories": {"arms": {"unsafe": ["a gun", "a rifle"]}}},
     ],
 )
@@ -168,6 +169,23 @@ def test_review_is_below_block() -> None:
         "not below block 0.4;"
         in problems({"unsafe": ["x"], "review": 0.5, "block": 0.4}, Category)[("review",)]
     )
+
+
+@pytest.mark.parametrize("value", [0, 1, -0.1, 80, True, "0.3", float("nan")])
+def test_midpoints_are_in_range(value: Any) -> None:
+    assert ("midpoint",) in problems({"unsafe": ["a gun"], "midpoint": value}, Category)
+
+
+@pytest.mark.parametrize("rule", ["softmax-mean", "softmax-max", "sigmoid"])
+def test_a_midpoint_needs_scores_that_sum_to_1(rule: str) -> None:
+    found = problems({"unsafe": ["a gun"], "rule": rule, "midpoint": 0.3}, Category)[("midpoint",)]
+    assert f"this is {rule}" in found
+
+
+def test_the_default_midpoint_is_no_part_of_the_digest() -> None:
+    prompts = ["a gun", "a rifle"]
+    said = Policy.model_validate(content(categories={"weapons": {"unsafe": prompts, "midpoint": 0.5}}))
+    assert said.digest == Policy.model_validate(content()).digest
 
 
 @pytest.mark.parametrize("template", ["a photo", "{} {}", "{0}", "{prompt}"])
