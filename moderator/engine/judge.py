@@ -1,7 +1,7 @@
 """From embeddings and signal readings to the parts of a verdict. Needs no image, no model and no queue."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from moderator.errors import ModeratorError, ours
@@ -53,7 +53,9 @@ class Judge:
         self._compiler = compiler
         self._signals = signals
 
-    def judge(self, embeddings: Floats, readings: Readings, selection: Selection) -> Judged:
+    def judge(
+        self, embeddings: Floats, readings: Readings, selection: Selection, unseen: bool = False
+    ) -> Judged:
         """Judge an image by each of the selected versions.
 
         Args:
@@ -61,6 +63,7 @@ class Judge:
             readings: of signals that use the image itself, by their keys. They may include signals that use the
                 embedding; missing ones are read.
             selection: the versions; one decides.
+            unseen: whether a part of the image has no embedding: then no version allows it.
 
         Raises:
             EmbeddingInvalid: an embedding is not finite, or zero.
@@ -68,10 +71,10 @@ class Judge:
         """
         decides = selection.decides
         readings = self.read_embeddings(decides, embeddings, readings)
-        judgement = self._judge(decides, embeddings, readings)
+        judgement = self._judge(decides, embeddings, readings, unseen)
         shadows = []
         for policy in selection.shadows:
-            verdict, readings = self._judge_shadow(policy, embeddings, readings)
+            verdict, readings = self._judge_shadow(policy, embeddings, readings, unseen)
             shadows.append(verdict)
         return Judged(decides, judgement, facts(decides, readings), tuple(shadows), readings)
 
@@ -82,17 +85,20 @@ class Judge:
         specs = [spec for spec in due([policy], Moment.EMBEDDING) if spec.key not in readings]
         return {**readings, **self._signals.read(specs, [Frame(embedding=row) for row in embeddings])}
 
-    def _judge(self, policy: Policy, embeddings: Floats, readings: Readings) -> Judgement:
+    def _judge(self, policy: Policy, embeddings: Floats, readings: Readings, unseen: bool) -> Judgement:
         compiled = self._compiler.compile(policy)
-        return judge(compiled, embeddings, scores(policy, readings), unsure(policy, readings))
+        judgement = judge(compiled, embeddings, scores(policy, readings), unsure(policy, readings))
+        if unseen and judgement.decision is Decision.ALLOW:
+            return replace(judgement, decision=Decision.REVIEW)
+        return judgement
 
     def _judge_shadow(
-        self, policy: Policy, embeddings: Floats, readings: Readings
+        self, policy: Policy, embeddings: Floats, readings: Readings, unseen: bool
     ) -> tuple[ShadowVerdict, Readings]:
         """Return a shadow's verdict, and the readings with its own. Any failure of a shadow stays in its verdict."""
         try:
             readings = self.read_embeddings(policy, embeddings, readings)
-            judged = self._judge(policy, embeddings, readings)
+            judged = self._judge(policy, embeddings, readings, unseen)
         except Exception as error:
             cause = describe_error(ours(error))
             log.info("the shadow %s cannot judge: %s", policy.reference, cause.message)
