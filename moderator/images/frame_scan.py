@@ -8,7 +8,7 @@ import numpy as np
 from moderator.errors import ImageError
 from moderator.images.decode_budget import DecodeBudget
 from moderator.images.frame_choice import choose_frames, thumbnail
-from moderator.images.frame_sources import MAX_FRAMES, FrameSource, IconSource
+from moderator.images.frame_sources import FrameSource, IconSource
 from moderator.images.icon_directory import MAX_ICON_PICTURES
 from moderator.images.renderings import Picture
 
@@ -53,8 +53,7 @@ def take_frames(source: FrameSource, max_frames: int, budget: DecodeBudget) -> T
         pictures = _take(source, chosen, budget)
     else:
         pictures = [(number, scan.kept[number]) for number in chosen]
-    uncounted = int(source.total >= MAX_FRAMES)
-    return Taken(pictures, source.total - reached + unlike + uncounted, scan.broken)
+    return Taken(pictures, source.total - reached + unlike + source.more, scan.broken)
 
 
 class _Scan:
@@ -70,9 +69,9 @@ class _Scan:
 
     def run(self, source: FrameSource, max_frames: int, budget: DecodeBudget) -> None:
         """Look at each frame for which there is time."""
-        pixels = source.size[0] * source.size[1] * source.total
-        if source.total <= 2 * max_frames and pixels <= KEPT_PIXELS:
+        if source.total <= 2 * max_frames:
             self.kept = []
+        pixels = 0
         frames = source.frames()
         while len(self.thumbnails) < source.total and (not self.thumbnails or budget.may_scan):
             try:
@@ -87,6 +86,9 @@ class _Scan:
             self.thumbnails.append(thumbnail(image))
             self.seconds.append(seconds)
             self.largest = max(self.largest, image.width * image.height)
+            pixels += image.width * image.height
+            if pixels > KEPT_PIXELS:
+                self.kept = None
             if self.kept is not None:
                 self.kept.append(source.picture(number, image.copy()))
 

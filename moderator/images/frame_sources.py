@@ -32,6 +32,8 @@ class FrameSource(Protocol):
     total: int
     required: Sequence[int]
     """Frames at which some viewers stop."""
+    more: bool
+    """Whether there may be more frames than were counted."""
     truncated: bool
     """Whether the file ends before it says."""
 
@@ -62,7 +64,8 @@ class GifSource:
         gif = self._gif
         self.size = gif.width, gif.height
         self.total = len(gif.frames)
-        self.required = gif.stops
+        self.required = [] if gif.stop is None else [gif.stop]
+        self.more = gif.more
         self.truncated = False
 
     def frames(self, wanted: Collection[int] | None = None) -> Iterator[Frame]:
@@ -96,6 +99,7 @@ class PngSource:
         # Viewers that know no animations show the still picture, which may be none of the frames.
         self._extra = 0 if self._png.starts_with_still else 1
         self.total = len(frames) + self._extra
+        self.more = False
         self.truncated = bool(frames) and self._png.announced > len(frames)
         ends = min(self._png.announced, len(frames)) - 1 + self._extra
         self.required = [self._extra, ends] if frames else []
@@ -161,6 +165,7 @@ class PillowSource:
         self.total = getattr(self._image, "n_frames", 1) if format_name in ("WEBP", "AVIF") else 1
         if format_name == "TIFF":
             self.total = self._count_pages()
+        self.more = self.total == MAX_FRAMES
         self.required: Sequence[int] = ()
         self.truncated = False
 
@@ -231,6 +236,7 @@ class IconSource:
         self._budget = budget
         self.total = len(self._entries)
         self.required = range(self.total)
+        self.more = False
         self.truncated = False
         self._source: FrameSource = self._open(self._entries[0])
         self.size = self._source.size

@@ -41,10 +41,10 @@ class GifFile:
     width: int
     height: int
     frames: list[GifFrame] = field(default_factory=list)
-    stops: list[int] = field(default_factory=list)
-    """Frames after which some programs end the animation."""
-    complete: bool = False
-    """Whether the end of the file was reached, and not only the bound on frames."""
+    stop: int | None = None
+    """The frame after which browsers end the animation, though more follow."""
+    more: bool = False
+    """Whether there may be more frames than were looked for."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def read_gif(data: bytes, most: int) -> GifFile:
     blocks = 0
     while position < len(data):
         if len(gif.frames) == most:
-            return gif
+            gif.more = True
+            break
         kind = data[position]
         if kind == _TRAILER:
             break
@@ -94,11 +95,10 @@ def read_gif(data: bytes, most: int) -> GifFile:
         else:
             blocks += 1
             position += 1
-            if gif.frames and gif.stops[-1:] != [len(gif.frames) - 1]:
-                gif.stops.append(len(gif.frames) - 1)
+            if gif.frames and gif.stop is None:
+                gif.stop = len(gif.frames) - 1
         if blocks > MAX_GIF_BLOCKS:
             raise ImageTooLarge(f"the GIF is made of more than {MAX_GIF_BLOCKS} blocks; save it again")
-    gif.complete = True
     return gif
 
 
