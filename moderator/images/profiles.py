@@ -24,6 +24,8 @@ _SMALL_PROFILE_BYTES = 50_000
 #: sRGB's white, red, green and blue, each as x and y (IEC 61966-2-1), and the white of profiles, D50 (ICC.1:2022).
 SRGB_CHROMATICITIES = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 _D50 = np.array((0.9642, 1.0, 0.8249))
+#: Volume that primaries span at least; sRGB's span 4.
+_VOLUME_MIN = 1e-3
 #: Cone responses of the Bradford adaptation (ICC.1:2022, annex E).
 _BRADFORD = np.array(((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296)))
 
@@ -90,10 +92,9 @@ def make_profile(curve: float | Sequence[float], chromaticities: tuple[float, ..
         raise ValueError("a colour without light")
     columns = np.array([(x / y, 1.0, (1 - x - y) / y) for x, y in primaries]).T
     white_xyz = np.array((white[0] / white[1], 1.0, (1 - white.sum()) / white[1]))
-    try:
-        matrix = columns * np.linalg.solve(columns, white_xyz)
-    except np.linalg.LinAlgError as error:
-        raise ValueError("the primaries lie on a line") from error
+    if abs(np.linalg.det(columns)) < _VOLUME_MIN:
+        raise ValueError("the primaries lie on a line")
+    matrix = columns * np.linalg.solve(columns, white_xyz)
     scale = (_BRADFORD @ _D50) / (_BRADFORD @ white_xyz)
     matrix = np.linalg.inv(_BRADFORD) @ np.diag(scale) @ _BRADFORD @ matrix
     tags = {b"wtpt": _xyz(_D50)}

@@ -55,5 +55,5 @@ def test_a_profile_of_a_curve_is_read_as_it_was_written() -> None:
 
 @pytest.mark.parametrize("colours", [(0.3, 0, 0.6, 0.3, 0.3, 0.6, 0.1, 0.1), (0.3, 0.3, *(0.3, 0.3) * 3)])
 def test_colours_that_span_nothing_make_no_profile(colours: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="colour|line"):
+    with pytest.raises(ValueError, match=r"colour|line"):
         make_profile(2.2, colours)

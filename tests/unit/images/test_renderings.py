@@ -35,11 +35,12 @@ def test_a_profile_that_shows_is_heeded_and_ignored() -> None:
 
 
 def test_a_turn_on_which_viewers_differ_is_made_and_not_made() -> None:
-    RED.putpixel((0, 0), (1, 2, 3))
+    image = RED.copy()
+    image.putpixel((0, 0), (1, 2, 3))
     stored = Metadata(orientation=3, turned=False, turned_by_all=False)
-    assert rendered(Picture(RED, metadata=stored)) == {"plain": (1, 2, 3), "turned": (200, 0, 0)}
+    assert rendered(Picture(image, metadata=stored)) == {"plain": (1, 2, 3), "turned": (200, 0, 0)}
     agreed = Metadata(orientation=3)
-    assert rendered(Picture(RED, metadata=agreed)) == {"plain": (200, 0, 0)}
+    assert rendered(Picture(image, metadata=agreed)) == {"plain": (200, 0, 0)}
 
 
 def test_crops_and_the_whole() -> None:
