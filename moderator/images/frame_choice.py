@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from moderator.images.colour import to_rgb
+
 #: Side of the small pictures by which frames are compared.
 THUMBNAIL_SIDE = 16
 #: Root mean square distances of thumbnails, in levels of 255: up to the first, two frames show the same; from the
@@ -19,9 +21,9 @@ Thumbnails = NDArray[np.uint8]
 
 
 def thumbnail(frame: Image.Image) -> NDArray[np.uint8]:
-    """Return a small version of a frame, mode RGB or RGBA."""
+    """Return a small version of a frame of any mode."""
     # The colours on white and on black both follow from colours multiplied by alpha.
-    whole = frame if frame.mode == "RGBA" else frame.convert("RGB")
+    whole = frame if frame.mode == "RGBA" else to_rgb(frame)
     small = whole.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX, reducing_gap=1.0)
     pixels = np.asarray(small.convert("RGBA")).astype(np.uint16)
     pixels[..., :3] = pixels[..., :3] * pixels[..., 3:] // 255
