@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
 from PIL import Image
 
 Box = tuple[int, int, int, int]
@@ -23,7 +24,7 @@ class Disposal(Enum):
 
 @dataclass(frozen=True)
 class Patch:
-    """The pixels of one frame, mode RGBA, in the size of its box."""
+    """The pixels of one frame, mode RGBa (multiplied by alpha), in the size of its box."""
 
     image: Image.Image
     box: Box
@@ -33,11 +34,11 @@ class Patch:
 
 
 def compose(size: tuple[int, int], patches: Iterable[Patch]) -> Iterator[Image.Image]:
-    """Yield the canvas, mode RGBA, as it is shown with each frame. The next frame is drawn onto the same image.
+    """Yield the canvas, mode RGBa, as it is shown with each frame. The next frame is drawn onto the same image.
 
     The canvas is transparent at first, and parts of a frame outside it are cut off.
     """
-    canvas = Image.new("RGBA", size, _TRANSPARENT)
+    canvas = Image.new("RGBa", size, _TRANSPARENT)
     for patch in patches:
         left, top, right, bottom = patch.box
         box = max(left, 0), max(top, 0), min(right, size[0]), min(bottom, size[1])
@@ -48,12 +49,39 @@ def compose(size: tuple[int, int], patches: Iterable[Patch]) -> Iterator[Image.I
         image = patch.image
         if box != patch.box:
             image = image.crop((box[0] - left, box[1] - top, box[2] - left, box[3] - top))
-        if patch.over:
-            canvas.alpha_composite(image, box[:2])
-        else:
+        alpha = image.getchannel(3)
+        if not patch.over:
             canvas.paste(image, box)
+        elif any(alpha.histogram()[1:255]):
+            canvas.paste(_blend(canvas.crop(box), image), box)
+        else:
+            canvas.paste(image, box, alpha)
         yield canvas
         if before is not None:
             canvas.paste(before, box)
         elif patch.disposal is Disposal.CLEAR:
             canvas.paste(_TRANSPARENT, box)
+
+
+def _blend(below: Image.Image, above: Image.Image) -> Image.Image:
+    """Blend images of mode RGBa with the rounding of Chromium (`SkPMSrcOver` of Skia)."""
+    under, over = np.asarray(below).astype(np.uint16), np.asarray(above).astype(np.uint16)
+    return premultiplied((over + (under * (256 - over[..., 3:]) >> 8)).astype(np.uint8))
+
+
+def premultiplied(pixels: np.ndarray) -> Image.Image:
+    """Return pixels, uint8 [height, width, 4], as an image of mode RGBa."""
+    height, width = pixels.shape[:2]
+    return Image.frombuffer("RGBa", (width, height), pixels.tobytes(), "raw", "RGBa", 0, 1)
+
+
+def unpremultiplied(image: Image.Image) -> Image.Image:
+    """Return an image of mode RGBa in mode RGBA, rounded; Pillow would round down."""
+    alpha = image.getchannel(3)
+    if not any(alpha.histogram()[1:255]):
+        return image.convert("RGBA")
+    pixels = np.array(image)
+    opacity = np.maximum(pixels[..., 3:], 1).astype(np.uint16)
+    colours = (pixels[..., :3].astype(np.uint16) * 255 + opacity // 2) // opacity
+    pixels[..., :3] = np.minimum(colours, 255)
+    return Image.fromarray(pixels)

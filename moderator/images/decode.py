@@ -17,7 +17,7 @@ from moderator.errors import ImageBroken, ImageError, ImageTooLarge
 from moderator.images.decode_budget import DecodeBudget
 from moderator.images.formats import sniff
 from moderator.images.frame_scan import take_frames
-from moderator.images.frame_sources import PillowSource, open_source
+from moderator.images.open_source import PillowSource, open_source
 from moderator.images.preflight import check_before_decoding
 from moderator.images.renderings import MAX_RENDERINGS, Picture, Rendering, render
 from moderator.printable import printable

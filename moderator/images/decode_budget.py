@@ -20,6 +20,9 @@ class DecodeBudget:
         timeout: seconds.
     """
 
+    #: Frames that are looked for in a file.
+    frames_max = 10_000
+
     def __init__(self, max_pixels: int, timeout: float) -> None:
         self.max_pixels = max_pixels
         start = time.monotonic()

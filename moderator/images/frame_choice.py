@@ -23,11 +23,10 @@ Thumbnails = NDArray[np.uint8]
 def thumbnail(frame: Image.Image) -> NDArray[np.uint8]:
     """Return a small version of a frame of any mode."""
     # The colours on white and on black both follow from colours multiplied by alpha.
-    whole = frame if frame.mode == "RGBA" else to_rgb(frame)
-    small = whole.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX, reducing_gap=1.0)
-    pixels = np.asarray(small.convert("RGBA")).astype(np.uint16)
-    pixels[..., :3] = pixels[..., :3] * pixels[..., 3:] // 255
-    return pixels.astype(np.uint8).ravel()
+    if frame.mode != "RGBa":
+        frame = (frame if frame.mode == "RGBA" else to_rgb(frame).convert("RGBA")).convert("RGBa")
+    small = frame.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX, reducing_gap=1.0)
+    return np.array(small).ravel()
 
 
 def choose_frames(

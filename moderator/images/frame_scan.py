@@ -8,8 +8,9 @@ import numpy as np
 from moderator.errors import ImageError
 from moderator.images.decode_budget import DecodeBudget
 from moderator.images.frame_choice import choose_frames, thumbnail
-from moderator.images.frame_sources import FrameSource, IconSource
+from moderator.images.frame_source import FrameSource
 from moderator.images.icon_directory import MAX_ICON_PICTURES
+from moderator.images.open_source import IconSource
 from moderator.images.renderings import Picture
 
 #: Frames of a short animation are kept while all are looked at, up to so many pixels; else the chosen ones are

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from moderator.errors import ImageTooLarge
-from moderator.images.composition import Box, Disposal
+from moderator.images.composition import Box, Disposal, premultiplied
 from moderator.images.png_chunks import SHORT_SECONDS, SHORT_SHOWN_SECONDS
 
 MAX_GIF_BLOCKS = 1_000_000
@@ -152,7 +152,7 @@ _INDICES = bytes(level for level in range(256) for _ in range(3))
 
 
 def colour(indices: Image.Image, frame: GifFrame) -> Image.Image:
-    """Return a frame's pixels in its colours, mode RGBA; indices beyond its palette are black."""
+    """Return a frame's pixels in its colours, mode RGBa; indices beyond its palette are black."""
     table = np.zeros((256, 4), dtype=np.uint8)
     entries = np.frombuffer(frame.palette, dtype=np.uint8).reshape(-1, 3)
     table[: len(entries), :3] = entries
@@ -160,4 +160,4 @@ def colour(indices: Image.Image, frame: GifFrame) -> Image.Image:
     if frame.transparent is not None:
         table[frame.transparent] = 0
     pixels = table.view(np.uint32)[np.asarray(indices), 0]
-    return Image.fromarray(pixels.view(np.uint8).reshape(*pixels.shape, 4), "RGBA")
+    return premultiplied(pixels.view(np.uint8).reshape(*pixels.shape, 4))

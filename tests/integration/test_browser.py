@@ -12,7 +12,7 @@ from moderator.images.colour import BLACK, WHITE, on_background
 from moderator.images.decode import DecodedImage, DecodeLimits, decode
 from moderator.images.decode_budget import DecodeBudget
 from moderator.images.formats import sniff
-from moderator.images.frame_sources import open_source
+from moderator.images.open_source import open_source
 from tests.support.browser import Browser, open_browser
 from tests.support.random_animations import make_animation
 from tests.support.service import DEMO

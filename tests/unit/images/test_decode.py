@@ -14,7 +14,6 @@ from PIL import Image
 
 from moderator.errors import DecodeTimeout, ImageBroken, ImageError, ImageTooLarge, NotAnImage
 from moderator.images import decode as module
-from moderator.images import frame_sources
 from moderator.images.decode import Coverage, DecodedImage, DecodeLimits, decode
 from moderator.images.decode_budget import DecodeBudget
 
@@ -165,7 +164,7 @@ def test_one_frame_is_the_first(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["GIF", "TIFF"])
 def test_frames_beyond_the_bound_are_unseen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frame_sources, "MAX_FRAMES", 7)
+    monkeypatch.setattr(DecodeBudget, "frames_max", 7)
     coverage = decode(animation(name, 20), LIMITS).coverage
     assert (coverage.total, coverage.unseen) == (7, 1)
 

@@ -21,7 +21,7 @@ def test_without_its_end_marker_all_of_it_is_there(jpeg: bytes) -> None:
 
 @pytest.mark.parametrize("draft_to", [None, (80, 60)])
 def test_rows_that_are_missing_are_transparent(jpeg: bytes, draft_to: tuple[int, int] | None) -> None:
-    image, alpha = load_partially(jpeg[: len(jpeg) // 2], draft_to)
+    _, alpha = load_partially(jpeg[: len(jpeg) // 2], draft_to)
     assert alpha is not None
     opaque = np.asarray(alpha)[:, 0] == 255
     assert 0.3 < opaque.mean() < 0.7

@@ -1,4 +1,3 @@
-import io
 import struct
 
 import numpy as np
@@ -6,7 +5,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.format_writers import encode
-from moderator.images.hidden_alpha import alpha_of_bmp, show_alpha_of_webp
+from moderator.images.bmp_alpha import alpha_of_bmp
 
 
 def bmp(words: np.ndarray, mask: int, bits: int = 32, header_size: int = 108, up: bool = True) -> bytes:
@@ -45,24 +44,3 @@ def test_a_mask_is_read_whatever_its_place_and_width() -> None:
 )
 def test_others_have_none(data: bytes) -> None:
     assert alpha(data) is None
-
-
-@pytest.mark.parametrize("animated", [False, True])
-def test_a_webp_that_denies_its_alpha_says_so_again(animated: bool) -> None:
-    image = Image.new("RGBA", (8, 6), (10, 20, 30, 40))
-    other = Image.new("RGBA", (8, 6), (90, 20, 30, 140))
-    options = {"save_all": True, "append_images": [other]} if animated else {}
-    data = bytearray(encode(image, "WEBP", lossless=True, exact=True, **options))
-    at = 0
-    while (at := data.find(b"VP8L", at + 1)) > 0:
-        data[at + 12] &= ~0x10
-    if b"VP8X" in data:
-        data[data.index(b"VP8X") + 8] &= ~0x10
-    assert Image.open(io.BytesIO(data)).mode == "RGB"
-    shown = Image.open(io.BytesIO(show_alpha_of_webp(bytes(data))))
-    assert shown.convert("RGBA").getpixel((0, 0)) == (10, 20, 30, 40)
-
-
-@pytest.mark.parametrize("cut", range(12, 60, 5))
-def test_any_cut_of_a_webp_is_read(cut: int) -> None:
-    show_alpha_of_webp(encode(Image.new("RGBA", (8, 6)), "WEBP", lossless=True)[:cut])
