@@ -60,7 +60,7 @@ class PngSource:
         self._png = read_png(data)
         self._image = Image.open(io.BytesIO(self._png.still()), formats=["PNG"])
         budget.check_image(self._image)
-        self._metadata = read_metadata(self._image, "PNG")
+        self._metadata = read_metadata(self._image, "PNG", self._png.code_points)
         self.size = self._image.size
         frames = self._png.frames
         # Viewers that know no animations show the still picture, which may be none of the frames.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from PIL import ExifTags, Image
 
+from moderator.images.code_points import profile_of_code_points
 from moderator.images.profiles import SRGB_CHROMATICITIES, make_profile
 
 #: Gamma of a PNG that is sRGB's as near as a power can be, and how far others may be from it.
@@ -21,9 +22,19 @@ class Metadata:
     turned_by_all: bool = True
 
 
-def read_metadata(image: Image.Image, format_name: str) -> Metadata:
-    """Return what an opened file says. Damaged metadata is ignored, as viewers do."""
+def read_metadata(
+    image: Image.Image, format_name: str, code_points: tuple[int, int] | None = None
+) -> Metadata:
+    """Return what an opened file says. Damaged metadata is ignored, as viewers do.
+
+    Args:
+        image: the file.
+        format_name: as Pillow calls it.
+        code_points: of primaries and transfer function, if the file names its colours by them.
+    """
     profile = image.info.get("icc_profile") or None
+    if code_points is not None:
+        profile = profile_of_code_points(*code_points) or profile
     if format_name == "PNG" and profile is None and "srgb" not in image.info:
         profile = _gamma_profile(image)
     # Pillow turns a TIFF itself.

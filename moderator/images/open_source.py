@@ -9,6 +9,7 @@ from moderator.errors import ImageBroken
 from moderator.images.animated_sources import GifSource, PngSource, WebpSource
 from moderator.images.avif_boxes import crop_box, find_apertures
 from moderator.images.bmp_alpha import alpha_of_bmp
+from moderator.images.code_points import code_points_of_avif
 from moderator.images.colour import alpha_of
 from moderator.images.decode_budget import DecodeBudget
 from moderator.images.frame_source import Frame, FrameSource
@@ -60,7 +61,8 @@ class PillowSource:
     def picture(self, number: int, image: Image.Image) -> Picture:
         """Return a frame as viewers show it."""
         if self._metadata is None:
-            self._metadata = read_metadata(self._image, self._format)
+            code_points = code_points_of_avif(self._data) if self._format == "AVIF" else None
+            self._metadata = read_metadata(self._image, self._format, code_points)
         alpha = alpha_of(image) if self._missing is None else self._missing
         if self._format == "BMP" and alpha is None:
             alpha = alpha_of_bmp(self._data)

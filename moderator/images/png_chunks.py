@@ -51,6 +51,8 @@ class PngFile:
     """Frames that it announces; 0: no animation."""
     key: tuple[int, ...] | None = None
     """The transparent sample values of a grey or RGB picture, as stored."""
+    code_points: tuple[int, int] | None = None
+    """By which it names its primaries and transfer function."""
     changed: bool = False
     """Whether anything was left out, so that decoders need another file than this one."""
     complete: bool = False
@@ -159,6 +161,8 @@ def _add_chunk(png: PngFile, seen: set[bytes], kind: bytes, start: int, end: int
     colour = png.header[9]
     if kind in _SINGLE and (kind in seen or b"IDAT" in seen):
         png.changed = True
+    elif kind == b"cICP" and length == 4:
+        png.code_points = data[start], data[start + 1]
     elif kind == b"acTL":
         png.changed = True
         if length == 8:

@@ -23,6 +23,8 @@ _LATTICE_STEPS = 9
 _SMALL_PROFILE_BYTES = 50_000
 #: sRGB's white, red, green and blue, each as x and y (IEC 61966-2-1), and the white of profiles, D50 (ICC.1:2022).
 SRGB_CHROMATICITIES = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
+#: Those that phones use, with sRGB's white (SMPTE EG 432-1).
+DISPLAY_P3_CHROMATICITIES = (0.3127, 0.3290, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
 _D50 = np.array((0.9642, 1.0, 0.8249))
 #: Volume that primaries span at least; sRGB's span 4.
 _VOLUME_MIN = 1e-3

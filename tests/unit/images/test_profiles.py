@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from moderator.images.profiles import SRGB_CHROMATICITIES, convert_visibly, make_profile
+from moderator.images.profiles import (
+    DISPLAY_P3_CHROMATICITIES,
+    SRGB_CHROMATICITIES,
+    convert_visibly,
+    make_profile,
+)
 
 GRADIENT = Image.merge(
     "RGB", [Image.linear_gradient("L"), Image.radial_gradient("L"), Image.linear_gradient("L")]
 )
-#: Display P3, which phones use (SMPTE EG 432-1, with sRGB's white and nearly its curve).
-DISPLAY_P3 = (0.3127, 0.3290, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
 
 
 def test_srgb_itself_changes_nothing() -> None:
@@ -19,7 +22,7 @@ def test_srgb_itself_changes_nothing() -> None:
 
 
 def test_profiles_of_cameras_change_nothing_that_shows(photograph: Image.Image) -> None:
-    assert convert_visibly(photograph, make_profile(2.2, DISPLAY_P3)) is None
+    assert convert_visibly(photograph, make_profile(2.2, DISPLAY_P3_CHROMATICITIES)) is None
 
 
 @pytest.fixture
