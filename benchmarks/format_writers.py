@@ -118,9 +118,8 @@ def gif(size: tuple[int, int], frames: Sequence[BareFrame | bytes], palette: byt
 
 def gif_data(indices: np.ndarray) -> bytes:
     """Return the compressed data of a frame, as Pillow writes it."""
-    image = Image.fromarray(indices)
-    image.putpalette(bytes(level for level in range(256) for _ in range(3)))
-    whole = encode(image, "GIF", optimize=False)
+    image = Image.fromarray(np.ascontiguousarray(indices, dtype=np.uint8))
+    whole = encode(image, "GIF", optimize=False, interlace=0)
     start = whole.index(b",\0\0\0\0" + struct.pack("<HH", *image.size))
     flags = whole[start + 9]
     start += 10 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)

@@ -9,7 +9,7 @@ from moderator.errors import ImageBroken
 from moderator.images.colour import alpha_of, alpha_of_key, to_rgb
 from moderator.images.composition import Patch, compose, unpremultiplied
 from moderator.images.decode_budget import DecodeBudget
-from moderator.images.frame_source import Frame
+from moderator.images.frame_source import DecodedFrame
 from moderator.images.gif_blocks import colour, lone_frame, read_gif
 from moderator.images.metadata import read_metadata
 from moderator.images.png_chunks import PngFrame, read_png
@@ -34,7 +34,7 @@ class GifSource:
         self.more = gif.more
         self.truncated = False
 
-    def frames(self, wanted: Collection[int] | None = None) -> Iterator[Frame]:
+    def frames(self, wanted: Collection[int] | None = None) -> Iterator[DecodedFrame]:
         """Decode frames in order."""
         shown = compose(self.size, map(self._patch, range(self.total)))
         for number, image in enumerate(shown):
@@ -71,7 +71,7 @@ class PngSource:
         ends = min(self._png.announced, len(frames)) - 1 + self._extra
         self.required = [self._extra, ends] if frames else []
 
-    def frames(self, wanted: Collection[int] | None = None) -> Iterator[Frame]:
+    def frames(self, wanted: Collection[int] | None = None) -> Iterator[DecodedFrame]:
         """Decode frames in order."""
         if self._extra:
             self._image.load()
@@ -127,7 +127,7 @@ class WebpSource:
         self.more = False
         self.truncated = False
 
-    def frames(self, wanted: Collection[int] | None = None) -> Iterator[Frame]:
+    def frames(self, wanted: Collection[int] | None = None) -> Iterator[DecodedFrame]:
         """Decode frames in order."""
         shown = compose(self.size, map(self._patch, self._frames))
         for number, image in enumerate(shown):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from moderator.images.renderings import Picture
 
-Frame = tuple[int, float, Image.Image]
+DecodedFrame = tuple[int, float, Image.Image]
 """Its number, the seconds that it is shown, and the loaded image, which the next frame may overwrite."""
 
 
@@ -27,7 +27,7 @@ class FrameSource(Protocol):
         """Width and height of the first frame, as stored."""
         ...
 
-    def frames(self, wanted: Collection[int] | None = None) -> Iterator[Frame]:
+    def frames(self, wanted: Collection[int] | None = None) -> Iterator[DecodedFrame]:
         """Decode frames in order: all of them, or at least those wanted."""
         ...
 

@@ -12,7 +12,7 @@ from moderator.images.bmp_alpha import alpha_of_bmp
 from moderator.images.code_points import code_points_of_avif
 from moderator.images.colour import alpha_of
 from moderator.images.decode_budget import DecodeBudget
-from moderator.images.frame_source import Frame, FrameSource
+from moderator.images.frame_source import DecodedFrame, FrameSource
 from moderator.images.icon_directory import IconEntry, largest_entries
 from moderator.images.metadata import Metadata, read_metadata
 from moderator.images.partial_jpeg import load_partially
@@ -45,7 +45,7 @@ class PillowSource:
         self.required: Sequence[int] = ()
         self.truncated = False
 
-    def frames(self, wanted: Collection[int] | None = None) -> Iterator[Frame]:
+    def frames(self, wanted: Collection[int] | None = None) -> Iterator[DecodedFrame]:
         """Decode frames in order; pages of a TIFF only as far as they are wanted."""
         image = self._image
         for number in range(self.total):
@@ -118,7 +118,7 @@ class IconSource:
         self._source: FrameSource = self._open(self._entries[0])
         self.size = self._source.size
 
-    def frames(self, wanted: Collection[int] | None = None) -> Iterator[Frame]:
+    def frames(self, wanted: Collection[int] | None = None) -> Iterator[DecodedFrame]:
         """Decode the pictures wanted, the one that browsers show first."""
         for number, entry in enumerate(self._entries):
             if wanted is None or number in wanted:

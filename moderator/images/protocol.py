@@ -139,7 +139,7 @@ def parse_reply(reply: bytes, number: int, limits: DecodeLimits) -> Found | Mode
         raise ReplyInvalid("no format that is accepted")
     if not (1 <= frames <= limits.max_renderings and 1 <= width * height <= limits.max_pixels):
         raise ReplyInvalid("more frames or pixels than are allowed, or none")
-    if not (1 <= judged <= min(frames, total) and unseen <= total + 1):
+    if not (1 <= judged <= total and unseen <= total + 1):
         raise ReplyInvalid("numbers of frames that contradict each other")
     return Found(width, height, format_name, frames, Coverage(judged, total, unseen, truncated))
 

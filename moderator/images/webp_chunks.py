@@ -63,8 +63,9 @@ def _lone_frame(size: bytes, chunks: bytes) -> bytes:
 
 
 def _chunks(data: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, start and end of each chunk."""
+    """Yield name, start and end of each chunk; what follows the file's own length is no part of it."""
     count = 0
+    end = min(end, 8 + int.from_bytes(data[4:8], "little"))
     while position + 8 <= end:
         count += 1
         if count > MAX_WEBP_CHUNKS:

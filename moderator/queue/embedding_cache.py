@@ -49,7 +49,7 @@ class EmbeddingCache:
             rows = np.frombuffer(vectors, dtype=np.float32).reshape(-1, self._dimension)
         except (ValidationError, ValueError):
             return None
-        whole = read.sha256 == sha256 and len(rows) >= read.frames and np.isfinite(rows).all()
+        whole = read.sha256 == sha256 and len(rows) > 0 and np.isfinite(rows).all()
         return SeenImage(read, rows) if whole else None
 
     def put(self, facts: ImageFacts, embeddings: NDArray[np.float32]) -> None:

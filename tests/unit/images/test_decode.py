@@ -234,7 +234,7 @@ def test_frames_after_a_broken_one_are_unseen(name: str) -> None:
 
 def spoilt(data: bytes, name: str) -> bytes:
     """The data of the last frame overwritten."""
-    start = data.rindex({"PNG": b"fdAT", "WEBP": b"VP8L"}[name]) + 12
+    start = data.rindex({"PNG": b"fdAT", "WEBP": b"VP8L"}[name]) + 14
     return data[:start] + b"\xff" * 9 + data[start + 9 :]
 
 
