@@ -66,6 +66,8 @@ class PillowSource:
         alpha = alpha_of(image) if self._missing is None else self._missing
         if self._format == "BMP" and alpha is None:
             alpha = alpha_of_bmp(self._data)
+        if self._format in ("BMP", "ICO") and alpha is not None and alpha.getextrema() == (0, 0):
+            alpha = None  # as browsers do: writers of bitmaps often leave it empty
         crops = ()
         if self._format == "AVIF":
             found = (crop_box(aperture, image.size) for aperture in find_apertures(self._data))

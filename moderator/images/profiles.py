@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 
 #: A conversion counts as visible if in one of 4 x 4 parts of the picture the mean difference exceeds this, in levels
 #: of 255. Display P3 and Adobe RGB stay below it on photographs.
-VISIBLE_DIFFERENCE = 12.0
+VISIBLE_DIFFERENCE = 20.0
 _PARTS, _PART_SIDE = 4, 16
 #: Largest difference on a lattice of colours up to which a profile is sRGB itself.
 _SRGB_DIFFERENCE = 4

@@ -20,8 +20,9 @@ from tests.support.service import DEMO
 LIMITS = DecodeLimits(max_bytes=25_000_000, max_pixels=80_000_000, max_frames=16, timeout=60.0)
 #: Largest mean difference between a picture judged and the browser's, in levels of 255.
 MEAN_ERROR = 1.0
-#: Where the two decoders or converters are not the same code.
-MEAN_ERRORS = {"avif": 2.0, "webp": 2.0}
+#: Where the two decoders or converters are not the same code; where the browser leaves the last rows of a file without
+#: end open; and where its decoder for single frames takes the range of samples for another.
+MEAN_ERRORS = {"avif": 2.0, "webp": 2.0, "jpeg-without-end": 4.0, "middle-frame-avif": 12.0}
 ANIMATIONS = 500
 #: Largest difference of a single sample of a random animation, in levels of 255.
 SAMPLE_ERROR = 2
@@ -38,7 +39,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def pictures() -> tuple[Image.Image, Image.Image]:
     """A photograph with dark and bright parts, and another."""
-    return tuple(make_square(Image.open(DEMO / name)) for name in ("cameraman.jpg", "coffee.jpg"))  # type: ignore[return-value]
+    return tuple(make_square(Image.open(DEMO / name)) for name in ("red-panda.jpg", "coffee.jpg"))  # type: ignore[return-value]
 
 
 def mean_error(first: np.ndarray, second: np.ndarray) -> float:
@@ -62,7 +63,7 @@ def test_what_a_still_shows_is_judged(
     """The first image judged is the one on a white page, and one of them that on a black page."""
     file, _ = TRICKS[name](*pictures)
     decoded = decode(file, LIMITS)
-    most = MEAN_ERRORS.get(decoded.format, MEAN_ERROR)
+    most = MEAN_ERRORS.get(name, MEAN_ERRORS.get(decoded.format, MEAN_ERROR))
     on_white = browser.show(file, decoded.format)
     on_black = browser.show(file, decoded.format, "#000000")
     assert on_white is not None
@@ -78,7 +79,7 @@ def test_the_frame_shown_longest_is_judged(
     file, visible = TRICKS[name](*pictures)
     decoded = decode(file, LIMITS)
     count, frames = browser.frames(file, decoded.format, most=20)
-    most = MEAN_ERRORS.get(decoded.format, MEAN_ERROR)
+    most = MEAN_ERRORS.get(name, MEAN_ERRORS.get(decoded.format, MEAN_ERROR))
     assert nearest(decoded, np.asarray(visible)) < 2 * most, "the trick shows what it says"
     if count <= 20:
         longest = max(frames, key=lambda frame: frame.seconds)

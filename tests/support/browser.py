@@ -120,6 +120,6 @@ def open_browser(arguments: Sequence[str] = ()) -> Iterator[Browser]:
             ),
         )
         page.goto(ADDRESS)
-        page.evaluate(SCRIPT)
+        page.add_script_tag(content=SCRIPT)
         yield Browser(page)
         chromium.close()

@@ -16,7 +16,7 @@ EXACT, LOSSY = 1.5, 8.0
 
 @pytest.mark.parametrize("name", TRICKS)
 def test_what_people_see_is_judged(name: str) -> None:
-    photograph, other = (make_square(Image.open(DEMO / file)) for file in ("cameraman.jpg", "coffee.jpg"))
+    photograph, other = (make_square(Image.open(DEMO / file)) for file in ("red-panda.jpg", "coffee.jpg"))
     file, visible = TRICKS[name](photograph, other)
     decoded = decode(file, LIMITS)
     seen = np.asarray(visible).astype(int)
