@@ -1,7 +1,7 @@
 """Animations whose frames are composed here, because Pillow draws some otherwise than browsers do."""
 
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from PIL import Image
 
@@ -30,7 +30,7 @@ class GifSource:
         gif = self._gif
         self.size = gif.width, gif.height
         self.total = len(gif.frames)
-        self.required = [] if gif.stop is None else [gif.stop]
+        self.required: Sequence[int] = [] if gif.stop is None else [gif.stop]
         self.more = gif.more
         self.truncated = False
 
@@ -69,7 +69,7 @@ class PngSource:
         self.more = False
         self.truncated = bool(frames) and self._png.announced > len(frames)
         ends = min(self._png.announced, len(frames)) - 1 + self._extra
-        self.required = [self._extra, ends] if frames else []
+        self.required: Sequence[int] = [self._extra, ends] if frames else []
 
     def frames(self, wanted: Collection[int] | None = None) -> Iterator[DecodedFrame]:
         """Decode frames in order."""
@@ -123,7 +123,7 @@ class WebpSource:
         self._metadata = read_metadata(image, "WEBP")
         self.size = image.size
         self.total = len(self._frames)
-        self.required: list[int] = []
+        self.required: Sequence[int] = ()
         self.more = False
         self.truncated = False
 

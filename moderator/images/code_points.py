@@ -49,11 +49,13 @@ def _pq(samples: np.ndarray) -> np.ndarray:
     """Return light relative to white (ITU-R BT.2100, table 4)."""
     root = samples ** (32 / 2523)
     light = (np.maximum(root - 107 / 128, 0) / (2413 / 128 - 2392 / 128 * root)) ** (8192 / 1305)
-    return light * _PQ_PEAK / _WHITE
+    relative: np.ndarray = light * _PQ_PEAK / _WHITE
+    return relative
 
 
 def _hlg(samples: np.ndarray) -> np.ndarray:
     """Return light relative to white, which is three quarters of the range (ITU-R BT.2100, table 5)."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     light = np.where(samples <= 0.5, samples**2 / 3, (np.exp((samples - c) / a) + b) / 12)
-    return light / light[_CURVE_SAMPLES * 3 // 4]
+    relative: np.ndarray = light / light[_CURVE_SAMPLES * 3 // 4]
+    return relative

@@ -7,7 +7,7 @@ from PIL import Image, ImageChops
 
 from moderator.errors import ImageBroken
 from moderator.images.animated_sources import GifSource, PngSource, WebpSource
-from moderator.images.avif_boxes import crop_box, find_apertures
+from moderator.images.avif_boxes import Crop, crop_box, find_apertures
 from moderator.images.bmp_alpha import alpha_of_bmp
 from moderator.images.code_points import code_points_of_avif
 from moderator.images.colour import alpha_of
@@ -30,7 +30,7 @@ class PillowSource:
         self._data = data
         self._format = format_name
         self._budget = budget
-        self._image = Image.open(io.BytesIO(data), formats=[format_name])
+        self._image: Image.Image = Image.open(io.BytesIO(data), formats=[format_name])
         budget.check_image(self._image)
         self.size = self._image.size
         self._draft = None if draft_to is None else (2 * draft_to, 2 * draft_to)
@@ -68,7 +68,7 @@ class PillowSource:
             alpha = alpha_of_bmp(self._data)
         if self._format in ("BMP", "ICO") and alpha is not None and alpha.getextrema() == (0, 0):
             alpha = None  # as browsers do: writers of bitmaps often leave it empty
-        crops = ()
+        crops: tuple[Crop, ...] = ()
         if self._format == "AVIF":
             found = (crop_box(aperture, image.size) for aperture in find_apertures(self._data))
             crops = tuple(box for box in found if box is not None)
@@ -114,7 +114,7 @@ class IconSource:
             raise ImageBroken("the icon holds no picture")
         self._budget = budget
         self.total = len(self._entries)
-        self.required = range(self.total)
+        self.required: Sequence[int] = range(self.total)
         self.more = False
         self.truncated = False
         self._source: FrameSource = self._open(self._entries[0])

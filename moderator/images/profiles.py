@@ -108,7 +108,7 @@ def make_profile(curve: float | Sequence[float], chromaticities: tuple[float, ..
 def _curve(curve: float | Sequence[float]) -> bytes:
     if isinstance(curve, int | float):
         return b"para" + bytes(8) + _fixed(curve)
-    values = np.rint(np.clip(curve, 0, 1) * 65535).astype(">u2").tobytes()
+    values: bytes = np.rint(np.clip(curve, 0, 1) * 65535).astype(">u2").tobytes()
     return b"curv" + bytes(4) + struct.pack(">I", len(curve)) + values + bytes(-len(values) % 4)
 
 
