@@ -50,15 +50,23 @@ def _middle(name: str, count: int = 5) -> Trick:
         frames[2] = photograph
         durations = [SHORT_MILLISECONDS] * count
         durations[2] = LONG_MILLISECONDS
-        options = {"quality": 90} if name in ("WEBP", "AVIF") else {}
+        options = {"WEBP": {"lossless": True}, "AVIF": {"quality": 90}}.get(name, {})
         file = encode(frames[0], name, save_all=True, append_images=frames[1:], duration=durations, **options)
         return file, photograph
 
     return middle
 
 
-for _name in ("GIF", "WEBP", "PNG", "AVIF"):
+for _name in ("WEBP", "PNG", "AVIF"):
     TRICKS[f"middle-frame-{_name.lower()}"] = _middle(_name)
+
+
+@trick
+def middle_frame_gif(photograph: Image.Image, other: Image.Image) -> tuple[bytes, Image.Image]:
+    palette, shown, hidden = _palettes(photograph, other)
+    frames = [BareFrame(hidden, milliseconds=SHORT_MILLISECONDS)] * 5
+    frames[2] = BareFrame(shown, milliseconds=LONG_MILLISECONDS)
+    return gif(_SIZE, frames, palette), _shown(shown, palette)
 
 
 def _many(chosen: Callable[[int], bool], count: int) -> Trick:

@@ -4,6 +4,7 @@ Each trick takes a photograph that must be seen and one of something else, both 
 with the picture that a browser shows for the longest time (on a white page, unless the trick says otherwise).
 """
 
+import io
 import struct
 from collections.abc import Callable
 
@@ -270,7 +271,7 @@ def xmp_orientation(photograph: Image.Image, other: Image.Image) -> tuple[bytes,
 def webp_orientation(photograph: Image.Image, other: Image.Image) -> tuple[bytes, Image.Image]:
     exif = Image.Exif()
     exif[0x0112] = 3
-    return encode(photograph, "WEBP", quality=95, exif=exif), photograph
+    return encode(photograph, "WEBP", lossless=True, exif=exif), photograph
 
 
 # --- broken and trailing bytes
@@ -279,7 +280,8 @@ def webp_orientation(photograph: Image.Image, other: Image.Image) -> tuple[bytes
 @trick
 def jpeg_truncated(photograph: Image.Image, other: Image.Image) -> tuple[bytes, Image.Image]:
     file = encode(photograph, "JPEG", quality=95, progressive=True)
-    return file[: len(file) * 2 // 3], photograph
+    file = file[: len(file) * 2 // 3]
+    return file, Image.open(io.BytesIO(file + b"\xff\xd9")).convert("RGB")
 
 
 @trick
