@@ -34,7 +34,11 @@ def _shown(indices: np.ndarray, palette: bytes) -> Image.Image:
 def _cut_out(photograph: Image.Image) -> tuple[np.ndarray, Image.Image]:
     """Return which pixels are dark, and the dark pixels on white."""
     dark = np.asarray(photograph.convert("L")) < 128
-    return dark, Image.fromarray(np.where(dark[..., None], np.asarray(photograph), 255).astype(np.uint8))
+    return dark, _on_white(dark, photograph)
+
+
+def _on_white(kept: np.ndarray, image: Image.Image) -> Image.Image:
+    return Image.fromarray(np.where(kept[..., None], np.asarray(image), 255).astype(np.uint8))
 
 
 # --- frames that are not looked at
@@ -131,8 +135,9 @@ def gif_outside_screen(photograph: Image.Image, other: Image.Image) -> tuple[byt
 @trick
 def gif_disposed(photograph: Image.Image, other: Image.Image) -> tuple[bytes, Image.Image]:
     """A black frame is disposed of; then dark pixels follow on a transparent ground."""
-    dark, visible = _cut_out(photograph)
+    dark, _ = _cut_out(photograph)
     palette, shown, _ = _palettes(photograph, other)
+    visible = _on_white(dark, _shown(shown, palette))
     black = np.full((SIDE, SIDE), 255, np.uint8)
     frames = [
         BareFrame(black, milliseconds=SHORT_MILLISECONDS, disposal=2),
@@ -144,8 +149,9 @@ def gif_disposed(photograph: Image.Image, other: Image.Image) -> tuple[bytes, Im
 @trick
 def gif_partial_first(photograph: Image.Image, other: Image.Image) -> tuple[bytes, Image.Image]:
     """The first frame is a dot; what it leaves open is transparent."""
-    dark, visible = _cut_out(photograph)
+    dark, _ = _cut_out(photograph)
     palette, shown, _ = _palettes(photograph, other)
+    visible = _on_white(dark, _shown(shown, palette))
     frames = [
         BareFrame(shown[:1, :1], milliseconds=SHORT_MILLISECONDS),
         BareFrame(np.where(dark, shown, 255), milliseconds=LONG_MILLISECONDS, transparent=255),

@@ -193,28 +193,35 @@ def icon_of_two(photograph: Image.Image, other: Image.Image) -> tuple[bytes, Ima
 # --- colour
 
 
-def _squeezed(photograph: Image.Image) -> tuple[Image.Image, bytes]:
+#: Light of each sample of sRGB (IEC 61966-2-1).
+_POSITIONS = np.linspace(0, 1, 256)
+_SRGB_LIGHT = np.where(_POSITIONS <= 0.04045, _POSITIONS / 12.92, ((_POSITIONS + 0.055) / 1.055) ** 2.4)
+
+
+def _squeezed(photograph: Image.Image) -> tuple[Image.Image, bytes, Image.Image]:
     """Store a picture in the brightest eighth of the range, with a profile that stretches it."""
     stored = photograph.point(lambda level: 224 + level * 31 // 255)
-    positions = np.clip((np.arange(256) - 224) / 31, 0, 1)
-    light = np.where(positions <= 0.04045, positions / 12.92, ((positions + 0.055) / 1.055) ** 2.4)
-    return stored, make_profile([float(value) for value in light], SRGB_CHROMATICITIES)
+    levels = np.clip((np.arange(256) - 224) * 255 / 31, 0, 255)
+    light = np.interp(levels, np.arange(256), _SRGB_LIGHT)
+    seen = stored.point(lambda level: max(0, (level - 224) * 255 // 31))
+    return stored, make_profile(light.tolist(), SRGB_CHROMATICITIES), seen
 
 
-def _swapped(photograph: Image.Image) -> tuple[Image.Image, bytes]:
+def _swapped(photograph: Image.Image) -> tuple[Image.Image, bytes, Image.Image]:
     """Exchange red and blue, with a profile that does so again."""
     white, red, green, blue = (SRGB_CHROMATICITIES[at : at + 2] for at in (0, 2, 4, 6))
     red_channel, green_channel, blue_channel = photograph.split()
     stored = Image.merge("RGB", (blue_channel, green_channel, red_channel))
-    return stored, make_profile(2.2, (*white, *blue, *green, *red))
+    profile = make_profile(_SRGB_LIGHT.tolist(), (*white, *blue, *green, *red))
+    return stored, profile, photograph
 
 
 def _profiled(
-    name: str, make: Callable[[Image.Image], tuple[Image.Image, bytes]], **options: object
+    name: str, make: Callable[[Image.Image], tuple[Image.Image, bytes, Image.Image]], **options: object
 ) -> Trick:
     def profiled(photograph: Image.Image, other: Image.Image) -> tuple[bytes, Image.Image]:
-        stored, profile = make(photograph)
-        return encode(stored, name, icc_profile=profile, **options), photograph
+        stored, profile, seen = make(photograph)
+        return encode(stored, name, icc_profile=profile, **options), seen
 
     return profiled
 
