@@ -16,8 +16,10 @@ from PIL import Image, ImageCms
 #: of 255. Display P3 and Adobe RGB stay below it on photographs.
 VISIBLE_DIFFERENCE = 20.0
 _PARTS, _PART_SIDE = 4, 16
-#: Largest difference on a lattice of colours up to which a profile is sRGB itself.
-_SRGB_DIFFERENCE = 4
+#: The same for profiles that no camera has.
+_ODD_DIFFERENCE = 3.0
+#: Largest difference on a lattice of colours up to which a profile is sRGB's, and up to which it may be a camera's.
+_SRGB_DIFFERENCE, _CAMERA_DIFFERENCE = 4, 150
 _LATTICE_STEPS = 9
 #: Larger profiles are not remembered.
 _SMALL_PROFILE_BYTES = 50_000
@@ -39,7 +41,9 @@ def convert_visibly(image: Image.Image, profile: bytes) -> Image.Image | None:
         image: mode RGB, L or CMYK, loaded.
         profile: an ICC profile. A damaged one, or one for other colours than the picture's, is ignored, as browsers do.
     """
-    if image.mode == "RGB" and len(profile) <= _SMALL_PROFILE_BYTES and _is_srgb(profile):
+    known = image.mode == "RGB" and len(profile) <= _SMALL_PROFILE_BYTES
+    difference = _lattice_difference(profile) if known else 255
+    if difference <= _SRGB_DIFFERENCE:
         return None
     try:
         transform = ImageCms.buildTransform(
@@ -49,24 +53,25 @@ def convert_visibly(image: Image.Image, profile: bytes) -> Image.Image | None:
         small = image.resize((side, side), Image.Resampling.BOX, reducing_gap=1.0)
         converted = ImageCms.applyTransform(small, transform)
         assert converted is not None
-        if not _differs(small.convert("RGB"), converted):
+        visible = VISIBLE_DIFFERENCE if difference <= _CAMERA_DIFFERENCE else _ODD_DIFFERENCE
+        if not _differs(small.convert("RGB"), converted, visible):
             return None
         return ImageCms.applyTransform(image, transform)
     except ImageCms.PyCMSError:
         return None
 
 
-def _differs(first: Image.Image, second: Image.Image) -> bool:
+def _differs(first: Image.Image, second: Image.Image, most: float) -> bool:
     difference = np.abs(np.asarray(first).astype(np.int16) - np.asarray(second))
     parts = difference.reshape(_PARTS, _PART_SIDE, _PARTS, _PART_SIDE * 3).mean(axis=(1, 3))
-    return bool(parts.max() > VISIBLE_DIFFERENCE)
+    return bool(parts.max() > most)
 
 
 @lru_cache(maxsize=32)
-def _is_srgb(profile: bytes) -> bool:
-    """Return whether a profile is sRGB, as most are: then no picture needs to be looked at."""
+def _lattice_difference(profile: bytes) -> int:
+    """Return the largest difference, in levels of 255, that a profile makes on a lattice of colours."""
     if b"A2B" in profile:  # a table may hold anything between the colours that are tried
-        return False
+        return 255
     steps = np.linspace(0, 255, _LATTICE_STEPS).astype(np.uint8)
     colours = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
     image = Image.fromarray(colours)
@@ -75,8 +80,8 @@ def _is_srgb(profile: bytes) -> bool:
             image, BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
         )
     except ImageCms.PyCMSError:
-        return False
-    return bool(np.abs(colours.astype(np.int16) - np.asarray(converted)).max() <= _SRGB_DIFFERENCE)
+        return 255
+    return int(np.abs(colours.astype(np.int16) - np.asarray(converted)).max())
 
 
 def make_profile(curve: float | Sequence[float], chromaticities: tuple[float, ...]) -> bytes:
