@@ -83,19 +83,14 @@ def transparency_twice(photograph: Image.Image, other: Image.Image) -> tuple[byt
 
 def _keyed_grey(photograph: Image.Image, depth: int) -> tuple[bytes, Image.Image]:
     """White paper is the key, and black would be what a decoder sees that compares it wrongly."""
-    levels = np.asarray(photograph.convert("L")).astype(np.uint32)
     most = (1 << depth) - 1
-    if depth == 1:
-        image = photograph.convert("1")
-        samples = np.asarray(image).astype(np.uint32)
-    else:
-        samples = levels * most // 255
-    # The brightest pixels are stored as black, which is the key: on white they are white again.
-    bright = samples >= most * 2 // 3 if depth > 1 else samples == 1
-    stored = np.where(bright, 0, np.maximum(samples, 0 if depth == 1 else 1))
-    if depth == 1:
-        stored = np.where(bright, 1, 0)
-    key = make_chunk(b"tRNS", struct.pack(">H", 1 if depth == 1 else 0))
+    image = photograph.convert("1" if depth == 1 else "L")
+    samples = np.asarray(image).astype(np.uint32) * most // (1 if depth == 1 else 255)
+    # The brightest pixels are stored as the key, which is black but for one bit: on white they are white again.
+    key_sample = 1 if depth == 1 else 0
+    bright = samples >= max(1, most * 2 // 3)
+    stored = np.where(bright, key_sample, samples if depth == 1 else np.maximum(samples, 1))
+    key = make_chunk(b"tRNS", struct.pack(">H", key_sample))
     file = png(png_header(*_SIZE, depth, GREY), key, make_chunk(b"IDAT", png_data(stored, depth)))
     shown = np.where(bright, 255, stored * 255 // most).astype(np.uint8)
     return file, Image.fromarray(shown).convert("RGB")
