@@ -63,13 +63,21 @@ class ModelFacts(_Record):
 
 
 class ImageFacts(_Record):
-    """The image that was judged. Sizes in pixels, after EXIF orientation; `frames` is the number of frames judged."""
+    """The image that was judged. Sizes in pixels, as browsers show it.
+
+    `frames` of `frames_total` frames were judged, those that the others resemble. `frames_unseen` frames were not
+    reached or resemble none of them: then the decision is `review` at least. `truncated`: the file ends too early, and
+    what is there was judged.
+    """
 
     sha256: str
     width: int
     height: int
     format: str
     frames: int = 1
+    frames_total: int = 1
+    frames_unseen: int = 0
+    truncated: bool = False
 
 
 class ErrorFacts(_Record):

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 _NO_READINGS: Readings = {}
 #: Increment when the path from a file to the model's input changes, so that stored embeddings are not reused.
-_PREPROCESSING_VERSION = "2"
+_PREPROCESSING_VERSION = "3"
 
 
 class Engine:
@@ -145,7 +145,9 @@ class Engine:
         readings = self._judge.read_embeddings(selection.decides, embeddings, prepared.readings)
         if readings:
             watch.note("signals", prepared.signal_seconds + watch.lap("signals"))
-        judged = self._judge.judge(embeddings, {**shadow_readings, **readings}, selection)
+        judged = self._judge.judge(
+            embeddings, {**shadow_readings, **readings}, selection, unseen=prepared.facts.frames_unseen > 0
+        )
         judged = self.second_stage.admit(judged)
         watch.lap("score")
         return judged

@@ -48,6 +48,8 @@ class Judged:
     """Readings of second opinions on the image, which `readings` includes."""
     opinion: OpinionOutcome | None = None
     """What result of them, if the image needed one."""
+    unseen: bool = False
+    """Whether a part of the image has no embedding: then it is not allowed, whatever an opinion says."""
 
 
 class Judge:
@@ -65,7 +67,9 @@ class Judge:
         self._compiler = compiler
         self._signals = signals
 
-    def judge(self, embeddings: Floats, readings: Readings, selection: Selection) -> Judged:
+    def judge(
+        self, embeddings: Floats, readings: Readings, selection: Selection, unseen: bool = False
+    ) -> Judged:
         """Judge an image by each of the selected versions.
 
         Args:
@@ -74,6 +78,7 @@ class Judge:
                 embedding; missing ones are read. A second opinion among them counts if it answers the same questions;
                 a shadow asks for none.
             selection: the versions; one decides.
+            unseen: whether a part of the image has no embedding: then no version allows it.
 
         Raises:
             EmbeddingInvalid: an embedding is not finite, or zero.
@@ -81,15 +86,17 @@ class Judge:
         """
         decides = selection.decides
         readings = self.read_embeddings(decides, embeddings, readings)
-        judgement = self._judge(decides, embeddings, readings)
+        judgement = self._judge(decides, embeddings, readings, unseen)
         complete = {**readings, **_unasked(decides)}
         opinions = due([decides], Moment.REVIEW)
         asked = questions(decides, judgement, unsure(decides, complete)) if opinions else ()
         shadows = []
         for policy in selection.shadows:
-            verdict, readings = self._judge_shadow(policy, embeddings, readings)
+            verdict, readings = self._judge_shadow(policy, embeddings, readings, unseen)
             shadows.append(verdict)
-        judged = Judged(decides, judgement, facts(decides, complete), tuple(shadows), readings, asked)
+        judged = Judged(
+            decides, judgement, facts(decides, complete), tuple(shadows), readings, asked, unseen=unseen
+        )
         keys = [opinion_key(spec.key, asked) for spec in opinions] if asked else []
         given = {key: readings[key] for key in keys if key in readings}
         return reconsider(judged, given) if given else judged
@@ -101,18 +108,19 @@ class Judge:
         specs = [spec for spec in due([policy], Moment.EMBEDDING) if spec.key not in readings]
         return {**readings, **self._signals.read(specs, [Frame(embedding=row) for row in embeddings])}
 
-    def _judge(self, policy: Policy, embeddings: Floats, readings: Readings) -> Judgement:
+    def _judge(self, policy: Policy, embeddings: Floats, readings: Readings, unseen: bool) -> Judgement:
         compiled = self._compiler.compile(policy)
         readings = {**readings, **_unasked(policy)}
-        return judge(compiled, embeddings, scores(policy, readings), unsure(policy, readings))
+        judgement = judge(compiled, embeddings, scores(policy, readings), unsure(policy, readings))
+        return _at_least_review(judgement) if unseen else judgement
 
     def _judge_shadow(
-        self, policy: Policy, embeddings: Floats, readings: Readings
+        self, policy: Policy, embeddings: Floats, readings: Readings, unseen: bool
     ) -> tuple[ShadowVerdict, Readings]:
         """Return a shadow's verdict, and the readings with its own. Any failure of a shadow stays in its verdict."""
         try:
             readings = self.read_embeddings(policy, embeddings, readings)
-            judged = self._judge(policy, embeddings, readings)
+            judged = self._judge(policy, embeddings, readings, unseen)
         except Exception as error:
             cause = describe_error(ours(error))
             log.info("the shadow %s cannot judge: %s", policy.reference, cause.message)
@@ -132,6 +140,13 @@ class Judge:
             ),
             readings,
         )
+
+
+def _at_least_review(judgement: Judgement) -> Judgement:
+    """Return the judgement of an image of which a part was not seen: an allow becomes a review."""
+    if judgement.decision is Decision.ALLOW:
+        return replace(judgement, decision=Decision.REVIEW)
+    return judgement
 
 
 def reconsider(judged: Judged, opinions: Readings) -> Judged:
@@ -156,6 +171,8 @@ def reconsider(judged: Judged, opinions: Readings) -> Judged:
             for name, outcome in read.items()
         },
     )
+    if judged.unseen:
+        judgement = _at_least_review(judgement)
     if not errors:
         result = outcome_of(judgement)
     elif all(isinstance(error, SignalBusy) for error in errors):

@@ -34,7 +34,7 @@ class Prepared:
 
     facts: ImageFacts
     pixels: Pixels
-    """uint8 [frames, image_size, image_size, 3]"""
+    """uint8 [renderings of frames, image_size, image_size, 3]"""
     selection: Selection | None = None
     """The policies that judge, if known."""
     readings: Readings = field(default_factory=dict)
@@ -124,7 +124,10 @@ class Preparer:
             width=image.width,
             height=image.height,
             format=image.format,
-            frames=len(image.pixels),
+            frames=image.coverage.judged,
+            frames_total=image.coverage.total,
+            frames_unseen=image.coverage.unseen,
+            truncated=image.coverage.truncated,
         )
         prepared = Prepared(facts, image.pixels, selection)
         if selection is None or not sides:

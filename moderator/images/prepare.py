@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from moderator.images.decode import DecodeLimits, decode, draft_scale
+from moderator.images.decode import Coverage, DecodeLimits, decode, draft_scale
 from moderator.images.resize import Pixels, Resize
 
 
@@ -28,9 +28,11 @@ class PreparedImage:
     format: str
     """In lower case: jpeg, png, ..."""
     pixels: Pixels
-    """uint8 [frames, crop, crop, 3]"""
+    """uint8 [renderings of frames, crop, crop, 3]"""
     views: tuple[Image.Image, ...] = ()
     """The frames as decoded, mode RGB, for signals that need more than the model's input."""
+    coverage: Coverage = Coverage()  # noqa: RUF009 (it is immutable)
+    """How much of the file is judged."""
 
 
 #: Most pixels of all views of an image together; larger ones are shrunk.
@@ -53,14 +55,14 @@ def prepare(data: bytes, spec: PreprocessSpec, view_side: int = 0) -> PreparedIm
     side = spec.resize.crop
     image = decode(data, spec.limits, side if spec.draft else None)
     pixels = np.stack([spec.resize(frame) for frame in image.frames])
-    size, name, frames = (image.width, image.height), image.format, image.frames
+    size, name, frames, coverage = (image.width, image.height), image.format, image.frames, image.coverage
     if not view_side:
-        return PreparedImage(*size, name, pixels)
+        return PreparedImage(*size, name, pixels, coverage=coverage)
     wider = max(side, view_side // 2)
     if frames[0].size != size and draft_scale(size, wider) != draft_scale(size, side):
         del image, frames  # do not hold both sizes at once
         frames = decode(data, spec.limits, wider).frames
-    return PreparedImage(*size, name, pixels, _bounded(frames))
+    return PreparedImage(*size, name, pixels, _bounded(frames), coverage)
 
 
 def _bounded(frames: Sequence[Image.Image]) -> tuple[Image.Image, ...]:

@@ -21,7 +21,7 @@ from moderator.errors import (
     NotAnImage,
     Unexpected,
 )
-from moderator.images.decode import DecodeLimits
+from moderator.images.decode import Coverage, DecodeLimits
 from moderator.images.formats import FORMATS
 from moderator.images.prepare import VIEW_PIXELS, PreparedImage, PreprocessSpec
 from moderator.images.resize import Pixels, Resize
@@ -32,8 +32,9 @@ READY_LINES = {False: b"limited\n", True: b"sealed.\n"}
 #: The number of the request, the length of the file in bytes, and the shorter side that views need. The file itself is
 #: in the shared memory.
 REQUEST = struct.Struct("<QQI")
-#: Whether it is an image, the request's number, width, height, frames, format; or the error's name and message.
-_REPLY = struct.Struct("<?QIII8s32s512s")
+#: Whether it is an image, the request's number, width, height, renderings, the coverage, format; or the error's name
+#: and message.
+_REPLY = struct.Struct("<?QIIIIII?8s32s512s")
 REPLY_SIZE = _REPLY.size
 
 #: Errors that a decoding process may report.
@@ -59,7 +60,7 @@ class MemoryLayout:
     @classmethod
     def of(cls, spec: PreprocessSpec) -> "MemoryLayout":
         """Make room for the largest file, the most frames and the largest views."""
-        frames = spec.limits.max_frames
+        frames = spec.limits.max_renderings
         pixels_at = spec.limits.max_bytes
         sizes_at = pixels_at + frames * spec.resize.crop**2 * 3
         views_at = sizes_at + frames * 8
@@ -74,10 +75,12 @@ class Found:
     height: int
     format: str
     frames: int
+    """Renderings of frames."""
+    coverage: Coverage
 
     def with_pixels(self, pixels: Pixels, views: tuple[Image.Image, ...]) -> PreparedImage:
         """Return the image with its pixels and views."""
-        return PreparedImage(self.width, self.height, self.format, pixels, views)
+        return PreparedImage(self.width, self.height, self.format, pixels, views, self.coverage)
 
 
 def dump_spec(spec: PreprocessSpec) -> str:
@@ -98,7 +101,8 @@ def load_spec(text: str) -> PreprocessSpec:
 def pack_image(number: int, image: PreparedImage) -> bytes:
     """Pack the reply to a file that was decoded."""
     frames, name = len(image.pixels), image.format.encode()
-    return _REPLY.pack(True, number, image.width, image.height, frames, name, b"", b"")
+    counts = image.coverage.judged, image.coverage.total, image.coverage.unseen, image.coverage.truncated
+    return _REPLY.pack(True, number, image.width, image.height, frames, *counts, name, b"", b"")
 
 
 def pack_error(number: int, error: Exception) -> bytes:
@@ -107,7 +111,7 @@ def pack_error(number: int, error: Exception) -> bytes:
     if name not in _ERRORS:
         name, message = Unexpected.__name__, f"{name}: {message}"
     text = printable(message, ascii_only=True) or name
-    return _REPLY.pack(False, number, 0, 0, 0, b"", name.encode(), text.encode())
+    return _REPLY.pack(False, number, 0, 0, 0, 0, 0, 0, False, b"", name.encode(), text.encode())
 
 
 def parse_reply(reply: bytes, number: int, limits: DecodeLimits) -> Found | ModeratorError:
@@ -123,7 +127,7 @@ def parse_reply(reply: bytes, number: int, limits: DecodeLimits) -> Found | Mode
     """
     if len(reply) != REPLY_SIZE or reply[0] > 1:
         raise ReplyInvalid("not a reply")
-    good, answered, width, height, frames, *texts = _REPLY.unpack(reply)
+    good, answered, width, height, frames, judged, total, unseen, truncated, *texts = _REPLY.unpack(reply)
     if answered != number:
         raise ReplyInvalid("the answer to another request")
     format_name, error_name, message = (_text(raw) for raw in texts)
@@ -133,9 +137,11 @@ def parse_reply(reply: bytes, number: int, limits: DecodeLimits) -> Found | Mode
         return _ERRORS[error_name](message)
     if format_name not in _FORMATS:
         raise ReplyInvalid("no format that is accepted")
-    if not (1 <= frames <= limits.max_frames and 1 <= width * height <= limits.max_pixels):
+    if not (1 <= frames <= limits.max_renderings and 1 <= width * height <= limits.max_pixels):
         raise ReplyInvalid("more frames or pixels than are allowed, or none")
-    return Found(width, height, format_name, frames)
+    if not (1 <= judged <= total and unseen <= total + 1):
+        raise ReplyInvalid("numbers of frames that contradict each other")
+    return Found(width, height, format_name, frames, Coverage(judged, total, unseen, truncated))
 
 
 def check_sizes(sizes: NDArray[np.uint32]) -> list[tuple[int, int]]:

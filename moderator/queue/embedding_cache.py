@@ -18,7 +18,7 @@ class SeenImage:
 
     facts: ImageFacts
     embeddings: NDArray[np.float32]
-    """float32 [frames, dimension]"""
+    """float32 [renderings of frames, dimension]"""
 
 
 class EmbeddingCache:
@@ -46,13 +46,14 @@ class EmbeddingCache:
             return None
         try:
             read = ImageFacts.model_validate_json(facts)
-            rows = np.frombuffer(vectors, dtype=np.float32).reshape(read.frames, self._dimension)
+            rows = np.frombuffer(vectors, dtype=np.float32).reshape(-1, self._dimension)
         except (ValidationError, ValueError):
             return None
-        return SeenImage(read, rows) if read.sha256 == sha256 and np.isfinite(rows).all() else None
+        whole = read.sha256 == sha256 and len(rows) > 0 and np.isfinite(rows).all()
+        return SeenImage(read, rows) if whole else None
 
     def put(self, facts: ImageFacts, embeddings: NDArray[np.float32]) -> None:
-        """Keep an image's embeddings, float32 [frames, dimension]."""
+        """Keep an image's embeddings, float32 [renderings of frames, dimension]."""
         name = self._name(facts.sha256)
         script_keys = [keys.EMBEDDINGS, keys.EMBEDDING_PREFIX + name]
         vectors = np.ascontiguousarray(embeddings, dtype=np.float32).tobytes()

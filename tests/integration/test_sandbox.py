@@ -274,7 +274,9 @@ connection.sendall(b"sealed.\\n")
 while request := connection.recv(16):
 {body}
 """
-PICTURE = 'b"\\1" + request[:8] + struct.pack("<III8s32s512s", 3, 2, {frames}, b"png", b"", b"")'
+PICTURE = (
+    'b"\\1" + request[:8] + struct.pack("<IIIIII?8s32s512s", 3, 2, {frames}, 1, 1, 0, 0, b"png", b"", b"")'
+)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +284,7 @@ PICTURE = 'b"\\1" + request[:8] + struct.pack("<III8s32s512s", 3, 2, {frames}, b
     [
         ("connection.sendall(b'x' * 573)", DecoderCrashed, "reply"),
         ("connection.sendall(b'x' * 100); connection.close(); time.sleep(99)", DecoderCrashed, "reply"),
-        ("connection.sendall(" + PICTURE.format(frames=100) + ")", DecoderCrashed, "reply"),
+        ("connection.sendall(" + PICTURE.format(frames=1000) + ")", DecoderCrashed, "reply"),
         (
             "os.ftruncate(int(sys.argv[-2]), 0); connection.sendall(" + PICTURE.format(frames=4) + ")",
             DecoderCrashed,

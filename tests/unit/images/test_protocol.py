@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from moderator.errors import DecodeTimeout, ImageBroken, ImageTooLarge, ModeratorError, NotAnImage, Unexpected
-from moderator.images.decode import DecodeLimits
+from moderator.images.decode import Coverage, DecodeLimits
 from moderator.images.prepare import VIEW_PIXELS, PreparedImage, PreprocessSpec
 from moderator.images.protocol import (
     REPLY_SIZE,
@@ -36,11 +36,15 @@ def reply(
     width: int = 3,
     height: int = 2,
     frames: int = 1,
+    judged: int = 1,
+    total: int = 1,
+    unseen: int = 0,
     kind: bytes = b"png",
     error: bytes = b"",
     message: bytes = b"",
 ) -> bytes:
-    return struct.pack("<BQIII8s32s512s", good, number, width, height, frames, kind, error, message)
+    counts = frames, judged, total, unseen, 0
+    return struct.pack("<BQIIIIIIB8s32s512s", good, number, width, height, *counts, kind, error, message)
 
 
 @pytest.mark.parametrize("squash", [False, True])
@@ -53,8 +57,8 @@ def test_a_recipe_arrives_as_it_was(squash: bool, draft: bool) -> None:
 
 
 def test_there_is_room_for_the_largest_file_and_the_most_frames() -> None:
-    sizes_at = 1000 + 4 * 8 * 8 * 3
-    views_at = sizes_at + 4 * 2 * 4
+    sizes_at = 1000 + 12 * 8 * 8 * 3
+    views_at = sizes_at + 12 * 2 * 4
     assert MemoryLayout.of(SPEC) == MemoryLayout(1000, sizes_at, views_at, views_at + 3 * VIEW_PIXELS)
 
 
@@ -68,8 +72,10 @@ def test_views_of_impossible_sizes(sizes: list[tuple[int, int]]) -> None:
 
 @given(st.integers(1, 100), st.integers(1, 100), st.sampled_from(["jpeg", "avif", "ico"]), st.integers(1, 4))
 def test_a_picture_arrives_as_it_was(width: int, height: int, kind: str, frames: int) -> None:
-    picture = PreparedImage(width, height, kind, np.zeros((frames, 8, 8, 3), np.uint8))
-    assert parse_reply(pack_image(NUMBER, picture), NUMBER, LIMITS) == Found(width, height, kind, frames)
+    coverage = Coverage(judged=frames, total=70, unseen=60, truncated=frames > 1)
+    picture = PreparedImage(width, height, kind, np.zeros((frames, 8, 8, 3), np.uint8), coverage=coverage)
+    found = Found(width, height, kind, frames, coverage)
+    assert parse_reply(pack_image(NUMBER, picture), NUMBER, LIMITS) == found
 
 
 @pytest.mark.parametrize("kind", [DecodeTimeout, ImageBroken, ImageTooLarge, NotAnImage])
@@ -106,7 +112,10 @@ def test_an_error_without_words_has_its_name() -> None:
         pytest.param(reply(width=101, height=100), id="more pixels than allowed"),
         pytest.param(reply(width=2**32 - 1, height=2**32 - 1), id="overflow"),
         pytest.param(reply(frames=0), id="no frames"),
-        pytest.param(reply(frames=5), id="more frames than allowed"),
+        pytest.param(reply(frames=13), id="more frames than allowed"),
+        pytest.param(reply(judged=0), id="no frame judged"),
+        pytest.param(reply(frames=2, judged=2), id="more frames judged than the file has"),
+        pytest.param(reply(total=3, unseen=5), id="more frames unseen than the file has"),
         pytest.param(reply(kind=b"svg"), id="another format"),
         pytest.param(reply(kind=b""), id="no format"),
         pytest.param(reply(kind=b"png\0x"), id="text after the end"),
@@ -132,15 +141,16 @@ def test_whatever_is_sent_is_within_bounds_or_refused(data: bytes) -> None:
     st.integers(0, 2),
     st.integers(0, 2**32 - 1) | st.integers(0, 200),
     st.integers(0, 2**32 - 1) | st.integers(0, 200),
-    st.integers(0, 2**32 - 1) | st.integers(0, 6),
+    st.integers(0, 2**32 - 1) | st.integers(0, 14),
+    st.integers(0, 2**32 - 1) | st.integers(0, 14),
     st.binary(max_size=8) | st.sampled_from([b"png", b"jpeg"]),
     st.binary(max_size=32) | st.sampled_from([b"NotAnImage", b"DecodeTimeout"]),
     st.binary(max_size=512) | st.just(b"words"),
 )
 def test_whatever_fits_the_struct_is_within_bounds_or_refused(
-    good: int, width: int, height: int, frames: int, kind: bytes, error: bytes, message: bytes
+    good: int, width: int, height: int, frames: int, judged: int, kind: bytes, error: bytes, message: bytes
 ) -> None:
-    check(reply(good, NUMBER, width, height, frames, kind, error, message))
+    check(reply(good, NUMBER, width, height, frames, judged, 14, 0, kind, error, message))
 
 
 def check(data: bytes) -> None:
@@ -149,7 +159,8 @@ def check(data: bytes) -> None:
     except ReplyInvalid:
         return
     if isinstance(found, Found):
-        assert 1 <= found.frames <= LIMITS.max_frames
+        assert 1 <= found.frames <= LIMITS.max_renderings
+        assert 1 <= found.coverage.judged <= found.coverage.total
         assert 1 <= found.width * found.height <= LIMITS.max_pixels
         assert found.format in {"jpeg", "png", "gif", "webp", "avif", "bmp", "tiff", "ico"}
     else:
