@@ -58,7 +58,8 @@ class PngSource:
 
     def __init__(self, data: bytes, budget: DecodeBudget) -> None:
         self._png = read_png(data)
-        self._image = Image.open(io.BytesIO(self._png.still()), formats=["PNG"])
+        self._still = self._png.still()
+        self._image = Image.open(io.BytesIO(self._still), formats=["PNG"])
         budget.check_image(self._image)
         self._metadata = read_metadata(self._image, "PNG", self._png.code_points)
         self.size = self._image.size
@@ -85,7 +86,7 @@ class PngSource:
     def picture(self, number: int, image: Image.Image) -> Picture:
         """Return a frame as viewers show it."""
         if number == 0 and self._extra:
-            return picture_of(image, self._alpha(image, self._png.still()), self._metadata)
+            return picture_of(image, self._alpha(image, self._still), self._metadata)
         rgba = unpremultiplied(image)
         return picture_of(rgba, alpha_of(rgba), self._metadata)
 

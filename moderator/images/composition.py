@@ -10,6 +10,13 @@ from PIL import Image
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels of the canvas; a frame may reach beyond it."""
 _TRANSPARENT = (0, 0, 0, 0)
+#: Browsers show a frame whose delay is shorter than the first of these for the second.
+_SHORT_SECONDS, SHORT_SHOWN_SECONDS = 0.011, 0.1
+
+
+def shown_seconds(delay: float) -> float:
+    """Return the seconds for which browsers show a frame with a delay of so many seconds."""
+    return SHORT_SHOWN_SECONDS if delay < _SHORT_SECONDS else delay
 
 
 class Disposal(Enum):

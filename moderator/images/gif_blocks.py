@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image
 
 from moderator.errors import ImageTooLarge
-from moderator.images.composition import Box, Disposal, premultiplied
-from moderator.images.png_chunks import SHORT_SECONDS, SHORT_SHOWN_SECONDS
+from moderator.images.composition import SHORT_SHOWN_SECONDS, Box, Disposal, premultiplied, shown_seconds
 
 MAX_GIF_BLOCKS = 1_000_000
 _IMAGE, _EXTENSION, _TRAILER, _CONTROL = 0x2C, 0x21, 0x3B, 0xF9
@@ -119,12 +118,7 @@ def _read_control(data: bytes, position: int) -> _Control:
     disposal = {2: Disposal.CLEAR, 3: Disposal.RESTORE, 4: Disposal.RESTORE}.get(
         flags >> 2 & 7, Disposal.KEEP
     )
-    seconds = delay / 100
-    return _Control(
-        disposal,
-        SHORT_SHOWN_SECONDS if seconds < SHORT_SECONDS else seconds,
-        transparent if flags & 1 else None,
-    )
+    return _Control(disposal, shown_seconds(delay / 100), transparent if flags & 1 else None)
 
 
 def lone_frame(data: bytes, frame: GifFrame) -> bytes:

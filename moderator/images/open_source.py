@@ -11,12 +11,12 @@ from moderator.images.avif_boxes import Crop, crop_box, find_apertures
 from moderator.images.bmp_alpha import alpha_of_bmp
 from moderator.images.code_points import code_points_of_avif
 from moderator.images.colour import alpha_of
+from moderator.images.composition import shown_seconds
 from moderator.images.decode_budget import DecodeBudget
 from moderator.images.frame_source import DecodedFrame, FrameSource
 from moderator.images.icon_directory import IconEntry, largest_entries
 from moderator.images.metadata import Metadata, read_metadata
 from moderator.images.partial_jpeg import load_partially
-from moderator.images.png_chunks import SHORT_SECONDS, SHORT_SHOWN_SECONDS
 from moderator.images.renderings import Picture, picture_of
 from moderator.images.webp_chunks import read_webp, show_alpha_of_webp
 
@@ -55,8 +55,7 @@ class PillowSource:
                 image.seek(number)
                 self._budget.check_image(image)  # a page may be larger than the first
             image = self._load(image)
-            seconds = image.info.get("duration", 0) / 1000
-            yield number, SHORT_SHOWN_SECONDS if seconds < SHORT_SECONDS else seconds, image
+            yield number, shown_seconds(image.info.get("duration", 0) / 1000), image
 
     def picture(self, number: int, image: Image.Image) -> Picture:
         """Return a frame as viewers show it."""

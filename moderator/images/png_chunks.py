@@ -9,7 +9,7 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 
-from moderator.images.composition import Box, Disposal
+from moderator.images.composition import Box, Disposal, shown_seconds
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE = 0, 2, 3
@@ -17,9 +17,6 @@ _GREY, _RGB, _PALETTE = 0, 2, 3
 _KEY_LENGTHS = {_GREY: 2, _RGB: 6}
 #: Heeded once, and only in front of the picture's data.
 _SINGLE = frozenset({b"PLTE", b"tRNS", b"acTL", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP"})
-_ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
-#: Frames shown for this long or less are shown for a tenth of a second.
-SHORT_SECONDS, SHORT_SHOWN_SECONDS = 0.011, 0.1
 
 
 @dataclass
@@ -188,11 +185,10 @@ def _add_frame(png: PngFile, control: bytes) -> None:
     canvas_width, canvas_height = struct.unpack_from(">II", png.header)
     if not (0 < width <= canvas_width and 0 < height <= canvas_height):
         return  # browsers refuse such a frame
-    seconds = delay / (unit or 100)
     png.frames.append(
         PngFrame(
             (left, top, left + width, top + height),
-            SHORT_SHOWN_SECONDS if seconds < SHORT_SECONDS else seconds,
+            shown_seconds(delay / (unit or 100)),
             {1: Disposal.CLEAR, 2: Disposal.RESTORE}.get(disposal, Disposal.KEEP),
             blend == 1,
         )

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from moderator.errors import ImageTooLarge
-from moderator.images.composition import Box, Disposal
-from moderator.images.png_chunks import SHORT_SECONDS, SHORT_SHOWN_SECONDS
+from moderator.images.composition import Box, Disposal, shown_seconds
 
 _LOSSLESS, _EXTENDED, _FRAME, _ALPHA = b"VP8L", b"VP8X", b"ANMF", b"ALPH"
 _LOSSLESS_SIGNATURE = 0x2F
@@ -43,11 +42,11 @@ def read_webp(data: bytes) -> list[WebpFrame]:
         left, top, width, height, milliseconds = (
             int.from_bytes(data[at : at + 3], "little") for at in range(start, start + 15, 3)
         )
-        flags, seconds = data[start + 15], milliseconds / 1000
+        flags = data[start + 15]
         frames.append(
             WebpFrame(
                 (2 * left, 2 * top, 2 * left + width + 1, 2 * top + height + 1),
-                SHORT_SHOWN_SECONDS if seconds < SHORT_SECONDS else seconds,
+                shown_seconds(milliseconds / 1000),
                 Disposal.CLEAR if flags & _CLEARED else Disposal.KEEP,
                 not flags & _REPLACES,
                 _lone_frame(data[start + 6 : start + 12], data[start + 16 : end]),
