@@ -93,12 +93,12 @@ def check(
       moderator signals check explicit@1
     """
     outcomes = _check_kinds() if policy is None else _check_policy(policy)
-    model_kinds = [kind for kind in KINDS.names if hasattr(KINDS.get(kind), "load")]
     for name, error in outcomes.items():
         if as_json:
             print_json({"signal": name, "error": None if error is None else str(error)})
         else:
-            works = "its packages are there" if policy is None and name in model_kinds else "works"
+            unloaded = error is None and policy is None and hasattr(KINDS.get(name), "load")
+            works = "its packages are there" if unloaded else "works"
             state = Text(works, "green") if error is None else plain(str(error))
             console.print(Text.assemble((name, "bold"), ": ", state), soft_wrap=True)
     raise typer.Exit(1 if any(outcomes.values()) else 0)

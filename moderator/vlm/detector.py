@@ -9,10 +9,10 @@ from pydantic import Field, StringConstraints
 from moderator.errors import SignalFailed, SignalTimeout
 from moderator.signals.batched import BatchRunner
 from moderator.signals.bounded_image import bounded
-from moderator.signals.signal import Context, Example, Frame, Options, SignalResult
+from moderator.signals.signal import Context, Frame, Options, SignalResult
 from moderator.vlm.boxes import FoundBox, distinct
 from moderator.vlm.model_folder import ModelFolder
-from moderator.vlm.second_opinion import require_packages
+from moderator.vlm.model_signal import ModelSignal, require_packages
 
 if TYPE_CHECKING:  # policies with detectors are read without the model libraries
     from moderator.vlm.owlv2 import Owlv2
@@ -45,7 +45,7 @@ class DetectorOptions(Options):
     """Outcome for an image that takes longer: the signal fails, or people review the image."""
 
 
-class Detector:
+class Detector(ModelSignal):
     """Finds and counts things by words, also small ones, and says where they are.
 
     Score: that of the box that completes `at_least`, the best one first, else 0. Facts: count, boxes (x, y, width and
@@ -53,11 +53,7 @@ class Detector:
     """
 
     options_type: ClassVar[type[Options]] = DetectorOptions
-    extra: ClassVar[str] = "vlm"
-    needs_file: ClassVar[bool | None] = True
-    uses_pixels: ClassVar[bool] = True
     enough_pixels: ClassVar[int | None] = 1008
-    slow: ClassVar[bool] = True
 
     def __init__(self, options: DetectorOptions, context: Context) -> None:
         require_packages()
@@ -123,13 +119,3 @@ class Detector:
             self.load()
         assert self._model is not None
         return self._model(images, self._options.words, self._options.threshold)
-
-    @classmethod
-    def examples(cls) -> Sequence[Example]:
-        """Return nothing: an example would need the model. Checks the packages.
-
-        Raises:
-            SignalFailed: a package is missing.
-        """
-        require_packages()
-        return ()

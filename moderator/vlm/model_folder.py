@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -106,14 +106,11 @@ def digest_of_file(path: Path) -> str:
     Raises:
         SignalFailed: it cannot be read.
     """
-    digest = sha256()
     try:
         with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+            return file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise SignalFailed(f"{path.name} cannot be read ({error.strerror}); copy the model again") from error
-    return digest.hexdigest()
 
 
 class LoadedModels:

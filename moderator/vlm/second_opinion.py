@@ -11,8 +11,9 @@ from moderator.errors import SignalFailed
 from moderator.signals.batched import BatchRunner
 from moderator.signals.bounded_image import bounded
 from moderator.signals.question import Question
-from moderator.signals.signal import Context, Example, Frame, Options, SignalResult
+from moderator.signals.signal import Context, Frame, Options, SignalResult
 from moderator.vlm.model_folder import ModelFolder
+from moderator.vlm.model_signal import ModelSignal, require_packages
 from moderator.vlm.wording import shieldgemma_policy, yes_no_prompt
 
 if TYPE_CHECKING:  # policies with second opinions are read without the model libraries
@@ -46,7 +47,7 @@ class SecondOpinionOptions(Options):
     """The probability below which an answer lifts a category's review. No other category is ever cleared."""
 
 
-class SecondOpinion:
+class SecondOpinion(ModelSignal):
     """Asks a vision-language model about images that other categories put into review, for a share of the traffic.
 
     Score: the highest probability that the image shows what one of these categories does not allow. Facts: the
@@ -54,11 +55,7 @@ class SecondOpinion:
     """
 
     options_type: ClassVar[type[Options]] = SecondOpinionOptions
-    extra: ClassVar[str] = "vlm"
-    needs_file: ClassVar[bool | None] = True
-    uses_pixels: ClassVar[bool] = True
     enough_pixels: ClassVar[int | None] = ENOUGH_PIXELS
-    slow: ClassVar[bool] = True
     after_judging: ClassVar[bool] = True
 
     def __init__(self, options: SecondOpinionOptions, context: Context) -> None:
@@ -126,28 +123,3 @@ class SecondOpinion:
         if not all(math.isfinite(answer) and 0 <= answer <= 1 for answer in answers):
             raise SignalFailed(f"{self._folder.name} gave no probability; try MODERATOR_SIGNAL_DTYPE=float32")
         return answers
-
-    @classmethod
-    def examples(cls) -> Sequence[Example]:
-        """Return nothing: an example would need the model. Checks the packages.
-
-        Raises:
-            SignalFailed: a package is missing.
-        """
-        require_packages()
-        return ()
-
-
-def require_packages() -> None:
-    """Check that the packages of the extra are installed.
-
-    Raises:
-        SignalFailed: one is missing; the message names the remedy.
-    """
-    try:
-        import jinja2  # noqa: F401
-        import scipy.ndimage  # noqa: F401
-    except ImportError as error:
-        raise SignalFailed(
-            f"second opinions and detectors need {error.name}; run: pip install 'moderator[vlm]'"
-        ) from error
