@@ -96,24 +96,8 @@ def _keyed_grey(photograph: Image.Image, depth: int) -> tuple[bytes, Image.Image
     return file, Image.fromarray(shown).convert("RGB")
 
 
-@trick
-def key_of_1_bit(photograph: Image.Image, other: Image.Image) -> tuple[bytes, Image.Image]:
-    return _keyed_grey(photograph, 1)
-
-
-@trick
-def key_of_2_bits(photograph: Image.Image, other: Image.Image) -> tuple[bytes, Image.Image]:
-    return _keyed_grey(photograph, 2)
-
-
-@trick
-def key_of_4_bits(photograph: Image.Image, other: Image.Image) -> tuple[bytes, Image.Image]:
-    return _keyed_grey(photograph, 4)
-
-
-@trick
-def key_of_16_bits(photograph: Image.Image, other: Image.Image) -> tuple[bytes, Image.Image]:
-    return _keyed_grey(photograph, 16)
+for _name, _depth in {"1-bit": 1, "2-bits": 2, "4-bits": 4, "16-bits": 16}.items():
+    TRICKS[f"key-of-{_name}"] = lambda photograph, other, depth=_depth: _keyed_grey(photograph, depth)
 
 
 @trick
