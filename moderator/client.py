@@ -98,7 +98,9 @@ class Client:
         self.spool: Spool | None = None
         if self._settings.spool is not None:
             self.spool = Spool(self._settings.spool, self._settings.spool_events, self._settings.spool_bytes)
-        self._check = partial(check_submission, max_bytes=self._settings.max_bytes)
+        self._check = partial(
+            check_submission, max_bytes=self._settings.max_bytes, buckets=self._settings.buckets
+        )
         self.intake = Intake(self.ledger, self.spool, self._check)
         # Sources other than the default, by id; the oldest are forgotten first.
         self._sources: OrderedDict[str, str] = OrderedDict()

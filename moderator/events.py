@@ -3,7 +3,7 @@
 import json
 import re
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -67,8 +67,8 @@ class Priority(StrEnum):
 class ImageReference(BaseModel):
     """Where the bytes are. Exactly one of the fields is given.
 
-    `path`: a file under an allowed root. `url`: http or https. `key`: an object-store key.
-    `inline`: the file itself, base64.
+    `path`: a file under an allowed root. `url`: http or https. `key`: an object in an allowed bucket, `BUCKET/KEY`,
+    where `version` may name one of the object's versions. `inline`: the file itself, base64.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -77,11 +77,17 @@ class ImageReference(BaseModel):
     url: str | None = Field(None, max_length=8192)
     key: str | None = Field(None, max_length=4096)
     inline: str | None = Field(None, repr=False)
+    # A field of its own, for a key may hold any character. Left out while None: older versions do not know it.
+    version: Annotated[
+        str | None, Field(min_length=1, max_length=1024, exclude_if=lambda version: version is None)
+    ] = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
         if sum(v is not None for v in (self.path, self.url, self.key, self.inline)) != 1:
             raise ValueError("give exactly one of path, url, key, inline")
+        if self.version is not None and self.key is None:
+            raise ValueError("version: only an object named by key has versions; leave it out")
         return self
 
 

@@ -4,10 +4,11 @@ A worker checks each event again, and more thoroughly: what its settings allow i
 """
 
 import os.path
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from moderator.errors import EventInvalid, FetchRefused, ImageError, PolicyNotFound
 from moderator.events import Event, ImageReference
+from moderator.fetching.object_keys import parse_object_name
 from moderator.fetching.sources.inline import decode_inline
 from moderator.fetching.urls import parse_url
 from moderator.policies.fields import MAX_NAME
@@ -17,19 +18,20 @@ from moderator.policies.references import parse_reference
 MAX_INLINE_CHARACTERS = 256_000_000
 
 
-def check_submission(events: Sequence[Event], max_bytes: int) -> None:
+def check_submission(events: Sequence[Event], max_bytes: int, buckets: Collection[str] = ()) -> None:
     """Check the events of a message: one, or those of a bulk message.
 
     Args:
         events: as `parse_message` returns them.
         max_bytes: most bytes of an image.
+        buckets: what `key` may name objects of.
 
     Raises:
         EventInvalid: the message names the key, the cause and the remedy.
     """
     for number, event in enumerate(events):
         where = "image" if len(events) == 1 else f"images.{number}"
-        _check_image(event.image, where, max_bytes)
+        _check_image(event.image, where, max_bytes, buckets)
     common = events[0]
     if common.policy:
         _check_policy(common.policy)
@@ -42,7 +44,7 @@ def check_submission(events: Sequence[Event], max_bytes: int) -> None:
         )
 
 
-def _check_image(image: ImageReference, where: str, max_bytes: int) -> None:
+def _check_image(image: ImageReference, where: str, max_bytes: int, buckets: Collection[str]) -> None:
     if image.path is not None:
         if not os.path.isabs(image.path) or "\0" in image.path:
             raise EventInvalid(
@@ -57,10 +59,11 @@ def _check_image(image: ImageReference, where: str, max_bytes: int) -> None:
             raise EventInvalid(f"{where}.inline: {error}") from error
         if empty:
             raise EventInvalid(f"{where}.inline: is empty; send the bytes of the image file")
-    else:
-        raise EventInvalid(
-            f"{where}.key: no object store is set up for keys; send a path, a pre-signed url or inline bytes"
-        )
+    elif image.key is not None:
+        try:
+            parse_object_name(image.key, buckets)
+        except FetchRefused as error:
+            raise EventInvalid(f"{where}.key: {error}") from error
 
 
 def _check_url(url: str, where: str) -> None:

@@ -7,6 +7,7 @@ from typing import Self
 from moderator.errors import FetchRefused
 from moderator.events import ImageReference
 from moderator.fetching.breaker import Breakers
+from moderator.fetching.object_keys import NO_BUCKETS
 from moderator.fetching.sources.file import FileSource
 from moderator.fetching.sources.inline import InlineSource
 from moderator.fetching.sources.source import ImageSource
@@ -36,14 +37,16 @@ class Fetcher:
             settings: all settings.
             breakers: skip hosts that keep failing; default: every call is made.
         """
-        return cls(
-            {
-                "path": FileSource(settings.fetch_roots),
-                "url": WebSource(settings, breakers),
-                "inline": InlineSource(),
-            },
-            settings.max_bytes,
-        )
+        sources: dict[str, ImageSource] = {
+            "path": FileSource(settings.fetch_roots),
+            "url": WebSource(settings, breakers),
+            "inline": InlineSource(),
+        }
+        if settings.buckets:
+            from moderator.fetching.sources.bucket import BucketSource  # loads boto3, an extra
+
+            sources["key"] = BucketSource(settings, breakers)
+        return cls(sources, settings.max_bytes)
 
     def close(self) -> None:
         """Close all connections."""
@@ -63,10 +66,10 @@ class Fetcher:
         for kind, source in self._sources.items():
             text: str | None = getattr(reference, kind)
             if text is not None:
+                if reference.version is not None:
+                    return source.fetch_version(text, reference.version, self._max_bytes)
                 return source.fetch(text, self._max_bytes)
-        raise FetchRefused(
-            "no object store is set up for keys; send a path, a pre-signed url or inline bytes"
-        )
+        raise FetchRefused(NO_BUCKETS)
 
 
 class TrustedFetcher:

@@ -15,6 +15,7 @@ from pydantic_settings import (
 
 from moderator import suggestions
 from moderator.errors import SettingsError
+from moderator.settings.bucket_settings import BucketSettings
 from moderator.settings.delivery_settings import DeliverySettings
 from moderator.settings.host_settings import HostSettings
 from moderator.settings.image_settings import ImageSettings
@@ -44,6 +45,7 @@ class _TomlFile(TomlConfigSettingsSource):
 class Settings(
     DeliverySettings,
     HostSettings,
+    BucketSettings,
     ImageSettings,
     WorkerSettings,
     ModelSettings,

@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from moderator.errors import FetchRefused
+
 
 class ImageSource(Protocol):
     """One kind of place to get images from, such as files or the web. Threads share one source."""
@@ -20,6 +22,10 @@ class ImageSource(Protocol):
             ImageTooLarge: the image has more than `max_bytes`.
         """
         ...
+
+    def fetch_version(self, reference: str, version: str, max_bytes: int) -> bytes:
+        """Return one version of the encoded image; see `fetch`. Most sources keep none, and refuse."""
+        raise FetchRefused("there are no versions where this image is; leave out version")
 
     def close(self) -> None:
         """Release what is held between calls, such as connections. Most sources hold nothing."""

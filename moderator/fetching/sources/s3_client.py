@@ -1,0 +1,49 @@
+"""The client of an S3-compatible object store, made from the settings. Loads boto3, from the extra `bucket`."""
+
+import logging
+from typing import Any
+
+from moderator.errors import ExtraMissing, SettingsError, brief
+from moderator.settings import Settings
+
+#: Connections kept to the store; more threads than that work, with connections of their own.
+CONNECTIONS_MAX = 32
+
+# At level DEBUG it would log signed headers.
+for _name in ("boto3", "botocore", "s3transfer", "urllib3"):
+    logging.getLogger(_name).setLevel(logging.INFO)
+
+
+def s3_client(settings: Settings) -> Any:
+    """Return a boto3 client for S3. Threads may share it.
+
+    Credentials are found as boto3 finds them. No call is retried: whoever calls knows better how long to wait, and a
+    worker would hold a place meanwhile. `MODERATOR_FETCH_TIMEOUT` bounds connecting and each read.
+
+    Raises:
+        ExtraMissing: boto3 is not installed.
+        SettingsError: the endpoint, the region or boto3's own configuration is invalid.
+    """
+    try:
+        from boto3.session import Session
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+    except ImportError as error:
+        raise ExtraMissing("buckets need boto3: pip install 'moderator[bucket]'") from error
+    try:
+        config = Config(
+            region_name=settings.s3_region,
+            connect_timeout=settings.fetch_timeout,
+            read_timeout=settings.fetch_timeout,
+            retries={"mode": "standard", "total_max_attempts": 1},
+            s3={"addressing_style": "path" if settings.s3_path_style else "auto"},
+            # Stores besides AWS know these checksums only in part.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            max_pool_connections=CONNECTIONS_MAX,
+        )
+        return Session().client("s3", endpoint_url=settings.s3_endpoint, config=config)
+    except (BotoCoreError, ValueError) as error:
+        raise SettingsError(
+            f"the object store cannot be set up, check MODERATOR_S3_ENDPOINT and MODERATOR_S3_REGION: {brief(error)}"
+        ) from error
