@@ -28,7 +28,9 @@ JSON = st.recursive(
     max_leaves=20,
 )
 KEYS = st.sampled_from(["id", "source", "policy", "image", "images", "priority", "metadata", "reply"])
-IMAGES = st.dictionaries(st.sampled_from(["path", "url", "key", "inline"]) | ANY_TEXT, JSON, max_size=2)
+IMAGES = st.dictionaries(
+    st.sampled_from(["path", "url", "key", "version", "inline"]) | ANY_TEXT, JSON, max_size=2
+)
 NEARLY_EVENTS = st.dictionaries(KEYS | ANY_TEXT, JSON | IMAGES | st.lists(IMAGES, max_size=3), max_size=6)
 VALID = st.fixed_dictionaries(
     {
@@ -37,6 +39,14 @@ VALID = st.fixed_dictionaries(
         "metadata": st.dictionaries(ANY_TEXT, JSON),
     }
 )
+
+
+def test_a_version_is_written_only_where_there_is_one() -> None:
+    known_before = {"path": None, "url": None, "key": "bucket/a?versionId=1", "inline": None}
+    event = Event.model_validate({"image": {"key": "bucket/a?versionId=1"}})
+    assert json.loads(event.model_dump_json())["image"] == known_before
+    event = Event.model_validate({"image": {**known_before, "version": "2"}})
+    assert json.loads(event.model_dump_json())["image"] == {**known_before, "version": "2"}
 
 
 def refused(body: Any) -> str:
@@ -108,6 +118,8 @@ def test_the_last_colon_parts_source_and_id(source: str, id: str) -> None:
         ({}, "image: Field required"),
         ({"image": {}}, "give exactly one of path, url, key, inline"),
         ({"image": {"path": "/a", "url": "b"}}, "give exactly one of"),
+        ({"image": {"path": "/a", "version": "1"}}, "only an object named by key has versions"),
+        ({"image": {"key": "a/b", "version": ""}}, "image.version"),
         ({"image": {"path": "/a"}, "polcy": "x"}, "polcy: Extra inputs are not permitted"),
         ({"image": {"pth": "/a"}}, "image.pth"),
         ({"image": {"path": 3}}, "image.path: Input should be a valid string"),

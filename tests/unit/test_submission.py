@@ -10,8 +10,8 @@ from moderator.submission import check_submission
 GOOD = base64.b64encode(b"image").decode()
 
 
-def check(body: dict[str, Any]) -> None:
-    check_submission(parse_message({"id": "a", **body}), max_bytes=10)
+def check(body: dict[str, Any], *buckets: str) -> None:
+    check_submission(parse_message({"id": "a", **body}), 10, buckets)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,18 @@ def test_what_none_can(image: dict[str, str], problem: str) -> None:
         check({"image": image})
     with pytest.raises(EventInvalid, match=rf"\Aimages\.1\.{problem}"):
         check({"images": [{"path": "/x"}, image]})
+
+
+def test_objects_of_the_buckets_that_are_set() -> None:
+    check({"image": {"key": "uploads/a b.jpg"}}, "uploads")
+    check({"image": {"key": "uploads/a.jpg", "version": "v1"}}, "uploads")
+    for key, problem in (
+        ("uploads", "BUCKET/KEY"),
+        ("others/a.jpg", "MODERATOR_BUCKETS"),
+        ("uploads/../x", "'..'"),
+    ):
+        with pytest.raises(EventInvalid, match=rf"\Aimage\.key: .*{problem}"):
+            check({"image": {"key": key}}, "uploads")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from moderator.errors import (
     ImageError,
     ImageNotFound,
     ImageTooLarge,
-    brief,
 )
 from moderator.fetching.breaker import Breakers
 from moderator.fetching.object_keys import ObjectName, parse_object_name
@@ -29,6 +28,7 @@ try:
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,
+        ConnectionError,
         CredentialRetrievalError,
         HTTPClientError,
         MetadataRetrievalError,
@@ -112,6 +112,7 @@ class BucketSource(ImageSource):
                 "give the machine a role"
             ) from error
         except (
+            ConnectionError,
             CredentialRetrievalError,
             HTTPClientError,
             HTTPError,
@@ -121,7 +122,9 @@ class BucketSource(ImageSource):
             # Their messages hold the URL, and so the key.
             raise FetchFailed(f"{self._store} did not answer as it should: {type(error).__name__}") from error
         except (BotoCoreError, ValueError) as error:
-            raise FetchRefused(f"the object cannot be asked for: {brief(error)}") from error
+            raise FetchRefused(
+                f"{self._store} cannot be asked for the object: {type(error).__name__}"
+            ) from error
 
     def _answered(self, name: ObjectName, error: ClientError) -> ImageError:
         """Return the error for an answer that is no success."""

@@ -9,9 +9,9 @@ from moderator.settings import Settings
 #: Connections kept to the store; more threads than that work, with connections of their own.
 CONNECTIONS_MAX = 32
 
-# At level DEBUG it would log signed headers.
+# At level DEBUG it would log signed headers, at level INFO where it found credentials.
 for _name in ("boto3", "botocore", "s3transfer", "urllib3"):
-    logging.getLogger(_name).setLevel(logging.INFO)
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 def s3_client(settings: Settings) -> Any:
