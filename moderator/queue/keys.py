@@ -51,3 +51,5 @@ WEBHOOK_PREFIX = "moderation:webhook:"
 #: The name of a consumer follows, alone for the sorted set of its deliveries, with `:` and a key for one of them.
 OUTBOX_PREFIX = "moderation:outbox:"
 EMBEDDING_PREFIX = "moderation:embedding:"
+#: The name of an object in a store follows.
+OBJECT_PREFIX = "moderation:object:"

@@ -6,6 +6,7 @@ all sections. The page on settings is generated from here.
 
 from moderator.settings.bucket_settings import BucketSettings
 from moderator.settings.delivery_settings import DeliverySettings
+from moderator.settings.hook_settings import HOOKS, FailurePolicy, HookSettings
 from moderator.settings.host_settings import HostSettings
 from moderator.settings.image_settings import ImageSettings
 from moderator.settings.loading import (
@@ -29,11 +30,14 @@ from moderator.settings.worker_settings import WorkerSettings
 
 __all__ = [
     "DOTENV_FILE",
+    "HOOKS",
     "PREFIX",
     "SECTIONS",
     "TOML_FILE",
     "BucketSettings",
     "DeliverySettings",
+    "FailurePolicy",
+    "HookSettings",
     "HostSettings",
     "ImageSettings",
     "ModelSettings",
