@@ -49,6 +49,7 @@ COMMANDS = {
     "bench": "Measure the encoder on labelled images.",
     "verdicts": "Read published verdicts.",
     "spool": "See and deliver events that were spooled while Redis was away.",
+    "hooks": "Read what object stores report from a queue of theirs.",
     "webhooks": "See which webhooks get no more deliveries, and enable them again.",
     "dead-letters": "See events and deliveries that failed for good, and try them again.",
     "policy": "Show, check, release, activate and roll back policies.",
