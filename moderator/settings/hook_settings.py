@@ -48,6 +48,9 @@ class HookSettings(Section):
     imgproxy_key: SecretStr | None = Field(
         None, description="imgproxy's key, in hex. None: signatures of its paths are not checked."
     )
+    imgproxy_policy: str | None = Field(
+        None, description="Policy for images that imgproxy is asked for. None: `MODERATOR_DEFAULT_POLICY`."
+    )
     imgproxy_salt: SecretStr | None = Field(None, description="imgproxy's salt, in hex.")
 
     @field_validator("hook_failure")
