@@ -1,16 +1,16 @@
 """The routes of hooks: from requests to what the senders' modules read, and back to answers."""
 
 import asyncio
+import logging
 import time
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from moderator.errors import EventInvalid, ImageError, QueueUnavailable
+from moderator.errors import EventInvalid, ImageError
 from moderator.events import event_key
 from moderator.fetching.http import GuardedClient
-from moderator.fetching.urls import AllowedHosts
 from moderator.gateway.hooks.event_grid import Validation, allow_origin, read_event_grid
 from moderator.gateway.hooks.gcs import read_gcs
 from moderator.gateway.hooks.hook_call import HookCall, Reply
@@ -19,8 +19,153 @@ from moderator.gateway.hooks.imgproxy import read_source, source_event
 from moderator.gateway.hooks.outcome import Failure, Outcome, Shown
 from moderator.gateway.hooks.s3_events import read_s3
 from moderator.gateway.hooks.sns import Confirmation, read_sns
-from moderator.gateway.hooks.stored_object import Notice
 from moderator.gateway.hooks.tusd import answer_upload, read_tusd, refuse_upload, upload_event
-from moderator.verdicts import Decision
+from moderator.settings import Settings
+from moderator.verdicts import Decision, Verdict
+
+log = logging.getLogger(__name__)
 
 PREFIX = "/v1/hooks"
+#: Most bytes of an answer to the confirmation of a subscription.
+CONFIRMED_BYTES_MAX = 65_536
+#: Seconds after which an image that could not be judged is tried again when imgproxy is asked for it.
+ERROR_KEPT_SECONDS = 600
+
+router = APIRouter(prefix=PREFIX, tags=["hooks"])
+
+
+def call_of(request: Request, hook: str) -> HookCall:
+    """Return the call of a hook that a request makes."""
+    state = request.app.state
+    return HookCall(hook, state.service, state.settings, state.hook_metrics)
+
+
+def answer(reply: Reply) -> JSONResponse:
+    """Return the response for a reply."""
+    return JSONResponse(reply.body, reply.status, reply.headers)
+
+
+@router.post("/tusd")
+async def tusd(request: Request) -> JSONResponse:
+    """HTTP hooks of tusd 2.
+
+    `pre-create` refuses by size and type, `pre-finish` waits for the verdict and refuses what is blocked,
+    `post-finish` submits the upload. All others are answered with nothing to do.
+    """
+    call, options = call_of(request, "tusd"), read_options(request.query_params)
+    hook = read_tusd(await request.body())
+    if hook.kind == "pre-create":
+        return JSONResponse(refuse_upload(hook, call.settings.max_bytes, call.settings.hook_types))
+    if hook.is_part or hook.kind not in ("pre-finish", "post-finish"):
+        return JSONResponse({})
+    if hook.kind == "post-finish":
+        return answer(await call.take_upload(upload_event(hook, options)))
+    try:
+        outcome = await call.judge(upload_event(hook, options))
+    except EventInvalid as error:
+        outcome = call.without("tusd", "", Failure.ERROR, str(error))
+    return JSONResponse(answer_upload(outcome))
+
+
+@router.post("/s3")
+async def s3(request: Request) -> JSONResponse:
+    """Bucket notifications of S3, MinIO and other stores that speak like it."""
+    call, options = call_of(request, "s3"), read_options(request.query_params)
+    return answer(await call.take(read_s3(await request.body()), options))
+
+
+@router.post("/sns")
+async def sns(request: Request) -> JSONResponse:
+    """Bucket notifications through Amazon SNS, from the topics in `MODERATOR_SNS_TOPICS`.
+
+    Subscriptions to these topics are confirmed at Amazon's own hosts, or those in `MODERATOR_SNS_HOSTS`.
+    """
+    call, options = call_of(request, "sns"), read_options(request.query_params)
+    settings = call.settings
+    raw = request.headers.get("x-amz-sns-rawdelivery", "").lower() == "true"
+    raw_topic = request.headers.get("x-amz-sns-topic-arn", "") if raw else ""
+    message = read_sns(await request.body(), settings.sns_topics, settings.sns_hosts, raw_topic)
+    if isinstance(message, Confirmation):
+        return answer(await asyncio.to_thread(confirm, message, settings))
+    return answer(await call.take(message, options))
+
+
+def confirm(confirmation: Confirmation, settings: Settings) -> Reply:
+    """Confirm a subscription; where that fails, SNS asks again."""
+    try:
+        with GuardedClient(settings.fetch_networks, settings.fetch_timeout) as client:
+            client.get(confirmation.url, CONFIRMED_BYTES_MAX)
+    except ImageError as error:
+        log.warning("the subscription to %s cannot be confirmed: %s", confirmation.topic, error)
+        return Reply(503, {"decision": "hold", "failure": "away", "reason": "SNS did not confirm"}, {})
+    log.info("the subscription to %s is confirmed", confirmation.topic)
+    return Reply(200, {"confirmed": confirmation.topic}, {})
+
+
+@router.post("/gcs")
+async def gcs(request: Request) -> JSONResponse:
+    """New objects in Google Cloud Storage: pushed by Pub/Sub, or as CloudEvents by Eventarc."""
+    call, options = call_of(request, "gcs"), read_options(request.query_params)
+    return answer(await call.take(read_gcs(request.headers, await request.body()), options))
+
+
+@router.post("/azure")
+async def azure(request: Request) -> JSONResponse:
+    """New blobs in Azure Storage: posted by Event Grid, in its own schema or in CloudEvents."""
+    call, options = call_of(request, "azure"), read_options(request.query_params)
+    notice = read_event_grid(request.headers, await request.body())
+    if isinstance(notice, Validation):
+        return JSONResponse(notice.answer)
+    return answer(await call.take(notice, options))
+
+
+@router.options("/azure")
+async def azure_handshake(request: Request) -> Response:
+    """The handshake by which Event Grid asks whether it may send CloudEvents."""
+    return Response(headers=allow_origin(request.headers))
+
+
+@router.get("/imgproxy/{path:path}")
+async def imgproxy(request: Request, path: str) -> JSONResponse:
+    """Whether the image that a path of imgproxy asks for may be shown: 200, or 403 if not or not yet.
+
+    For `auth_request` of nginx and the like. The query is that of the client, and ignored.
+    """
+    call = call_of(request, "imgproxy")
+    outcome = await judge_source(call, asked_path(request))
+    headers = {"Moderation-Decision": outcome.decision.value}
+    if outcome.failure:
+        headers["Moderation-Failure"] = outcome.failure.value
+    return JSONResponse(outcome.to_json(), 200 if outcome.decision is Shown.ALLOW else 403, headers)
+
+
+def asked_path(request: Request) -> str:
+    """Return the path after the hook's own, as the client encoded it."""
+    raw: bytes = request.scope.get("raw_path") or b""
+    return raw.partition(b"?")[0].decode("latin-1").partition(f"{PREFIX}/imgproxy")[2]
+
+
+async def judge_source(call: HookCall, path: str) -> Outcome:
+    """Return the outcome for the image that a path asks for: of an earlier verdict, or of a new one."""
+    settings = call.settings
+    key, salt = (
+        bytes.fromhex(secret.get_secret_value()) if secret else b""
+        for secret in (settings.imgproxy_key, settings.imgproxy_salt)
+    )
+    policy: dict[str, Any] = {"policy": settings.imgproxy_policy} if settings.imgproxy_policy else {}
+    try:
+        event = source_event(read_source(path, key, salt), policy)
+    except EventInvalid as error:
+        return call.without("imgproxy", "", Failure.ERROR, str(error))
+    verdict = await call.known(event_key(event["source"], event["id"]))
+    if verdict is not None and is_stale(verdict):
+        # Once per that time at most, whoever asks.
+        event["id"] = f"{event['id']}@{int(time.time() // ERROR_KEPT_SECONDS)}"
+        verdict = await call.known(event_key(event["source"], event["id"]))
+    return call.judged(verdict) if verdict is not None else await call.judge(event)
+
+
+def is_stale(verdict: Verdict) -> bool:
+    """Return whether an image that could not be judged should be tried again."""
+    age = time.time() - verdict.created_at.timestamp()
+    return verdict.decision is Decision.ERROR and age > ERROR_KEPT_SECONDS
