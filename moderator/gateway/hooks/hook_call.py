@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from moderator.errors import EventInvalid, ModeratorError, QueueFull, QueueUnavailable
 from moderator.events import Event
 from moderator.gateway.hooks.hook_metrics import HookMetrics
-from moderator.gateway.hooks.outcome import Failure, Outcome
+from moderator.gateway.hooks.outcome import Failure, UploadOutcome
 from moderator.gateway.hooks.stored_object import Notice
 from moderator.gateway.hooks.tally import Tally
 from moderator.queue.records import Acceptance
@@ -41,7 +41,7 @@ class HookService(Protocol):
 
 
 @dataclass(frozen=True)
-class Reply:
+class HookReply:
     """Status, body and headers of an answer."""
 
     status: int
@@ -66,7 +66,7 @@ class HookCall:
         self._metrics = metrics
         self._policy = settings.failure_policy(hook)
 
-    async def take(self, notice: Notice, options: dict[str, Any]) -> Reply:
+    async def take(self, notice: Notice, options: dict[str, Any]) -> HookReply:
         """Submit the objects of a notice.
 
         The answer has status 200 once all are in the queue, and 422 if some cannot be judged: then the sender keeps its
@@ -85,7 +85,7 @@ class HookCall:
             self._metrics.count_reports(self.hook, tally)
         return self._tallied(tally)
 
-    async def take_upload(self, event: dict[str, Any]) -> Reply:
+    async def take_upload(self, event: dict[str, Any]) -> HookReply:
         """Submit one event whose sender does not wait."""
         tally = Tally(Notice())
         try:
@@ -96,7 +96,7 @@ class HookCall:
             self._metrics.count_reports(self.hook, tally)
         return self._tallied(tally)
 
-    async def judge(self, event: dict[str, Any]) -> Outcome:
+    async def judge(self, event: dict[str, Any]) -> UploadOutcome:
         """Submit an event and wait for its verdict, as long as the settings allow. Never raises."""
         tally = Tally(Notice())
         source, id = str(event["source"]), str(event["id"])
@@ -126,19 +126,19 @@ class HookCall:
         except ModeratorError:
             return None  # submitting the event meets the same error, and answers by it
 
-    def judged(self, verdict: Verdict) -> Outcome:
+    def judged(self, verdict: Verdict) -> UploadOutcome:
         """Return what a verdict answers."""
-        outcome = Outcome.judged(verdict, self._policy)
+        outcome = UploadOutcome.judged(verdict, self._policy)
         if outcome.failure:
             self._metrics.count_failure(self.hook, outcome.failure, self._policy)
         return outcome
 
-    def without(self, source: str, id: str, failure: Failure, why: str) -> Outcome:
+    def without(self, source: str, id: str, failure: Failure, why: str) -> UploadOutcome:
         """Return what the failure policy answers, and count it."""
         self._metrics.count_failure(self.hook, failure, self._policy)
-        return Outcome.without(source, id, self._policy, failure, why)
+        return UploadOutcome.without(source, id, self._policy, failure, why)
 
-    def unreachable(self, error: QueueFull | QueueUnavailable) -> Reply:
+    def unreachable(self, error: QueueFull | QueueUnavailable) -> HookReply:
         """Return the answer to a sender that does not wait, while the queue takes no events.
 
         `hold` has the sender report again; `allow` and `reject` end it: nothing judges the upload.
@@ -150,11 +150,11 @@ class HookCall:
         body = {"decision": self._policy.value, "failure": failure.value, "reason": why}
         match self._policy:
             case FailurePolicy.ALLOW:
-                return Reply(200, body, {})
+                return HookReply(200, body, {})
             case FailurePolicy.REJECT:
-                return Reply(422, body, {})
+                return HookReply(422, body, {})
         seconds = round(error.retry_after) + 1 if isinstance(error, QueueFull) else REPORT_AGAIN_SECONDS
-        return Reply(503, body, {"Retry-After": str(seconds)})
+        return HookReply(503, body, {"Retry-After": str(seconds)})
 
     async def _submit(self, event: dict[str, Any], tally: Tally) -> None:
         try:
@@ -163,9 +163,9 @@ class HookCall:
         except EventInvalid as error:
             tally.refuse(error)
 
-    def _tallied(self, tally: Tally) -> Reply:
+    def _tallied(self, tally: Tally) -> HookReply:
         for why in tally.refusals:
             log.warning("%s: %s", self.hook, why)
         if not tally.refusals:
-            return Reply(200, dict(tally.to_json()), {})
-        return Reply(422, {**tally.to_json(), "problems": tally.refusals}, {})
+            return HookReply(200, dict(tally.to_json()), {})
+        return HookReply(422, {**tally.to_json(), "problems": tally.refusals}, {})

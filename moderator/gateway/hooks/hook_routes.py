@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -13,10 +12,10 @@ from moderator.events import event_key
 from moderator.fetching.http import GuardedClient
 from moderator.gateway.hooks.event_grid import Validation, allow_origin, read_event_grid
 from moderator.gateway.hooks.gcs import read_gcs
-from moderator.gateway.hooks.hook_call import HookCall, Reply
+from moderator.gateway.hooks.hook_call import HookCall, HookReply
 from moderator.gateway.hooks.hook_options import read_options
 from moderator.gateway.hooks.imgproxy import read_source, source_event
-from moderator.gateway.hooks.outcome import Failure, Outcome, Shown
+from moderator.gateway.hooks.outcome import Failure, Shown, UploadOutcome
 from moderator.gateway.hooks.s3_events import read_s3
 from moderator.gateway.hooks.sns import Confirmation, read_sns
 from moderator.gateway.hooks.tusd import answer_upload, read_tusd, refuse_upload, upload_event
@@ -40,7 +39,7 @@ def call_of(request: Request, hook: str) -> HookCall:
     return HookCall(hook, state.service, state.settings, state.hook_metrics)
 
 
-def answer(reply: Reply) -> JSONResponse:
+def answer(reply: HookReply) -> JSONResponse:
     """Return the response for a reply."""
     return JSONResponse(reply.body, reply.status, reply.headers)
 
@@ -90,16 +89,16 @@ async def sns(request: Request) -> JSONResponse:
     return answer(await call.take(message, options))
 
 
-def confirm(confirmation: Confirmation, settings: Settings) -> Reply:
+def confirm(confirmation: Confirmation, settings: Settings) -> HookReply:
     """Confirm a subscription; where that fails, SNS asks again."""
     try:
         with GuardedClient(settings.fetch_networks, settings.fetch_timeout) as client:
             client.get(confirmation.url, CONFIRMED_BYTES_MAX)
     except ImageError as error:
         log.warning("the subscription to %s cannot be confirmed: %s", confirmation.topic, error)
-        return Reply(503, {"decision": "hold", "failure": "away", "reason": "SNS did not confirm"}, {})
+        return HookReply(503, {"decision": "hold", "failure": "away", "reason": "SNS did not confirm"}, {})
     log.info("the subscription to %s is confirmed", confirmation.topic)
-    return Reply(200, {"confirmed": confirmation.topic}, {})
+    return HookReply(200, {"confirmed": confirmation.topic}, {})
 
 
 @router.post("/gcs")
@@ -145,16 +144,15 @@ def asked_path(request: Request) -> str:
     return raw.partition(b"?")[0].decode("latin-1").partition(f"{PREFIX}/imgproxy")[2]
 
 
-async def judge_source(call: HookCall, path: str) -> Outcome:
+async def judge_source(call: HookCall, path: str) -> UploadOutcome:
     """Return the outcome for the image that a path asks for: of an earlier verdict, or of a new one."""
     settings = call.settings
     key, salt = (
         bytes.fromhex(secret.get_secret_value()) if secret else b""
         for secret in (settings.imgproxy_key, settings.imgproxy_salt)
     )
-    policy: dict[str, Any] = {"policy": settings.imgproxy_policy} if settings.imgproxy_policy else {}
     try:
-        event = source_event(read_source(path, key, salt), policy)
+        event = source_event(read_source(path, key, salt), settings.imgproxy_policy)
     except EventInvalid as error:
         return call.without("imgproxy", "", Failure.ERROR, str(error))
     verdict = await call.known(event_key(event["source"], event["id"]))

@@ -49,8 +49,10 @@ def read_source(path: str, key: bytes, salt: bytes) -> str:
     return _MERGED.sub(r"\1://", source)
 
 
-def source_event(source: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the event for the image at an address. Its id is made of the address: asked again, it is answered at once.
+def source_event(source: str, policy: str | None) -> dict[str, Any]:
+    """Return the event for the image at an address, by a policy or by the default.
+
+    Its id is made of both: whoever asks again is answered at once.
 
     Raises:
         EventInvalid: workers get no image from such an address.
@@ -59,8 +61,13 @@ def source_event(source: str, options: dict[str, Any]) -> dict[str, Any]:
     if not separator or scheme not in ("http", "https", "s3"):
         raise EventInvalid("the source is neither http(s):// nor s3://")
     image = {"key": rest} if scheme == "s3" else {"url": source}
-    id = f"sha256:{sha256(source.encode(errors='surrogatepass')).hexdigest()}"
-    return {"id": id, "source": "imgproxy", "image": image, **options}
+    asked = f"{policy or ''} {source}".encode(errors="surrogatepass")
+    event: dict[str, Any] = {
+        "id": f"sha256:{sha256(asked).hexdigest()}",
+        "source": "imgproxy",
+        "image": image,
+    }
+    return event if policy is None else {**event, "policy": policy}
 
 
 def _is_signed(signature: str, path: str, key: bytes, salt: bytes) -> bool:

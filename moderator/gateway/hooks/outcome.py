@@ -32,7 +32,7 @@ class Failure(StrEnum):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class UploadOutcome:
     """What should happen to an upload, and why. `failure`: there is no judgement, and the failure policy decided."""
 
     decision: Shown
@@ -44,7 +44,7 @@ class Outcome:
     failure: Failure | None = None
 
     @classmethod
-    def judged(cls, verdict: Verdict, policy: FailurePolicy) -> "Outcome":
+    def judged(cls, verdict: Verdict, policy: FailurePolicy) -> "UploadOutcome":
         """Return the outcome of a verdict; an image that could not be judged counts as a failure."""
         if verdict.decision is Decision.ERROR:
             why = verdict.error.message if verdict.error else "it could not be judged"
@@ -59,7 +59,9 @@ class Outcome:
         )
 
     @classmethod
-    def without(cls, source: str, id: str, policy: FailurePolicy, failure: Failure, why: str) -> "Outcome":
+    def without(
+        cls, source: str, id: str, policy: FailurePolicy, failure: Failure, why: str
+    ) -> "UploadOutcome":
         """Return the outcome that the failure policy gives, and say why it was asked."""
         return cls(Shown(policy.value), source, id, why[:REASON_CHARACTERS_MAX], failure=failure)
 

@@ -13,7 +13,7 @@ from typing import Any
 from moderator.errors import EventInvalid
 from moderator.events import MAX_ID
 from moderator.gateway.hooks.hook_body import as_object, at, number_at, read_json, text_at
-from moderator.gateway.hooks.outcome import Failure, Outcome, Shown
+from moderator.gateway.hooks.outcome import Failure, Shown, UploadOutcome
 
 #: Most bytes of an answer that tusd reads.
 ANSWER_BYTES_MAX = 5 * 1024
@@ -98,7 +98,7 @@ def upload_event(hook: TusdHook, options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def answer_upload(outcome: Outcome) -> dict[str, Any]:
+def answer_upload(outcome: UploadOutcome) -> dict[str, Any]:
     """Return the answer to `pre-finish`.
 
     An upload that is allowed, reviewed or held keeps tusd's own answer to the client, with headers added; one that is

@@ -91,11 +91,12 @@ def test_only_the_key_makes_a_signature(path: str, key: bytes, salt: bytes) -> N
 
 
 def test_a_source_is_one_event_however_it_is_resized() -> None:
-    event = source_event("http://example.com/a.jpg", {"policy": "p"})
-    assert event["image"] == {"url": "http://example.com/a.jpg"}
-    assert event == source_event("http://example.com/a.jpg", {"policy": "p"})
-    assert event["id"] != source_event("http://example.com/b.jpg", {})["id"]
-    assert source_event("s3://bucket/a/b.jpg", {})["image"] == {"key": "bucket/a/b.jpg"}
+    event = source_event("http://example.com/a.jpg", "p")
+    assert (event["image"], event["policy"]) == ({"url": "http://example.com/a.jpg"}, "p")
+    assert event == source_event("http://example.com/a.jpg", "p")
+    assert event["id"] != source_event("http://example.com/b.jpg", "p")["id"]
+    assert event["id"] != source_event("http://example.com/a.jpg", None)["id"]
+    assert source_event("s3://bucket/a/b.jpg", None)["image"] == {"key": "bucket/a/b.jpg"}
 
 
 @pytest.mark.parametrize(
@@ -103,4 +104,4 @@ def test_a_source_is_one_event_however_it_is_resized() -> None:
 )
 def test_a_source_that_workers_do_not_take(source: str) -> None:
     with pytest.raises(EventInvalid, match=r"http\(s\):// nor s3://"):
-        source_event(source, {})
+        source_event(source, None)

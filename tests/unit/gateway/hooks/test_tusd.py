@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from moderator.errors import EventInvalid
 from moderator.events import parse_message
-from moderator.gateway.hooks.outcome import Failure, Outcome, Shown
+from moderator.gateway.hooks.outcome import Failure, Shown, UploadOutcome
 from moderator.gateway.hooks.tusd import (
     ANSWER_BYTES_MAX,
     TusdHook,
@@ -116,7 +116,7 @@ def verdict(decision: Decision, error: str = "") -> Verdict:
 def test_a_verdict_in_time_is_answered(
     decision: Decision, status: int | None, categories: list[str] | None
 ) -> None:
-    answer = answer_upload(Outcome.judged(verdict(decision), FailurePolicy.REJECT))["HTTPResponse"]
+    answer = answer_upload(UploadOutcome.judged(verdict(decision), FailurePolicy.REJECT))["HTTPResponse"]
     assert answer["Header"]["Moderation-Decision"] == decision.value
     assert answer.get("StatusCode") == status
     if status:
@@ -134,9 +134,9 @@ def test_without_a_judgement_the_failure_policy_decides_and_says_so(
     failure: Failure, policy: FailurePolicy
 ) -> None:
     if failure is Failure.ERROR:
-        outcome = Outcome.judged(verdict(Decision.ERROR, "no image"), policy)
+        outcome = UploadOutcome.judged(verdict(Decision.ERROR, "no image"), policy)
     else:
-        outcome = Outcome.without("tusd", "a", policy, failure, "no verdict")
+        outcome = UploadOutcome.without("tusd", "a", policy, failure, "no verdict")
     answer = answer_upload(outcome)["HTTPResponse"]
     assert answer["Header"]["Moderation-Decision"] == policy.value
     assert answer["Header"]["Moderation-Failure"] == failure.value
@@ -148,7 +148,7 @@ def test_without_a_judgement_the_failure_policy_decides_and_says_so(
 def test_answers_are_small_enough_for_tusd(
     why: str, failure: Failure, id: str, policy: FailurePolicy
 ) -> None:
-    answer = answer_upload(Outcome.without("s" * 256, id, policy, failure, why * 100))
+    answer = answer_upload(UploadOutcome.without("s" * 256, id, policy, failure, why * 100))
     assert len(json.dumps(answer).encode()) < ANSWER_BYTES_MAX
 
 
@@ -157,7 +157,7 @@ def test_a_verdict_of_many_categories_is_small_enough_too() -> None:
     long = verdict(Decision.BLOCK).model_copy(
         update={"categories": many, "event_id": "ä" * 256, "source": "ä" * 256}
     )
-    outcome = Outcome.judged(long, FailurePolicy.HOLD)
+    outcome = UploadOutcome.judged(long, FailurePolicy.HOLD)
     assert outcome.decision is Shown.BLOCK
     assert len(json.dumps(answer_upload(outcome)).encode()) < ANSWER_BYTES_MAX
 
