@@ -40,9 +40,9 @@ def installed_consumers(settings: Settings, chosen: Sequence[str] = ()) -> list[
         return list(dict.fromkeys(chosen))
     names = consumer_names(settings)
     for name in names:
-        if not is_installed(name):
+        if not is_installed(name, settings):
             log.info("the consumer %s is not installed here; verdicts wait for it in the outbox", name)
-    return [name for name in names if is_installed(name)]
+    return [name for name in names if is_installed(name, settings)]
 
 
 def make_loops(

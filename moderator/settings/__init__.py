@@ -4,6 +4,7 @@ This is the only place where configuration enters. A component takes its section
 all sections. The page on settings is generated from here.
 """
 
+from moderator.settings.archive_settings import ArchiveSettings
 from moderator.settings.delivery_settings import DeliverySettings
 from moderator.settings.host_settings import HostSettings
 from moderator.settings.image_settings import ImageSettings
@@ -31,6 +32,7 @@ __all__ = [
     "PREFIX",
     "SECTIONS",
     "TOML_FILE",
+    "ArchiveSettings",
     "DeliverySettings",
     "HostSettings",
     "ImageSettings",
