@@ -12,7 +12,7 @@ from moderator.errors import RecordRefused
 from moderator.queue.outbox import Delivery
 from moderator.verdicts import Decision
 
-#: Characters of the longest subject that is kept as it is; a longer one is kept as its hash: indexes bound their values.
+#: Characters of the longest subject that is kept as it is; a longer one is kept as its hash: indexes bound values.
 SUBJECT_LENGTH_MAX = 256
 #: Decisions of a category by which a verdict can be found.
 FLAGGED = (Decision.REVIEW, Decision.BLOCK)

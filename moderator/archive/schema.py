@@ -141,11 +141,12 @@ holds = Table(
     sqlite_autoincrement=True,
 )
 
-#: Erased subjects: a keyed hash, and the moment up to which verdicts about them are not archived.
+#: Keyed hashes of erased subjects, about whom nothing is archived that was decided up to that moment, and of their
+#: events, of which nothing is archived any more.
 tombstones = Table(
     "tombstones",
     metadata,
-    Column("subject_hash", String(64), primary_key=True),
+    Column("hash", String(64), primary_key=True),
     Column("erased_at", UtcDateTime, nullable=False),
 )
 

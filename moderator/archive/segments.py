@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -28,6 +29,8 @@ from moderator.archive.segment_file import (
 )
 from moderator.archive.store import Archive
 from moderator.errors import SegmentBroken
+
+T = TypeVar("T")
 
 #: Evidence that has waited for so long moves to a segment even if it does not fill one.
 SEAL_AFTER = timedelta(days=1)
@@ -153,8 +156,8 @@ def path_of(archive: Archive, segment: Segment) -> Path:
     return archive.folder / segment.path
 
 
-def in_parts(ids: Sequence[int], size: int = 1000) -> Iterator[Sequence[int]]:
-    """Yield numbers in parts that fit a statement."""
+def in_parts(ids: Sequence[T], size: int = 1000) -> Iterator[Sequence[T]]:
+    """Yield values in parts that fit a statement."""
     for at in range(0, len(ids), size):
         yield ids[at : at + size]
 

@@ -1,8 +1,5 @@
 """Write and read the archive's verdicts."""
 
-import hashlib
-import hmac
-import secrets as random_secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +12,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from moderator.archive.archive_records import NewRecord, Space
 from moderator.archive.database import SEGMENTS_SUFFIX, Database, database_of
-from moderator.archive.schema import evidence, flags, secrets, spaces, tombstones, verdicts
+from moderator.archive.schema import evidence, flags, spaces, tombstones, verdicts
+from moderator.archive.tombstones import Tombstones
 from moderator.archive.verdict_filter import (
     Position,
     VerdictFilter,
@@ -28,8 +26,6 @@ from moderator.settings import ArchiveSettings
 
 #: Most verdicts in one page.
 PAGE_VERDICTS_MAX = 1000
-#: Key of the hash of erased subjects, in the table of secrets.
-SUBJECT_KEY, SUBJECT_KEY_BYTES = "subject", 32
 
 
 @dataclass(frozen=True)
@@ -126,18 +122,6 @@ class Archive:
             yield from page
             position = page[-1].position
 
-    def subject_hash(self, connection: sa.Connection, subject: str) -> str:
-        """Return the hash under which the erasure of a subject is remembered; its key stays in the archive."""
-        chosen = sa.select(secrets.c.value).where(secrets.c.name == SUBJECT_KEY)
-        key = connection.execute(chosen).scalar()
-        if key is None:
-            made = self._insert(secrets).values(
-                name=SUBJECT_KEY, value=random_secrets.token_bytes(SUBJECT_KEY_BYTES)
-            )
-            connection.execute(made.on_conflict_do_nothing())
-            key = connection.execute(chosen).scalar_one()
-        return hmac.new(key, subject.encode(), hashlib.sha256).hexdigest()
-
     def close(self) -> None:
         """Close the connections."""
         self.database.close()
@@ -150,19 +134,21 @@ class Archive:
             # An erasure waits for this transaction, and this one sees what an erasure before it has left.
             connection.execute(sa.text("LOCK TABLE tombstones IN SHARE MODE"))
         found = {record.identity: record for record in records}
-        erased = {row.subject_hash: row.erased_at for row in connection.execute(sa.select(tombstones))}
-        if not erased:
+        if connection.execute(sa.select(tombstones.c.hash).limit(1)).first() is None:
             return found
-        hashes = {
-            subject: self.subject_hash(connection, subject)
-            for subject in {record.columns["subject"] for record in records}
-            if subject is not None
-        }
+        hasher = Tombstones(connection)
+        events = {identity: hasher.event(*identity[:2]) for identity in found}
+        about = {record.columns["subject"] for record in records}
+        subjects = {subject: hasher.subject(subject) for subject in about if subject is not None}
+        erased = hasher.find({*events.values(), *subjects.values()})
         return {
             identity: record
             for identity, record in found.items()
-            if (since := erased.get(hashes.get(record.columns["subject"], ""))) is None
-            or record.columns["decided_at"] > since
+            if events[identity] not in erased
+            and (
+                (since := erased.get(subjects.get(record.columns["subject"], ""))) is None
+                or record.columns["decided_at"] > since
+            )
         }
 
     def _add_verdicts(

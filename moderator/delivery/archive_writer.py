@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from moderator.archive.archive_metrics import ArchiveMetrics
 from moderator.archive.archive_records import NewRecord, read_delivery
 from moderator.archive.maintenance import Maintenance
 from moderator.archive.store import Archive, open_archive
@@ -41,6 +42,8 @@ class ArchiveWriter:
         self._archive: Archive = open_archive(settings)
         self._maintenance = Maintenance(self._archive, settings.archive_days)
         self._clock = clock
+        self._metrics = ArchiveMetrics()
+        self.collectors = self._metrics.collectors
         self._due = clock() + MAINTENANCE_SECONDS
 
     def room(self) -> int:
@@ -73,7 +76,7 @@ class ArchiveWriter:
 
     def _write(self, by_key: dict[str, Delivery], records: dict[str, NewRecord], settle: Settle) -> None:
         try:
-            self._archive.add(list(records.values()))
+            added = self._archive.add(list(records.values()))
         except RecordRefused as error:
             if len(records) == 1:
                 (key,) = records
@@ -82,6 +85,7 @@ class ArchiveWriter:
             for key, record in records.items():
                 self._write(by_key, {key: record}, settle)
         else:
+            self._metrics.count(added.archived, added.repeated, added.erased)
             settle.done([by_key[key] for key in records])
 
     def _keep_in_order(self) -> None:
@@ -90,5 +94,6 @@ class ArchiveWriter:
         try:
             self._maintenance.step()
         except Exception as error:  # the verdicts are archived; the next look tries again
+            self._metrics.upkeep_failures.inc()
             log.warning("the archive could not be kept in order: %s", error)
         self._due = self._clock() + MAINTENANCE_SECONDS

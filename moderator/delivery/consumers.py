@@ -56,6 +56,7 @@ class DeliveryConsumer(Protocol):
     """Whether deliveries include embedding and signal readings, if any, beside the verdict."""
     attempts: int
     """Attempts before a delivery becomes a dead letter."""
+    # It may have `collectors`, a sequence of metrics of its own.
 
     def room(self) -> int:
         """Return how many deliveries it can take now. Called from the thread that calls `deliver`."""

@@ -56,7 +56,9 @@ class PostgresServer:
         password = self._folder.parent / f"{self._folder.name}.password"
         password.write_text("secret-of-the-tests")
         password.chmod(0o644)
-        self._run("initdb", "--username=moderator", f"--pwfile={password}", "--auth=scram-sha-256", "--no-sync")
+        self._run(
+            "initdb", "--username=moderator", f"--pwfile={password}", "--auth=scram-sha-256", "--no-sync"
+        )
         self.start()
         return self
 

@@ -93,7 +93,7 @@ def upgrade() -> None:
     op.create_index("holds_event", "holds", ["source", "event_id"])
     op.create_table(
         "tombstones",
-        sa.Column("subject_hash", sa.String(64), primary_key=True),
+        sa.Column("hash", sa.String(64), primary_key=True),
         sa.Column("erased_at", UtcDateTime, nullable=False),
     )
     op.create_table(
