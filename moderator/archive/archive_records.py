@@ -116,5 +116,7 @@ def _evidence(delivery: Delivery, day: date) -> NewEvidence | None:
     embedding, tensor, readings = delivery.evidence_fields
     model = delivery.evidence.model
     frames, dimension = delivery.evidence.embeddings.shape
-    space = Space(*(column_text(part) for part in (model.id, model.revision, model.preprocessing)), dimension)
+    space = Space(
+        column_text(model.id), column_text(model.revision), column_text(model.preprocessing), dimension
+    )
     return NewEvidence(space, day, frames, embedding, tensor.decode(), readings.decode())

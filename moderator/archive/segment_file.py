@@ -134,7 +134,8 @@ def read_segment(path: Path, *, readings: bool = True) -> EvidenceBlock:
 
 def read_verdict_ids(path: Path) -> "NDArray[Any]":
     """Return the numbers of the verdicts in a segment, int64, one for each frame. See `read_segment`."""
-    return _read_table(path, ["verdict_id"]).column("verdict_id").to_numpy()
+    ids: NDArray[Any] = _read_table(path, ["verdict_id"]).column("verdict_id").to_numpy()
+    return ids
 
 
 def rows_of(block: EvidenceBlock) -> list[StoredEvidence]:

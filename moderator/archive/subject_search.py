@@ -36,8 +36,9 @@ class Sought:
         if isinstance(metadata, dict) and subject_text(metadata.get("subject")) == self.subject:
             return True
         source, id = value.get("source", "moderator"), value.get("event_id", value.get("id"))
-        named = isinstance(source, str) and isinstance(id, str)
-        return named and (column_text(source), column_text(id)) in self.events
+        if not (isinstance(source, str) and isinstance(id, str)):
+            return False
+        return (column_text(source), column_text(id)) in self.events
 
     def is_in_text(self, text: bytes | None) -> bool:
         """Return the same for JSON as text. Text that is none, cut or damaged, counts if it has the subject."""
@@ -58,7 +59,7 @@ class Match(NamedTuple):
 
     key: bytes
     member: bytes | None = None
-    index: str = ""
+    sorted_set: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def remove(client: Redis, found: Findings) -> None:
                         pipe.xdel(keys.VERDICTS, match.key)
                         continue
                     if match.member is not None:
-                        pipe.zrem(match.index, match.member)
+                        pipe.zrem(match.sorted_set, match.member)
                     pipe.unlink(match.key)
                 pipe.execute()
 
@@ -144,11 +145,11 @@ def _in_deliveries(client: Redis, prefix: str, sought: Sought) -> Iterator[Match
     for key, (body,) in _hashes(client, prefix, ["body"]):
         if sought.is_in_text(body):
             member = key[len(prefix) :]
-            index = keys.WEBHOOKS
+            sorted_set = keys.WEBHOOKS
             if prefix == keys.OUTBOX_PREFIX:  # the consumer's name comes first
                 consumer, _, member = member.partition(b":")
-                index = prefix + consumer.decode(errors="replace")
-            yield Match(key, member, index)
+                sorted_set = prefix + consumer.decode(errors="replace")
+            yield Match(key, member, sorted_set)
 
 
 def _in_dead_letters(client: Redis, sought: Sought) -> Iterator[Match]:
