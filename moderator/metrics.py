@@ -30,8 +30,8 @@ class MetricRow:
     buckets: tuple[float, ...] = ()
     """Upper bounds of a histogram's buckets."""
 
-    def counter(self, registry: CollectorRegistry) -> Counter:
-        """Return the counter, registered."""
+    def counter(self, registry: CollectorRegistry | None) -> Counter:
+        """Return the counter, registered unless `registry` is None."""
         return Counter(self.name, self.help, self.labels, registry=registry)
 
     def gauge(self, registry: CollectorRegistry) -> Gauge:

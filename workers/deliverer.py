@@ -40,9 +40,9 @@ def installed_consumers(settings: Settings, chosen: Sequence[str] = ()) -> list[
         return list(dict.fromkeys(chosen))
     names = consumer_names(settings)
     for name in names:
-        if not is_installed(name):
+        if not is_installed(name, settings):
             log.info("the consumer %s is not installed here; verdicts wait for it in the outbox", name)
-    return [name for name in names if is_installed(name)]
+    return [name for name in names if is_installed(name, settings)]
 
 
 def make_loops(
@@ -51,8 +51,12 @@ def make_loops(
     dead_letters: DeadLetters,
     metrics: DeliveryMetrics,
     retry_delay: float,
+    registry: CollectorRegistry,
 ) -> list[DeliveryLoop]:
-    """Return the loop of each consumer."""
+    """Return the loop of each consumer, whose own metrics go into the registry."""
+    for consumer in consumers:
+        for collector in getattr(consumer, "collectors", ()):
+            registry.register(collector)
     return [
         DeliveryLoop(consumer, Outbox(client, consumer.name), dead_letters, metrics, retry_delay)
         for consumer in consumers
@@ -112,7 +116,9 @@ class Deliverer:
         self._reachable = SharedReading("reachable", self._ping, READING_PATIENCE)
         executor = RedisExecutor(self._redis)
         dead_letters = DeadLetters(executor, Ledger(executor, settings.redeliver_after))
-        self._loops = make_loops(consumers, self._redis, dead_letters, metrics, settings.retry_delay)
+        self._loops = make_loops(
+            consumers, self._redis, dead_letters, metrics, settings.retry_delay, self._registry
+        )
 
     def run(self, shutdown: Shutdown) -> None:
         """Deliver until a signal arrives; started deliveries are finished, the rest stays in the outbox."""

@@ -110,6 +110,7 @@ class Worker:
             dead_letters,
             DeliveryMetrics(self._metrics.registry, deliver, self._metrics.count_failure),
             settings.retry_delay,
+            self._metrics.registry,
         )
         disabled = DisabledWebhooks(self._redis)
         outgoing = partial(read_outgoing, self._redis, disabled, consumer_names(settings))

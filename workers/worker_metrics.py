@@ -6,6 +6,7 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry
 
+from moderator.archive import archive_metrics
 from moderator.delivery import delivery_metrics
 from moderator.errors import ModeratorError
 from moderator.fetching.breaker_metrics import OPEN_BREAKERS, BreakerMetrics
@@ -152,4 +153,5 @@ def describe() -> list[MetricRow]:
         *(MODEL_INFO, READY, MODEL_BROKEN, OPEN_BREAKERS, STREAM_LIMIT),
         *(*queue_metrics.BACKLOG_ROWS, *queue_metrics.READER_ROWS),
         *(delivery_metrics.DELIVERIES, *outbox_metrics.ROWS),
+        *archive_metrics.ROWS,
     ]

@@ -48,6 +48,7 @@ COMMANDS = {
     "probe": "Train a linear probe on labelled images, measure it, use it.",
     "bench": "Measure the encoder on labelled images.",
     "verdicts": "Read published verdicts.",
+    "archive": "See, export, retain and erase what the archive holds.",
     "spool": "See and deliver events that were spooled while Redis was away.",
     "hooks": "Read what object stores report from a queue of theirs.",
     "webhooks": "See which webhooks get no more deliveries, and enable them again.",

@@ -7,6 +7,7 @@ must not block a worker's startup. `MODERATOR_OUTBOX_CONSUMERS` names the consum
 
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Protocol
 
 from moderator.errors import ModeratorError, SettingsError
@@ -14,7 +15,13 @@ from moderator.fetching.breaker import Breakers
 from moderator.queue.connection import Redis
 from moderator.queue.disabled_webhooks import DisabledWebhooks
 from moderator.queue.outbox import Delivery
-from moderator.queue.subscriptions import WEBHOOKS, WITH_EMBEDDING, Subscription, Subscriptions
+from moderator.queue.subscriptions import (
+    ARCHIVE,
+    WEBHOOKS,
+    WITH_EMBEDDING,
+    Subscription,
+    Subscriptions,
+)
 from moderator.settings import Settings
 
 ENTRY_POINT_GROUP = "moderator.consumers"
@@ -49,6 +56,7 @@ class DeliveryConsumer(Protocol):
     """Whether deliveries include embedding and signal readings, if any, beside the verdict."""
     attempts: int
     """Attempts before a delivery becomes a dead letter."""
+    # It may have `collectors`, a sequence of metrics of its own.
 
     def room(self) -> int:
         """Return how many deliveries it can take now. Called from the thread that calls `deliver`."""
@@ -72,8 +80,10 @@ def consumer_names(settings: Settings) -> list[str]:
     return [WEBHOOKS, *(entry.consumer for entry in Subscriptions.of(settings).entries)]
 
 
-def is_installed(name: str) -> bool:
+def is_installed(name: str, settings: Settings) -> bool:
     """Return whether a consumer of that name is installed here."""
+    if name == ARCHIVE and settings.archive_url is not None:
+        return find_spec("sqlalchemy") is not None
     return name == WEBHOOKS or bool(entry_points(group=ENTRY_POINT_GROUP, name=name))
 
 
@@ -93,6 +103,10 @@ def make_consumer(name: str, settings: Settings, client: Redis, webhook_hosts: B
         from moderator.delivery.webhook_delivery import WebhookSender
 
         return WebhookSender(settings, DisabledWebhooks(client), webhook_hosts)
+    if name == ARCHIVE and settings.archive_url is not None:
+        from moderator.delivery.archive_writer import ArchiveWriter
+
+        return ArchiveWriter(settings)
     for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         try:
             build = point.load()

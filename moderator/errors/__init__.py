@@ -5,6 +5,18 @@ user. The message names the cause and the remedy. `transient`: whether a retry m
 of the flow under which the failure is counted.
 """
 
+from moderator.errors.archive_errors import (
+    ArchiveError,
+    ArchiveFilterInvalid,
+    ArchiveNewer,
+    ArchiveOff,
+    ArchiveUnavailable,
+    HoldNotFound,
+    RecordRefused,
+    SegmentBroken,
+    StatementInvalid,
+    SubjectHeld,
+)
 from moderator.errors.delivery_errors import (
     ConsumerUnavailable,
     DeliveryUnreadable,
@@ -80,6 +92,11 @@ from moderator.errors.queue_errors import (
 )
 
 __all__ = [
+    "ArchiveError",
+    "ArchiveFilterInvalid",
+    "ArchiveNewer",
+    "ArchiveOff",
+    "ArchiveUnavailable",
     "AttemptsExhausted",
     "ConsumerUnavailable",
     "DeadLetterNotFound",
@@ -95,6 +112,7 @@ __all__ = [
     "ExtraMissing",
     "FetchFailed",
     "FetchRefused",
+    "HoldNotFound",
     "HostUnavailable",
     "ImageBroken",
     "ImageError",
@@ -119,15 +137,19 @@ __all__ = [
     "ProbeInvalid",
     "QueueFull",
     "QueueUnavailable",
+    "RecordRefused",
     "RecordUnreadable",
     "RedisMisused",
     "RuntimeMissing",
+    "SegmentBroken",
     "SettingsError",
     "SignalBusy",
     "SignalFailed",
     "SignalTimeout",
     "SpoolFull",
     "SpoolUnavailable",
+    "StatementInvalid",
+    "SubjectHeld",
     "Unexpected",
     "UseError",
     "VerdictTimeout",

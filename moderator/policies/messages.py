@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from moderator.policies.characters import foreign, plain_letters
+from moderator.policies.dsa_schema import STATEMENT_EXAMPLES, StatementBlock
 from moderator.policies.fields import MAX_NAME, MAX_VERSION
 from moderator.policies.pointer_schema import Canary, Pointer
 from moderator.policies.schema import PROBE, Category, Policy, Rule
@@ -36,6 +37,7 @@ EXAMPLES = {
     "shadow": "shadow: [2]",
     "canary": "canary: {version: 2, percent: 10}",
     "percent": "percent: 10",
+    **STATEMENT_EXAMPLES,
 }
 
 _THRESHOLD = "a threshold is a number above 0 and at most 1"
@@ -86,6 +88,8 @@ def _allowed(path: KeyPath, pointers: bool) -> list[str]:
     """Return the keys that are allowed below a path."""
     if pointers:
         return list((Canary if path[-1:] == ("canary",) else Pointer).model_fields)
+    if path[:1] == ("categories",) and path[2:3] == ("dsa",):
+        return list(StatementBlock.model_fields)
     below: dict[str, type[BaseModel]] = {"categories": Category, "signals": SignalEntry}
     return list(below.get(str(path[0]) if path else "", Policy).model_fields)
 

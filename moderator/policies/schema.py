@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
 
+from moderator.policies.dsa_schema import StatementBlock
 from moderator.policies.fields import (
     MAX_CATEGORIES,
     MAX_DESCRIPTION,
@@ -78,6 +79,8 @@ class Category(Frozen):
     states that the signal is a probe. `safe` lists hard negatives of this category, in addition to the policy's
     shared ones.
 
+    `dsa` states the reasons of a block as the EU's DSA Transparency Database wants them; it changes no verdict.
+
     `midpoint` is the score of the bare rule that counts as 0.5, so that one threshold means the same in each category.
     """
 
@@ -88,6 +91,7 @@ class Category(Frozen):
     midpoint: Midpoint = NO_SHIFT
     review: ReviewThreshold = None
     block: BlockThreshold = 0.5
+    dsa: Annotated[StatementBlock | None, Field(exclude_if=lambda block: block is None)] = None
     _says_probe: bool = False
 
     @model_validator(mode="wrap")

@@ -89,9 +89,8 @@ class DeadLetters:
         fields["webhook" if consumer == WEBHOOKS else "consumer"] = (
             delivery.url if consumer == WEBHOOKS else consumer
         )
-        if delivery.evidence is not None:
-            values = delivery.evidence.to_fields()
-            fields.update(zip(("embedding", "tensor", "readings"), values, strict=True))
+        if delivery.evidence_fields is not None:
+            fields.update(zip(("embedding", "tensor", "readings"), delivery.evidence_fields, strict=True))
         self._bury(delivery_prefix(consumer) + delivery.key, error, delivery.attempt, fields)
 
     def _bury(

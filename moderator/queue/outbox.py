@@ -38,6 +38,8 @@ class Delivery:
     """Seconds since it entered the outbox."""
     evidence: Evidence | None = None
     """Basis of the verdict, for consumers that asked for it; None if the image could not be judged."""
+    evidence_fields: tuple[bytes, bytes, bytes] | None = None
+    """The same as it was written: a newer version may have written more than this one reads."""
 
     @property
     def identity(self) -> tuple[str, str, str]:
@@ -140,7 +142,8 @@ def _read(fields: list[Any]) -> Delivery | DeliveryUnreadable:
     try:
         key, url, body, attempt, age, embedding, tensor, readings = fields
         body.decode()  # it is passed on as text
-        evidence = Evidence.from_fields(embedding, tensor, readings) if embedding else None
-        return Delivery(key.decode(), url.decode(), body, int(attempt), max(0.0, float(age)), evidence)
+        basis = (embedding, tensor, readings) if embedding else None
+        evidence = None if basis is None else Evidence.from_fields(*basis)
+        return Delivery(key.decode(), url.decode(), body, int(attempt), max(0.0, float(age)), evidence, basis)
     except ValueError:  # too few parts, text that is not UTF-8, or no embedding
         return DeliveryUnreadable(fields[0], *fields[1:3])

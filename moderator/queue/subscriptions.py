@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # loading all settings takes longer than all else that a clie
 WEBHOOKS = "webhooks"
 #: Suffix of a consumer's name in the settings: it also wants the evidence of verdicts.
 WITH_EMBEDDING = ":embedding"
+#: The consumer that writes the archive. It is subscribed wherever the archive is set.
+ARCHIVE = "archive"
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,13 @@ class Subscriptions:
     @classmethod
     def of(cls, settings: "Settings") -> "Subscriptions":
         """Return the subscriptions of the settings."""
-        entries = (
-            Subscription(name.removesuffix(WITH_EMBEDDING), name.endswith(WITH_EMBEDDING))
+        entries = {
+            (consumer := name.removesuffix(WITH_EMBEDDING)): Subscription(consumer, consumer != name)
             for name in settings.outbox_consumers
-        )
-        return cls(tuple(entries), settings.outbox_limit)
+        }
+        if settings.archive_url is not None:
+            entries[ARCHIVE] = Subscription(ARCHIVE, evidence=True)
+        return cls(tuple(entries.values()), settings.outbox_limit)
 
     @property
     def evidence(self) -> bool:

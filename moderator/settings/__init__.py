@@ -4,6 +4,7 @@ This is the only place where configuration enters. A component takes its section
 all sections. The page on settings is generated from here.
 """
 
+from moderator.settings.archive_settings import ArchiveSettings
 from moderator.settings.bucket_settings import BucketSettings
 from moderator.settings.delivery_settings import DeliverySettings
 from moderator.settings.hook_settings import HOOKS, FailurePolicy, HookSettings
@@ -34,6 +35,7 @@ __all__ = [
     "PREFIX",
     "SECTIONS",
     "TOML_FILE",
+    "ArchiveSettings",
     "BucketSettings",
     "DeliverySettings",
     "FailurePolicy",

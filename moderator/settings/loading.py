@@ -15,6 +15,7 @@ from pydantic_settings import (
 
 from moderator import suggestions
 from moderator.errors import SettingsError
+from moderator.settings.archive_settings import ArchiveSettings
 from moderator.settings.bucket_settings import BucketSettings
 from moderator.settings.delivery_settings import DeliverySettings
 from moderator.settings.hook_settings import HookSettings
@@ -44,6 +45,7 @@ class _TomlFile(TomlConfigSettingsSource):
 
 # Pydantic takes the fields of the last base first; settings and their errors appear in this order.
 class Settings(
+    ArchiveSettings,
     HookSettings,
     DeliverySettings,
     HostSettings,

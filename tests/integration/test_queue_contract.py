@@ -455,7 +455,7 @@ def test_nothing_is_published_where_an_outbox_is_something_else(door: Door, key:
 def test_a_delivery_that_died_is_made_again(door: Door, consumer: str) -> None:
     url = "https://example.com/" if consumer == WEBHOOKS else ""
     evidence = EVIDENCE if consumer == "archive" else None
-    delivery = Delivery("moderator:a#1", url, b"{}", 3, 0.0, evidence)
+    delivery = Delivery("moderator:a#1", url, b"{}", 3, 0.0, evidence, evidence and evidence.to_fields())
     door.letters.bury_delivery(consumer, delivery, WebhookFailed("no"))
     (letter,) = door.dead_letters()
     assert (letter.webhook, letter.consumer) == ((url, None) if url else (None, consumer))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from moderator.errors import ModeratorError, SettingsError
+from moderator.operations.doctor.archive_checks import examine_archive
 from moderator.operations.doctor.environment import examine_environment
 from moderator.operations.doctor.findings import Finding, ok, problem
 from moderator.operations.doctor.policies import examine_policies
@@ -37,6 +38,7 @@ def plan(with_model: bool) -> list[Part]:
         Part("settings", lambda: [ok("settings", "the settings can be read")]),
         _part("redis", settings, lambda: examine_server(settings.redis_url, SentinelLogin.of(settings))),
         _part("readers", settings, lambda: examine_readers(settings)),
+        _part("archive", settings, lambda: examine_archive(settings)),
         _part("secrets", settings, lambda: examine_secrets(settings)),
         _part("policies", settings, lambda: examine_policies(settings, with_model)),
         _part("environment", settings, lambda: examine_environment(settings)),

@@ -4,7 +4,7 @@ import stat
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from moderator.errors import SettingsError
 from moderator.operations.doctor.findings import Finding, ok, problem, warning
@@ -37,6 +37,9 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
         found.append(settings.redis_url)  # unknown which part is the password
     if settings.redis_sentinel_password is not None:
         found.append(settings.redis_sentinel_password.get_secret_value())
+    if settings.archive_url is not None:
+        written = urlsplit(settings.archive_url).password
+        found += [written, written and unquote(written)]
     return tuple({secret: None for secret in found if secret})
 
 

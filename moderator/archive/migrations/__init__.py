@@ -1,0 +1,1 @@
+"""Migrations of the archive's schema, applied by `moderator.archive.database`."""

@@ -1,0 +1,8 @@
+"""Run migrations on the connection that `moderator.archive.database` passes."""
+
+from alembic import context
+
+from moderator.archive.schema import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+context.run_migrations()
