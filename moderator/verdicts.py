@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -98,8 +99,24 @@ class ShadowVerdict(_Record):
     error: ErrorFacts | None = None
 
 
+class Revision(_Record):
+    """The earlier verdict about the same event that a verdict revises, and who decided otherwise, and why.
+
+    `digest`: of the earlier verdict, see `verdict_digest`. `decided_at`: its `created_at`.
+    """
+
+    digest: str
+    decided_at: datetime
+    by: Annotated[str | None, Field(exclude_if=lambda value: value is None)] = None
+    reason: Annotated[str | None, Field(exclude_if=lambda value: value is None)] = None
+
+
 class Verdict(_Record):
-    """The answer for one event. `bulk`: for an image of a bulk event, the id of that event."""
+    """The answer for one event.
+
+    `bulk`: for an image of a bulk event, the id of that event. `image_key`, `image_version`: of an image from a bucket,
+    as the event has them. `revises`: the verdict that this later one about the same event takes the place of.
+    """
 
     event_id: str
     source: str
@@ -118,6 +135,9 @@ class Verdict(_Record):
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     bulk: str | None = None
+    image_key: Annotated[str | None, Field(exclude_if=lambda value: value is None)] = None
+    image_version: Annotated[str | None, Field(exclude_if=lambda value: value is None)] = None
+    revises: Annotated[Revision | None, Field(exclude_if=lambda value: value is None)] = None
 
     @property
     def top_category(self) -> str | None:
@@ -128,3 +148,30 @@ class Verdict(_Record):
             key=lambda n: (severity[self.categories[n].decision], self.categories[n].score),
             default=None,
         )
+
+
+def verdict_digest(body: bytes) -> str:
+    """Return the digest that distinguishes the verdicts about one event: 12 hex digits of the SHA-256 of the JSON."""
+    return sha256(body).hexdigest()[:12]
+
+
+def revised(
+    verdict: Verdict, digest: str, decision: Decision, *, by: str | None = None, reason: str | None = None
+) -> Verdict:
+    """Return a later verdict about the same event: the same facts with another decision, made now.
+
+    Args:
+        verdict: the verdict to revise.
+        digest: its digest.
+        decision: the new decision.
+        by: who decided.
+        reason: why.
+    """
+    change = {
+        "decision": decision,
+        "is_safe": decision is Decision.ALLOW,
+        "error": None,
+        "created_at": datetime.now(UTC),
+        "revises": Revision(digest=digest, decided_at=verdict.created_at, by=by, reason=reason),
+    }
+    return verdict.model_copy(update=change)

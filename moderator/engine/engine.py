@@ -171,6 +171,8 @@ class Engine:
             timings_ms=dict(watch.timings_ms),
             metadata=event.metadata,
             bulk=event.bulk,
+            image_key=event.image.key,
+            image_version=event.image.version,
         )
 
     def failed(self, event: Event, error: ModeratorError, watch: Stopwatch) -> Verdict:
@@ -186,6 +188,8 @@ class Engine:
             timings_ms=dict(watch.timings_ms),
             metadata=event.metadata,
             bulk=event.bulk,
+            image_key=event.image.key,
+            image_version=event.image.version,
         )
 
     def warm_up(self) -> None:

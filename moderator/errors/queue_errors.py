@@ -43,6 +43,18 @@ class VerdictTimeout(ModeratorError):
     stage = "intake"
 
 
+class VerdictNotFound(ModeratorError):
+    """An event has no verdict."""
+
+    stage = "intake"
+
+
+class VerdictChanged(ModeratorError):
+    """The verdict of an event is not the one that was seen."""
+
+    stage = "intake"
+
+
 class VerdictUnreadable(ModeratorError):
     """A verdict is kept in a form that this version cannot read."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from moderator.errors import VerdictsMissed
 from moderator.events import Event
-from moderator.queue import commands, keys, stats
+from moderator.queue import commands, keys, revisions, stats
 from moderator.queue.bounds import NO_BOUNDS, QueueBounds
 from moderator.queue.commands import read_body
 from moderator.queue.dead_letter_store import (
@@ -23,12 +23,20 @@ from moderator.queue.dead_letter_store import (
     redeliver,
 )
 from moderator.queue.executors import AsyncExecutor
-from moderator.queue.failures import failing_as, not_accepted, not_answered, not_dropped, not_replayed
+from moderator.queue.failures import (
+    failing_as,
+    not_accepted,
+    not_answered,
+    not_dropped,
+    not_replayed,
+    not_revised,
+)
 from moderator.queue.records import Acceptance
 from moderator.queue.stats import QueueStats
 from moderator.queue.stream import READ_ENTRIES_MAX, READ_SECONDS, read_verdicts, report
+from moderator.queue.subscriptions import NO_SUBSCRIPTIONS, Subscriptions
 from moderator.queue.verdict_store import verdict_late
-from moderator.verdicts import Verdict
+from moderator.verdicts import Decision, Verdict
 
 
 class AsyncQueue:
@@ -41,12 +49,20 @@ class AsyncQueue:
         executor: runs its commands.
         lease: seconds after which an accepted event that was lost on its way is delivered again.
         bounds: how full `accept` may make the queue.
+        subscriptions: the consumers besides webhooks for which `revise` puts verdicts into the outbox.
     """
 
-    def __init__(self, executor: AsyncExecutor, lease: float, bounds: QueueBounds = NO_BOUNDS) -> None:
+    def __init__(
+        self,
+        executor: AsyncExecutor,
+        lease: float,
+        bounds: QueueBounds = NO_BOUNDS,
+        subscriptions: Subscriptions = NO_SUBSCRIPTIONS,
+    ) -> None:
         self._executor = executor
         self._lease = lease
         self._bounds = bounds
+        self._subscriptions = subscriptions
 
     async def accept(self, body: dict[str, Any]) -> list[tuple[Event, Acceptance]]:
         """Accept an event, or a bulk event with many images; see `Ledger.accept`.
@@ -120,6 +136,34 @@ class AsyncQueue:
                 yield entry, verdict
             if entries:
                 last = entries[-1][0]
+
+    async def revise(
+        self,
+        event_key: str,
+        decision: Decision,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        expected: str | None = None,
+        ttl: float,
+        stream_length: int,
+    ) -> Verdict:
+        """Publish a later decision about an event that has a verdict; see `Ledger.revise`.
+
+        Raises:
+            VerdictNotFound: the event has no verdict.
+            VerdictChanged: the event's verdict is not the expected one, or changed meanwhile; nothing was published.
+            VerdictUnreadable: this version cannot read the verdict.
+        """
+        with failing_as(lambda error: not_revised(event_key, error)):
+            current = await self._executor.run(revisions.current_verdict(event_key))
+            current, verdict = revisions.plan_revision(
+                event_key, current, decision, by=by, reason=reason, expected=expected
+            )
+            await self._executor.run(
+                revisions.revise(current, verdict, ttl, stream_length, self._subscriptions)
+            )
+        return verdict
 
     async def dead_letters(self, newest: int | None = None) -> AsyncIterator[DeadLetter]:
         """Yield all dead letters, oldest first, or the `newest` ones, newest first."""

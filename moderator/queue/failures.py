@@ -38,6 +38,16 @@ def not_replayed(key: str, error: Exception) -> QueueUnavailable:
     return QueueUnavailable(f"Redis did not take {key} back ({error}); try again")
 
 
+def not_revised(key: str, error: Exception) -> QueueUnavailable:
+    """Return the error for a verdict that Redis did not revise."""
+    fate = (
+        "it may be revised all the same: look at it first, then try again"
+        if isinstance(error, RedisTimeoutError)
+        else "nothing has changed; try again"
+    )
+    return QueueUnavailable(f"Redis did not revise the verdict of {key} ({error}); {fate}")
+
+
 def not_answered(error: Exception) -> QueueUnavailable:
     """Return the error for a query that Redis did not answer."""
     return QueueUnavailable(

@@ -48,6 +48,8 @@ VERDICT_PREFIX = "moderation:verdict:"
 RECORD_PREFIX = "moderation:event:"
 DEAD_LETTER_PREFIX = "moderation:dead-letter:"
 WEBHOOK_PREFIX = "moderation:webhook:"
+#: The webhook of an event that has a verdict, kept for as long.
+REPLY_PREFIX = "moderation:reply:"
 #: The name of a consumer follows, alone for the sorted set of its deliveries, with `:` and a key for one of them.
 OUTBOX_PREFIX = "moderation:outbox:"
 EMBEDDING_PREFIX = "moderation:embedding:"

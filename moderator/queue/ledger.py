@@ -14,17 +14,17 @@ from uuid import uuid4
 
 from moderator.errors import EventInvalid, ModeratorError, RedisMisused
 from moderator.events import Event, parse_message
-from moderator.queue import commands, keys, stats
+from moderator.queue import commands, keys, revisions, stats
 from moderator.queue.bounds import NO_BOUNDS, QueueBounds
 from moderator.queue.commands import read_body
 from moderator.queue.executors import Executor
-from moderator.queue.failures import failing_as, not_accepted, not_replayed
+from moderator.queue.failures import failing_as, not_accepted, not_replayed, not_revised
 from moderator.queue.message import decode_message
 from moderator.queue.records import Acceptance, Answer, Claim, DeadLetterReason, Publication
 from moderator.queue.stats import QueueStats
 from moderator.queue.subscriptions import NO_SUBSCRIPTIONS, Subscriptions
 from moderator.queue.sweeper import Sweeper
-from moderator.verdicts import Verdict
+from moderator.verdicts import Decision, Verdict
 
 __all__ = ["Acceptance", "Answer", "Claim", "DeadLetterReason", "Ledger", "read_body"]
 
@@ -113,6 +113,45 @@ class Ledger:
                 for answer in answers
             ]
         )
+
+    def revise(
+        self,
+        event_key: str,
+        decision: Decision,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        expected: str | None = None,
+        ttl: float,
+        stream_length: int,
+    ) -> Verdict:
+        """Publish a later decision about an event that has a verdict: a verdict that points at the one it revises.
+
+        It is published like the first: in the stream, to the event's webhook, and to the consumers of the outbox. Of
+        several that revise the same verdict at once, one succeeds.
+
+        Args:
+            event_key: of the event (`Event.key`).
+            decision: the later decision.
+            by: who decided.
+            reason: why.
+            expected: digest of the verdict that they saw; None: whichever is current.
+            ttl: seconds for which it is kept.
+            stream_length: verdicts kept in the stream.
+
+        Raises:
+            VerdictNotFound: the event has no verdict.
+            VerdictChanged: the event's verdict is not the expected one, or changed meanwhile; nothing was published.
+            VerdictUnreadable: this version cannot read the verdict.
+            QueueUnavailable: Redis cannot be reached.
+        """
+        with failing_as(lambda error: not_revised(event_key, error)):
+            current = self._executor.run(revisions.current_verdict(event_key))
+            current, verdict = revisions.plan_revision(
+                event_key, current, decision, by=by, reason=reason, expected=expected
+            )
+            self._executor.run(revisions.revise(current, verdict, ttl, stream_length, self._subscriptions))
+        return verdict
 
     def retry(
         self,

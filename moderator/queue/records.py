@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
 from typing import Any, Literal
 
 from moderator.events import Event, event_key
@@ -10,7 +9,7 @@ from moderator.queue import keys
 from moderator.queue.evidence import Evidence
 from moderator.queue.scripts import Call
 from moderator.queue.subscriptions import NO_SUBSCRIPTIONS, Subscriptions
-from moderator.verdicts import Verdict
+from moderator.verdicts import Verdict, verdict_digest
 
 #: Longest time to keep a verdict, in seconds: Redis limits expiry times.
 TTL_MAX_SECONDS = 1e10
@@ -63,6 +62,16 @@ class Answer:
     dead: DeadLetterReason | None = None
     claim: Claim | None = None
     evidence: Evidence | None = None
+
+
+def delivery_key(event: str, body: bytes) -> str:
+    """Return the key of the deliveries of a verdict, given the event's key and the verdict's JSON."""
+    return f"{event}#{verdict_digest(body)}"
+
+
+def seconds_to_keep(ttl: float) -> int:
+    """Return a verdict's time to live in whole seconds, as Redis takes it."""
+    return max(1, round(min(ttl, TTL_MAX_SECONDS)))
 
 
 def to_record(event: Event) -> str:
@@ -133,7 +142,7 @@ class Publication:
         key, verdict, dead = self.key, self.verdict, self.dead
         body = verdict.model_dump_json(exclude=None if self.known else {"bulk"})
         # Unique to each verdict: a delivery from before a replay does not get mixed up with this one.
-        delivery = f"{key}#{sha256(body.encode()).hexdigest()[:12]}"
+        delivery = delivery_key(key, body.encode())
         script_keys = [
             keys.PENDING,
             keys.RECORD_PREFIX + key,
@@ -144,13 +153,14 @@ class Publication:
             keys.WEBHOOKS,
             keys.WEBHOOK_PREFIX + delivery,
             keys.PENDING_BYTES,
+            keys.REPLY_PREFIX + key,
         ]
         # A client that waits for an image of a bulk event by its id alone listens under the name of a single event.
         by_id = event_key(verdict.source, verdict.event_id)
         args = [
             key,
             body,
-            max(1, round(min(ttl, TTL_MAX_SECONDS))),
+            seconds_to_keep(ttl),
             stream_length,
             dead.type if dead else "",
             dead.message if dead else "",
@@ -161,7 +171,7 @@ class Publication:
             self.due,
             "" if verdict.bulk is None else keys.VERDICT_PREFIX + by_id,
         ]
-        further_keys, further_args = subscriptions.call(delivery, self.evidence)
+        further_keys, further_args = subscriptions.about(verdict).call(delivery, self.evidence)
         return script_keys + further_keys, args + further_args
 
 

@@ -1,11 +1,12 @@
 """The consumers of the outbox and the names of their lists. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from moderator.queue import keys
 from moderator.queue.evidence import Evidence
 from moderator.queue.scripts import Call
+from moderator.verdicts import Verdict
 
 if TYPE_CHECKING:  # loading all settings takes longer than all else that a client loads of ours
     from moderator.settings import Settings
@@ -16,6 +17,8 @@ WEBHOOKS = "webhooks"
 WITH_EMBEDDING = ":embedding"
 #: The consumer that writes the archive. It is subscribed wherever the archive is set.
 ARCHIVE = "archive"
+#: The consumer that acts on objects in buckets. It is subscribed wherever actions are set.
+OBJECT_STORE = "object-store"
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,13 @@ class Subscription:
 
     consumer: str
     evidence: bool = False
+    objects_decided: frozenset[str] = frozenset()
+    """Only verdicts with one of these decisions about objects in a bucket are kept; empty: all."""
+
+    def wants(self, verdict: Verdict) -> bool:
+        """Return whether a verdict is kept for it."""
+        about_object = verdict.image_key is not None and verdict.decision in self.objects_decided
+        return about_object or not self.objects_decided
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,14 @@ class Subscriptions:
         }
         if settings.archive_url is not None:
             entries[ARCHIVE] = Subscription(ARCHIVE, evidence=True)
+        if settings.object_actions:
+            decisions = frozenset(entry.partition(":")[0] for entry in settings.object_actions)
+            entries[OBJECT_STORE] = Subscription(OBJECT_STORE, objects_decided=decisions)
         return cls(tuple(entries.values()), settings.outbox_limit)
+
+    def about(self, verdict: Verdict) -> "Subscriptions":
+        """Return those of the consumers that want a verdict."""
+        return replace(self, entries=tuple(entry for entry in self.entries if entry.wants(verdict)))
 
     @property
     def evidence(self) -> bool:

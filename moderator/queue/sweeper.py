@@ -107,6 +107,8 @@ class Sweeper:
             is_safe=False,
             error=ErrorFacts(type=dead.type, message=dead.message),
             metadata=event.metadata if event is not None else {},
+            image_key=event.image.key if event is not None else None,
+            image_version=event.image.version if event is not None else None,
         )
         record = keys.RECORD_PREFIX + key
         kept = Publication(

@@ -21,6 +21,7 @@ from moderator.settings.loading import (
     unknown_variables,
 )
 from moderator.settings.model_settings import ModelSettings
+from moderator.settings.object_settings import ObjectSettings
 from moderator.settings.policy_settings import (
     PolicySettings,
     default_policies_folder,
@@ -43,6 +44,7 @@ __all__ = [
     "HostSettings",
     "ImageSettings",
     "ModelSettings",
+    "ObjectSettings",
     "PolicySettings",
     "QueueSettings",
     "Section",

@@ -22,6 +22,7 @@ from moderator.settings.hook_settings import HookSettings
 from moderator.settings.host_settings import HostSettings
 from moderator.settings.image_settings import ImageSettings
 from moderator.settings.model_settings import ModelSettings
+from moderator.settings.object_settings import ObjectSettings
 from moderator.settings.policy_settings import PolicySettings
 from moderator.settings.queue_settings import QueueSettings
 from moderator.settings.section import Section
@@ -49,6 +50,7 @@ class Settings(
     HookSettings,
     DeliverySettings,
     HostSettings,
+    ObjectSettings,
     BucketSettings,
     ImageSettings,
     WorkerSettings,

@@ -211,6 +211,7 @@ _SCRIPTS: dict[str, Callable[..., Any]] = {
         memory_scripts.read_on,
         memory_scripts.requeue,
         memory_scripts.retry,
+        memory_scripts.revise,
     )
 }
 

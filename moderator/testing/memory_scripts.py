@@ -81,10 +81,10 @@ def claim(store: MemoryStore, keys: Words, args: Words) -> list[Any]:
 
 def publish(store: MemoryStore, keys: Words, args: Words) -> list[Any]:
     """See `publish.lua`."""
-    pending, record, verdict, stream, letters, letter, webhooks, webhook, size, *outbox = keys
+    pending, record, verdict, stream, letters, letter, webhooks, webhook, size, reply, *outbox = keys
     key, body, ttl, length, error, message, url, event, delivery, token, due, by_id, *further = args
     store.require((pending, SortedSet), (stream, Stream), (letters, SortedSet), (webhooks, SortedSet))
-    store.require(*((name, Hash) for name in outbox[:1]), *((name, SortedSet) for name in outbox[1::2]))
+    _require_outbox(store, outbox)
     now = store.now()
     if store.holds(verdict, String):
         close(store, pending, record, size, key)
@@ -104,15 +104,42 @@ def publish(store: MemoryStore, keys: Words, args: Words) -> list[Any]:
         store.at(letters, SortedSet)[key] = now
     if url:
         deliver(store, webhooks, webhook, delivery, {b"url": url, b"body": body})
-    if outbox:
-        _deliver_further(store, outbox, delivery, body, further)
+        store.set(reply, url, int(ttl))
+    else:
+        store.delete(reply)
+    _deliver_further(store, outbox, delivery, body, further)
     close(store, pending, record, size, key)
     store.published.update([verdict, *([by_id] if by_id else [])])
     return [1, seconds(max(0.0, now - float(fields.get(b"accepted_at", now))))]
 
 
+def revise(store: MemoryStore, keys: Words, args: Words) -> int:
+    """See `revise.lua`."""
+    verdict, stream, reply, webhooks, webhook, *outbox = keys
+    seen, body, ttl, length, delivery, by_id, *further = args
+    store.require((stream, Stream), (webhooks, SortedSet))
+    _require_outbox(store, outbox)
+    if not store.holds(verdict, String) or digest(store.at(verdict, String)) != seen:
+        return 0
+    store.at(stream, Stream).add(store.now(), Hash({b"verdict": body}), int(length))
+    store.set(verdict, body, int(ttl))
+    if store.holds(reply, String):
+        url = store.at(reply, String)
+        deliver(store, webhooks, webhook, delivery, {b"url": url, b"body": body})
+        store.set(reply, url, int(ttl))
+    _deliver_further(store, outbox, delivery, body, further)
+    store.published.update({verdict, by_id})
+    return 1
+
+
+def _require_outbox(store: MemoryStore, outbox: Words) -> None:
+    store.require(*((name, Hash) for name in outbox[:1]), *((name, SortedSet) for name in outbox[1::2]))
+
+
 def _deliver_further(store: MemoryStore, outbox: Words, delivery: bytes, body: bytes, further: Words) -> None:
     """Put a verdict into the outbox of the consumers besides webhooks; see `publish.lua`."""
+    if not outbox:
+        return
     missed, *consumers = outbox
     most, embedding, tensor, readings, *wanted = further
     evidence = dict(zip(EVIDENCE_FIELDS, (embedding, tensor, readings), strict=True)) if embedding else {}

@@ -18,12 +18,15 @@ from moderator.errors import (
     QueueFull,
     QueueUnavailable,
     RedisMisused,
+    VerdictChanged,
+    VerdictNotFound,
     VerdictsMissed,
     VerdictTimeout,
     VerdictUnreadable,
     WebhookFailed,
 )
-from moderator.queue import commands, keys
+from moderator.events import Event, ImageReference
+from moderator.queue import commands, keys, revisions
 from moderator.queue.bounds import NO_BOUNDS, QueueBounds
 from moderator.queue.commands import MAX_DELIVERIES
 from moderator.queue.connection import connect, connect_async
@@ -33,15 +36,21 @@ from moderator.queue.executors import AsyncRedisExecutor, RedisExecutor
 from moderator.queue.ledger import Acceptance, Claim, DeadLetterReason, Ledger
 from moderator.queue.message import decode_message
 from moderator.queue.outbox import Delivery
-from moderator.queue.subscriptions import WEBHOOKS, Subscription, Subscriptions, outbox_names
+from moderator.queue.subscriptions import (
+    NO_SUBSCRIPTIONS,
+    WEBHOOKS,
+    Subscription,
+    Subscriptions,
+    outbox_names,
+)
 from moderator.testing.memory_queue import MemoryServer
-from moderator.verdicts import Decision, ModelFacts
+from moderator.verdicts import Decision, ModelFacts, verdict_digest
 from tests.support.ledger_events import BULK, QUEUE, answer, body, claim_one, event, publish
 from tests.support.queue_doors import LEASE, Door, EventLoop, Threads, redis
 from tests.support.service import stopped
 from tests.support.tools import needs
 
-Open = Callable[[QueueBounds], Door]
+Open = Callable[..., Door]
 DEAD = DeadLetterReason("ImageBroken", "broken")
 
 
@@ -70,17 +79,17 @@ def place(request: pytest.FixtureRequest) -> str | MemoryServer:
 def open_door(request: pytest.FixtureRequest, place: str | MemoryServer) -> Iterator[Open]:
     with asyncio.Runner() as runner:
 
-        def open_door(bounds: QueueBounds) -> Door:
+        def open_door(bounds: QueueBounds, subscriptions: Subscriptions = NO_SUBSCRIPTIONS) -> Door:
             if request.param == "threads":
                 executor = (
                     place.executor if isinstance(place, MemoryServer) else RedisExecutor(connect(place))
                 )
-                return Threads(executor, bounds)
+                return Threads(executor, bounds, subscriptions)
             if isinstance(place, MemoryServer):
-                return EventLoop(place.async_executor, bounds, runner)
+                return EventLoop(place.async_executor, bounds, runner, subscriptions)
             client = connect_async(place)
             closing.append(client)
-            return EventLoop(AsyncRedisExecutor(client), bounds, runner)
+            return EventLoop(AsyncRedisExecutor(client), bounds, runner, subscriptions)
 
         closing: list[Any] = []
         yield open_door
@@ -469,6 +478,111 @@ def test_a_delivery_that_died_is_made_again(door: Door, consumer: str) -> None:
         door.replay(letter)
 
 
+URL = "https://example.com/hook"
+OBJECTS = Subscription("object-store", objects_decided=frozenset({"block"}))
+
+
+def test_a_later_decision_takes_the_place_of_a_verdict(door: Door) -> None:
+    publish(door.ledger, event("a", reply={"webhook": URL}))
+    before, body = door.verdict("moderator:a"), redis(door, "GET", keys.VERDICT_PREFIX + "moderator:a")
+    assert before is not None
+    first, _ = delivery_of(door, WEBHOOKS)
+
+    after = door.revise("moderator:a", Decision.BLOCK, by="ann", reason="appeal")
+
+    assert after.revises is not None
+    assert (after.decision, after.is_safe) == (Decision.BLOCK, False)
+    assert (after.revises.digest, after.revises.decided_at) == (verdict_digest(body), before.created_at)
+    assert (after.revises.by, after.revises.reason) == ("ann", "appeal")
+    assert door.verdict("moderator:a") == after
+    assert [verdict for _, verdict in door.tail("0")] == [before, after], "the first one stays on record"
+    second, fields = delivery_of(door, WEBHOOKS)
+    wanted = {b"url": URL.encode(), b"body": after.model_dump_json().encode(), b"attempts": b"0"}
+    assert fields == wanted
+    assert first != second, "a message of its own"
+    again = door.revise("moderator:a", Decision.ALLOW)
+    assert again.revises is not None
+    assert again.revises.digest == verdict_digest(fields[b"body"])
+    assert again.is_safe
+
+
+def test_of_two_that_revise_a_verdict_one_succeeds(door: Door) -> None:
+    publish(door.ledger, event("a"))
+    seen = door.executor.run(revisions.current_verdict("moderator:a"))
+    plans = [
+        revisions.plan_revision("moderator:a", seen, decision)
+        for decision in (Decision.BLOCK, Decision.REVIEW)
+    ]
+    door.executor.run(revisions.revise(*plans[0], 60.0, 100))
+    with pytest.raises(VerdictChanged):
+        door.executor.run(revisions.revise(*plans[1], 60.0, 100))
+    with pytest.raises(VerdictChanged, match="look at it again"):
+        door.revise("moderator:a", Decision.REVIEW, expected=seen.digest if seen else "")
+    found = door.verdict("moderator:a")
+    assert found is not None
+    assert found.decision is Decision.BLOCK
+    assert len(door.tail("0")) == 2
+    current = door.executor.run(revisions.current_verdict("moderator:a"))
+    assert current is not None
+    assert door.revise("moderator:a", Decision.REVIEW, expected=current.digest).decision is Decision.REVIEW
+
+
+def test_what_has_no_verdict_cannot_be_revised(door: Door) -> None:
+    submit(door, "a")
+    with pytest.raises(VerdictNotFound):
+        door.revise("moderator:a", Decision.ALLOW)
+    redis(door, "SET", keys.VERDICT_PREFIX + "moderator:b", "{}")
+    with pytest.raises(VerdictUnreadable):
+        door.revise("moderator:b", Decision.ALLOW)
+    assert door.tail("0") == []
+
+
+def test_a_later_decision_goes_to_the_consumers_that_want_it(open_door: Open) -> None:
+    door = open_door(NO_BOUNDS, Subscriptions((Subscription("audit"), OBJECTS), limit=10))
+    verdicts = [
+        answer(event("path")),
+        answer(Event(id="key", image=ImageReference(key="uploads/a.jpg", version="1"))),
+    ]
+    door.ledger.publish(verdicts, ttl=60.0, stream_length=100)
+    assert [redis(door, "ZCARD", outbox_names(name)[0]) for name in ("audit", "object-store")] == [2, 0]
+    for name in ("path", "key"):
+        door.revise(f"moderator:{name}", Decision.BLOCK)
+    assert [redis(door, "ZCARD", outbox_names(name)[0]) for name in ("audit", "object-store")] == [4, 1]
+    _, fields = delivery_of(door, "object-store")
+    assert (b'"image_key":"uploads/a.jpg","image_version":"1","revises":{"digest":"') in fields[b"body"]
+    assert redis(door, "ZCARD", keys.WEBHOOKS) == 0
+
+
+def test_an_image_of_a_bulk_event_is_revised_by_its_id(door: Door) -> None:
+    ((image, _),) = door.accept({"id": "up", "images": [{"path": "/x.jpg"}]})
+    publish(door.ledger, image)
+    door.revise("moderator:up/0", Decision.BLOCK)
+    for key in (image.key, "moderator:up/0"):
+        found = door.verdict(key)
+        assert found is not None
+        assert (found.bulk, found.decision) == ("up", Decision.BLOCK)
+
+
+def test_a_dead_letter_does_not_withdraw_a_later_decision(door: Door) -> None:
+    die(door, "a")
+    letter = door.dead_letter("moderator:a")
+    assert letter is not None
+    assert door.revise("moderator:a", Decision.ALLOW).error is None
+    assert door.replay(letter) is Acceptance.ANSWERED
+    found = door.verdict("moderator:a")
+    assert found is not None
+    assert found.decision is Decision.ALLOW
+
+
+def test_a_webhook_is_forgotten_with_its_event(door: Door) -> None:
+    """An event of the same id later has its own, or none."""
+    publish(door.ledger, event("a", reply={"webhook": URL}))
+    assert redis(door, "GET", keys.REPLY_PREFIX + "moderator:a") == URL.encode()
+    redis(door, "DEL", keys.VERDICT_PREFIX + "moderator:a")
+    publish(door.ledger, event("a"))
+    assert redis(door, "GET", keys.REPLY_PREFIX + "moderator:a") is None
+
+
 def test_a_full_queue_takes_nothing(open_door: Open) -> None:
     door = open_door(QueueBounds(events=5))
     assert submit(door, *"abcd") == ["accepted"] * 4
@@ -537,6 +651,7 @@ def prepare(door: Door) -> dict[str, Callable[[], Any]]:
         "extend": lambda: door.ledger.extend([("moderator:held", claim.token)]),
         "sweep": door.ledger.sweep,
         "replay": lambda: door.replay(letter),
+        "revise": lambda: door.revise("moderator:dead", Decision.BLOCK),
         "drop": lambda: door.drop(letter),
         "tail": lambda: door.tail("0"),
         "stats": door.stats,
@@ -557,6 +672,8 @@ def prepare(door: Door) -> dict[str, Callable[[], Any]]:
         ("extend", keys.PENDING),
         ("sweep", keys.PENDING),
         ("replay", keys.DEAD_LETTERS),
+        ("revise", keys.VERDICTS),
+        ("revise", keys.WEBHOOKS),
         ("drop", keys.DEAD_LETTERS),
         ("tail", keys.VERDICTS),
         ("stats", keys.PENDING),

@@ -25,7 +25,15 @@ def claim_one(ledger: Ledger, of: Event) -> Any:
 
 def answer(of: Event, dead: DeadLetterReason | None = None, claim: Claim | None = None) -> Answer:
     decision = Decision.ERROR if dead else Decision.ALLOW
-    verdict = Verdict(event_id=of.id, source=of.source, decision=decision, is_safe=dead is None, bulk=of.bulk)
+    verdict = Verdict(
+        event_id=of.id,
+        source=of.source,
+        decision=decision,
+        is_safe=dead is None,
+        bulk=of.bulk,
+        image_key=of.image.key,
+        image_version=of.image.version,
+    )
     return Answer(of, verdict, dead, claim)
 
 

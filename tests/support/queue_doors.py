@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
@@ -15,12 +16,15 @@ from moderator.queue.dead_letter_store import DeadLetter, DeadLetters
 from moderator.queue.executors import AsyncExecutor, Executor, Wait
 from moderator.queue.ledger import Acceptance, Ledger
 from moderator.queue.stats import QueueStats
+from moderator.queue.subscriptions import NO_SUBSCRIPTIONS, Subscriptions
 from moderator.queue.verdict_store import VerdictStore
-from moderator.verdicts import Verdict
+from moderator.verdicts import Decision, Verdict
 
 T = TypeVar("T")
 
 LEASE = 0.3
+#: How long verdicts that revise others are kept, and how many.
+KEPT: dict[str, Any] = {"ttl": 60.0, "stream_length": 1000}
 
 
 class Door(Protocol):
@@ -41,6 +45,7 @@ class Door(Protocol):
         on_gap: Callable[[VerdictsMissed], object] | None = None,
         most: int = 1000,
     ) -> list[tuple[str, Verdict]]: ...
+    def revise(self, key: str, decision: Decision, **more: Any) -> Verdict: ...
     def dead_letters(self, newest: int | None = None) -> list[DeadLetter]: ...
     def dead_letter(self, key: str) -> DeadLetter | None: ...
     def replay(self, letter: DeadLetter) -> Acceptance: ...
@@ -49,13 +54,16 @@ class Door(Protocol):
 
 
 class Threads:
-    def __init__(self, executor: Executor, bounds: QueueBounds) -> None:
+    def __init__(
+        self, executor: Executor, bounds: QueueBounds, subscriptions: Subscriptions = NO_SUBSCRIPTIONS
+    ) -> None:
         self.executor = executor
-        self.ledger = Ledger(executor, LEASE, bounds)
+        self.ledger = Ledger(executor, LEASE, bounds, subscriptions)
         self.letters = DeadLetters(executor, self.ledger)
         self._verdicts = VerdictStore(executor)
         self.accept = self.ledger.accept
         self.stats = self.ledger.stats
+        self.revise = partial(self.ledger.revise, **KEPT)
         self.verdict = self._verdicts.get
         self.wait = self._verdicts.wait
         self.position = self._verdicts.position
@@ -78,11 +86,17 @@ class Threads:
 
 
 class EventLoop:
-    def __init__(self, executor: AsyncExecutor, bounds: QueueBounds, runner: asyncio.Runner) -> None:
+    def __init__(
+        self,
+        executor: AsyncExecutor,
+        bounds: QueueBounds,
+        runner: asyncio.Runner,
+        subscriptions: Subscriptions = NO_SUBSCRIPTIONS,
+    ) -> None:
         self._runner = runner
-        self._queue = AsyncQueue(executor, LEASE, bounds)
+        self._queue = AsyncQueue(executor, LEASE, bounds, subscriptions)
         self.executor = Blocking(executor, runner)
-        self.ledger = Ledger(self.executor, LEASE, bounds)
+        self.ledger = Ledger(self.executor, LEASE, bounds, subscriptions)
         self.letters = DeadLetters(self.executor, self.ledger)
         self.accept = self._run(self._queue.accept)
         self.verdict = self._run(self._queue.verdict)
@@ -92,9 +106,10 @@ class EventLoop:
         self.replay = self._run(self._queue.replay)
         self.drop = self._run(self._queue.drop)
         self.stats = self._run(self._queue.stats)
+        self.revise = partial(self._run(self._queue.revise), **KEPT)
 
     def _run(self, call: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., T]:
-        return lambda *args: self._runner.run(call(*args))
+        return lambda *args, **more: self._runner.run(call(*args, **more))
 
     def tail(
         self,

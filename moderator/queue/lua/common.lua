@@ -44,6 +44,37 @@ local function close(pending, record, bytes, key)
   end
 end
 
+-- Put a verdict into the outbox of webhooks.
+local function deliver_webhook(webhooks, webhook, url, body, delivery)
+  redis.call('DEL', webhook)
+  redis.call('HSET', webhook, 'url', url, 'body', body, 'attempts', 0, 'since', seconds(now))
+  redis.call('ZADD', webhooks, now, delivery)
+end
+
+-- Return an error reply if a key of the outbox of further consumers, from KEYS[first] on, has another type.
+local function wrong_outbox(first)
+  local mistake = KEYS[first] and wrong(KEYS[first], 'hash')
+  for i = first + 1, #KEYS, 2 do mistake = mistake or wrong(KEYS[i], 'zset') end
+  return mistake
+end
+
+-- Put a verdict into the outbox of further consumers: their keys are KEYS[key] and after it, their arguments ARGV[arg]
+-- and after it; `publish.lua` documents both.
+local function deliver_further(key, arg, body, delivery)
+  for i = key + 1, #KEYS, 2 do
+    if redis.call('ZCARD', KEYS[i]) >= tonumber(ARGV[arg]) then
+      redis.call('HSET', KEYS[key], KEYS[i], string.format('%d', whole(redis.call('HGET', KEYS[key], KEYS[i])) + 1))
+    else
+      redis.call('DEL', KEYS[i + 1])
+      redis.call('HSET', KEYS[i + 1], 'body', body, 'attempts', 0, 'since', seconds(now))
+      if ARGV[arg + 1] ~= '' and ARGV[arg + 4 + (i - key - 1) / 2] ~= '' then
+        redis.call('HSET', KEYS[i + 1], 'embedding', ARGV[arg + 1], 'tensor', ARGV[arg + 2], 'readings', ARGV[arg + 3])
+      end
+      redis.call('ZADD', KEYS[i], now, delivery)
+    end
+  end
+end
+
 -- Versions that did not know `bulk` named an image of a bulk event (`up/0`) as an event that is itself called `up/0`,
 -- and what they wrote has no such field. Return their key of an event, or nil if it is the same.
 local function key_before_bulk(key)
