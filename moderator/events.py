@@ -28,6 +28,11 @@ def event_key(source: str, id: str) -> str:
     return f"{source}:{id.replace('%', '%25').replace(':', '%3A')}"
 
 
+def stored_key(source: str, id: str, bulk: str | None) -> str:
+    """Return the key of an event, or of its verdict: of an image of a bulk event if `bulk` is that event's id."""
+    return event_key(source, id) if bulk is None else f"{event_key(source, bulk)}%2F{id[len(bulk) + 1 :]}"
+
+
 def bulk_image_key(key: str) -> str | None:
     """Turn the key of an event whose own id is `up/0` into the key of image 0 of the bulk event `up`.
 
@@ -141,9 +146,7 @@ class Event(BaseModel):
     @property
     def key(self) -> str:
         """The event's name in Redis; see `event_key` and `bulk_image_key`."""
-        if self.bulk is None:
-            return event_key(self.source, self.id)
-        return f"{event_key(self.source, self.bulk)}%2F{self.id[len(self.bulk) + 1 :]}"
+        return stored_key(self.source, self.id, self.bulk)
 
     def before_bulk(self) -> "Event":
         """Return the event as versions without `bulk` named it: as an event whose own id is `<bulk>/<n>`."""

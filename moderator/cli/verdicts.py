@@ -1,6 +1,7 @@
-"""`moderator verdicts`: read published verdicts."""
+"""`moderator verdicts`: read published verdicts, and revise them."""
 
 import time
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -11,12 +12,27 @@ from moderator.backoff import jittered
 from moderator.cli.output import COLOURS, console, errors, plain, print_json
 from moderator.client import DEFAULT_SOURCE, Client
 from moderator.errors import VerdictsMissed, VerdictTimeout
-from moderator.verdicts import Verdict
+from moderator.events import event_key
+from moderator.queue.executors import RedisExecutor
+from moderator.queue.ledger import Ledger
+from moderator.queue.subscriptions import Subscriptions
+from moderator.settings import load_settings
+from moderator.verdicts import Decision, Verdict
 
 #: Seconds before `tail --follow` retries a server that does not answer.
 RETRY_DELAY_SECONDS = 1.0
 
-app = typer.Typer(help="Read published verdicts.", no_args_is_help=True, rich_markup_mode=None)
+
+class LaterDecision(StrEnum):
+    """What a later decision may be."""
+
+    ALLOW = Decision.ALLOW.value
+    BLOCK = Decision.BLOCK.value
+
+
+app = typer.Typer(
+    help="Read published verdicts, and revise them.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @app.command()
@@ -64,6 +80,50 @@ def show(
     if verdict is None:
         raise VerdictTimeout(f"no verdict for {event_id} from source {source} (yet, or any more)")
     console.print_json(verdict.model_dump_json())
+
+
+@app.command()
+def revise(
+    event_id: Annotated[str, typer.Argument(metavar="EVENT", help="As submitted.")],
+    decision: Annotated[LaterDecision, typer.Option(help="The later decision.")],
+    reason: Annotated[str, typer.Option(help="Why, for the record.")],
+    source: Annotated[str, typer.Option(help="As submitted.")] = DEFAULT_SOURCE,
+    by: Annotated[
+        str | None, typer.Option(help="Who, for the record. Default: the user of the system.")
+    ] = None,
+    expect: Annotated[
+        str | None,
+        typer.Option(
+            help="Change nothing if the verdict has another digest: 12 digits of the SHA-256 of its JSON."
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the new verdict, as JSON.")] = False,
+) -> None:
+    """Decide otherwise about an event that has a verdict.
+
+    A new verdict is published that points at the one it revises: in the stream, to the event's webhook (as
+    `verdict.revised`) and to other consumers. The first one stays on record. If several people revise one verdict at
+    once, one of them succeeds.
+
+    Example:
+
+      moderator verdicts revise upload-4711 --source shop --decision allow --reason "appeal upheld"
+    """
+    from moderator.policies.audit import current_user
+
+    settings = load_settings()
+    executor = RedisExecutor(Client().redis)
+    ledger = Ledger(executor, settings.redeliver_after, subscriptions=Subscriptions.of(settings))
+    verdict = ledger.revise(
+        event_key(source, event_id),
+        Decision(decision),
+        by=by or current_user(),
+        reason=reason,
+        expected=expect,
+        ttl=settings.verdict_ttl,
+        stream_length=settings.most_in_stream,
+    )
+    _show(verdict, json)
 
 
 def _show_gap(gap: VerdictsMissed) -> None:

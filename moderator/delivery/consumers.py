@@ -13,6 +13,7 @@ from typing import Protocol
 from moderator.errors import ModeratorError, SettingsError
 from moderator.fetching.breaker import Breakers
 from moderator.queue.connection import Redis
+from moderator.queue.delivery_log import DeliveryLog
 from moderator.queue.disabled_webhooks import DisabledWebhooks
 from moderator.queue.outbox import Delivery
 from moderator.queue.subscriptions import (
@@ -102,7 +103,8 @@ def make_consumer(name: str, settings: Settings, client: Redis, webhook_hosts: B
     if name == WEBHOOKS:
         from moderator.delivery.webhook_delivery import WebhookSender
 
-        return WebhookSender(settings, DisabledWebhooks(client), webhook_hosts)
+        deliveries = DeliveryLog(client, settings.webhook_log)
+        return WebhookSender(settings, DisabledWebhooks(client), deliveries, webhook_hosts)
     if name == ARCHIVE and settings.archive_url is not None:
         from moderator.delivery.archive_writer import ArchiveWriter
 

@@ -15,7 +15,7 @@ from moderator.queue.outbox import Delivery, Outbox
 log = logging.getLogger(__name__)
 
 #: Most seconds between two attempts of a delivery.
-DELIVERY_DELAY_MAX_SECONDS = 3600.0
+DELIVERY_DELAY_MAX_SECONDS = 6 * 3600.0
 #: Seconds for which an unavailable consumer rests: at first, and at most.
 REST_SECONDS, REST_MAX_SECONDS = 1.0, 30.0
 

@@ -1,30 +1,36 @@
 """Deliver verdicts to webhooks, signed according to Standard Webhooks, with retries."""
 
 import logging
-from base64 import b64decode
+import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from hashlib import sha256
 from threading import Lock
-
-from standardwebhooks import Webhook
 
 from moderator.backoff import delay_for_host
 from moderator.delivery.consumers import Settle
+from moderator.delivery.message_format import Message, compose
+from moderator.delivery.webhook_post import WebhookPoster
 from moderator.errors import (
     FetchRefused,
     HostUnavailable,
     ModeratorError,
-    SettingsError,
     WebhookDisabled,
     WebhookFailed,
     WebhookRedirected,
 )
 from moderator.fetching.breaker import Breakers
-from moderator.fetching.http import GuardedClient
-from moderator.fetching.urls import AllowedHosts, parse_url
+from moderator.fetching.http import PostAnswer
+from moderator.fetching.urls import parse_url
+from moderator.printable import printable
+from moderator.queue.delivery_log import (
+    ERROR_CHARACTERS_MAX,
+    Attempt,
+    DeliveryLog,
+    shown_target,
+    target_id,
+)
 from moderator.queue.disabled_webhooks import DisabledWebhooks
 from moderator.queue.outbox import Delivery
 from moderator.queue.subscriptions import WEBHOOKS
@@ -33,7 +39,7 @@ from moderator.settings import Settings
 log = logging.getLogger(__name__)
 
 #: Most seconds that a receiver may ask for in `Retry-After`.
-RETRY_AFTER_MAX_SECONDS = 3600.0
+RETRY_AFTER_MAX_SECONDS = 6 * 3600.0
 #: Status that ends all deliveries to a webhook, and those whose `Retry-After` counts.
 GONE, COME_LATER = 410, frozenset({429, 503})
 #: Most deliveries at once, in total and to one host: a slow host does not block the others.
@@ -46,8 +52,9 @@ class WebhookSender:
     """Posts verdicts to webhooks: a consumer of the outbox.
 
     Args:
-        settings: secret, attempts and address rules.
+        settings: secrets, format, attempts and address rules.
         disabled: webhooks that get no deliveries.
+        deliveries: log of attempts.
         breakers: circuit breakers of hosts that keep failing.
 
     Raises:
@@ -58,22 +65,21 @@ class WebhookSender:
     wants_evidence = False
 
     def __init__(
-        self, settings: Settings, disabled: DisabledWebhooks, breakers: Breakers | None = None
+        self,
+        settings: Settings,
+        disabled: DisabledWebhooks,
+        deliveries: DeliveryLog,
+        breakers: Breakers | None = None,
     ) -> None:
         self.attempts = settings.webhook_attempts
         self._patience = settings.host_patience
+        self._format = settings.verdict_format
         self._disabled = disabled
-        self._client = GuardedClient(
-            settings.fetch_networks,
-            settings.fetch_timeout,
-            hosts=AllowedHosts.from_setting(settings.webhook_hosts, "MODERATOR_WEBHOOK_HOSTS"),
-            breakers=breakers,
-        )
+        self._log = deliveries
+        self._poster = WebhookPoster(settings, breakers)
         self._pool = ThreadPoolExecutor(DELIVERIES, thread_name_prefix="webhook")
         self._lock = Lock()
         self._busy: Counter[str] = Counter()
-        secrets = settings.webhook_secret.get_secret_value() if settings.webhook_secret is not None else None
-        self._signers = [] if secrets is None else [Webhook(key) for key in _keys(secrets)]
 
     def room(self) -> int:
         """Return how many more deliveries may start now."""
@@ -94,29 +100,38 @@ class WebhookSender:
     def close(self) -> None:
         """Finish the started deliveries, and end the threads."""
         self._pool.shutdown(wait=True)
-        self._client.close()
+        self._poster.close()
 
     def _deliver(self, delivery: Delivery, host: str, disabled: bool, settle: Settle) -> None:
         try:
+            # The same id at each attempt, so the receiver recognises a repeat; another for the verdict after a replay.
+            message = compose(delivery.key, delivery.body, self._format)
+            started, status = time.monotonic(), None
+            error: ModeratorError | None = None
             try:
-                self._send(delivery, disabled)
-            except HostUnavailable as error:
-                if delivery.age < self._patience:
-                    settle.postpone(delivery, delay_for_host(error, delivery.age), error)
-                else:
-                    settle.fail(delivery, error)
-            except WebhookFailed as error:
-                # Not before the time that the receiver asked for, and spread after it.
-                settle.fail(delivery, error, error.retry_after)
-            except ModeratorError as error:
-                settle.fail(delivery, error)
-            else:
-                settle.done([delivery])
+                answer = self._send(delivery, message, disabled)
+                status = answer.status
+                check_answer(answer)
+            except ModeratorError as refused:
+                error = refused
+            self._settle(delivery, error, settle)
+            if not isinstance(error, HostUnavailable):  # it was not asked
+                said = None if error is None else printable(f"{type(error).__name__}: {error}")
+                self._record(delivery, message, started, status, said and said[:ERROR_CHARACTERS_MAX])
         except Exception as error:  # of Redis, say: the delivery is leased and becomes due again
             log.warning("webhook for %s: %s: %s", delivery.key, type(error).__name__, error)
         finally:
             with self._lock:
                 self._busy -= Counter((host,))
+
+    def _settle(self, delivery: Delivery, error: ModeratorError | None, settle: Settle) -> None:
+        if error is None:
+            settle.done([delivery])
+        elif isinstance(error, HostUnavailable) and delivery.age < self._patience:
+            settle.postpone(delivery, delay_for_host(error, delivery.age), error)
+        else:
+            # Not before the time that the receiver asked for, and spread after it.
+            settle.fail(delivery, error, error.retry_after if isinstance(error, WebhookFailed) else 0.0)
 
     def _take_slot(self, host: str) -> bool:
         """Reserve a delivery to the host; return whether one more may start now."""
@@ -126,41 +141,57 @@ class WebhookSender:
                 self._busy[host] += 1
             return free
 
-    def _send(self, delivery: Delivery, disabled: bool) -> None:
-        if not self._signers:
-            raise FetchRefused("MODERATOR_WEBHOOK_SECRET is not set: verdicts are not sent unsigned")
+    def _send(self, delivery: Delivery, message: Message, disabled: bool) -> PostAnswer:
         if disabled:
             raise WebhookDisabled(
                 "the webhook answered 410 Gone to an earlier delivery and gets no more; if it is back: "
                 "`moderator webhooks enable URL`, then replay this"
             )
-        # The same id at every attempt, so the receiver recognises a repeat; another for the verdict after a replay.
-        message_id = "msg_" + sha256(delivery.key.encode()).hexdigest()[:32]
-        now = datetime.now(UTC)
-        signatures = [signer.sign(message_id, now, delivery.body.decode()) for signer in self._signers]
-        headers = {
-            "content-type": "application/json",
-            "user-agent": "moderator",
-            "webhook-id": message_id,
-            "webhook-timestamp": str(int(now.timestamp())),
-            # One for each secret: receivers accept any, so they may have the old or the new one.
-            "webhook-signature": " ".join(signatures),
-        }
-        answer = self._client.post(delivery.url, delivery.body, headers)
-        if 200 <= answer.status < 300:
-            return
-        if 300 <= answer.status < 400:
-            raise WebhookRedirected(
-                f"the webhook answered {answer.status}; redirects are not followed: name the address that it leads to"
-            )
+        answer = self._poster.post(delivery.url, message)
         if answer.status == GONE:
             self._disabled.add(delivery.url)
-            raise WebhookDisabled(
-                "the webhook answered 410 Gone, so it gets no more deliveries; if it is back: "
-                "`moderator webhooks enable URL`, then replay this"
+        return answer
+
+    def _record(
+        self, delivery: Delivery, message: Message, started: float, status: int | None, error: str | None
+    ) -> None:
+        """Log an attempt."""
+        event, _, _ = delivery.key.rpartition("#")
+        self._log.add(
+            Attempt(
+                at=datetime.now(UTC),
+                event=event,
+                message=message.id,
+                type=message.type,
+                target=shown_target(delivery.url),
+                target_id=target_id(delivery.url),
+                attempt=delivery.attempt,
+                milliseconds=round(1000 * (time.monotonic() - started), 1),
+                status=status,
+                error=error,
             )
-        asked = answer.retry_after if answer.status in COME_LATER else 0.0
-        raise WebhookFailed(f"the webhook answered {answer.status}", min(asked, RETRY_AFTER_MAX_SECONDS))
+        )
+
+
+def check_answer(answer: PostAnswer) -> None:
+    """Check what a webhook answered.
+
+    Raises:
+        WebhookRedirected, WebhookDisabled, WebhookFailed: it did not accept the message.
+    """
+    if 200 <= answer.status < 300:
+        return
+    if 300 <= answer.status < 400:
+        raise WebhookRedirected(
+            f"the webhook answered {answer.status}; redirects are not followed: name the address that it leads to"
+        )
+    if answer.status == GONE:
+        raise WebhookDisabled(
+            "the webhook answered 410 Gone, so it gets no more deliveries; if it is back: "
+            "`moderator webhooks enable URL`, then replay this"
+        )
+    asked = answer.retry_after if answer.status in COME_LATER else 0.0
+    raise WebhookFailed(f"the webhook answered {answer.status}", min(asked, RETRY_AFTER_MAX_SECONDS))
 
 
 def _host(url: str) -> str:
@@ -169,23 +200,3 @@ def _host(url: str) -> str:
         return parse_url(url).site
     except FetchRefused:
         return ""
-
-
-def _keys(secrets: str) -> list[bytes]:
-    """Return the keys in Standard Webhooks secrets. The library would take the rest of a misspelt one as the key."""
-    keys = []
-    for number, secret in enumerate(secrets.split(), 1):
-        try:
-            key = b64decode(secret.removeprefix("whsec_"), validate=True)
-        except ValueError as error:
-            raise SettingsError(
-                f"MODERATOR_WEBHOOK_SECRET: secret {number} is not `whsec_` and base64"
-            ) from error
-        if not key:
-            raise SettingsError(
-                f"MODERATOR_WEBHOOK_SECRET: secret {number} is empty; give `whsec_` and 24 to 64 bytes in base64"
-            )
-        keys.append(key)
-    if not keys:
-        raise SettingsError("MODERATOR_WEBHOOK_SECRET is empty; give `whsec_` and 24 to 64 bytes in base64")
-    return keys

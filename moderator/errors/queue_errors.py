@@ -55,6 +55,12 @@ class VerdictChanged(ModeratorError):
     stage = "intake"
 
 
+class RevisionInvalid(ModeratorError):
+    """A later decision about an event cannot be recorded as given."""
+
+    stage = "intake"
+
+
 class VerdictUnreadable(ModeratorError):
     """A verdict is kept in a form that this version cannot read."""
 

@@ -154,6 +154,7 @@ class AsyncQueue:
             VerdictNotFound: the event has no verdict.
             VerdictChanged: the event's verdict is not the expected one, or changed meanwhile; nothing was published.
             VerdictUnreadable: this version cannot read the verdict.
+            RevisionInvalid: the decision is `error`, or who or why is too long or no text.
         """
         with failing_as(lambda error: not_revised(event_key, error)):
             current = await self._executor.run(revisions.current_verdict(event_key))

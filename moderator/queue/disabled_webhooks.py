@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from moderator.queue import keys
 from moderator.queue.connection import Redis
+from moderator.queue.delivery_log import find_target, target_id
 
 #: Seconds for which a webhook stays disabled unless it is enabled earlier; after that it is tried once more.
 DISABLED_SECONDS = 30 * 86_400.0
@@ -49,6 +50,7 @@ class DisabledWebhooks:
             pipe.zremrangebyrank(keys.DISABLED_WEBHOOKS, 0, -MAX_DISABLED - 1)
             pipe.execute()
 
-    def remove(self, url: str) -> bool:
-        """Enable a webhook again; return whether it was disabled."""
-        return bool(self._redis.zrem(keys.DISABLED_WEBHOOKS, url))
+    def remove(self, target: str) -> bool:
+        """Enable a webhook again, by its URL or the digest of it; return whether it was disabled."""
+        urls = [url for url, _ in self if find_target(target) == target_id(url)]
+        return bool(urls and self._redis.zrem(keys.DISABLED_WEBHOOKS, *urls))

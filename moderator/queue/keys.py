@@ -34,6 +34,9 @@ WEBHOOKS = "moderation:webhooks"
 #: Sorted set of the webhook URLs that asked for no more deliveries, by the time at which they did.
 DISABLED_WEBHOOKS = "moderation:webhooks-disabled"
 
+#: Sorted set of the webhooks in the delivery log, by the time of the last attempt.
+DELIVERY_TARGETS = "moderation:delivery-targets"
+
 #: Number of verdicts not kept for each further consumer of the outbox, by the name of its list.
 OUTBOX_MISSED = "moderation:outbox-missed"
 
@@ -50,6 +53,8 @@ DEAD_LETTER_PREFIX = "moderation:dead-letter:"
 WEBHOOK_PREFIX = "moderation:webhook:"
 #: The webhook of an event that has a verdict, kept for as long.
 REPLY_PREFIX = "moderation:reply:"
+#: `event:` and the key of an event follow, or `target:` and the digest of a webhook's address.
+DELIVERY_LOG_PREFIX = "moderation:delivery-log:"
 #: The name of a consumer follows, alone for the sorted set of its deliveries, with `:` and a key for one of them.
 OUTBOX_PREFIX = "moderation:outbox:"
 EMBEDDING_PREFIX = "moderation:embedding:"

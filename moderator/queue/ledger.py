@@ -143,6 +143,7 @@ class Ledger:
             VerdictNotFound: the event has no verdict.
             VerdictChanged: the event's verdict is not the expected one, or changed meanwhile; nothing was published.
             VerdictUnreadable: this version cannot read the verdict.
+            RevisionInvalid: the decision is `error`, or who or why is too long or no text.
             QueueUnavailable: Redis cannot be reached.
         """
         with failing_as(lambda error: not_revised(event_key, error)):

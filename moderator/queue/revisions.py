@@ -5,13 +5,16 @@ from hashlib import sha1
 
 from pydantic import ValidationError
 
-from moderator.errors import VerdictChanged, VerdictNotFound, VerdictUnreadable
+from moderator.errors import RevisionInvalid, VerdictChanged, VerdictNotFound, VerdictUnreadable
 from moderator.events import bulk_image_key, event_key
 from moderator.queue import keys
 from moderator.queue.commands import Command, ask
 from moderator.queue.records import delivery_key, seconds_to_keep
 from moderator.queue.subscriptions import NO_SUBSCRIPTIONS, Subscriptions
 from moderator.verdicts import Decision, Verdict, revised, verdict_digest
+
+#: Most characters of who decided, and why.
+BY_CHARACTERS_MAX, REASON_CHARACTERS_MAX = 256, 2000
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,9 @@ def plan_revision(
         VerdictNotFound: the event has no verdict.
         VerdictChanged: its verdict is not the expected one.
         VerdictUnreadable: this version cannot read it.
+        RevisionInvalid: the decision is `error`, or who or why is too long or no text.
     """
+    _check(decision, by, reason)
     if current is None:
         raise VerdictNotFound(f"{event} has no verdict (yet, or any more), so there is none to revise")
     if expected is not None and expected != current.digest:
@@ -76,6 +81,18 @@ def plan_revision(
             f"the verdict of {event} was written by another version of the service; update this one"
         ) from error
     return current, revised(verdict, current.digest, decision, by=by, reason=reason)
+
+
+def _check(decision: Decision, by: str | None, reason: str | None) -> None:
+    if decision is Decision.ERROR:
+        raise RevisionInvalid("error is no decision; decide allow, review or block")
+    for name, text, most in (("by", by, BY_CHARACTERS_MAX), ("reason", reason, REASON_CHARACTERS_MAX)):
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError as error:
+            raise RevisionInvalid(f"{name} cannot be written in UTF-8") from error
+        if text is not None and len(text) > most:
+            raise RevisionInvalid(f"{name} has {len(text)} characters; give at most {most}")
 
 
 def revise(

@@ -20,7 +20,22 @@ class DeliverySettings(Section):
         (), description="The only hosts that webhooks may name, as in `MODERATOR_FETCH_HOSTS`. None: all."
     )
     webhook_attempts: int = Field(
-        8, ge=1, description="Tries before a webhook delivery becomes a dead letter."
+        16,
+        ge=1,
+        description="Tries before a webhook delivery becomes a dead letter; 16 take about 14 hours with the default "
+        "`MODERATOR_RETRY_DELAY`, 8 about 4 minutes.",
+    )
+    webhook_log: int = Field(
+        100,
+        ge=0,
+        le=10_000,
+        description="Latest deliveries to each webhook that `moderator webhooks show` can show, for a week; 0: none. "
+        "One takes about 0.4 kB.",
+    )
+    verdict_format: Literal["plain", "cloudevents"] = Field(
+        "plain",
+        description="What webhooks get: the verdict `plain`, or as `data` of a CloudEvent in structured mode "
+        "(`cloudevents`). The stream always has plain verdicts.",
     )
     deliver: Literal["worker", "apart"] = Field(
         "worker",

@@ -24,6 +24,7 @@ from moderator.fetching.http import GuardedClient
 from moderator.fetching.urls import AllowedHosts
 from moderator.images.decode import DecodedImage, decode
 from moderator.queue import keys
+from moderator.queue.delivery_log import DeliveryLog
 from moderator.queue.disabled_webhooks import DisabledWebhooks
 from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.outbox import Outbox
@@ -237,7 +238,7 @@ def test_settings_name_the_hosts_of_images_and_of_webhooks(
         with pytest.raises(FetchRefused, match="MODERATOR_FETCH_HOSTS"):
             fetcher.fetch(ImageReference(url=url))
     client = make_client(server.url)
-    sender = WebhookSender(settings, DisabledWebhooks(client.redis))
+    sender = WebhookSender(settings, DisabledWebhooks(client.redis), DeliveryLog(client.redis, 10))
     metrics = DeliveryMetrics(CollectorRegistry(), (), lambda error: None)
     loop = DeliveryLoop(sender, Outbox(client.redis, sender.name), client.dead_letters, metrics, 2.0)
     for n, url in enumerate(("http://images.test/", "http://hooks.test/", f"http://{SECRET}@a.hooks.test/")):

@@ -3,7 +3,10 @@
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,6 +16,15 @@ from moderator.client import Client
 from moderator.queue import keys
 from moderator.queue.connection import Redis
 from moderator.queue.dead_letter_store import DeadLetter
+from moderator.queue.delivery_log import (
+    EVENT_ATTEMPTS_MAX,
+    LOG_SECONDS,
+    Attempt,
+    DeliveryLog,
+    target_id,
+)
+from moderator.queue.executors import RedisExecutor
+from moderator.queue.redelivery import Redelivery
 from moderator.verdicts import Verdict
 from tests.support.http_server import Answer, HttpServer
 from tests.support.service import OLD_SECRET, SECRET, WorkerProcess, run_cli, small_jpeg, until
@@ -153,19 +165,145 @@ def test_a_webhook_that_is_gone_gets_no_more_until_it_is_enabled(
     assert until(lambda: dead_delivery(client, second.key)).error == "WebhookDisabled"
     assert len(http.asked(path)) == 1
     assert worker.metrics()["moderation_webhooks_disabled"] == 1
-    listed = run_cli("webhooks", "list", cwd=tmp_path, redis_url=client_url(client)).stdout
-    assert http.url(path) in listed
+    (disabled,) = records(client, tmp_path, "list", "--disabled")
+    assert disabled["id"] == target_id(http.url(path))
 
-    enabled = run_cli("webhooks", "enable", http.url(path), cwd=tmp_path, redis_url=client_url(client)).stdout
+    enabled = run_cli("webhooks", "enable", disabled["id"], cwd=tmp_path, redis_url=client_url(client)).stdout
     assert "enabled" in enabled
     client.dead_letters.replay(letter)
     until(lambda: len(http.asked(path)) == 2)
-    assert run_cli("webhooks", "list", cwd=tmp_path, redis_url=client_url(client)).stdout == ""
+    assert records(client, tmp_path, "list", "--disabled") == []
 
 
 def client_url(client: Client) -> str:
     options = client.redis.connection_pool.connection_kwargs
     return f"redis://{options['host']}:{options['port']}/{options['db']}"
+
+
+def records(client: Client, folder: Path, *words: str) -> list[dict[str, Any]]:
+    """What `moderator webhooks ... --json` prints."""
+    done = run_cli("webhooks", *words, "--json", cwd=folder, redis_url=client_url(client))
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_deliveries_are_on_record_by_event_and_by_target(
+    client: Client, http: HttpServer, small_images: list[Path], path: str, tmp_path: Path
+) -> None:
+    url = http.url(path) + "?token=s3cret"
+    http.answers[path + "?token=s3cret"] = [Answer(500), Answer(204)]
+    event = client.submit(path=small_images[0], webhook=url)
+    log = DeliveryLog(client.redis, 100)
+    until(lambda: len(log.of_event(event.key)) == 2)
+
+    shown = records(client, tmp_path, "show", event.id)
+    assert [(one["attempt"], one["status"], one.get("error", "")[:13]) for one in shown] == [
+        (2, 204, ""),
+        (1, 500, "WebhookFailed"),
+    ]
+    assert {one["message"] for one in shown} == {http.asked(path + "?token=s3cret")[0].headers["webhook-id"]}
+    assert records(client, tmp_path, "show", "--target", url) == shown
+    (listed,) = (one for one in records(client, tmp_path, "list") if one["id"] == target_id(url))
+    assert (listed["status"], listed["failures"], listed["disabled_at"]) == (204, 0, None)
+    assert "s3cret" not in json.dumps([shown, listed])
+
+
+def test_the_log_is_bounded(client: Client) -> None:
+    log, key = DeliveryLog(client.redis, 3), f"moderator:{uuid4().hex}"
+    attempt = Attempt(
+        at=datetime.now(UTC),
+        event=key,
+        message="msg_1",
+        type="verdict.created",
+        target="https://example.org/",
+        target_id=key[-12:],
+        attempt=1,
+        milliseconds=1.0,
+        status=200,
+    )
+    for n in range(EVENT_ATTEMPTS_MAX + 5):
+        log.add(attempt.model_copy(update={"attempt": n}))
+    assert [one.attempt for one in log.of_target(key[-12:])] == [24, 23, 22]
+    assert len(log.of_event(key)) == EVENT_ATTEMPTS_MAX
+    DeliveryLog(client.redis, 0).add(attempt)
+    assert len(log.of_target(key[-12:])) == 3
+    for name in client.redis.scan_iter(f"{keys.DELIVERY_LOG_PREFIX}*{key[-12:]}"):
+        assert 0 < client.redis.ttl(name) <= LOG_SECONDS
+
+
+def test_a_verdict_is_delivered_again_with_the_same_id(
+    client: Client, http: HttpServer, small_images: list[Path], path: str, tmp_path: Path
+) -> None:
+    http.answers[path] = [Answer(200)]
+    since = datetime.now(UTC).isoformat()
+    first, second = (client.submit(path=file, webhook=http.url(path)) for file in small_images[:2])
+    client.submit(path=small_images[0])
+    until(lambda: len(http.asked(path)) == 2)
+    assert records(client, tmp_path, "redeliver", first.id) == [{"event": first.key}]
+    until(lambda: len(http.asked(path)) == 3)
+
+    again = records(client, tmp_path, "redeliver", "--target", http.url(path), "--since", since)
+
+    assert {one["event"] for one in again} == {first.key, second.key}
+    until(lambda: len(http.asked(path)) == 5)
+    assert len({request.headers["webhook-id"] for request in http.asked(path)}) == 2
+    assert len({request.body for request in http.asked(path)}) == 2
+    unknown = run_cli("webhooks", "redeliver", "unknown", cwd=tmp_path, redis_url=client_url(client))
+    assert (unknown.returncode, "no verdict" in unknown.stderr) == (1, True)
+
+
+def test_what_died_is_delivered_again_and_its_dead_letter_forgotten(
+    client: Client, http: HttpServer, small_images: list[Path], path: str
+) -> None:
+    http.answers[path] = [Answer(302), Answer(200)]
+    event = client.submit(path=small_images[0], webhook=http.url(path))
+    until(lambda: dead_delivery(client, event.key))
+    assert Redelivery(RedisExecutor(client.redis), client.dead_letters).event(event.key)
+    until(lambda: len(http.asked(path)) == 2)
+    assert len({request.headers["webhook-id"] for request in http.asked(path)}) == 1
+    assert dead_delivery(client, event.key) is None
+
+
+def test_a_later_decision_is_delivered(
+    client: Client, http: HttpServer, small_images: list[Path], path: str, tmp_path: Path
+) -> None:
+    http.answers[path] = [Answer(200)]
+    event = client.submit(path=small_images[0], webhook=http.url(path))
+    until(lambda: len(http.asked(path)) == 1)
+
+    options = ("--decision", "block", "--reason", "appeal", "--by", "ann", "--json")
+    done = run_cli("verdicts", "revise", event.id, *options, cwd=tmp_path, redis_url=client_url(client))
+
+    until(lambda: len(http.asked(path)) == 2)
+    first, second = http.asked(path)
+    assert [one.headers["moderation-type"] for one in (first, second)] == [
+        "verdict.created",
+        "verdict.revised",
+    ]
+    assert first.headers["webhook-id"] != second.headers["webhook-id"]
+    Webhook(SECRET).verify(second.body.decode(), dict(second.headers))
+    verdict = Verdict.model_validate_json(second.body)
+    assert verdict == client.verdict(event.id) == Verdict.model_validate_json(done.stdout)
+    assert verdict.revises is not None
+    assert verdict.revises.digest == sha256(first.body).hexdigest()[:12]
+    assert (verdict.revises.by, verdict.revises.reason) == ("ann", "appeal")
+
+
+@pytest.mark.parametrize("status", [204, 500])
+def test_an_example_is_signed_and_the_answer_reported(
+    client: Client, http: HttpServer, path: str, tmp_path: Path, status: int
+) -> None:
+    http.answers[path] = [Answer(status)]
+    settings = {"webhook_secret": SECRET, "fetch_networks": "127.0.0.0/8", "verdict_format": "cloudevents"}
+    done = run_cli("webhooks", "test", http.url(path), "--json", cwd=tmp_path, **settings)
+    (request,) = http.asked(path)
+    event = Webhook(SECRET).verify(request.body.decode(), dict(request.headers))
+    assert (event["type"], event["data"]["metadata"]) == ("verdict.created", {"test": True})
+    said = json.loads(done.stdout)
+    assert (done.returncode, said["status"], said["accepted"]) == (status != 204, status, status == 204)
+    if status == 204:
+        refused = run_cli("webhooks", "test", http.url(path), cwd=tmp_path, webhook_secret=SECRET)
+        assert (refused.returncode, "MODERATOR_FETCH_NETWORKS" in refused.stderr) == (1, True)
+        assert len(http.asked(path)) == 1
 
 
 def test_a_receiver_that_is_busy_is_asked_again_when_it_said(

@@ -16,6 +16,7 @@ from moderator.delivery.loop import DeliveryLoop
 from moderator.delivery.webhook_delivery import DELIVERIES, DELIVERIES_TO_A_HOST, WebhookSender
 from moderator.errors import DeliveryUnreadable, FetchFailed, HostUnavailable, ModeratorError, SettingsError
 from moderator.fetching.http import PostAnswer
+from moderator.queue.delivery_log import Attempt
 from moderator.queue.outbox import Delivery
 from moderator.settings import Settings
 from tests.support.consumer_contract import ConsumerContract
@@ -32,6 +33,7 @@ class Outbox:
         self.made: list[str] = []
         self.postponed: list[tuple[str, float, bool]] = []
         self.disabled: list[str] = []
+        self.logged: list[Attempt] = []
         self.forgotten: list[bytes] = []
         self.lock = Lock()
 
@@ -48,13 +50,16 @@ class Outbox:
         with self.lock:
             self.postponed += [(delivery.key, delay, counts) for delivery in deliveries]
 
-    # As `DisabledWebhooks`.
+    # As `DisabledWebhooks` and `DeliveryLog`.
 
     def among(self, urls: Sequence[str]) -> set[str]:
         return set(urls) & set(self.disabled)
 
-    def add(self, url: str) -> None:
-        self.disabled.append(url)
+    def add(self, what: str | Attempt) -> None:
+        if isinstance(what, str):
+            self.disabled.append(what)
+        else:
+            self.logged.append(what)
 
 
 class Hosts:
@@ -115,9 +120,9 @@ def make_loop(sender: WebhookSender, outbox: Outbox, letters: Letters) -> Delive
 @pytest.fixture
 def sender(outbox: Outbox, hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebhookSender]:
     settings = Settings(webhook_secret=f"{SECRET} {OLD_SECRET}", host_patience=100.0, webhook_attempts=3)
-    sender = WebhookSender(settings, outbox)
+    sender = WebhookSender(settings, outbox, outbox)  # type: ignore[arg-type]
     monkeypatch.setattr("moderator.backoff.random.uniform", lambda low, high: low)
-    monkeypatch.setattr(sender, "_client", hosts)
+    monkeypatch.setattr(sender._poster, "_client", hosts)
     yield sender
     hosts.go.set()
     sender.close()
@@ -216,7 +221,7 @@ def test_each_secret_signs(loop: DeliveryLoop, outbox: Outbox, hosts: Hosts) -> 
 )
 def test_a_secret_that_is_none_is_refused(outbox: Outbox, secret: str) -> None:
     with pytest.raises(SettingsError, match="MODERATOR_WEBHOOK_SECRET") as refused:
-        WebhookSender(Settings(webhook_secret=secret), outbox)
+        WebhookSender(Settings(webhook_secret=secret), outbox, outbox)  # type: ignore[arg-type]
     assert SECRET not in str(refused.value)
 
 
@@ -261,7 +266,7 @@ def test_what_is_gone_is_final_and_disables_its_address(
         (500, 60.0, 1, 1.5),
         (429, 60.0, 1, 61.5),
         (503, 60.0, 2, 63.0),
-        (429, 1e6, 1, 3601.5),
+        (429, 1e6, 1, 21601.5),
     ],
 )
 def test_tries_are_spread_and_wait_as_long_as_is_asked_for(
@@ -284,9 +289,9 @@ def test_tries_that_failed_together_do_not_come_back_together(
     outbox: Outbox, hosts: Hosts, letters: Letters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(webhook_secret=SECRET)
-    sender = WebhookSender(settings, outbox)
+    sender = WebhookSender(settings, outbox, outbox)  # type: ignore[arg-type]
     loop = make_loop(sender, outbox, letters)
-    monkeypatch.setattr(sender, "_client", hosts)
+    monkeypatch.setattr(sender._poster, "_client", hosts)
     hosts.answers = {f"http://down{n}/hook": PostAnswer(500) for n in range(10)}
     outbox.due = [delivery(str(n), f"down{n}", attempt=4) for n in range(10)]
     loop.drain()
@@ -308,6 +313,32 @@ def test_a_record_that_cannot_be_read_is_buried_and_the_rest_goes_on(
         ("bad\ufffd", "DeliveryUnreadable")
     ]
     assert outbox.forgotten == [b"bad\xff"]
+
+
+def test_each_attempt_is_logged_without_secrets(
+    loop: DeliveryLoop, outbox: Outbox, hosts: Hosts, sender: WebhookSender
+) -> None:
+    hosts.answers["http://bad/hook"] = PostAnswer(500)
+    hosts.errors["http://away/hook?key=s3cret"] = FetchFailed("http://away cannot be reached")
+    hosts.errors["http://alone/hook"] = HostUnavailable("alone", 30.0)
+    outbox.due = [
+        delivery("moderator:a#1", "quick"),
+        delivery("moderator:b#1", "bad", attempt=2),
+        Delivery("moderator:c#1", "http://away/hook?key=s3cret", b'{"revises":{}}', 1, 0.0),
+        delivery("moderator:d#1", "alone"),
+    ]
+    loop.drain()
+    wait_for(3, outbox.logged)
+    sender.close()
+    logged = {one.event: one for one in outbox.logged}
+    assert {event: (one.attempt, one.status, one.error) for event, one in logged.items()} == {
+        "moderator:a": (1, 200, None),
+        "moderator:b": (2, 500, "WebhookFailed: the webhook answered 500"),
+        "moderator:c": (1, None, "FetchFailed: http://away cannot be reached"),
+    }, "a host that is left alone was not asked"
+    assert logged["moderator:c"].target == "http://away/hook"
+    assert "s3cret" not in "".join(one.model_dump_json() for one in outbox.logged)
+    assert logged["moderator:a"].message in {headers["webhook-id"] for headers in hosts.headers}
 
 
 class TestWebhooks(ConsumerContract):
