@@ -7,7 +7,7 @@ from typing import Literal
 from prometheus_client import CollectorRegistry
 
 from moderator.archive import archive_metrics
-from moderator.delivery import delivery_metrics
+from moderator.delivery import delivery_metrics, object_metrics
 from moderator.errors import ModeratorError
 from moderator.fetching.breaker_metrics import OPEN_BREAKERS, BreakerMetrics
 from moderator.images.decoder_metrics import DECODER_RESTARTS, DecoderMetrics
@@ -154,4 +154,5 @@ def describe() -> list[MetricRow]:
         *(*queue_metrics.BACKLOG_ROWS, *queue_metrics.READER_ROWS),
         *(delivery_metrics.DELIVERIES, *outbox_metrics.ROWS),
         *archive_metrics.ROWS,
+        object_metrics.OBJECT_ACTIONS,
     ]

@@ -18,6 +18,7 @@ from moderator.queue.disabled_webhooks import DisabledWebhooks
 from moderator.queue.outbox import Delivery
 from moderator.queue.subscriptions import (
     ARCHIVE,
+    OBJECT_STORE,
     WEBHOOKS,
     WITH_EMBEDDING,
     Subscription,
@@ -85,6 +86,8 @@ def is_installed(name: str, settings: Settings) -> bool:
     """Return whether a consumer of that name is installed here."""
     if name == ARCHIVE and settings.archive_url is not None:
         return find_spec("sqlalchemy") is not None
+    if name == OBJECT_STORE and settings.object_actions:
+        return find_spec("boto3") is not None
     return name == WEBHOOKS or bool(entry_points(group=ENTRY_POINT_GROUP, name=name))
 
 
@@ -109,6 +112,10 @@ def make_consumer(name: str, settings: Settings, client: Redis, webhook_hosts: B
         from moderator.delivery.archive_writer import ArchiveWriter
 
         return ArchiveWriter(settings)
+    if name == OBJECT_STORE and settings.object_actions:
+        from moderator.delivery.object_actions import ObjectActions
+
+        return ObjectActions(settings, client)
     for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         try:
             build = point.load()

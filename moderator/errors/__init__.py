@@ -60,6 +60,12 @@ from moderator.errors.moderator_error import (
     brief,
     ours,
 )
+from moderator.errors.object_errors import (
+    ObjectActionFailed,
+    ObjectActionRefused,
+    ObjectChanged,
+    ObjectUnverified,
+)
 from moderator.errors.policy_errors import (
     PolicyChanged,
     PolicyConflict,
@@ -128,6 +134,10 @@ __all__ = [
     "ModeratorError",
     "NoImages",
     "NotAnImage",
+    "ObjectActionFailed",
+    "ObjectActionRefused",
+    "ObjectChanged",
+    "ObjectUnverified",
     "PolicyChanged",
     "PolicyConflict",
     "PolicyError",
