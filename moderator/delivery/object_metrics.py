@@ -9,5 +9,5 @@ OBJECT_ACTIONS = MetricRow(
     "moderation_object_actions_total",
     "counter",
     ("action", "result"),
-    "Actions on objects in buckets, by result: done, dry-run (logged only) or gone (the object does not exist any more).",
+    "Actions on objects in buckets, by result: done, dry-run (logged only) or gone (there is no such object).",
 )

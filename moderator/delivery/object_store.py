@@ -1,7 +1,7 @@
 """Act on exactly the state of an object that was judged, in an S3-compatible store.
 
-Rights: `s3:GetObject`, and `GetObjectVersion` in buckets with versions; for `tag` `Get-` and `PutObject(Version)Tagging`; for
-`quarantine` `PutObject` in that bucket; for `delete` `DeleteObject(Version)`.
+Rights: `s3:GetObject`, and `GetObjectVersion` in buckets with versions; for `tag` also `GetObject(Version)Tagging` and
+`PutObject(Version)Tagging`; for `quarantine` `PutObject` in that bucket; for `delete` `DeleteObject(Version)`.
 """
 
 from collections.abc import Iterator

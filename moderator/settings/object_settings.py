@@ -34,7 +34,7 @@ class ObjectSettings(Section):
                 )
             if {entry, f"{entry}:{DRY_RUN}"} <= {*value} or value.count(entry) > 1:
                 raise ValueError(f"{entry!r} is there twice; name each action of a decision once")
-            if action == "delete" and {entry, f"{decision}:quarantine:{DRY_RUN}"} <= {*value}:
+            if entry == f"{decision}:delete" and f"{decision}:quarantine:{DRY_RUN}" in value:
                 raise ValueError(
                     f"{entry!r} would delete what {decision}:quarantine:{DRY_RUN} does not copy; try both, or none"
                 )

@@ -183,6 +183,7 @@ def client_url(client: Client) -> str:
 def records(client: Client, folder: Path, *words: str) -> list[dict[str, Any]]:
     """What `moderator webhooks ... --json` prints."""
     done = run_cli("webhooks", *words, "--json", cwd=folder, redis_url=client_url(client))
+    assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
