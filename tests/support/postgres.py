@@ -38,6 +38,7 @@ class PostgresServer:
         self._folder = folder / "postgres"
         self._folder.mkdir(parents=True)
         self._port = free_port()
+        self._databases = 0
         self._prefix: list[str] = []
         if os.geteuid() == 0:
             user = pwd.getpwnam("nobody")
@@ -50,7 +51,19 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        return f"postgresql://moderator:secret-of-the-tests@127.0.0.1:{self._port}/postgres"
+        """Of a database that is always there."""
+        return self._url("postgres")
+
+    def new_database(self, template: str = "template1") -> str:
+        """Make a database, empty or as another one, and return its URL."""
+        self._databases += 1
+        name = f"test{self._databases}"
+        command = [str(self._programs / "createdb"), "--maintenance-db", self.url, "-T", template, name]
+        subprocess.run(command, check=True, capture_output=True)
+        return self._url(name)
+
+    def _url(self, database: str) -> str:
+        return f"postgresql://moderator:secret-of-the-tests@127.0.0.1:{self._port}/{database}"
 
     def __enter__(self) -> "PostgresServer":
         password = self._folder.parent / f"{self._folder.name}.password"
@@ -70,6 +83,7 @@ class PostgresServer:
     def start(self) -> None:
         command = [*self._prefix, str(self._programs / "postgres"), "-D", str(self._folder / "data")]
         command += ["-p", str(self._port), "-c", "listen_addresses=127.0.0.1", "-k", str(self._folder)]
+        command += ["-c", "fsync=off"]  # processes are killed here, no machine is
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/")
         ready = [str(self._programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self._port)]
@@ -78,7 +92,7 @@ class PostgresServer:
     def stop(self) -> None:
         """At once, whoever is connected."""
         if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(signal.SIGQUIT)
             self._process.wait(30)
 
     def _run(self, program: str, *arguments: str) -> None:
