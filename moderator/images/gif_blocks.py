@@ -80,6 +80,8 @@ def read_gif(data: bytes, most: int) -> GifFile:
             palette = data[position + 10 : start] if flags & _LOCAL_PALETTE else shared
             position, blocks = _skip_blocks(data, start + 1, blocks)
             box = left, top, left + width, top + height
+            if not gif.frames:  # browsers make room for the first frame, and only for that
+                gif.width, gif.height = max(gif.width, box[2]), max(gif.height, box[3])
             interlaced = bool(flags & _INTERLACED)
             gif.frames.append(
                 GifFrame(

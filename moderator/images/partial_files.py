@@ -11,8 +11,9 @@ from moderator.errors import ImageBroken
 _JPEG_END_MARKER = b"\xff\xd9"
 #: Share of its rows that must be there for a picture to be judged.
 ROWS_SHARE_MIN = 0.1
-#: What decoders leave where data is missing: libjpeg the middle of the range, Pillow the zeros it began with.
-_MISSING_IN_JPEG, _MISSING = 128, 0
+#: What decoders leave where data is missing: libjpeg the middle of the range (CMYK is inverted), Pillow the zeros it
+#: began with.
+_MISSING_IN_JPEG, _MISSING = (127, 128), (0,)
 
 
 def load_leniently(image: Image.Image) -> bool:
@@ -78,8 +79,8 @@ def rows_alpha(size: tuple[int, int], first: int, end: int) -> Image.Image | Non
     return alpha
 
 
-def _missing(image: Image.Image, level: int) -> Image.Image | None:
+def _missing(image: Image.Image, levels: tuple[int, ...]) -> Image.Image | None:
     pixels = np.asarray(image)
-    there = (pixels != level).reshape(image.height, -1).any(axis=1).nonzero()[0]
+    there = (~np.isin(pixels, levels)).reshape(image.height, -1).any(axis=1).nonzero()[0]
     first, end = (int(there[0]), int(there[-1]) + 1) if len(there) else (0, 0)
-    return rows_alpha(image.size, first if level == _MISSING else 0, end)
+    return rows_alpha(image.size, first if levels == _MISSING else 0, end)

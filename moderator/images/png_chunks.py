@@ -169,7 +169,7 @@ def _add_frame_data(png: PngFile, seen: set[bytes], start: int, end: int) -> Non
 def _add_chunk(png: PngFile, seen: set[bytes], kind: bytes, start: int, end: int) -> None:
     data, length = png.data, end - start
     colour = png.header[9]
-    if kind in _SINGLE and (kind in seen or b"IDAT" in seen):
+    if (kind in _SINGLE and (kind in seen or b"IDAT" in seen)) or (kind == b"eXIf" and kind in seen):
         png.changed = True
     elif kind == b"cICP" and length == 4:
         png.code_points = data[start], data[start + 1]
