@@ -165,24 +165,24 @@ class Preparer:
         size = self.spec.resize.crop
         return Prepared(facts, np.empty((0, size, size, 3), dtype=np.uint8), selection)
 
-    def _decode(self, data: bytes, view_side: int) -> PreparedImage:
-        """Return the model's input and, if requested, views; see `moderator.images.prepare.prepare`."""
+    def _decode(self, data: bytes, picture_side: int) -> PreparedImage:
+        """Return the model's input and, if requested, pictures; see `moderator.images.prepare.prepare`."""
         if self._pool is None:
-            return prepare(data, self.spec, view_side)
-        return self._pool.prepare(data, view_side)
+            return prepare(data, self.spec, picture_side)
+        return self._pool.prepare(data, picture_side)
 
     def _read(
         self, data: bytes, sides: Mapping[int, Iterable[Specification]], first: PreparedImage | None = None
     ) -> dict[str, Outcome]:
-        """Read each signal in views of the size that it needs, so that no result depends on the other signals.
+        """Read each signal in pictures of the size that it needs, so that no result depends on the other signals.
 
         Args:
             data: the file.
             sides: signals by the shorter side that is enough for them.
-            first: the image with the views for the first side, if already decoded.
+            first: the image with the pictures for the first side, if already decoded.
         """
         readings: dict[str, Outcome] = {}
         for side, specs in sides.items():
             image, first = first or self._decode(data, side), None
-            readings.update(self._signals.read(specs, [Frame(image=view) for view in image.views]))
+            readings.update(self._signals.read(specs, [Frame(image=picture) for picture in image.pictures]))
         return readings

@@ -62,7 +62,7 @@ class DecoderPool:
         """Process ids."""
         return {process.pid for process in list(self._all)}
 
-    def prepare(self, data: bytes, view_side: int = 0) -> PreparedImage:
+    def prepare(self, data: bytes, picture_side: int = 0) -> PreparedImage:
         """Decode an image file in one of the processes; see `moderator.images.prepare.prepare`.
 
         Raises:
@@ -77,7 +77,7 @@ class DecoderPool:
                 "no decoding process is free; the log says whether they start, MODERATOR_THREADS sets their number"
             ) from None
         try:
-            image = process.prepare(data, view_side)
+            image = process.prepare(data, picture_side)
         except DecoderLost as lost:
             log.warning("decoding process %d is replaced: %s: %s", process.pid, lost.reason, lost.error)
             self._lost.put(process)

@@ -29,23 +29,23 @@ class PreparedImage:
     """In lower case: jpeg, png, ..."""
     pixels: Pixels
     """uint8 [frames, crop, crop, 3]"""
-    views: tuple[Image.Image, ...] = ()
+    pictures: tuple[Image.Image, ...] = ()
     """The frames as decoded, mode RGB, for signals that need more than the model's input."""
 
 
-#: Most pixels of all views of an image together; larger ones are shrunk.
-VIEW_PIXELS = 12_000_000
+#: Most pixels of all pictures of an image together; larger ones are shrunk.
+PICTURE_PIXELS = 12_000_000
 
 
-def prepare(data: bytes, spec: PreprocessSpec, view_side: int = 0) -> PreparedImage:
+def prepare(data: bytes, spec: PreprocessSpec, picture_side: int = 0) -> PreparedImage:
     """Decode an image file and resize its frames to the model's input.
 
     Args:
         data: the file.
         spec: how to prepare it.
-        view_side: length in pixels that suffices for the shorter side of the views; 0: make no views.
+        picture_side: length in pixels that suffices for the shorter side of the pictures; 0: make no pictures.
 
-    Views never change the model's input: a JPEG that they need in a larger size is decoded twice.
+    Pictures never change the model's input: a JPEG that they need in a larger size is decoded twice.
 
     Raises:
         ImageError: it is not an image, broken, or beyond a limit.
@@ -54,9 +54,9 @@ def prepare(data: bytes, spec: PreprocessSpec, view_side: int = 0) -> PreparedIm
     image = decode(data, spec.limits, side if spec.draft else None)
     pixels = np.stack([spec.resize(frame) for frame in image.frames])
     size, name, frames = (image.width, image.height), image.format, image.frames
-    if not view_side:
+    if not picture_side:
         return PreparedImage(*size, name, pixels)
-    wider = max(side, view_side // 2)
+    wider = max(side, picture_side // 2)
     if frames[0].size != size and draft_scale(size, wider) != draft_scale(size, side):
         del image, frames  # do not hold both sizes at once
         frames = decode(data, spec.limits, wider).frames
@@ -64,14 +64,14 @@ def prepare(data: bytes, spec: PreprocessSpec, view_side: int = 0) -> PreparedIm
 
 
 def _bounded(frames: Sequence[Image.Image]) -> tuple[Image.Image, ...]:
-    """Shrink frames, all by the same factor, to at most `VIEW_PIXELS` together."""
+    """Shrink frames, all by the same factor, to at most `PICTURE_PIXELS` together."""
     pixels = sum(frame.width * frame.height for frame in frames)
-    if pixels <= VIEW_PIXELS:
+    if pixels <= PICTURE_PIXELS:
         return tuple(frames)
-    share, most = (VIEW_PIXELS / pixels) ** 0.5, VIEW_PIXELS // len(frames)
-    views = []
+    share, most = (PICTURE_PIXELS / pixels) ** 0.5, PICTURE_PIXELS // len(frames)
+    pictures = []
     for frame in frames:
         height = max(1, min(int(share * frame.height), most))
         width = max(1, min(int(share * frame.width), most // height))
-        views.append(frame.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))
-    return tuple(views)
+        pictures.append(frame.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))
+    return tuple(pictures)

@@ -102,7 +102,7 @@ class DecoderProcess:
         self._connection.settimeout(self._spec.limits.timeout + TIMEOUT_GRACE_SECONDS)
         return word == READY_LINES[True]
 
-    def prepare(self, data: bytes, view_side: int = 0) -> PreparedImage:
+    def prepare(self, data: bytes, picture_side: int = 0) -> PreparedImage:
         """Have an image file decoded and resized to the model's input; see `moderator.images.prepare.prepare`.
 
         Raises:
@@ -116,7 +116,7 @@ class DecoderProcess:
         try:
             _write(self._shared, data)
             self._number += 1
-            self._connection.sendall(REQUEST.pack(self._number, len(data), view_side))
+            self._connection.sendall(REQUEST.pack(self._number, len(data), picture_side))
             reply = self._receive(deadline)
         except TimeoutError:
             raise DecoderLost("timeout", _overrun()) from None
@@ -131,22 +131,22 @@ class DecoderProcess:
             side = self._spec.resize.crop
             pixels = np.empty((found.frames, side, side, 3), dtype=np.uint8)
             self._read(pixels, self._layout.pixels_at)
-            views = self._read_views(found.frames) if view_side else ()
+            pictures = self._read_pictures(found.frames) if picture_side else ()
         except ReplyInvalid as error:
             raise DecoderLost("reply", DecoderCrashed(f"the decoding process sent {error}")) from error
-        return found.with_pixels(pixels, views)
+        return found.with_pixels(pixels, pictures)
 
-    def _read_views(self, frames: int) -> tuple[Image.Image, ...]:
+    def _read_pictures(self, frames: int) -> tuple[Image.Image, ...]:
         sizes = np.empty((frames, 2), dtype=np.uint32)
         self._read(sizes, self._layout.sizes_at)
-        at = self._layout.views_at
-        views = []
+        at = self._layout.pictures_at
+        pictures = []
         for width, height in check_sizes(sizes):
-            view = np.empty((height, width, 3), dtype=np.uint8)
-            self._read(view, at)
-            at += view.nbytes
-            views.append(Image.fromarray(view))
-        return tuple(views)
+            picture = np.empty((height, width, 3), dtype=np.uint8)
+            self._read(picture, at)
+            at += picture.nbytes
+            pictures.append(Image.fromarray(picture))
+        return tuple(pictures)
 
     def _read(self, array: np.ndarray, at: int) -> None:
         """Fill an array from the shared memory."""

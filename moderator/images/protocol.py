@@ -23,14 +23,14 @@ from moderator.errors import (
 )
 from moderator.images.decode import DecodeLimits
 from moderator.images.formats import FORMATS
-from moderator.images.prepare import VIEW_PIXELS, PreparedImage, PreprocessSpec
+from moderator.images.prepare import PICTURE_PIXELS, PreparedImage, PreprocessSpec
 from moderator.images.resize import Pixels, Resize
 from moderator.printable import printable
 
 #: Sent once by a process that has confined itself and can decode, by whether its system calls are filtered.
 READY_LINES = {False: b"limited\n", True: b"sealed.\n"}
-#: The number of the request, the length of the file in bytes, and the shorter side that views need. The file itself is
-#: in the shared memory.
+#: The number of the request, the length of the file in bytes, and the shorter side that pictures for signals need. The file
+#: itself is in the shared memory.
 REQUEST = struct.Struct("<QQI")
 #: Whether it is an image, the request's number, width, height, frames, format; or the error's name and message.
 _REPLY = struct.Struct("<?QIII8s32s512s")
@@ -49,21 +49,21 @@ class ReplyInvalid(ValueError):
 
 @dataclass(frozen=True)
 class MemoryLayout:
-    """Offsets in the shared memory, in bytes: the file, the pixels, width and height of each view, the views."""
+    """Offsets in the shared memory, in bytes: the file, the pixels, width and height of each picture, the pictures."""
 
     pixels_at: int
     sizes_at: int
-    views_at: int
+    pictures_at: int
     size: int
 
     @classmethod
     def of(cls, spec: PreprocessSpec) -> "MemoryLayout":
-        """Make room for the largest file, the most frames and the largest views."""
+        """Make room for the largest file, the most frames and the largest pictures."""
         frames = spec.limits.max_frames
         pixels_at = spec.limits.max_bytes
         sizes_at = pixels_at + frames * spec.resize.crop**2 * 3
-        views_at = sizes_at + frames * 8
-        return cls(pixels_at, sizes_at, views_at, views_at + 3 * VIEW_PIXELS)
+        pictures_at = sizes_at + frames * 8
+        return cls(pixels_at, sizes_at, pictures_at, pictures_at + 3 * PICTURE_PIXELS)
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ class Found:
     format: str
     frames: int
 
-    def with_pixels(self, pixels: Pixels, views: tuple[Image.Image, ...]) -> PreparedImage:
-        """Return the image with its pixels and views."""
-        return PreparedImage(self.width, self.height, self.format, pixels, views)
+    def with_pixels(self, pixels: Pixels, pictures: tuple[Image.Image, ...]) -> PreparedImage:
+        """Return the image with its pixels and pictures."""
+        return PreparedImage(self.width, self.height, self.format, pixels, pictures)
 
 
 def dump_spec(spec: PreprocessSpec) -> str:
@@ -139,14 +139,14 @@ def parse_reply(reply: bytes, number: int, limits: DecodeLimits) -> Found | Mode
 
 
 def check_sizes(sizes: NDArray[np.uint32]) -> list[tuple[int, int]]:
-    """Check and return width and height of each view, uint32 [frames, 2], which may come from an attacker.
+    """Check and return width and height of each picture, uint32 [frames, 2], which may come from an attacker.
 
     Raises:
-        ReplyInvalid: an empty view, or more pixels than there is room for.
+        ReplyInvalid: an empty picture, or more pixels than there is room for.
     """
     found = [(int(width), int(height)) for width, height in sizes]
-    if min(map(min, found)) < 1 or sum(width * height for width, height in found) > VIEW_PIXELS:
-        raise ReplyInvalid("views of impossible sizes")
+    if min(map(min, found)) < 1 or sum(width * height for width, height in found) > PICTURE_PIXELS:
+        raise ReplyInvalid("pictures of impossible sizes")
     return found
 
 

@@ -75,13 +75,13 @@ def serve(connection: socket.socket, shared: mmap.mmap, spec: PreprocessSpec) ->
     layout = MemoryLayout.of(spec)
     room = np.frombuffer(shared, dtype=np.uint8, offset=layout.pixels_at)
     while request := connection.recv(REQUEST.size, socket.MSG_WAITALL):
-        number, length, view_side = REQUEST.unpack(request)
+        number, length, picture_side = REQUEST.unpack(request)
         # CPU time; SIGPROF kills a process that exceeds it. The worker watches the clock, unless it was stopped.
         signal.setitimer(signal.ITIMER_PROF, spec.limits.timeout + 1)
         try:
-            image = prepare(shared[:length], spec, view_side)
+            image = prepare(shared[:length], spec, picture_side)
             room[: image.pixels.size] = image.pixels.ravel()
-            write_views(image.views, shared, layout)
+            write_pictures(image.pictures, shared, layout)
             reply = pack_image(number, image)
         except MemoryError:
             too_large = ImageTooLarge("the image needs more memory than allowed (MODERATOR_DECODE_MEMORY)")
@@ -92,12 +92,12 @@ def serve(connection: socket.socket, shared: mmap.mmap, spec: PreprocessSpec) ->
         connection.sendall(reply)
 
 
-def write_views(views: Sequence[Image.Image], shared: mmap.mmap, layout: MemoryLayout) -> None:
-    """Write the sizes of views and their pixels to the shared memory."""
-    at = layout.views_at
-    for number, view in enumerate(views):
-        struct.pack_into("<II", shared, layout.sizes_at + 8 * number, view.width, view.height)
-        rows = view.tobytes()
+def write_pictures(pictures: Sequence[Image.Image], shared: mmap.mmap, layout: MemoryLayout) -> None:
+    """Write the sizes of pictures and their pixels to the shared memory."""
+    at = layout.pictures_at
+    for number, picture in enumerate(pictures):
+        struct.pack_into("<II", shared, layout.sizes_at + 8 * number, picture.width, picture.height)
+        rows = picture.tobytes()
         shared[at : at + len(rows)] = rows
         at += len(rows)
 

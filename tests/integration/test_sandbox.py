@@ -113,16 +113,16 @@ def test_the_answer_is_that_of_a_thread() -> None:
     with pool() as decoders:
         pids = decoders.pids
         for data in images:
-            assert decoders.prepare(data).views == ()
-            found, expected = decoders.prepare(data, view_side=16), prepare(data, SPEC, view_side=16)
+            assert decoders.prepare(data).pictures == ()
+            found, expected = decoders.prepare(data, picture_side=16), prepare(data, SPEC, picture_side=16)
             assert (found.width, found.height, found.format) == (
                 expected.width,
                 expected.height,
                 expected.format,
             )
             np.testing.assert_array_equal(found.pixels, expected.pixels)
-            for view, seen in zip(found.views, expected.views, strict=True):
-                np.testing.assert_array_equal(np.asarray(view), np.asarray(seen))
+            for picture, seen in zip(found.pictures, expected.pictures, strict=True):
+                np.testing.assert_array_equal(np.asarray(picture), np.asarray(seen))
         for bad in (b"", b"%PDF-1.7", images[0][:900], bytes(6_000_000)):
             with pytest.raises(ModeratorError) as theirs:
                 decoders.prepare(bad)

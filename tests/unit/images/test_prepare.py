@@ -44,25 +44,25 @@ def test_errors_are_those_of_decoding() -> None:
     )
 
 
-def test_views_are_the_decoded_frames_for_who_asks() -> None:
+def test_pictures_are_the_decoded_frames_for_who_asks() -> None:
     spec = PreprocessSpec(LIMITS, Resize(8, 8), draft=True)
-    assert prepare(picture("red", size=(30, 20)), spec).views == ()
-    (view,) = prepare(picture("red", size=(30, 20)), spec, view_side=1).views
-    assert (view.size, view.mode) == ((30, 20), "RGB")
+    assert prepare(picture("red", size=(30, 20)), spec).pictures == ()
+    (shown,) = prepare(picture("red", size=(30, 20)), spec, picture_side=1).pictures
+    assert (shown.size, shown.mode) == ((30, 20), "RGB")
 
 
-def test_views_of_jpegs_keep_what_is_enough() -> None:
+def test_pictures_of_jpegs_keep_what_is_enough() -> None:
     file = picture("red", "JPEG", size=(900, 800))
     spec = PreprocessSpec(LIMITS, Resize(8, 8), draft=True)
-    assert prepare(file, spec, view_side=200).views[0].size == (225, 200)
-    assert prepare(file, spec, view_side=2**31 - 1).views[0].size == (900, 800)
+    assert prepare(file, spec, picture_side=200).pictures[0].size == (225, 200)
+    assert prepare(file, spec, picture_side=2**31 - 1).pictures[0].size == (900, 800)
 
 
 @pytest.mark.parametrize("size", [(700, 500), (100_000, 3), (1, 300_000)])
-def test_large_views_are_shrunk(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
-    monkeypatch.setattr("moderator.images.prepare.VIEW_PIXELS", 10_000)
-    (view,) = prepare(
-        picture("red", size=size), PreprocessSpec(LIMITS, Resize(8, 8), draft=True), view_side=1
-    ).views
-    assert 1000 < view.width * view.height <= 10_000 or min(view.size) == 1
-    assert view.width * view.height <= 10_000
+def test_large_pictures_are_shrunk(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+    monkeypatch.setattr("moderator.images.prepare.PICTURE_PIXELS", 10_000)
+    (shown,) = prepare(
+        picture("red", size=size), PreprocessSpec(LIMITS, Resize(8, 8), draft=True), picture_side=1
+    ).pictures
+    assert 1000 < shown.width * shown.height <= 10_000 or min(shown.size) == 1
+    assert shown.width * shown.height <= 10_000

@@ -8,7 +8,7 @@ from PIL import Image
 
 from moderator.errors import DecodeTimeout, ImageBroken, ImageTooLarge, ModeratorError, NotAnImage, Unexpected
 from moderator.images.decode import DecodeLimits
-from moderator.images.prepare import VIEW_PIXELS, PreparedImage, PreprocessSpec
+from moderator.images.prepare import PICTURE_PIXELS, PreparedImage, PreprocessSpec
 from moderator.images.protocol import (
     REPLY_SIZE,
     Found,
@@ -54,15 +54,18 @@ def test_a_recipe_arrives_as_it_was(squash: bool, draft: bool) -> None:
 
 def test_there_is_room_for_the_largest_file_and_the_most_frames() -> None:
     sizes_at = 1000 + 4 * 8 * 8 * 3
-    views_at = sizes_at + 4 * 2 * 4
-    assert MemoryLayout.of(SPEC) == MemoryLayout(1000, sizes_at, views_at, views_at + 3 * VIEW_PIXELS)
+    pictures_at = sizes_at + 4 * 2 * 4
+    assert MemoryLayout.of(SPEC) == MemoryLayout(
+        1000, sizes_at, pictures_at, pictures_at + 3 * PICTURE_PIXELS
+    )
 
 
 @pytest.mark.parametrize(
-    "sizes", [[(0, 5)], [(5, 0)], [(VIEW_PIXELS, 2)], [(2**32 - 1, 2**32 - 1)], [(1, 1)] * 3 + [(4000, 3000)]]
+    "sizes",
+    [[(0, 5)], [(5, 0)], [(PICTURE_PIXELS, 2)], [(2**32 - 1, 2**32 - 1)], [(1, 1)] * 3 + [(4000, 3000)]],
 )
-def test_views_of_impossible_sizes(sizes: list[tuple[int, int]]) -> None:
-    with pytest.raises(ReplyInvalid, match="views"):
+def test_pictures_of_impossible_sizes(sizes: list[tuple[int, int]]) -> None:
+    with pytest.raises(ReplyInvalid, match="pictures"):
         check_sizes(np.array(sizes, dtype=np.uint32))
 
 
