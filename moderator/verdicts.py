@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from moderator.view import View
 
 
 class Decision(StrEnum):
@@ -40,6 +42,8 @@ class CategoryVerdict:
     score: float
     decision: Decision
     top_prompts: tuple[TopPrompt, ...] = ()
+    view: Annotated[View | None, Field(exclude_if=lambda view: view is None)] = None
+    """The part of the picture that decided; None for the whole."""
 
 
 class PolicyFacts(_Record):
@@ -61,13 +65,18 @@ class ModelFacts(_Record):
 
 
 class ImageFacts(_Record):
-    """The image that was judged. Sizes in pixels, after EXIF orientation; `frames` is the number of frames judged."""
+    """The image that was judged. Sizes in pixels, after EXIF orientation; `frames` is the number of frames judged.
+
+    `views` is the number of views of them that were judged, and `views_left_out` the number beyond the bound.
+    """
 
     sha256: str
     width: int
     height: int
     format: str
     frames: int = 1
+    views: int = Field(1, exclude_if=lambda number: number == 1)
+    views_left_out: int = Field(0, exclude_if=lambda number: number == 0)
 
 
 class ErrorFacts(_Record):

@@ -21,7 +21,7 @@ from moderator.errors import (
 )
 from moderator.events import Event, Priority
 from moderator.fetching.fetcher import Fetcher
-from moderator.queue.embedding_cache import EmbeddingCache
+from moderator.queue.embedding_cache import EmbeddingCache, SeenImage
 from moderator.queue.evidence import Evidence
 from moderator.queue.ledger import Answer, Claim, Ledger
 from moderator.queue.subscriptions import Subscriptions
@@ -205,12 +205,12 @@ class Pipeline:
         selection = self._engine.resolver.select_for(attempt.event)
         if needs_pixels(selection):
             return None
-        seen = self._cache.get(sha256(data).hexdigest())
+        seen = self._cache.get(sha256(data).hexdigest(), self._preparer.plan_of(selection))
         self._metrics.count_recall(seen is not None)
         if seen is None:
             return None
         attempt.recalled = seen.embeddings
-        return self._preparer.recall(seen.facts, selection)
+        return self._preparer.recall(seen.facts, seen.views, selection)
 
     def _prepare(self, event: Event, data: bytes) -> Prepared:
         with self._decoders.acquire(event.priority):
@@ -260,11 +260,13 @@ class Pipeline:
             watch.note("embed", embedded.embed)
             embeddings = embedded.embeddings
             if self._cache is not None:
-                self._cache.put(prepared.facts, embeddings)
+                seen = SeenImage(prepared.facts, prepared.views, embeddings)
+                self._cache.put(seen, self._preparer.plan_of(prepared.selection))
         shadow_readings = attempt.shadow_readings()
         judged = self._engine.judge(event, prepared, embeddings, watch, shadow_readings)
         verdict = self._engine.verdict(event, prepared, judged, watch)
         evidence = None
         if self._keeps_evidence and verdict.model is not None:
-            evidence = Evidence(embeddings, plain({**shadow_readings, **prepared.readings}), verdict.model)
+            readings = plain({**shadow_readings, **prepared.readings})
+            evidence = Evidence(embeddings, readings, verdict.model, prepared.views)
         return Answer(event, verdict, claim=attempt.claim, evidence=evidence)

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 _NO_READINGS: Readings = {}
 #: Increment when the path from a file to the model's input changes, so that stored embeddings are not reused.
-_PREPROCESSING_VERSION = "2"
+_PREPROCESSING_VERSION = "3"
 
 
 class Engine:
@@ -68,7 +68,10 @@ class Engine:
         self.compiler = Compiler(self.encoder, self.settings.cache)
         self.preparer = Preparer(
             PreprocessSpec(
-                DecodeLimits.from_settings(self.settings), self.encoder.preprocess, self.settings.jpeg_draft
+                DecodeLimits.from_settings(self.settings),
+                self.encoder.preprocess,
+                self.settings.jpeg_draft,
+                self.settings.views,
             ),
             self.signals,
             processes=processes,
@@ -120,7 +123,7 @@ class Engine:
         Args:
             event: names the policy.
             prepared: the image.
-            embeddings: float32 [frames, dimension].
+            embeddings: float32 [views, dimension].
             watch: receives the stage `score`, and `signals` if the policy has any.
             shadow_readings: what the preparer read for the shadows.
 
@@ -133,7 +136,7 @@ class Engine:
         readings = self._judge.read_embeddings(selection.decides, embeddings, prepared.readings)
         if readings:
             watch.note("signals", prepared.signal_seconds + watch.lap("signals"))
-        judged = self._judge.judge(embeddings, {**shadow_readings, **readings}, selection)
+        judged = self._judge.judge(embeddings, {**shadow_readings, **readings}, selection, prepared.views)
         watch.lap("score")
         return judged
 

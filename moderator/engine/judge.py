@@ -1,6 +1,7 @@
 """From embeddings and signal readings to the parts of a verdict. Needs no image, no model and no queue."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from moderator.scoring.thresholds import CompiledPolicy, Judgement, judge
 from moderator.signals.evaluator import Moment, Readings, Signals, due, facts, scores, unsure
 from moderator.signals.signal import Frame
 from moderator.verdicts import Decision, ErrorFacts, ShadowVerdict
+from moderator.view import View, rows_of
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +55,18 @@ class Judge:
         self._compiler = compiler
         self._signals = signals
 
-    def judge(self, embeddings: Floats, readings: Readings, selection: Selection) -> Judged:
+    def judge(
+        self, embeddings: Floats, readings: Readings, selection: Selection, views: Sequence[View] = ()
+    ) -> Judged:
         """Judge an image by each of the selected versions.
 
         Args:
-            embeddings: float32 [frames, dimension], rows of length 1.
+            embeddings: float32 [views, dimension], rows of length 1.
             readings: of signals that use the image itself, by their keys. They may include signals that use the
                 embedding; missing ones are read.
             selection: the versions; one decides.
+            views: what each row shows; without it, each is a whole frame. A version judges no views that it does not
+                ask for.
 
         Raises:
             EmbeddingInvalid: an embedding is not finite, or zero.
@@ -68,10 +74,10 @@ class Judge:
         """
         decides = selection.decides
         readings = self.read_embeddings(decides, embeddings, readings)
-        judgement = self._judge(decides, embeddings, readings)
+        judgement = self._judge(decides, embeddings, readings, views)
         shadows = []
         for policy in selection.shadows:
-            verdict, readings = self._judge_shadow(policy, embeddings, readings)
+            verdict, readings = self._judge_shadow(policy, embeddings, readings, views)
             shadows.append(verdict)
         return Judged(decides, judgement, facts(decides, readings), tuple(shadows), readings)
 
@@ -82,17 +88,22 @@ class Judge:
         specs = [spec for spec in due([policy], Moment.EMBEDDING) if spec.key not in readings]
         return {**readings, **self._signals.read(specs, [Frame(embedding=row) for row in embeddings])}
 
-    def _judge(self, policy: Policy, embeddings: Floats, readings: Readings) -> Judgement:
+    def _judge(
+        self, policy: Policy, embeddings: Floats, readings: Readings, views: Sequence[View]
+    ) -> Judgement:
         compiled = self._compiler.compile(policy)
-        return judge(compiled, embeddings, scores(policy, readings), unsure(policy, readings))
+        rows = rows_of(policy.views.plan(len(views)), views)
+        if len(rows) < len(views):
+            embeddings, views = embeddings[rows], [views[row] for row in rows]
+        return judge(compiled, embeddings, scores(policy, readings), unsure(policy, readings), views)
 
     def _judge_shadow(
-        self, policy: Policy, embeddings: Floats, readings: Readings
+        self, policy: Policy, embeddings: Floats, readings: Readings, views: Sequence[View]
     ) -> tuple[ShadowVerdict, Readings]:
         """Return a shadow's verdict, and the readings with its own. Any failure of a shadow stays in its verdict."""
         try:
             readings = self.read_embeddings(policy, embeddings, readings)
-            judged = self._judge(policy, embeddings, readings)
+            judged = self._judge(policy, embeddings, readings, views)
         except Exception as error:
             cause = describe_error(ours(error))
             log.info("the shadow %s cannot judge: %s", policy.reference, cause.message)

@@ -7,6 +7,7 @@ that it can still do is lie about the content of the images that it is given.
 
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -26,14 +27,19 @@ from moderator.images.formats import FORMATS
 from moderator.images.prepare import PICTURE_PIXELS, PreparedImage, PreprocessSpec
 from moderator.images.resize import Pixels, Resize
 from moderator.printable import printable
+from moderator.view import TURNS, VIEW_NAMES, View, ViewPlan, rows_of
 
 #: Sent once by a process that has confined itself and can decode, by whether its system calls are filtered.
 READY_LINES = {False: b"limited\n", True: b"sealed.\n"}
-#: The number of the request, the length of the file in bytes, and the shorter side that pictures for signals need. The file
-#: itself is in the shared memory.
-REQUEST = struct.Struct("<QQI")
-#: Whether it is an image, the request's number, width, height, frames, format; or the error's name and message.
-_REPLY = struct.Struct("<?QIII8s32s512s")
+#: The number of the request, the length of the file in bytes, the shorter side that pictures for signals need, most
+#: views of a frame, and whether to turn them. The file itself is in the shared memory.
+REQUEST = struct.Struct("<QQII?")
+#: Whether it is an image, the request's number, width, height, frames, views, views left out, format; or the error's
+#: name and message.
+_REPLY = struct.Struct("<?QIIIII8s32s512s")
+#: A view: the numbers of its name, its turn and its frame, and its box.
+_VIEW = struct.Struct("<BBxxIIIII")
+VIEW_SIZE = _VIEW.size
 REPLY_SIZE = _REPLY.size
 
 #: Errors that a decoding process may report.
@@ -49,35 +55,42 @@ class ReplyInvalid(ValueError):
 
 @dataclass(frozen=True)
 class MemoryLayout:
-    """Offsets in the shared memory, in bytes: the file, the pixels, width and height of each picture, the pictures."""
+    """Offsets in the shared memory, in bytes: file, pixels, views, width and height of each picture, the pictures."""
 
     pixels_at: int
+    views_at: int
     sizes_at: int
     pictures_at: int
     size: int
 
     @classmethod
     def of(cls, spec: PreprocessSpec) -> "MemoryLayout":
-        """Make room for the largest file, the most frames and the largest pictures."""
+        """Make room for the largest file, the most views of the most frames, and the largest pictures."""
         frames = spec.limits.max_frames
+        views = frames * spec.max_views
         pixels_at = spec.limits.max_bytes
-        sizes_at = pixels_at + frames * spec.resize.crop**2 * 3
+        views_at = pixels_at + views * spec.resize.crop**2 * 3
+        sizes_at = views_at + views * VIEW_SIZE
         pictures_at = sizes_at + frames * 8
-        return cls(pixels_at, sizes_at, pictures_at, pictures_at + 3 * PICTURE_PIXELS)
+        return cls(pixels_at, views_at, sizes_at, pictures_at, pictures_at + 3 * PICTURE_PIXELS)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A reply to an image: everything but the pixels."""
+    """A reply to an image: everything but the pixels and the views."""
 
     width: int
     height: int
     format: str
     frames: int
+    views: int
+    left_out: int
 
-    def with_pixels(self, pixels: Pixels, pictures: tuple[Image.Image, ...]) -> PreparedImage:
-        """Return the image with its pixels and pictures."""
-        return PreparedImage(self.width, self.height, self.format, pixels, pictures)
+    def with_pixels(
+        self, pixels: Pixels, views: tuple[View, ...], pictures: tuple[Image.Image, ...]
+    ) -> PreparedImage:
+        """Return the image with its pixels, views and pictures."""
+        return PreparedImage(self.width, self.height, self.format, pixels, views, self.left_out, pictures)
 
 
 def dump_spec(spec: PreprocessSpec) -> str:
@@ -91,14 +104,25 @@ def load_spec(text: str) -> PreprocessSpec:
     resize = parts["resize"]
     resample = Image.Resampling(resize.pop("resample"))
     return PreprocessSpec(
-        DecodeLimits(**parts["limits"]), Resize(resample=resample, **resize), parts["draft"]
+        DecodeLimits(**parts["limits"]),
+        Resize(resample=resample, **resize),
+        parts["draft"],
+        parts["max_views"],
     )
 
 
 def pack_image(number: int, image: PreparedImage) -> bytes:
     """Pack the reply to a file that was decoded."""
-    frames, name = len(image.pixels), image.format.encode()
-    return _REPLY.pack(True, number, image.width, image.height, frames, name, b"", b"")
+    sizes = image.width, image.height, image.frames, len(image.views), image.left_out
+    return _REPLY.pack(True, number, *sizes, image.format.encode(), b"", b"")
+
+
+def pack_views(views: Sequence[View]) -> bytes:
+    """Pack the views of a file that was decoded, `VIEW_SIZE` bytes each."""
+    return b"".join(
+        _VIEW.pack(VIEW_NAMES.index(view.name), TURNS.index(view.turn), view.frame, *view.box)
+        for view in views
+    )
 
 
 def pack_error(number: int, error: Exception) -> bytes:
@@ -107,23 +131,24 @@ def pack_error(number: int, error: Exception) -> bytes:
     if name not in _ERRORS:
         name, message = Unexpected.__name__, f"{name}: {message}"
     text = printable(message, ascii_only=True) or name
-    return _REPLY.pack(False, number, 0, 0, 0, b"", name.encode(), text.encode())
+    return _REPLY.pack(False, number, 0, 0, 0, 0, 0, b"", name.encode(), text.encode())
 
 
-def parse_reply(reply: bytes, number: int, limits: DecodeLimits) -> Found | ModeratorError:
+def parse_reply(reply: bytes, number: int, limits: DecodeLimits, plan: ViewPlan) -> Found | ModeratorError:
     """Parse and check a reply that may come from an attacker.
 
     Args:
         reply: `REPLY_SIZE` bytes.
         number: that of the request. A reply to another request must never pass for the reply to this one.
         limits: the bounds of the request; a valid reply keeps to them.
+        plan: the views that were asked for.
 
     Raises:
         ReplyInvalid: the reply is not valid.
     """
     if len(reply) != REPLY_SIZE or reply[0] > 1:
         raise ReplyInvalid("not a reply")
-    good, answered, width, height, frames, *texts = _REPLY.unpack(reply)
+    good, answered, width, height, frames, views, left_out, *texts = _REPLY.unpack(reply)
     if answered != number:
         raise ReplyInvalid("the answer to another request")
     format_name, error_name, message = (_text(raw) for raw in texts)
@@ -135,7 +160,40 @@ def parse_reply(reply: bytes, number: int, limits: DecodeLimits) -> Found | Mode
         raise ReplyInvalid("no format that is accepted")
     if not (1 <= frames <= limits.max_frames and 1 <= width * height <= limits.max_pixels):
         raise ReplyInvalid("more frames or pixels than are allowed, or none")
-    return Found(width, height, format_name, frames)
+    if not frames <= views <= frames * plan.most:
+        raise ReplyInvalid("more views than are allowed, or too few")
+    return Found(width, height, format_name, frames, views, left_out)
+
+
+def parse_views(data: bytes, found: Found, plan: ViewPlan, max_pixels: int) -> tuple[View, ...]:
+    """Parse and check the views of an image, which may come from an attacker.
+
+    Args:
+        data: `VIEW_SIZE` bytes for each view.
+        found: the reply, which says how many frames and views there are.
+        plan: the views that were asked for.
+        max_pixels: bound on the size of a frame.
+
+    Raises:
+        ReplyInvalid: a view that a healthy process never makes.
+    """
+    views: list[View] = []
+    for name, turn, frame, *box in _VIEW.iter_unpack(data):
+        x, y, width, height = box
+        if name >= len(VIEW_NAMES) or turn >= len(TURNS) or (turn and not plan.turned):
+            raise ReplyInvalid("a view of no known kind")
+        if max(x, y) >= max_pixels or not 1 <= width * height <= max_pixels:
+            raise ReplyInvalid("a view outside the picture")
+        views.append(View(VIEW_NAMES[name], frame, (x, y, width, height), TURNS[turn]))
+    # Each frame in turn, its whole picture first.
+    frame = -1
+    for view in views:
+        frame += view.is_whole
+        if view.frame != frame:
+            raise ReplyInvalid("views in no order")
+    if frame != found.frames - 1 or len(rows_of(plan, views)) != len(views):
+        raise ReplyInvalid("views of too few or too many frames")
+    return tuple(views)
 
 
 def check_sizes(sizes: NDArray[np.uint32]) -> list[tuple[int, int]]:

@@ -30,6 +30,7 @@ MAX_TEMPLATES = 100
 MAX_SHADOWS = 10
 MAX_SIGNALS = 20
 MAX_FILE_NAME = 200
+MAX_VIEWS = 64
 
 #: Placeholder for the prompt in a template.
 SLOT = "{}"
@@ -117,6 +118,7 @@ BlockThreshold = Annotated[
 ReviewThreshold = Annotated[
     Threshold | None, BeforeValidator(lambda value: None if value == NEVER_WORD else value)
 ]
+MostViews = Annotated[int, Field(strict=True, ge=1, le=MAX_VIEWS)]
 Percent = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
 Prompt = Annotated[str, AfterValidator(_clean)]
 Prompts = Annotated[tuple[Prompt, ...], Field(max_length=MAX_PROMPTS), AfterValidator(_unique)]

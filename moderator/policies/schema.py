@@ -31,6 +31,7 @@ from moderator.policies.fields import (
     BlockThreshold,
     Frozen,
     Located,
+    MostViews,
     Prompts,
     ReviewThreshold,
     Slug,
@@ -40,6 +41,7 @@ from moderator.policies.fields import (
     refuse,
 )
 from moderator.policies.signal_schema import SignalEntry
+from moderator.view import ViewPlan
 
 #: A category with this rule takes its score from a signal of this kind.
 PROBE = "probe"
@@ -118,6 +120,21 @@ class Category(Frozen):
         return self
 
 
+class ViewOptions(Frozen):
+    """The views of a picture that a policy judges.
+
+    `most` bounds them together with the setting `MODERATOR_VIEWS`; without it, the setting alone does. `turned` asks
+    for pictures turned by 90, 180 and 270 degrees as well.
+    """
+
+    most: MostViews | None = None
+    turned: Annotated[bool, Field(strict=True)] = False
+
+    def plan(self, limit: int) -> ViewPlan:
+        """Return the views to make, at most `limit` of one picture."""
+        return ViewPlan(limit if self.most is None else min(self.most, limit), self.turned)
+
+
 class Policy(Frozen):
     """One version of a policy: the content of `policies/<name>/<version>.yaml`, with all defaults filled in.
 
@@ -131,6 +148,7 @@ class Policy(Frozen):
     safe: Prompts = ()
     categories: Annotated[dict[Slug, Category], Field(min_length=1, max_length=MAX_CATEGORIES)]
     signals: Annotated[tuple[SignalEntry, ...], Field(max_length=MAX_SIGNALS)] = ()
+    views: ViewOptions = ViewOptions()
 
     @field_validator("categories", mode="wrap")
     @classmethod
@@ -206,6 +224,9 @@ class Policy(Frozen):
         format adds must be left out while it has its default, or released digests change.
         """
         content = self.model_dump(mode="json", exclude={"description"})
+        content["views"] = self.views.model_dump(mode="json", exclude_defaults=True)
+        if not content["views"]:
+            del content["views"]
         for category in content["categories"].values():
             # Leave out the unused source: `signal` was added later, and the prompt keys mean nothing beside a signal.
             for key in ("signal",) if category["signal"] is None else ("unsafe", "safe", "rule"):

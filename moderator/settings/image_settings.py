@@ -28,6 +28,13 @@ class ImageSettings(Section):
     max_bytes: int = Field(25_000_000, gt=0, description="Largest encoded image.")
     max_pixels: int = Field(80_000_000, gt=0, description="Most pixels (width x height x frames looked at).")
     max_frames: int = Field(4, ge=1, description="Frames of an animation that are judged, evenly spread.")
+    views: int = Field(
+        10,
+        ge=1,
+        le=64,
+        description="Most views of one picture that are judged: the whole, and parts that a viewer sees as pictures of "
+        "their own. 1: the whole alone. A policy may ask for fewer.",
+    )
     decode: Literal["processes", "threads"] = Field(
         "processes",
         description="Where the worker decodes: in confined `processes`, which a hostile image may crash, hang or take "

@@ -107,5 +107,5 @@ def test_judge_and_failed_answer_the_event(engine: Engine) -> None:
     assert issubclass(NotAnImage, ImageError)
 
 
-def test_embeddings_that_earlier_versions_kept_are_found_again(engine: Engine) -> None:
-    assert engine.embedding_space == "b45af0f5139d75b3-float32-b40d4988c25815a2"
+def test_embeddings_of_this_version_are_found_again_and_no_others(engine: Engine) -> None:
+    assert engine.embedding_space == "b45af0f5139d75b3-float32-a7b092fa26260586"

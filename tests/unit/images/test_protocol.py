@@ -11,6 +11,7 @@ from moderator.images.decode import DecodeLimits
 from moderator.images.prepare import PICTURE_PIXELS, PreparedImage, PreprocessSpec
 from moderator.images.protocol import (
     REPLY_SIZE,
+    VIEW_SIZE,
     Found,
     MemoryLayout,
     ReplyInvalid,
@@ -19,12 +20,16 @@ from moderator.images.protocol import (
     load_spec,
     pack_error,
     pack_image,
+    pack_views,
     parse_reply,
+    parse_views,
 )
 from moderator.images.resize import Resize
+from moderator.view import View, ViewPlan
 
 LIMITS = DecodeLimits(max_bytes=1000, max_pixels=10_000, max_frames=4, timeout=2.5)
-SPEC = PreprocessSpec(LIMITS, Resize(9, 8, Image.Resampling.BILINEAR, squash=True), draft=True)
+SPEC = PreprocessSpec(LIMITS, Resize(9, 8, Image.Resampling.BILINEAR, squash=True), draft=True, max_views=3)
+PLAN = ViewPlan(3, turned=True)
 
 
 NUMBER = 7
@@ -36,27 +41,32 @@ def reply(
     width: int = 3,
     height: int = 2,
     frames: int = 1,
+    views: int = 1,
+    left_out: int = 0,
     kind: bytes = b"png",
     error: bytes = b"",
     message: bytes = b"",
 ) -> bytes:
-    return struct.pack("<BQIII8s32s512s", good, number, width, height, frames, kind, error, message)
+    return struct.pack(
+        "<BQIIIII8s32s512s", good, number, width, height, frames, views, left_out, kind, error, message
+    )
 
 
 @pytest.mark.parametrize("squash", [False, True])
 @pytest.mark.parametrize("draft", [False, True])
 def test_a_recipe_arrives_as_it_was(squash: bool, draft: bool) -> None:
     spec = PreprocessSpec(
-        LIMITS, Resize(9, 8, Image.Resampling.LANCZOS, squash=squash, rounded=not squash), draft
+        LIMITS, Resize(9, 8, Image.Resampling.LANCZOS, squash=squash, rounded=not squash), draft, 7
     )
     assert load_spec(dump_spec(spec)) == spec
 
 
 def test_there_is_room_for_the_largest_file_and_the_most_frames() -> None:
-    sizes_at = 1000 + 4 * 8 * 8 * 3
+    views_at = 1000 + 4 * 3 * 8 * 8 * 3
+    sizes_at = views_at + 4 * 3 * VIEW_SIZE
     pictures_at = sizes_at + 4 * 2 * 4
     assert MemoryLayout.of(SPEC) == MemoryLayout(
-        1000, sizes_at, pictures_at, pictures_at + 3 * PICTURE_PIXELS
+        1000, views_at, sizes_at, pictures_at, pictures_at + 3 * PICTURE_PIXELS
     )
 
 
@@ -71,19 +81,64 @@ def test_pictures_of_impossible_sizes(sizes: list[tuple[int, int]]) -> None:
 
 @given(st.integers(1, 100), st.integers(1, 100), st.sampled_from(["jpeg", "avif", "ico"]), st.integers(1, 4))
 def test_a_picture_arrives_as_it_was(width: int, height: int, kind: str, frames: int) -> None:
-    picture = PreparedImage(width, height, kind, np.zeros((frames, 8, 8, 3), np.uint8))
-    assert parse_reply(pack_image(NUMBER, picture), NUMBER, LIMITS) == Found(width, height, kind, frames)
+    views = [View("whole", frame, (0, 0, width, height)) for frame in range(frames)]
+    views += [View("panel", frames - 1, (0, 0, 1, height), 270)] * 2
+    picture = PreparedImage(width, height, kind, np.zeros((len(views), 8, 8, 3), np.uint8), tuple(views), 5)
+    found = parse_reply(pack_image(NUMBER, picture), NUMBER, LIMITS, PLAN)
+    assert found == Found(width, height, kind, frames, frames + 2, 5)
+    assert parse_views(pack_views(views), found, PLAN, LIMITS.max_pixels) == tuple(views)
+
+
+WHOLE = (0, 0, 0, 0, 0, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("views", "frames", "plan"),
+    [
+        pytest.param([WHOLE, (5, 0, 0, 0, 0, 1, 1)], 1, PLAN, id="another name"),
+        pytest.param([WHOLE, (2, 4, 0, 0, 0, 1, 1)], 1, PLAN, id="another turn"),
+        pytest.param([WHOLE, (0, 1, 0, 0, 0, 3, 2)], 1, ViewPlan(3), id="turned, which was not asked for"),
+        pytest.param([WHOLE, (2, 0, 0, 0, 0, 0, 1)], 1, PLAN, id="empty"),
+        pytest.param([WHOLE, (2, 0, 0, 0, 0, 2**32 - 1, 2**32 - 1)], 1, PLAN, id="larger than any picture"),
+        pytest.param([WHOLE, (2, 0, 0, 2**32 - 1, 0, 1, 1)], 1, PLAN, id="outside any picture"),
+        pytest.param([(2, 0, 0, 0, 0, 1, 1)], 1, PLAN, id="no whole"),
+        pytest.param([WHOLE, WHOLE], 1, PLAN, id="two wholes"),
+        pytest.param([WHOLE, (2, 0, 1, 0, 0, 1, 1)], 1, PLAN, id="another frame"),
+        pytest.param([WHOLE, (0, 0, 1, 0, 0, 3, 2)], 1, PLAN, id="more frames than it says"),
+        pytest.param([WHOLE], 2, PLAN, id="fewer frames than it says"),
+        pytest.param(
+            [WHOLE, *[(2, 0, 0, 0, 0, 1, 1)] * 3], 1, PLAN, id="more views of a frame than asked for"
+        ),
+    ],
+)
+def test_views_that_no_sound_process_sends_are_refused(
+    views: list[tuple[int, ...]], frames: int, plan: ViewPlan
+) -> None:
+    data = b"".join(struct.pack("<BBxxIIIII", *view) for view in views)
+    with pytest.raises(ReplyInvalid):
+        parse_views(data, Found(3, 2, "png", frames, len(views), 0), plan, LIMITS.max_pixels)
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 5)] * 2, *[st.integers(0, 9)] * 5), max_size=9), st.integers(1, 4))
+def test_whatever_views_are_sent_are_sound_or_refused(views: list[tuple[int, ...]], frames: int) -> None:
+    data = b"".join(struct.pack("<BBxxIIIII", *view) for view in views)
+    try:
+        found = parse_views(data, Found(3, 2, "png", frames, len(views), 0), PLAN, LIMITS.max_pixels)
+    except ReplyInvalid:
+        return
+    assert [view.frame for view in found if view.is_whole] == list(range(frames))
+    assert len(found) <= frames * PLAN.most
 
 
 @pytest.mark.parametrize("kind", [DecodeTimeout, ImageBroken, ImageTooLarge, NotAnImage])
 def test_an_error_arrives_as_it_was(kind: type[ModeratorError]) -> None:
-    found = parse_reply(pack_error(NUMBER, kind("the PNG is not whole")), NUMBER, LIMITS)
+    found = parse_reply(pack_error(NUMBER, kind("the PNG is not whole")), NUMBER, LIMITS, PLAN)
     assert (type(found), str(found)) == (kind, "the PNG is not whole")
 
 
 @given(st.text())
 def test_the_unforeseen_is_named_and_made_printable(text: str) -> None:
-    found = parse_reply(pack_error(NUMBER, ValueError(text)), NUMBER, LIMITS)
+    found = parse_reply(pack_error(NUMBER, ValueError(text)), NUMBER, LIMITS, PLAN)
     assert isinstance(found, Unexpected)
     assert str(found).startswith("ValueError: ")
     assert str(found).isascii()
@@ -91,7 +146,7 @@ def test_the_unforeseen_is_named_and_made_printable(text: str) -> None:
 
 
 def test_an_error_without_words_has_its_name() -> None:
-    assert str(parse_reply(pack_error(NUMBER, ImageBroken()), NUMBER, LIMITS)) == "ImageBroken"
+    assert str(parse_reply(pack_error(NUMBER, ImageBroken()), NUMBER, LIMITS, PLAN)) == "ImageBroken"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +164,10 @@ def test_an_error_without_words_has_its_name() -> None:
         pytest.param(reply(width=101, height=100), id="more pixels than allowed"),
         pytest.param(reply(width=2**32 - 1, height=2**32 - 1), id="overflow"),
         pytest.param(reply(frames=0), id="no frames"),
-        pytest.param(reply(frames=5), id="more frames than allowed"),
+        pytest.param(reply(frames=5, views=5), id="more frames than allowed"),
+        pytest.param(reply(views=0), id="no views"),
+        pytest.param(reply(views=4), id="more views than asked for"),
+        pytest.param(reply(frames=2, views=1), id="fewer views than frames"),
         pytest.param(reply(kind=b"svg"), id="another format"),
         pytest.param(reply(kind=b""), id="no format"),
         pytest.param(reply(kind=b"png\0x"), id="text after the end"),
@@ -123,7 +181,7 @@ def test_an_error_without_words_has_its_name() -> None:
 )
 def test_what_no_sound_process_sends_is_refused(data: bytes) -> None:
     with pytest.raises(ReplyInvalid):
-        parse_reply(data, NUMBER, LIMITS)
+        parse_reply(data, NUMBER, LIMITS, PLAN)
 
 
 @given(st.binary(max_size=REPLY_SIZE + 2) | st.binary(min_size=REPLY_SIZE, max_size=REPLY_SIZE))
@@ -136,23 +194,25 @@ def test_whatever_is_sent_is_within_bounds_or_refused(data: bytes) -> None:
     st.integers(0, 2**32 - 1) | st.integers(0, 200),
     st.integers(0, 2**32 - 1) | st.integers(0, 200),
     st.integers(0, 2**32 - 1) | st.integers(0, 6),
+    st.integers(0, 2**32 - 1) | st.integers(0, 12),
     st.binary(max_size=8) | st.sampled_from([b"png", b"jpeg"]),
     st.binary(max_size=32) | st.sampled_from([b"NotAnImage", b"DecodeTimeout"]),
     st.binary(max_size=512) | st.just(b"words"),
 )
 def test_whatever_fits_the_struct_is_within_bounds_or_refused(
-    good: int, width: int, height: int, frames: int, kind: bytes, error: bytes, message: bytes
+    good: int, width: int, height: int, frames: int, views: int, kind: bytes, error: bytes, message: bytes
 ) -> None:
-    check(reply(good, NUMBER, width, height, frames, kind, error, message))
+    check(reply(good, NUMBER, width, height, frames, views, 0, kind, error, message))
 
 
 def check(data: bytes) -> None:
     try:
-        found = parse_reply(data, NUMBER, LIMITS)
+        found = parse_reply(data, NUMBER, LIMITS, PLAN)
     except ReplyInvalid:
         return
     if isinstance(found, Found):
         assert 1 <= found.frames <= LIMITS.max_frames
+        assert found.frames <= found.views <= PLAN.most * found.frames
         assert 1 <= found.width * found.height <= LIMITS.max_pixels
         assert found.format in {"jpeg", "png", "gif", "webp", "avif", "bmp", "tiff", "ico"}
     else:
