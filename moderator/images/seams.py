@@ -19,7 +19,7 @@ Box = tuple[int, int, int, int]
 Levels = NDArray[np.int16]
 
 #: Samples along each side.
-SAMPLES_MAX = 128
+SAMPLES_MAX = 96
 #: Least step between two neighbouring pixels of an edge, in levels of 255, beyond twice the steps beside it.
 STEP_LEVELS = 16
 #: Least share of a line of the sample with such steps, to be worth checking.
@@ -29,7 +29,7 @@ CANDIDATE_SHARE = 0.45
 WINDOW_SHARE = 1 / 12
 WINDOW_STEPS_SHARE = 0.55
 EDGE_LENGTH_SHARE = 0.14
-SHORT_EDGES_MAX = 6
+SHORT_EDGES_MAX = 5
 #: Most edges from end to end that are checked: a striped picture would have a hundred.
 SPANNING_EDGES_MAX = 16
 #: Most pixels along an edge that are checked.
