@@ -23,12 +23,13 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from moderator.cli.demo import PHOTOGRAPHS
+from moderator.policies.catalogue import Catalogue
 from moderator.policies.loader import load_policy
 from moderator.queue.embedded_server import EmbeddedServer, free_port
 
 POLICIES = Path(__file__).parent.parent / "policies"
-#: The prompts of the classic recipe: first the unsafe ones, then the safe ones.
-CLASSIC = load_policy(POLICIES / "classic" / "1.yaml")
+#: The active version of the classic recipe.
+CLASSIC = Catalogue(POLICIES).get("classic")
 
 
 def classic_prompts() -> tuple[list[str], list[str]]:

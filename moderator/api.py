@@ -11,6 +11,7 @@ The worker calls the same parts of `Engine`, with its own scheduling in between.
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +21,11 @@ import numpy as np
 from moderator.bounded_map import bounded_map
 from moderator.encoders.encoder import Embeddings, Encoder
 from moderator.engine.engine import Engine
-from moderator.engine.preparer import Prepared
+from moderator.engine.judge import Judged
+from moderator.engine.preparer import Prepared, asks_opinions
 from moderator.engine.resolver import PolicyResolver
 from moderator.engine.stopwatch import Stopwatch
-from moderator.errors import ModeratorError, ours
+from moderator.errors import ModeratorError, Unexpected, ours
 from moderator.events import Event, ImageReference
 from moderator.fetching.fetcher import TrustedFetcher
 from moderator.settings import Settings, load_settings
@@ -115,6 +117,8 @@ class Moderator:
             checked.watch.note("decode", checked.watch.lap("decode") - prepared.signal_seconds)
             shadows = [spec for m in (Moment.PIXELS, Moment.SLOWLY) for spec in prepared.shadow_signals(m)]
             checked.shadow_readings = preparer.read_for_shadows(data, shadows)
+            if prepared.selection is not None and asks_opinions(prepared.selection):
+                checked.data = data
             checked.prepared = prepared
         except Exception as error:
             checked.error = ours(error)
@@ -125,6 +129,9 @@ class Moderator:
         for item in ready:
             item.watch.lap("batch_wait")
         self._embed_all(ready)
+        for item in batch:
+            self._judge(item)
+        self._ask([item for item in batch if item.judged is not None and item.judged.questions])
         for item in batch:
             yield self._verdict(item)
 
@@ -149,21 +156,38 @@ class Moderator:
         for item, rows in zip(items, np.split(embeddings, ends[:-1]), strict=True):
             item.embeddings, item.seconds = rows, seconds
 
+    def _judge(self, item: "_Checked") -> None:
+        if item.error is not None:
+            return
+        assert item.prepared is not None
+        assert item.embeddings is not None
+        # The lap also included earlier images of the batch.
+        item.watch.lap("embed")
+        item.watch.note("embed", item.seconds)
+        try:
+            item.judged = self.engine.judge(
+                item.event, item.prepared, item.embeddings, item.watch, item.shadow_readings
+            )
+        except Exception as error:
+            item.error = ours(error)
+
+    def _ask(self, items: "list[_Checked]") -> None:
+        """Ask for second opinions on images in review, side by side, so that they share batches of the model."""
+
+        def ask(item: _Checked) -> None:
+            assert item.judged is not None
+            assert item.data is not None
+            item.judged = self.engine.second_stage.ask(item.data, item.judged)
+            item.watch.lap("opinion")
+
+        if items:
+            with ThreadPoolExecutor(self.settings.threads or 4, thread_name_prefix="opinion") as threads:
+                list(threads.map(ask, items))
+
     def _verdict(self, item: "_Checked") -> Verdict:
-        if item.error is None:
-            assert item.prepared is not None
-            assert item.embeddings is not None
-            # The lap also included earlier images of the batch, and the time that the caller spent on their verdicts.
-            item.watch.lap("embed")
-            item.watch.note("embed", item.seconds)
-            try:
-                judged = self.engine.judge(
-                    item.event, item.prepared, item.embeddings, item.watch, item.shadow_readings
-                )
-                return self.engine.verdict(item.event, item.prepared, judged, item.watch)
-            except Exception as error:
-                item.error = ours(error)
-        return self.engine.failed(item.event, item.error, item.watch)
+        if item.error is not None or item.prepared is None or item.judged is None:
+            return self.engine.failed(item.event, item.error or Unexpected("not judged"), item.watch)
+        return self.engine.verdict(item.event, item.prepared, item.judged, item.watch)
 
 
 @dataclass
@@ -173,11 +197,14 @@ class _Checked:
     event: Event
     watch: Stopwatch = field(default_factory=Stopwatch)
     prepared: Prepared | None = None
+    data: bytes | None = None
+    """The file, if the deciding policy may ask for a second opinion."""
     shadow_readings: Readings = field(default_factory=dict)
     """Readings of the shadow policies' signals."""
     embeddings: Embeddings | None = None
     seconds: float = 0.0
     """Time that the model took for its batch."""
+    judged: Judged | None = None
     error: ModeratorError | None = None
 
 

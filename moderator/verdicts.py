@@ -44,6 +44,8 @@ class CategoryVerdict:
     top_prompts: tuple[TopPrompt, ...] = ()
     view: Annotated[View | None, Field(exclude_if=lambda view: view is None)] = None
     """The part of the picture that decided; None for the whole."""
+    decided_by: Annotated[str | None, Field(exclude_if=lambda name: name is None)] = None
+    """The signal whose second opinion lifted the review; None: the category's own score decided."""
 
 
 class PolicyFacts(_Record):
@@ -65,9 +67,12 @@ class ModelFacts(_Record):
 
 
 class ImageFacts(_Record):
-    """The image that was judged. Sizes in pixels, after EXIF orientation; `frames` is the number of frames judged.
+    """The image that was judged. Sizes in pixels, as browsers show it.
 
-    `views` is the number of views of them that were judged, and `views_left_out` the number beyond the bound.
+    `frames` of `frames_total` frames were judged, those that the others resemble. `frames_unseen` frames were not
+    reached or resemble none of them: then the decision is `review` at least. `truncated`: the file ends too early, and
+    what is there was judged. `views` is the number of views that were judged, of all renderings of these frames, and
+    `views_left_out` the number beyond the bound.
     """
 
     sha256: str
@@ -75,6 +80,9 @@ class ImageFacts(_Record):
     height: int
     format: str
     frames: int = 1
+    frames_total: int = 1
+    frames_unseen: int = 0
+    truncated: bool = False
     views: int = Field(1, exclude_if=lambda number: number == 1)
     views_left_out: int = Field(0, exclude_if=lambda number: number == 0)
 

@@ -1,7 +1,9 @@
 """A view, which is what the model sees in one row of its input, and how many a policy asks for. Pure data."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 #: The whole picture; what remains of it without borders or background; a part found by its edges or by empty space
 #: around it; one of several squares along a long picture; a part of a regular grid.
@@ -16,7 +18,7 @@ class View:
 
     name: str
     frame: int
-    """Number of the frame among those judged, from 0."""
+    """Number of the frame in the file, from 0."""
     box: tuple[int, int, int, int]
     """x, y, width and height in pixels of the upright picture, before turning."""
     turn: int = 0
@@ -39,12 +41,21 @@ class ViewPlan:
         return f"{self.most}{'-turned' if self.turned else ''}"
 
 
+def pictures_of(views: Sequence[View]) -> list[int]:
+    """Return the number of the picture that each view shows. A frame may be shown in several pictures (renderings).
+
+    Args:
+        views: those of the first picture, its whole first, then those of the next.
+    """
+    return [number - 1 for number in accumulate(view.is_whole for view in views)]
+
+
 def rows_of(plan: ViewPlan, views: Sequence[View]) -> list[int]:
-    """Return the rows that a plan includes of the views made for another, in order: at most `most` of each frame."""
-    seen: dict[int, int] = {}
+    """Return the rows that a plan includes of the views made for another, in order: at most `most` of each picture."""
+    seen: Counter[int] = Counter()
     rows = []
-    for row, view in enumerate(views):
-        if (plan.turned or not view.turn) and seen.get(view.frame, 0) < plan.most:
-            seen[view.frame] = seen.get(view.frame, 0) + 1
+    for row, (picture, view) in enumerate(zip(pictures_of(views), views, strict=True)):
+        if (plan.turned or not view.turn) and seen[picture] < plan.most:
+            seen[picture] += 1
             rows.append(row)
     return rows

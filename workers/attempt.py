@@ -6,12 +6,14 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 
 from moderator.encoders.encoder import Embeddings
+from moderator.engine.judge import Judged
 from moderator.engine.preparer import Prepared
 from moderator.engine.stopwatch import Stopwatch
 from moderator.errors import ModeratorError, SignalBusy, SignalTimeout, WorkerStopping
 from moderator.events import Event
 from moderator.queue.ledger import Claim
-from moderator.signals.evaluator import Outcome, Readings, Specification
+from moderator.signals.evaluator import Outcome, Readings
+from moderator.signals.signal_calls import Specification
 from workers.batcher import BatchedEmbeddings
 
 #: Most seconds that a verdict waits for the slow signals of its shadows.
@@ -53,16 +55,21 @@ class Attempt:
     claim: Claim
     watch: Stopwatch
     prepared: Prepared | None = None
+    data: bytes | None = None
+    """The file, if the deciding policy may ask for a second opinion."""
     recalled: Embeddings | None = None
     """Embeddings of the same file from an earlier event."""
     embedded: "Future[BatchedEmbeddings] | None" = None
-    quick_readings: Readings = field(default_factory=dict)
-    """Readings of the shadows' quick signals."""
+    shadow_readings: Readings = field(default_factory=dict)
+    """Readings of the shadows' signals: of the quick ones, and of the slow ones after `read_shadows`."""
     slow_shadows: SlowShadows | None = None
+    embeddings: Embeddings | None = None
+    """What the model returned."""
+    judged: Judged | None = None
+    """The judgement, once there is one."""
     error: Exception | None = None
 
-    def shadow_readings(self) -> Readings:
-        """Return the readings of the shadows' signals; waits briefly for the slow ones."""
-        if self.slow_shadows is None:
-            return self.quick_readings
-        return {**self.quick_readings, **self.slow_shadows.readings()}
+    def read_shadows(self) -> None:
+        """Wait briefly for the readings of the shadows' slow signals."""
+        if self.slow_shadows is not None:
+            self.shadow_readings = {**self.shadow_readings, **self.slow_shadows.readings()}

@@ -9,7 +9,8 @@ from hashlib import sha256
 from threading import Semaphore
 
 from moderator.engine.engine import Engine
-from moderator.engine.preparer import Prepared, needs_pixels, reads_slowly
+from moderator.engine.judge import Judged
+from moderator.engine.preparer import Prepared, asks_opinions, needs_pixels, reads_slowly
 from moderator.engine.stopwatch import Stopwatch
 from moderator.errors import (
     AttemptsExhausted,
@@ -29,6 +30,7 @@ from moderator.signals.evaluator import Moment, plain
 from workers.attempt import Attempt, SlowShadows
 from workers.batcher import MicroBatcher, small_batch
 from workers.leases import Leases
+from workers.opinion_lane import OpinionLane
 from workers.outcomes import Outcomes
 from workers.priority import PriorityGate, PrioritySemaphore
 from workers.retries import Retry, RetryRules, delay_for_slow_place
@@ -90,11 +92,18 @@ class Pipeline:
         self._slow = SlowLane(places, "slow")
         # Separate, so that shadows take no place from deciding policies.
         self._shadows = SlowLane(places, "shadows")
+        # Likewise a quarter of a queue's events.
+        self._opinions = OpinionLane(
+            engine.second_stage,
+            lambda attempt, judged: self._outcomes.publish([self._answer(attempt, judged)]),
+            engine.max_batch,
+        )
 
     def close(self) -> None:
         """End the threads."""
         self._slow.close()
         self._shadows.close()
+        self._opinions.close()
 
     def process(self, events: Sequence[Event]) -> None:
         """Process events to a verdict, a dead letter or a retry: one, or some of a bulk message.
@@ -126,7 +135,8 @@ class Pipeline:
             # the decoders would idle until the model is done with them.
             with self._groups if len(events) > 1 else nullcontext(), self._batcher.coming(priority):
                 attempts = [self._begin(event, claim) for event, claim in self._claim(events)]
-            self._outcomes.publish([answer for one in attempts if (answer := self._end(one)) is not None])
+            self._publish(attempts)
+        self._opinions.ask(attempts)
 
     def _process_slowly(self, events: Sequence[Event], *, alone: bool) -> None:
         """Process events whose policy has slow signals: each waits for a place before it is claimed and fetched.
@@ -142,15 +152,15 @@ class Pipeline:
             return
         try:
             with self._slow.turn(priority):
-                self._outcomes.publish(
-                    [
-                        answer
-                        for event, claim in self._claim(events)
-                        if (answer := self._end(self._begin(event, claim))) is not None
-                    ]
-                )
+                attempts = [self._begin(event, claim) for event, claim in self._claim(events)]
+                self._publish(attempts)
         finally:
             self._slow.leave()
+        self._opinions.ask(attempts)
+
+    def _publish(self, attempts: Sequence[Attempt]) -> None:
+        """Judge images and publish their verdicts, except of those that a second opinion is due for."""
+        self._outcomes.publish([answer for one in attempts if (answer := self._end(one)) is not None])
 
     def _claim(self, events: Sequence[Event]) -> list[tuple[Event, Claim]]:
         """Claim events, and return those that are now ours."""
@@ -193,6 +203,8 @@ class Pipeline:
                 watch.note("decode", watch.lap("decode") - prepared.signal_seconds)
                 attempt.embedded = self._batcher.submit(prepared.pixels, event.priority)
             attempt.prepared = prepared
+            if prepared.selection is not None and asks_opinions(prepared.selection):
+                attempt.data = data
             self._read_for_shadows(attempt, data, prepared)
         except Exception as error:
             attempt.error = error
@@ -224,7 +236,7 @@ class Pipeline:
         try:
             if quick := prepared.shadow_signals(Moment.PIXELS):
                 with self._decoders.acquire(attempt.event.priority):
-                    attempt.quick_readings = self._preparer.read_for_shadows(data, quick)
+                    attempt.shadow_readings = self._preparer.read_for_shadows(data, quick)
             if slow := prepared.shadow_signals(Moment.SLOWLY):
                 future = self._shadows.offer(partial(self._preparer.read_for_shadows, data, slow))
                 attempt.slow_shadows = SlowShadows(slow, future)
@@ -232,10 +244,14 @@ class Pipeline:
             log.exception("event %s: the signals of its shadows cannot be read", attempt.event.key)
 
     def _end(self, attempt: Attempt) -> Answer | None:
-        """Wait for the model and judge; return None if the event is retried."""
+        """Wait for the model and judge; return None if the event is retried, or a second opinion is due."""
         event = attempt.event
         try:
-            return self._judge(attempt)
+            judged = self._judge(attempt)
+            if judged.questions:
+                attempt.judged = judged
+                return None
+            return self._answer(attempt, judged)
         except (WorkerStopping, ModelBroken):
             # Another worker may do better; with a broken model, this one takes nothing until it works.
             self._outcomes.give_back(event, attempt.claim)
@@ -246,27 +262,32 @@ class Pipeline:
             log.exception("event %s: unexpected error", event.key)
             return self._outcomes.fail(attempt, Unexpected(f"{type(error).__name__}: {error}"))
 
-    def _judge(self, attempt: Attempt) -> Answer:
+    def _judge(self, attempt: Attempt) -> Judged:
         if attempt.error is not None:
             raise attempt.error
         event, prepared, watch = attempt.event, attempt.prepared, attempt.watch
         assert prepared is not None
-        embeddings = attempt.recalled
-        if embeddings is None:
+        attempt.embeddings = attempt.recalled
+        if attempt.embeddings is None:
             assert attempt.embedded is not None
             embedded = attempt.embedded.result()
             watch.lap("embed")
             watch.note("batch_wait", embedded.waited)
             watch.note("embed", embedded.embed)
-            embeddings = embedded.embeddings
+            attempt.embeddings = embedded.embeddings
             if self._cache is not None:
-                seen = SeenImage(prepared.facts, prepared.views, embeddings)
+                seen = SeenImage(prepared.facts, prepared.views, attempt.embeddings)
                 self._cache.put(seen, self._preparer.plan_of(prepared.selection))
-        shadow_readings = attempt.shadow_readings()
-        judged = self._engine.judge(event, prepared, embeddings, watch, shadow_readings)
-        verdict = self._engine.verdict(event, prepared, judged, watch)
+        attempt.read_shadows()
+        return self._engine.judge(event, prepared, attempt.embeddings, watch, attempt.shadow_readings)
+
+    def _answer(self, attempt: Attempt, judged: Judged) -> Answer:
+        assert attempt.prepared is not None
+        if judged.opinion is not None:
+            self._metrics.count_opinion(judged.policy.name, judged.opinion)
+        verdict = self._engine.verdict(attempt.event, attempt.prepared, judged, attempt.watch)
         evidence = None
-        if self._keeps_evidence and verdict.model is not None:
-            readings = plain({**shadow_readings, **prepared.readings})
-            evidence = Evidence(embeddings, readings, verdict.model, prepared.views)
-        return Answer(event, verdict, claim=attempt.claim, evidence=evidence)
+        if self._keeps_evidence and verdict.model is not None and attempt.embeddings is not None:
+            readings = {**attempt.shadow_readings, **attempt.prepared.readings, **judged.opinions}
+            evidence = Evidence(attempt.embeddings, plain(readings), verdict.model, attempt.prepared.views)
+        return Answer(attempt.event, verdict, claim=attempt.claim, evidence=evidence)

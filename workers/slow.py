@@ -3,23 +3,20 @@
 A caller that finds too many ahead of it is refused at once, and does not wait in a thread that others need.
 """
 
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Lock, get_native_id
 from typing import TypeVar
 
 from moderator.events import Priority
+from moderator.low_priority import lower_thread_priority
 from workers.memory import give_back
+from workers.places import Places
 from workers.priority import PrioritySemaphore
 
 T = TypeVar("T")
 
-#: Niceness of these threads relative to the others (Linux: each thread has its own).
-NICENESS = 10
 #: Seconds after which memory freed here is returned to the system.
 GIVE_BACK_EVERY_SECONDS = 10.0
 
@@ -33,26 +30,18 @@ class SlowLane:
     """
 
     def __init__(self, places: int, name: str) -> None:
-        self._places = places
-        self._held = 0
+        self._line = Places(2 * places)
         self._given_back = time.monotonic()
-        self._lock = Lock()
         self._turns = PrioritySemaphore(places, lambda: places)
-        self._threads = ThreadPoolExecutor(places, thread_name_prefix=name, initializer=_step_back)
+        self._threads = ThreadPoolExecutor(places, thread_name_prefix=name, initializer=lower_thread_priority)
 
     def enter(self, priority: Priority) -> bool:
         """Take a place, or one in the line (not for bulk); `leave` gives it back. Return False if none is free."""
-        with self._lock:
-            room = 2 * self._places if priority is Priority.INTERACTIVE else self._places
-            if self._held >= room:
-                return False
-            self._held += 1
-            return True
+        return self._line.enter(priority)
 
     def leave(self) -> None:
         """Give back what `enter` took."""
-        with self._lock:
-            self._held -= 1
+        self._line.leave()
 
     @contextmanager
     def turn(self, priority: Priority) -> Iterator[None]:
@@ -84,8 +73,3 @@ class SlowLane:
     def close(self) -> None:
         """End the threads; waiting work is dropped."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _step_back() -> None:
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, get_native_id(), NICENESS)

@@ -19,9 +19,19 @@ from moderator.verdicts import Decision, Verdict
 
 logger = logging.getLogger(__name__)
 
-Stage = Literal["queue", "fetch", "decode", "signals", "batch_wait", "embed", "score", "publish"]
+Stage = Literal["queue", "fetch", "decode", "signals", "batch_wait", "embed", "score", "opinion", "publish"]
 
-STAGES: tuple[Stage, ...] = ("queue", "fetch", "decode", "signals", "batch_wait", "embed", "score", "publish")
+STAGES: tuple[Stage, ...] = (
+    "queue",
+    "fetch",
+    "decode",
+    "signals",
+    "batch_wait",
+    "embed",
+    "score",
+    "opinion",
+    "publish",
+)
 DURATION_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 #: The `policy` label of an event that no policy judged.
@@ -92,6 +102,7 @@ class Metrics:
         self.ready = READY.gauge(registry)
         self.model_broken = MODEL_BROKEN.gauge(registry)
         self._policies = PolicyMetrics(registry)
+        self.count_opinion = self._policies.count_opinion
         queue, breakers = QueueMetrics(registry), BreakerMetrics(registry)
         self.redeliveries, self.stream_limit = queue.redeliveries, queue.stream_limit
         self.count_recall = queue.count_recall

@@ -14,7 +14,7 @@ from moderator.cli.options import JsonOption, PoliciesOption, policies_folder, p
 from moderator.cli.policy_findings import finding_rows, print_rows, problem_row, problem_rows, unmet_rows
 from moderator.errors import PolicyInvalid
 from moderator.policies.catalogue import Catalogue
-from moderator.policies.fields import threshold_text
+from moderator.policies.fields import NO_SHIFT, threshold_text
 from moderator.policies.lint import Severity
 from moderator.policies.schema import Policy, ViewOptions
 from moderator.policies.snapshot import Snapshot
@@ -78,6 +78,8 @@ def show(
     table.add_column("prompts", ratio=1)
     for title, category in policy.categories.items():
         rule, prompts = category.rule.value, Text.assemble(("unsafe: ", "red"), ", ".join(category.unsafe))
+        if category.midpoint != NO_SHIFT:
+            rule += f", midpoint {category.midpoint:g}"
         if category.signal is not None:
             rule, prompts = "signal", Text(category.signal)
         if category.safe:

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -23,6 +23,7 @@ app = typer.Typer(
     help="List and check further scorers for policies, and get the files that they read.",
 )
 
+KindOfModel = Literal["second-opinion", "detector"]
 ListOption = Annotated[
     Path, typer.Option("--output", "-o", help="List to make or add to, such as policies/lists/bad.pdq.")
 ]
@@ -46,13 +47,21 @@ def list_(as_json: JsonOption = False) -> None:
         found = KINDS.get(kind)
         summary = " ".join((found.__doc__ or "").partition("\n\n")[0].split())
         options = list(found.options_type.model_fields)
+        extra = getattr(found, "extra", None)
         if as_json:
-            facts = {"options": options, "needs_file": found.needs_file, "uses_pixels": found.uses_pixels}
+            facts = {
+                "options": options,
+                "needs_file": found.needs_file,
+                "uses_pixels": found.uses_pixels,
+                "extra": extra,
+            }
             print_json({"kind": kind, "summary": summary, **facts})
             continue
         file = {True: "file, sha256, ", None: "[file, sha256,] ", False: ""}[found.needs_file]
         table.add_row(Text(kind, "bold"), plain(summary))
         table.add_row("", Text(f"options: {file}{', '.join(options)}", "dim"))
+        if extra is not None:
+            table.add_row("", Text(f"needs: pip install 'moderator[{extra}]'", "dim"))
     folder = load_settings().cache / SIGNAL_FILES
     for name, known in KNOWN_FILES.items():
         there = (folder / known.file).is_file()
@@ -74,7 +83,8 @@ def check(
 ) -> None:
     """Try signals: those of a policy with its files and the model, or all kinds on their own examples.
 
-    Reports for each what is missing and how to get it. Ends with 1 if a signal cannot be used.
+    Reports for each what is missing and how to get it. Kinds that need a model of your own have no examples: their
+    packages are checked, and their models with the policy. Ends with 1 if a signal cannot be used.
 
     Examples:
 
@@ -87,7 +97,9 @@ def check(
         if as_json:
             print_json({"signal": name, "error": None if error is None else str(error)})
         else:
-            state = Text("works", "green") if error is None else plain(str(error))
+            unloaded = error is None and policy is None and hasattr(KINDS.get(name), "load")
+            works = "its packages are there" if unloaded else "works"
+            state = Text(works, "green") if error is None else plain(str(error))
             console.print(Text.assemble((name, "bold"), ": ", state), soft_wrap=True)
     raise typer.Exit(1 if any(outcomes.values()) else 0)
 
@@ -105,6 +117,31 @@ def fetch(name: Annotated[str, typer.Argument(help="Such as open-nsfw.")]) -> No
     if name not in KNOWN_FILES:
         raise SettingsError(f"there is no known file '{name[:40]}'; choose one of {', '.join(KNOWN_FILES)}")
     typer.echo(str(fetch_file(KNOWN_FILES[name], load_settings().cache / SIGNAL_FILES)))
+
+
+@app.command()
+def pin(
+    folder: Annotated[Path, typer.Argument(help="Folder of a model: config.json, safetensors, tokenizer.")],
+    kind: Annotated[KindOfModel, typer.Option(help="Kind of signal in the entry.")] = "second-opinion",
+) -> None:
+    """List the digests of a model's files in its folder, and print the model's entry for a policy.
+
+    Put the folder below the folder of policies, or below the folder 'signals' of the cache. Only safetensors are taken.
+
+    Example:
+
+      moderator signals pin policies/models/shieldgemma-2-4b-it
+    """
+    from moderator.atomic import write_atomically
+    from moderator.vlm.model_folder import MANIFEST_FILE, list_digests
+
+    content = list_digests(folder).encode()
+    path, settings = folder / MANIFEST_FILE, load_settings()
+    if path.exists() and path.read_bytes() != content:
+        _refuse_released(path, settings)
+    write_atomically(path, content)
+    options = ", share: 0.1" if kind == "second-opinion" else ", words: [a cigarette]"
+    _print_entry(path, "guard" if kind == "second-opinion" else "things", kind, settings, options)
 
 
 @app.command("hash")
@@ -193,12 +230,17 @@ def _add(path: Path, hashes: dict[str, str], settings: Settings) -> None:
     errors.print(plain(f"{new} new, {len(hashes) - new} known already, in {path}"), soft_wrap=True)
     if not path.exists():
         return
-    folder = settings.policies.resolve()
-    inside = path.resolve().is_relative_to(folder)
-    file = path.resolve().relative_to(folder).as_posix() if inside else path.name
+    _print_entry(path, path.stem, "hash-list", settings)
+
+
+def _print_entry(path: Path, name: str, kind: str, settings: Settings, options: str = "") -> None:
+    """Print the entry of a policy for a signal that reads a file."""
+    folders = [settings.policies.resolve(), (settings.cache / SIGNAL_FILES).resolve()]
+    inside = next((folder for folder in folders if path.resolve().is_relative_to(folder)), None)
+    file = path.resolve().relative_to(inside).as_posix() if inside else path.name
     digest = sha256(path.read_bytes()).hexdigest()
-    typer.echo(f"  - {{name: {path.stem}, kind: hash-list, file: {file}, sha256: {digest}}}")
-    if not inside:
+    typer.echo(f"  - {{name: {name}, kind: {kind}, file: {file}, sha256: {digest}{options}}}")
+    if inside is None:
         errors.print(plain(f"move {path} below {settings.policies}: policies find it there"), soft_wrap=True)
 
 
@@ -220,7 +262,7 @@ def _refuse_released(path: Path, settings: Settings) -> None:
 
 
 def _check_kinds() -> dict[str, ModeratorError | None]:
-    from moderator.signals.evaluator import check_examples
+    from moderator.signals.signal_calls import check_examples
 
     outcomes: dict[str, ModeratorError | None] = {}
     for kind in KINDS.names:

@@ -53,7 +53,7 @@ def _family(family: str, licence: str | None, source: str | None, *rows: Row) ->
 
 
 KNOWN: tuple[KnownModel, ...] = (
-    *_family("embedded", APACHE, HERE, ("embedded", 260, 385, None, 48.1)),
+    *_family("embedded", APACHE, HERE, ("embedded", 260, 512, None, 48.1)),
     *_family(
         "CLIP (OpenAI)",
         MIT,

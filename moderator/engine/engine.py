@@ -12,6 +12,7 @@ from moderator.engine.compiler import Compiler
 from moderator.engine.judge import Judge, Judged, describe_error
 from moderator.engine.preparer import Prepared, Preparer
 from moderator.engine.resolver import PolicyResolver
+from moderator.engine.second_stage import SecondStage
 from moderator.engine.stopwatch import Stopwatch
 from moderator.errors import ModeratorError, PolicyUnusable
 from moderator.events import Event
@@ -21,6 +22,7 @@ from moderator.images.process import Reason
 from moderator.policies.schema import Policy
 from moderator.settings import Settings, load_settings
 from moderator.signals.evaluator import Readings, Signals
+from moderator.signals.signal import ModelHost
 from moderator.signals.signal_files import SIGNAL_FILES
 from moderator.verdicts import Decision, ModelFacts, PolicyFacts, Verdict
 
@@ -28,7 +30,7 @@ log = logging.getLogger(__name__)
 
 _NO_READINGS: Readings = {}
 #: Increment when the path from a file to the model's input changes, so that stored embeddings are not reused.
-_PREPROCESSING_VERSION = "3"
+_PREPROCESSING_VERSION = "4"
 
 
 class Engine:
@@ -64,6 +66,13 @@ class Engine:
             (self.settings.policies, self.settings.cache / SIGNAL_FILES),
             self.encoder.identity,
             self.encoder.dimension,
+            ModelHost(
+                self.settings.device
+                if self.settings.signal_device == "auto"
+                else self.settings.signal_device,
+                self.settings.signal_dtype,
+                self.settings.signal_memory,
+            ),
         )
         self.compiler = Compiler(self.encoder, self.settings.cache)
         self.preparer = Preparer(
@@ -79,6 +88,7 @@ class Engine:
             on_decoder_lost=on_decoder_lost,
         )
         self._judge = Judge(self.compiler, self.signals)
+        self.second_stage = SecondStage(self.preparer, self.signals)
         self._model = ModelFacts(
             id=self.encoder.identity.id,
             revision=self.encoder.identity.revision,
@@ -120,6 +130,8 @@ class Engine:
     ) -> Judged:
         """Judge an image by the policies selected for it.
 
+        If the result has questions, a second opinion is due: call `second_stage.ask`, or `leave`.
+
         Args:
             event: names the policy.
             prepared: the image.
@@ -136,7 +148,14 @@ class Engine:
         readings = self._judge.read_embeddings(selection.decides, embeddings, prepared.readings)
         if readings:
             watch.note("signals", prepared.signal_seconds + watch.lap("signals"))
-        judged = self._judge.judge(embeddings, {**shadow_readings, **readings}, selection, prepared.views)
+        judged = self._judge.judge(
+            embeddings,
+            {**shadow_readings, **readings},
+            selection,
+            views=prepared.views,
+            unseen=prepared.facts.frames_unseen > 0,
+        )
+        judged = self.second_stage.admit(judged)
         watch.lap("score")
         return judged
 

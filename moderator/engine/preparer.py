@@ -18,12 +18,13 @@ from moderator.signals.evaluator import (
     Outcome,
     Readings,
     Signals,
-    Specification,
     by_side,
     due,
     refuse_failed,
 )
+from moderator.signals.question import Question, opinion_key
 from moderator.signals.signal import Frame
+from moderator.signals.signal_calls import Specification
 from moderator.verdicts import ImageFacts
 from moderator.view import View, ViewPlan
 
@@ -65,6 +66,11 @@ def reads_slowly(selection: Selection) -> bool:
 def needs_pixels(selection: Selection) -> bool:
     """Return whether a signal of the deciding policy uses the image itself."""
     return bool(due([selection.decides], Moment.PIXELS)) or reads_slowly(selection)
+
+
+def asks_opinions(selection: Selection) -> bool:
+    """Return whether the deciding policy may ask for a second opinion, which needs the file again."""
+    return bool(due([selection.decides], Moment.REVIEW))
 
 
 class Preparer:
@@ -122,7 +128,10 @@ class Preparer:
             width=image.width,
             height=image.height,
             format=image.format,
-            frames=image.frames,
+            frames=image.coverage.judged,
+            frames_total=image.coverage.total,
+            frames_unseen=image.coverage.unseen,
+            truncated=image.coverage.truncated,
             views=len(image.views),
             views_left_out=image.left_out,
         )
@@ -166,6 +175,22 @@ class Preparer:
                 readings.update(dict.fromkeys((spec.key for spec in some), ours(error)))
         return readings
 
+    def read_opinions(
+        self, data: bytes, specs: Iterable[Specification], questions: tuple[Question, ...]
+    ) -> Readings:
+        """Read signals that give a second opinion on an image in review, by their `opinion_key`.
+
+        Never raises: errors become the outcomes of the signals.
+        """
+        readings: dict[str, Outcome] = {}
+        for side, some in by_side(specs).items():
+            try:
+                read = self._read(data, {side: some}, questions=questions)
+            except Exception as error:
+                read = dict.fromkeys((spec.key for spec in some), ours(error))
+            readings.update({opinion_key(key, questions): outcome for key, outcome in read.items()})
+        return readings
+
     def recall(self, facts: ImageFacts, views: tuple[View, ...], selection: Selection) -> Prepared:
         """Return an image whose embeddings are known: everything needed besides them, without its pixels."""
         size = self.spec.resize.crop
@@ -175,7 +200,7 @@ class Preparer:
         """Return the views that an image is judged in: those that the deciding policy asks for, within the settings."""
         if selection is None:
             return WHOLE_ALONE
-        return selection.decides.views.plan(self.spec.max_views)
+        return selection.decides.view_plan(self.spec.max_views)
 
     def _decode(self, data: bytes, plan: ViewPlan, picture_side: int) -> PreparedImage:
         """Return the model's input and, if requested, pictures; see `moderator.images.prepare.prepare`."""
@@ -184,7 +209,11 @@ class Preparer:
         return self._pool.prepare(data, plan, picture_side)
 
     def _read(
-        self, data: bytes, sides: Mapping[int, Iterable[Specification]], first: PreparedImage | None = None
+        self,
+        data: bytes,
+        sides: Mapping[int, Iterable[Specification]],
+        first: PreparedImage | None = None,
+        questions: tuple[Question, ...] = (),
     ) -> dict[str, Outcome]:
         """Read each signal in pictures of the size that it needs, so that no result depends on the other signals.
 
@@ -192,9 +221,12 @@ class Preparer:
             data: the file.
             sides: signals by the shorter side that is enough for them.
             first: the image with the pictures for the first side, if already decoded.
+            questions: for signals that give a second opinion.
         """
         readings: dict[str, Outcome] = {}
         for side, specs in sides.items():
             image, first = first or self._decode(data, WHOLE_ALONE, side), None
-            readings.update(self._signals.read(specs, [Frame(image=picture) for picture in image.pictures]))
+            size = image.width, image.height
+            frames = [Frame(picture, size=size, questions=questions) for picture in image.pictures]
+            readings.update(self._signals.read(specs, frames))
         return readings

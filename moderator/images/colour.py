@@ -1,38 +1,69 @@
-"""Convert any of Pillow's colour modes to RGB, as a person would see the picture."""
+"""Separate any of Pillow's colour modes into RGB and transparency, as a person would see the picture."""
 
 import numpy as np
 from PIL import Image
 
-#: Colour behind transparent pixels. Pages and apps show uploads on white more often than on anything else;
-#: merely dropping the alpha channel would judge colours that nobody sees.
-BACKGROUND = (255, 255, 255)
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 _DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert a loaded image to mode RGB; an RGB image without transparency is returned as it is.
+    """Convert a loaded image to mode RGB, without regard to transparency; an RGB image is returned as it is.
 
-    Transparent pixels are blended with white. Samples of more than 8 bits are scaled, not clipped. ICC profiles are
-    ignored, as they were in the images that the models were trained on.
+    Samples of more than 8 bits are scaled, not clipped.
 
     Raises:
         ValueError: Pillow has no conversion (LAB).
     """
     if image.mode in _DEEP:
         return _scaled(image).convert("RGB")
-    if image.has_transparency_data:
-        return _over_background(image.convert("RGBA"))
+    if image.mode == "PA" or (image.mode == "P" and image.has_transparency_data):
+        return image.convert("RGBA").convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _over_background(image: Image.Image) -> Image.Image:
-    alpha = image.getchannel("A")
-    if alpha.getextrema() == (255, 255):
-        return image.convert("RGB")
-    canvas = Image.new("RGB", image.size, BACKGROUND)
-    canvas.paste(image, mask=alpha)
+def alpha_of(image: Image.Image) -> Image.Image | None:
+    """Return the alpha of a loaded image, mode L; None if all of it is opaque."""
+    if image.mode in _DEEP or not image.has_transparency_data:
+        return None
+    alpha = (image if image.mode in ("RGBA", "LA") else image.convert("RGBA")).getchannel("A")
+    return None if alpha.getextrema() == (255, 255) else alpha
+
+
+def alpha_of_key(
+    image: Image.Image, key: tuple[int, ...], depth: int, low: Image.Image | None
+) -> Image.Image:
+    """Return the alpha, mode L, of a PNG whose samples of one colour are transparent.
+
+    Args:
+        image: as Pillow decodes a grey or RGB PNG, loaded.
+        key: the transparent samples, as stored: of them, only the bits that the picture's samples have count.
+        depth: bits per sample of the file.
+        low: the lower 8 bits of the samples, for RGB of 16 bits, of which Pillow keeps the upper ones.
+    """
+    if len(key) == 1:
+        if depth == 16:
+            return _opaque_unless(np.asarray(image) == key[0])
+        most = (1 << depth) - 1
+        levels = [255] * 256
+        levels[(key[0] & most) * 255 // most] = 0
+        return image.convert("L").point(levels)
+    parts = [(image, [sample >> 8 for sample in key])] if low is not None else []
+    parts.append((low or image, [sample & 255 for sample in key]))
+    equal = [(np.asarray(part) == samples).all(axis=2) for part, samples in parts]
+    return _opaque_unless(np.logical_and.reduce(equal))
+
+
+def on_background(rgb: Image.Image, alpha: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """Return an RGB image as it is seen on a background."""
+    canvas = Image.new("RGB", rgb.size, background)
+    canvas.paste(rgb, mask=alpha)
     return canvas
+
+
+def _opaque_unless(transparent: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.where(transparent, 0, 255).astype(np.uint8))
 
 
 def _scaled(image: Image.Image) -> Image.Image:

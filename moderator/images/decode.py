@@ -5,42 +5,28 @@ defaults: `MAX_IMAGE_PIXELS` and `MAX_TEXT_CHUNK` are a second net under the bou
 `LOAD_TRUNCATED_IMAGES` stays off, because half a picture must not be judged as a whole one.
 """
 
-import io
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 
-from moderator.errors import DecodeTimeout, ImageBroken, ImageError, ImageTooLarge
-from moderator.images.colour import to_rgb
+from moderator.errors import ImageBroken, ImageError, ImageTooLarge
+from moderator.images.decode_budget import DecodeBudget
 from moderator.images.formats import sniff
-from moderator.images.preflight import check_before_decoding, count_gif_frames
+from moderator.images.frame_scan import take_frames
+from moderator.images.open_source import PillowSource, open_source
+from moderator.images.preflight import check_before_decoding
+from moderator.images.renderings import MAX_RENDERINGS, Picture, Rendering, render
 from moderator.printable import printable
 
 if TYPE_CHECKING:  # a decoding process does not need it
     from moderator.settings import ImageSettings
 
-#: An animation is decoded frame by frame up to the last one judged. These bound that work, in frames and in
-#: multiples of `max_pixels`. Of a longer animation, only the part within these bounds is judged.
-MAX_FRAMES_DECODED = 2_000
-MAX_PIXELS_DECODED = 2
-
-#: Pillow decodes run-length encoded BMPs in Python, thousands of times slower than other formats.
-MAX_PIXELS_IN_PYTHON = 4_000_000
-
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+#: Renderings of a frame of an animation, at most.
+MAX_RENDERINGS_OF_FRAME = 3
 
 # Pillow's warnings about odd files contain numbers from the file. Python remembers each distinct warning, so a
 # stream of hostile files would fill the log and the memory of the process.
@@ -49,7 +35,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """Bounds: bytes of the file, pixels (width x height x frames judged), frames judged, seconds."""
+    """Bounds: bytes of the file, pixels (of a frame, and of all frames judged), frames judged, seconds."""
 
     max_bytes: int
     max_pixels: int
@@ -61,24 +47,47 @@ class DecodeLimits:
         """Read the bounds from the settings."""
         return cls(settings.max_bytes, settings.max_pixels, settings.max_frames, settings.decode_timeout)
 
+    @property
+    def max_renderings(self) -> int:
+        """Most images that a file is judged by."""
+        return max(MAX_RENDERINGS, MAX_RENDERINGS_OF_FRAME * self.max_frames)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a file is judged."""
+
+    judged: int = 1
+    """Frames of which renderings are judged."""
+    total: int = 1
+    """Frames of the file, pages of a TIFF, or pictures of an icon among which viewers choose."""
+    unseen: int = 0
+    """Frames that were not reached, or are unlike every frame judged: an image with any is not allowed."""
+    truncated: bool = False
+    """Whether the file ends too early, so that only what is there is judged."""
+
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """The size of the file's picture (upright), and the frames to judge (mode RGB, upright)."""
+    """The size of the file's picture (upright), and the images to judge (mode RGB, upright)."""
 
     width: int
     height: int
     format: str
     """In lower case: jpeg, png, ..."""
     frames: list[Image.Image]
-    """In order; the first frame of the file comes first."""
+    """Renderings of the frames chosen, in order; first the file's first frame, as a browser shows it on white."""
+    renderings: tuple[Rendering, ...] = ()
+    """Which frame each of `frames` shows, and how."""
+    coverage: Coverage = Coverage()
 
 
 def decode(data: bytes, limits: DecodeLimits, draft_to: int | None = None) -> DecodedImage:
-    """Decode an image, or evenly spread frames of an animation or pages of a TIFF (first and last included).
+    """Decode an image, or frames of an animation or pages of a TIFF that the others resemble.
 
-    Thread-safe. The time is checked between frames: a single frame is decoded in C and cannot be interrupted, so
-    the bounds on pixels and bytes have to keep it short.
+    Each frame is given in the ways in which viewers show it, without repetitions. Thread-safe. The time is checked
+    between frames: a single frame is decoded in C and cannot be interrupted, so the bounds on pixels and bytes have to
+    keep it short.
 
     Args:
         data: the file.
@@ -90,27 +99,49 @@ def decode(data: bytes, limits: DecodeLimits, draft_to: int | None = None) -> De
     Raises:
         NotAnImage: not one of the accepted formats.
         ImageTooLarge: more bytes, pixels or metadata than allowed.
-        ImageBroken: truncated or damaged.
+        ImageBroken: damaged, or too little of it is there.
         DecodeTimeout: decoding takes longer than allowed.
     """
     check_length(data, limits)
     name = sniff(data)
     check_before_decoding(data, name, limits.max_pixels)
-    deadline = time.monotonic() + limits.timeout
+    budget = DecodeBudget(limits.max_pixels, limits.timeout)
     with _typed_errors(name):
-        gif_frames = count_gif_frames(data, MAX_FRAMES_DECODED) if name == "GIF" else 0
-        image = Image.open(io.BytesIO(data), formats=[name])
-        _check_size(image, limits.max_pixels)
-        size = image.size
-        drafted = draft_to is not None and image.draft("RGB", (2 * draft_to, 2 * draft_to)) is not None
-        count = gif_frames or _count_frames(image, name, deadline)
-        wanted = _spread(count, size, limits, name)
-        frames = list(_decode_frames(image, name, wanted, limits.max_pixels, deadline))
-        if not drafted:
-            size = frames[0].size
-        elif _orientation(image) >= 5:
-            size = size[1], size[0]
-    return DecodedImage(size[0], size[1], name.lower(), frames)
+        source = open_source(data, name, budget, draft_to)
+        taken = take_frames(source, limits.max_frames, budget)
+        frames, renderings = _render(taken.pictures, limits.max_renderings, name)
+        size = frames[0].size
+        if isinstance(source, PillowSource) and source.drafted:
+            metadata = taken.pictures[0][1].metadata
+            sideways = metadata.turned and metadata.orientation >= 5
+            size = (source.size[1], source.size[0]) if sideways else source.size
+    coverage = Coverage(len(taken.pictures), source.total, taken.unseen, source.truncated or taken.broken)
+    return DecodedImage(*size, name.lower(), frames, renderings, coverage)
+
+
+def _render(
+    pictures: list[tuple[int, Picture]], most: int, format_name: str
+) -> tuple[list[Image.Image], tuple[Rendering, ...]]:
+    """Return the renderings of pictures, each image once."""
+    animated = len(pictures) > 1 and format_name != "ICO"
+    share = MAX_RENDERINGS_OF_FRAME if animated else most
+    images: list[Image.Image] = []
+    renderings: list[Rendering] = []
+    for number, picture in pictures:
+        # Nobody flattens an animation by dropping its transparency.
+        named = render(picture, dropped_alpha=not animated)
+        for (name, image), _ in zip(named, range(share), strict=False):
+            if len(images) < most and not any(_same(image, other) for other in images):
+                images.append(image)
+                renderings.append(Rendering(number, name))
+    return images, tuple(renderings)
+
+
+def _same(image: Image.Image, other: Image.Image) -> bool:
+    # The corner is compared first, because it mostly differs.
+    if image.size != other.size or image.getpixel((0, 0)) != other.getpixel((0, 0)):
+        return False
+    return ImageChops.difference(image, other).getbbox() is None
 
 
 def draft_scale(size: tuple[int, int], draft_to: int) -> int:
@@ -129,93 +160,6 @@ def check_length(data: bytes, limits: DecodeLimits) -> None:
         raise ImageTooLarge(
             f"the image has {len(data)} bytes, more than {limits.max_bytes} (MODERATOR_MAX_BYTES)"
         )
-
-
-def _check_size(image: Image.Image, max_pixels: int, frames: int = 1) -> None:
-    pixels = image.width * image.height * frames
-    if pixels > max_pixels:
-        times = f" x {frames} frames" if frames > 1 else ""
-        raise ImageTooLarge(
-            f"the image has {image.width} x {image.height}{times} pixels, more than {max_pixels} "
-            "(MODERATOR_MAX_PIXELS)"
-        )
-    python_codecs = [
-        tile.codec_name for tile in getattr(image, "tile", ()) if tile.codec_name in Image.DECODERS
-    ]
-    if python_codecs and pixels > MAX_PIXELS_IN_PYTHON:
-        raise ImageTooLarge(
-            f"the image has {pixels} pixels, and of its kind ({python_codecs[0]}) {MAX_PIXELS_IN_PYTHON} are "
-            "accepted; save it uncompressed or as PNG"
-        )
-
-
-def _check_time(deadline: float) -> None:
-    if time.monotonic() > deadline:
-        raise DecodeTimeout("decoding takes longer than allowed (MODERATOR_DECODE_TIMEOUT)")
-
-
-def _count_frames(image: Image.Image, name: str, deadline: float) -> int:
-    if name == "TIFF":
-        # Pages form a linked list; following it reads their tags and decodes nothing.
-        pages = 1
-        try:
-            while pages < MAX_FRAMES_DECODED:
-                _check_time(deadline)
-                image.seek(pages)
-                pages += 1
-        except EOFError:
-            pass
-        image.seek(0)
-        return pages
-    # Nobody sees the additional pictures in a JPEG (depth maps, previews) or the other sizes of an icon.
-    return int(getattr(image, "n_frames", 1)) if name in ("PNG", "WEBP", "AVIF") else 1
-
-
-def _spread(count: int, size: tuple[int, int], limits: DecodeLimits, name: str) -> list[int]:
-    """Choose at most `max_frames` frames, evenly spread from the first to the last within reach."""
-    reach = min(count, MAX_FRAMES_DECODED)
-    if name != "TIFF":
-        reach = min(
-            reach, max(limits.max_frames, MAX_PIXELS_DECODED * limits.max_pixels // (size[0] * size[1]))
-        )
-    chosen = min(reach, limits.max_frames)
-    return [0] if chosen == 1 else [round(i * (reach - 1) / (chosen - 1)) for i in range(chosen)]
-
-
-def _decode_frames(
-    image: Image.Image, name: str, wanted: list[int], max_pixels: int, deadline: float
-) -> Iterator[Image.Image]:
-    _check_size(image, max_pixels, len(wanted))
-    pixels = 0
-    # A frame of an animation builds on the one before it; a page of a TIFF stands alone.
-    for index in wanted if name == "TIFF" else range(wanted[-1] + 1):
-        if index:
-            _check_time(deadline)
-            image.seek(index)
-            _check_size(image, max_pixels)  # pages and GIF frames may be larger than the first
-        if index not in wanted:
-            image.load()
-            continue
-        pixels += image.width * image.height
-        if pixels > max_pixels:
-            raise ImageTooLarge(
-                f"the frames have more than {max_pixels} pixels together (MODERATOR_MAX_PIXELS)"
-            )
-        image.load()
-        frame = to_rgb(image)
-        if (orientation := _orientation(image)) in _TRANSPOSE:
-            frame = frame.transpose(_TRANSPOSE[orientation])
-        # The next frame is drawn onto this one, so copy it.
-        yield frame.copy() if frame is image and len(wanted) > 1 else frame
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation of a loaded image, 1 to 8. A TIFF is already upright: Pillow rotates it."""
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:
-        return 1  # viewers show a picture whose EXIF is damaged, and so do we
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 @contextmanager

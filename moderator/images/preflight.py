@@ -20,14 +20,12 @@ MAX_JPEG_SEGMENTS = 10_000
 #: Bytes between the segments before the first scan, which Pillow reads one by one.
 MAX_JPEG_PADDING = 1_000_000
 MAX_PNG_CHUNKS = 100_000
-MAX_GIF_BLOCKS = 1_000_000
 MAX_TIFF_TAGS = 200_000
 MAX_TIFF_ARRAY = 100_000
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 #: A chunk's name, as Pillow recognises it.
 _PNG_CHUNK = re.compile(rb"\w{4}")
-_GIF_IMAGE, _GIF_EXTENSION, _GIF_TRAILER = 0x2C, 0x21, 0x3B
 #: The next marker, as both libjpeg and Pillow find it: fill bytes (FF), data (FF 00), restarts (FF D0 to FF D7) and
 #: anything else between two segments are skipped.
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
@@ -57,41 +55,6 @@ def check_before_decoding(data: bytes, format_name: str, max_pixels: int) -> Non
             if width * height > max_pixels:
                 raise ImageTooLarge(f"the icon holds {width} x {height} pixels, more than {max_pixels}")
         _check_png(data, (offset for offset in _icon_offsets(data) if data.startswith(_PNG, offset)))
-
-
-def count_gif_frames(data: bytes, limit: int) -> int:
-    """Count the frames of a GIF by its block structure, up to `limit`, without decoding.
-
-    Raises:
-        ImageTooLarge: it has too many blocks.
-    """
-    frames = 0
-    blocks = 0
-    position = 13 + _palette_length(data[10] if len(data) > 10 else 0)
-    while position < len(data) and frames < limit:
-        _bound(blocks, MAX_GIF_BLOCKS, "GIF", "blocks")
-        kind = data[position]
-        position += 1
-        if kind == _GIF_TRAILER:
-            break
-        if kind == _GIF_IMAGE and position + 9 < len(data):
-            frames += 1
-            # Position, size and flags; a palette; the code size.
-            position += 9 + _palette_length(data[position + 8]) + 1
-        elif kind == _GIF_EXTENSION:
-            position += 1
-        else:
-            blocks += 1
-            continue
-        while position < len(data) and data[position] and blocks <= MAX_GIF_BLOCKS:
-            position += data[position] + 1
-            blocks += 1
-        position += 1
-    return frames
-
-
-def _palette_length(flags: int) -> int:
-    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _check_jpeg(data: bytes) -> None:

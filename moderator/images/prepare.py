@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from moderator.images.decode import DecodedImage, DecodeLimits, decode, draft_scale
+from moderator.images.decode import Coverage, DecodedImage, DecodeLimits, decode, draft_scale
+from moderator.images.renderings import Rendering
 from moderator.images.resize import Pixels, Resize
 from moderator.images.views import Region, choose_views
 from moderator.view import View, ViewPlan
 
-#: Only the whole of each frame.
+#: Only the whole of each picture.
 WHOLE_ALONE = ViewPlan()
 
 
@@ -23,7 +24,7 @@ class PreprocessSpec:
     resize: Resize
     draft: bool
     max_views: int = 1
-    """Of each frame; a plan that asks for more gets as many."""
+    """Of each picture; a plan that asks for more gets as many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,32 +38,36 @@ class PreparedImage:
     pixels: Pixels
     """uint8 [views, crop, crop, 3]"""
     views: tuple[View, ...]
-    """What each row of the pixels shows: the views of the first frame, its whole first, then those of the next."""
+    """What each row of the pixels shows: the views of the first picture, its whole first, then those of the next."""
     left_out: int = 0
-    """Number of views beyond the plan's bound."""
+    """Number of views beyond the bound."""
     pictures: tuple[Image.Image, ...] = ()
-    """The frames as decoded, mode RGB, for signals that need more than the model's input."""
-
-    @property
-    def frames(self) -> int:
-        """Number of frames that are judged."""
-        return self.views[-1].frame + 1
+    """The decoded pictures, mode RGB, for signals that need more than the model's input."""
+    coverage: Coverage = Coverage()  # noqa: RUF009 (it is immutable)
+    """How much of the file is judged."""
 
 
 #: Most pixels of all pictures of an image together; larger ones are shrunk.
 PICTURE_PIXELS = 12_000_000
+#: Most views of a file, which its pictures share; each may have some.
+FILE_VIEWS_MAX, PICTURE_VIEWS_MIN = 96, 2
+
+
+def max_views(pictures: int) -> int:
+    """Return the most views of a file with a number of pictures, which are renderings of frames."""
+    return max(FILE_VIEWS_MAX, PICTURE_VIEWS_MIN * pictures)
 
 
 def prepare(
     data: bytes, spec: PreprocessSpec, plan: ViewPlan = WHOLE_ALONE, picture_side: int = 0
 ) -> PreparedImage:
-    """Decode an image file and resize views of its frames to the model's input.
+    """Decode an image file and resize views of its pictures (renderings of frames) to the model's input.
 
     Args:
         data: the file.
         spec: how to prepare it.
-        plan: the views of each frame.
-        picture_side: length in pixels that suffices for the shorter side of the pictures; 0: make no pictures.
+        plan: the views of each picture.
+        picture_side: length in pixels that suffices for the shorter side of `pictures`; 0: make none.
 
     Pictures never change the model's input: a JPEG that they need in a larger size is decoded twice.
 
@@ -71,44 +76,59 @@ def prepare(
     """
     side = spec.resize.crop
     image = decode(data, spec.limits, side if spec.draft else None)
-    size, name, frames = (image.width, image.height), image.format, image.frames
-    pixels, views, left_out = _look(image, spec, replace(plan, most=min(plan.most, spec.max_views)))
+    size, name, frames, coverage = (image.width, image.height), image.format, image.frames, image.coverage
+    pixels, views, left_out = _look(image, spec, plan)
     if not picture_side:
-        return PreparedImage(*size, name, pixels, views, left_out)
+        return PreparedImage(*size, name, pixels, views, left_out, coverage=coverage)
     wider = max(side, picture_side // 2)
     if frames[0].size != size and draft_scale(size, wider) != draft_scale(size, side):
         del image, frames  # do not hold both sizes at once
         frames = decode(data, spec.limits, wider).frames
-    return PreparedImage(*size, name, pixels, views, left_out, _bounded(frames))
+    return PreparedImage(*size, name, pixels, views, left_out, _bounded(frames), coverage)
 
 
 def _look(image: DecodedImage, spec: PreprocessSpec, plan: ViewPlan) -> tuple[Pixels, tuple[View, ...], int]:
-    """Return the model's input for the views of all frames, what it shows, and how many views are left out."""
+    """Return the model's input for the views of all pictures, what it shows, and how many views are left out."""
+    share = max_views(len(image.frames)) // len(image.frames)
+    plan = replace(plan, most=min(plan.most, spec.max_views, share))
     rows: list[Pixels] = []
     views: list[View] = []
     left_out = 0
-    for number, frame in enumerate(image.frames):
-        # A JPEG may be decoded at a reduced size; the pages of other files may have several sizes.
-        size = (image.width, image.height) if frame.size == image.frames[0].size else frame.size
-        parts, more = choose_views(frame, plan, size[0] * size[1])
+    for rendering, picture in zip(image.renderings, image.frames, strict=True):
+        size = _size_in_file(image, rendering, picture)
+        parts, more = choose_views(picture, plan, size[0] * size[1])
         left_out += more
-        rows += _rows(frame, parts, spec.resize)
-        views += [View(part.name, number, _in_file(part, frame, size), part.turn) for part in parts]
+        rows += _rows(picture, parts, spec.resize)
+        views += [
+            View(part.name, rendering.frame, _in_file(part, picture, size), part.turn) for part in parts
+        ]
     return np.stack(rows), tuple(views), left_out
 
 
-def _rows(frame: Image.Image, parts: Sequence[Region], resize: Resize) -> Iterator[Pixels]:
+def _size_in_file(image: DecodedImage, rendering: Rendering, picture: Image.Image) -> tuple[int, int]:
+    """Return the size of a picture in the file, of which it may be a reduced copy; pages may have several sizes."""
+    width, height = image.frames[0].size
+    same_frame = rendering.frame == image.renderings[0].frame
+    rounding = max(width, height)
+    if picture.size == (width, height) or (
+        same_frame and abs(picture.width * height - picture.height * width) <= rounding
+    ):
+        return image.width, image.height
+    return picture.size
+
+
+def _rows(picture: Image.Image, parts: Sequence[Region], resize: Resize) -> Iterator[Pixels]:
     """Yield the model's input for each part. A turned part is the upright one turned, which its square shape allows."""
     upright: dict[tuple[int, int, int, int], Pixels] = {}
     for part in parts:
         if part.box not in upright:
-            upright[part.box] = resize(frame if part.name == "whole" else frame.crop(part.box))
+            upright[part.box] = resize(picture if part.name == "whole" else picture.crop(part.box))
         yield np.rot90(upright[part.box], part.turn // 90)
 
 
-def _in_file(part: Region, frame: Image.Image, size: tuple[int, int]) -> tuple[int, int, int, int]:
+def _in_file(part: Region, picture: Image.Image, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Return x, y, width and height of a part in the picture of the file, which may have been decoded smaller."""
-    across, down = size[0] / frame.width, size[1] / frame.height
+    across, down = size[0] / picture.width, size[1] / picture.height
     left, top, right, bottom = part.box
     x, y = int(left * across), int(top * down)
     return x, y, max(1, int(right * across) - x), max(1, int(bottom * down) - y)

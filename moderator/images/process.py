@@ -140,13 +140,13 @@ class DecoderProcess:
             packed = np.empty(found.views * VIEW_SIZE, dtype=np.uint8)
             self._read(packed, self._layout.views_at)
             views = parse_views(packed.tobytes(), found, plan, limits.max_pixels)
-            pictures = self._read_pictures(found.frames) if picture_side else ()
+            pictures = self._read_pictures(found.pictures) if picture_side else ()
         except ReplyInvalid as error:
             raise DecoderLost("reply", DecoderCrashed(f"the decoding process sent {error}")) from error
         return found.with_pixels(pixels, views, pictures)
 
-    def _read_pictures(self, frames: int) -> tuple[Image.Image, ...]:
-        sizes = np.empty((frames, 2), dtype=np.uint32)
+    def _read_pictures(self, count: int) -> tuple[Image.Image, ...]:
+        sizes = np.empty((count, 2), dtype=np.uint32)
         self._read(sizes, self._layout.sizes_at)
         at = self._layout.pictures_at
         pictures = []

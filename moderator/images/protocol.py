@@ -9,6 +9,7 @@ import json
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +23,9 @@ from moderator.errors import (
     NotAnImage,
     Unexpected,
 )
-from moderator.images.decode import DecodeLimits
+from moderator.images.decode import Coverage, DecodeLimits
 from moderator.images.formats import FORMATS
-from moderator.images.prepare import PICTURE_PIXELS, PreparedImage, PreprocessSpec
+from moderator.images.prepare import PICTURE_PIXELS, PreparedImage, PreprocessSpec, max_views
 from moderator.images.resize import Pixels, Resize
 from moderator.printable import printable
 from moderator.view import TURNS, VIEW_NAMES, View, ViewPlan, rows_of
@@ -32,11 +33,11 @@ from moderator.view import TURNS, VIEW_NAMES, View, ViewPlan, rows_of
 #: Sent once by a process that has confined itself and can decode, by whether its system calls are filtered.
 READY_LINES = {False: b"limited\n", True: b"sealed.\n"}
 #: The number of the request, the length of the file in bytes, the shorter side that pictures for signals need, most
-#: views of a frame, and whether to turn them. The file itself is in the shared memory.
+#: views of a picture, and whether to turn them. The file itself is in the shared memory.
 REQUEST = struct.Struct("<QQII?")
-#: Whether it is an image, the request's number, width, height, frames, views, views left out, format; or the error's
-#: name and message.
-_REPLY = struct.Struct("<?QIIIII8s32s512s")
+#: Whether it is an image, the request's number, width, height, pictures, views, views left out, the coverage, format;
+#: or the error's name and message.
+_REPLY = struct.Struct("<?QIIIIIIII?8s32s512s")
 #: A view: the numbers of its name, its turn and its frame, and its box.
 _VIEW = struct.Struct("<BBxxIIIII")
 VIEW_SIZE = _VIEW.size
@@ -65,13 +66,13 @@ class MemoryLayout:
 
     @classmethod
     def of(cls, spec: PreprocessSpec) -> "MemoryLayout":
-        """Make room for the largest file, the most views of the most frames, and the largest pictures."""
-        frames = spec.limits.max_frames
-        views = frames * spec.max_views
+        """Make room for the largest file, the most views of the most pictures, and the largest pictures."""
+        pictures = spec.limits.max_renderings
+        views = min(pictures * spec.max_views, max_views(pictures))
         pixels_at = spec.limits.max_bytes
         views_at = pixels_at + views * spec.resize.crop**2 * 3
         sizes_at = views_at + views * VIEW_SIZE
-        pictures_at = sizes_at + frames * 8
+        pictures_at = sizes_at + pictures * 8
         return cls(pixels_at, views_at, sizes_at, pictures_at, pictures_at + 3 * PICTURE_PIXELS)
 
 
@@ -82,15 +83,18 @@ class Found:
     width: int
     height: int
     format: str
-    frames: int
+    pictures: int
+    """Renderings of frames."""
     views: int
     left_out: int
+    coverage: Coverage
 
     def with_pixels(
         self, pixels: Pixels, views: tuple[View, ...], pictures: tuple[Image.Image, ...]
     ) -> PreparedImage:
         """Return the image with its pixels, views and pictures."""
-        return PreparedImage(self.width, self.height, self.format, pixels, views, self.left_out, pictures)
+        size = self.width, self.height
+        return PreparedImage(*size, self.format, pixels, views, self.left_out, pictures, self.coverage)
 
 
 def dump_spec(spec: PreprocessSpec) -> str:
@@ -113,8 +117,11 @@ def load_spec(text: str) -> PreprocessSpec:
 
 def pack_image(number: int, image: PreparedImage) -> bytes:
     """Pack the reply to a file that was decoded."""
-    sizes = image.width, image.height, image.frames, len(image.views), image.left_out
-    return _REPLY.pack(True, number, *sizes, image.format.encode(), b"", b"")
+    pictures = sum(view.is_whole for view in image.views)
+    counts = pictures, len(image.views), image.left_out
+    coverage = image.coverage.judged, image.coverage.total, image.coverage.unseen, image.coverage.truncated
+    name = image.format.encode()
+    return _REPLY.pack(True, number, image.width, image.height, *counts, *coverage, name, b"", b"")
 
 
 def pack_views(views: Sequence[View]) -> bytes:
@@ -131,7 +138,7 @@ def pack_error(number: int, error: Exception) -> bytes:
     if name not in _ERRORS:
         name, message = Unexpected.__name__, f"{name}: {message}"
     text = printable(message, ascii_only=True) or name
-    return _REPLY.pack(False, number, 0, 0, 0, 0, 0, b"", name.encode(), text.encode())
+    return _REPLY.pack(False, number, *[0] * 8, False, b"", name.encode(), text.encode())
 
 
 def parse_reply(reply: bytes, number: int, limits: DecodeLimits, plan: ViewPlan) -> Found | ModeratorError:
@@ -148,7 +155,8 @@ def parse_reply(reply: bytes, number: int, limits: DecodeLimits, plan: ViewPlan)
     """
     if len(reply) != REPLY_SIZE or reply[0] > 1:
         raise ReplyInvalid("not a reply")
-    good, answered, width, height, frames, views, left_out, *texts = _REPLY.unpack(reply)
+    good, answered, width, height, pictures, views, left_out, *counts = _REPLY.unpack(reply)
+    judged, total, unseen, truncated, *texts = counts
     if answered != number:
         raise ReplyInvalid("the answer to another request")
     format_name, error_name, message = (_text(raw) for raw in texts)
@@ -158,11 +166,14 @@ def parse_reply(reply: bytes, number: int, limits: DecodeLimits, plan: ViewPlan)
         return _ERRORS[error_name](message)
     if format_name not in _FORMATS:
         raise ReplyInvalid("no format that is accepted")
-    if not (1 <= frames <= limits.max_frames and 1 <= width * height <= limits.max_pixels):
-        raise ReplyInvalid("more frames or pixels than are allowed, or none")
-    if not frames <= views <= frames * plan.most:
+    if not (1 <= pictures <= limits.max_renderings and 1 <= width * height <= limits.max_pixels):
+        raise ReplyInvalid("more pictures or pixels than are allowed, or none")
+    if not pictures <= views <= min(pictures * plan.most, max_views(pictures)):
         raise ReplyInvalid("more views than are allowed, or too few")
-    return Found(width, height, format_name, frames, views, left_out)
+    if not (1 <= judged <= total and unseen <= total + 1):
+        raise ReplyInvalid("numbers of frames that contradict each other")
+    coverage = Coverage(judged, total, unseen, truncated)
+    return Found(width, height, format_name, pictures, views, left_out, coverage)
 
 
 def parse_views(data: bytes, found: Found, plan: ViewPlan, max_pixels: int) -> tuple[View, ...]:
@@ -170,7 +181,7 @@ def parse_views(data: bytes, found: Found, plan: ViewPlan, max_pixels: int) -> t
 
     Args:
         data: `VIEW_SIZE` bytes for each view.
-        found: the reply, which says how many frames and views there are.
+        found: the reply, which says how many pictures and views there are.
         plan: the views that were asked for.
         max_pixels: bound on the size of a frame.
 
@@ -184,20 +195,21 @@ def parse_views(data: bytes, found: Found, plan: ViewPlan, max_pixels: int) -> t
             raise ReplyInvalid("a view of no known kind")
         if max(x, y) >= max_pixels or not 1 <= width * height <= max_pixels:
             raise ReplyInvalid("a view outside the picture")
+        if frame >= found.coverage.total:
+            raise ReplyInvalid("a view of a frame that the file does not have")
         views.append(View(VIEW_NAMES[name], frame, (x, y, width, height), TURNS[turn]))
-    # Each frame in turn, its whole picture first.
-    frame = -1
-    for view in views:
-        frame += view.is_whole
-        if view.frame != frame:
-            raise ReplyInvalid("views in no order")
-    if frame != found.frames - 1 or len(rows_of(plan, views)) != len(views):
-        raise ReplyInvalid("views of too few or too many frames")
+    if not views[0].is_whole or sum(view.is_whole for view in views) != found.pictures:
+        raise ReplyInvalid("views of too few or too many pictures")
+    # The pictures are in the order of their frames, and each begins with its whole.
+    if any(b.frame < a.frame or (b.frame != a.frame and not b.is_whole) for a, b in pairwise(views)):
+        raise ReplyInvalid("views in no order")
+    if len(rows_of(plan, views)) != len(views):
+        raise ReplyInvalid("more views of a picture than are allowed")
     return tuple(views)
 
 
 def check_sizes(sizes: NDArray[np.uint32]) -> list[tuple[int, int]]:
-    """Check and return width and height of each picture, uint32 [frames, 2], which may come from an attacker.
+    """Check and return width and height of each picture, uint32 [pictures, 2], which may come from an attacker.
 
     Raises:
         ReplyInvalid: an empty picture, or more pixels than there is room for.

@@ -119,6 +119,9 @@ ReviewThreshold = Annotated[
     Threshold | None, BeforeValidator(lambda value: None if value == NEVER_WORD else value)
 ]
 MostViews = Annotated[int, Field(strict=True, ge=1, le=MAX_VIEWS)]
+#: The default changes no score.
+Midpoint = Annotated[float, Field(strict=True, gt=0, lt=1, allow_inf_nan=False)]
+NO_SHIFT = 0.5
 Percent = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
 Prompt = Annotated[str, AfterValidator(_clean)]
 Prompts = Annotated[tuple[Prompt, ...], Field(max_length=MAX_PROMPTS), AfterValidator(_unique)]

@@ -1,7 +1,7 @@
 """Find what is valid in a policy but probably a mistake. Pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -31,6 +31,9 @@ class LintFinding:
     message: str
 
 
+#: The kind of signal that is asked about images in review.
+SECOND_OPINION = "second-opinion"
+
 # CLIP-family text towers read "no gun" as something about a gun.
 _NEGATION = re.compile(r"\b(no|not|without|never|isn't|aren't|doesn't)\b", re.IGNORECASE)
 
@@ -40,10 +43,12 @@ def lint(policy: Policy) -> tuple[LintFinding, ...]:
     findings = [*_unseen(("templates",), policy.templates), *_prompts(("safe",), policy.safe)]
     used = {category.signal for category in policy.categories.values()}
     for n, signal in enumerate(policy.signals):
-        if signal.name not in used:
+        if signal.name not in used and not signal.options.get("clears"):
             message = f"no category uses '{signal.name}', so it is read and decides nothing; use or remove it"
             findings.append(LintFinding(("signals", n), Severity.WARNING, message))
         findings += _words(("signals", n), signal)
+        if signal.kind == SECOND_OPINION:
+            findings += _second_opinion(("signals", n), policy, signal)
     for name, category in policy.categories.items():
         path: KeyPath = ("categories", name)
         if category.block == NEVER and category.review is None:
@@ -112,6 +117,24 @@ def _words(path: KeyPath, signal: SignalEntry) -> Iterator[LintFinding]:
             WordList(map(str, words))
         except SignalFailed as error:
             yield LintFinding(path, Severity.ERROR, f"'{signal.name}': {error}")
+
+
+def _second_opinion(path: KeyPath, policy: Policy, signal: SignalEntry) -> Iterator[LintFinding]:
+    """Yield what a second opinion is never asked, and categories that it names and that do not exist."""
+    for key in ("questions", "clears"):
+        named = signal.options.get(key) or {}
+        assert isinstance(named, Mapping)  # the loader has checked the options of the kind
+        for name in named:
+            category = policy.categories.get(name)
+            if category is None or category.signal == signal.name:
+                message = (
+                    f"'{signal.name}' cannot be asked about '{name}'; name another category of the policy"
+                )
+                yield LintFinding((*path, key), Severity.ERROR, message)
+    asked = [category for category in policy.categories.values() if category.signal != signal.name]
+    if all(category.review is None for category in asked):
+        message = f"'{signal.name}' is never asked: no other category sends anything to people; add 'review:'"
+        yield LintFinding(path, Severity.WARNING, message)
 
 
 def _reach(path: KeyPath, category: Category) -> Iterator[LintFinding]:

@@ -24,6 +24,7 @@ EXAMPLES = {
     "categories": "categories: and below it, indented, one key for each category",
     "unsafe": "unsafe: [a gun, a rifle]",
     "rule": "rule: softmax-sum",
+    "midpoint": "midpoint: 0.35",
     "review": "review: 0.45",
     "block": "block: 0.8",
     "signals": "signals: and below it '- {name: known-bad, kind: hash-list, file: lists/bad.pdq, sha256: ...}'",
@@ -43,6 +44,7 @@ EXAMPLES = {
 _THRESHOLD = "a threshold is a number above 0 and at most 1"
 _RANGES = {
     "most": f"the number of views is a whole number from 1 to {MAX_VIEWS}",
+    "midpoint": "a midpoint is a number above 0 and below 1",
     "review": _THRESHOLD,
     "block": _THRESHOLD,
     "percent": "a percentage is a number from 0 to 100",

@@ -30,13 +30,20 @@ SHADOW_FAILURES = MetricRow(
     ("policy", "version", "error"),
     "Verdicts beside which a shadow version could not judge, by type of error; the verdicts stand.",
 )
+SECOND_OPINIONS = MetricRow(
+    "moderation_second_opinions_total",
+    "counter",
+    ("policy", "outcome"),
+    "Images in review whose policy asks for a second opinion, by what came of it: cleared, blocked, kept in review, "
+    "not-asked (share used up, or too many wait) or failed.",
+)
 POLICY_INFO = MetricRow(
     "moderation_policy_info",
     "gauge",
     ("policy", "version", "digest", "role"),
     "1 for each policy version that is loaded; role is active, shadow or canary.",
 )
-ROWS = (CATEGORY_SCORE, SHADOW_DISAGREEMENTS, SHADOW_FAILURES, POLICY_INFO)
+ROWS = (CATEGORY_SCORE, SECOND_OPINIONS, SHADOW_DISAGREEMENTS, SHADOW_FAILURES, POLICY_INFO)
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class PolicyMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._loaded: Set[LoadedPolicy] = frozenset()
         self._category_score = CATEGORY_SCORE.histogram(registry)
+        self._second_opinions = SECOND_OPINIONS.counter(registry)
         self._shadow_disagreements = SHADOW_DISAGREEMENTS.counter(registry)
         self._shadow_failures = SHADOW_FAILURES.counter(registry)
         self._policy_info = POLICY_INFO.gauge(registry)
@@ -68,6 +76,10 @@ class PolicyMetrics:
                 self._shadow_failures.labels(policy, str(shadow.version), shadow.error.type).inc()
             elif shadow.decision != verdict.decision:
                 self._shadow_disagreements.labels(policy, str(shadow.version)).inc()
+
+    def count_opinion(self, policy: str, outcome: str) -> None:
+        """Count what came of a second opinion."""
+        self._second_opinions.labels(policy, outcome).inc()
 
     def show(self, loaded: Set[LoadedPolicy]) -> None:
         """Replace the series of `moderation_policy_info`. Called from one thread, whenever the pointer changes.

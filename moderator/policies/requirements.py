@@ -6,9 +6,8 @@ from pathlib import Path
 from moderator.errors import ModelMismatch, ModeratorError
 from moderator.identity import Identity
 from moderator.policies.schema import Policy
-from moderator.signals.evaluator import make
 from moderator.signals.signal import EXAMPLE_ENCODER, Context
-from moderator.signals.signal_files import read_pinned
+from moderator.signals.signal_calls import make
 
 #: Identity and dimension of an encoder.
 EncoderFacts = tuple[Identity, int]
@@ -28,14 +27,11 @@ def unmet(
     folders = tuple(folders)
     for n, spec in enumerate(policy.signals):
         try:
-            content = None
-            if spec.file is not None and spec.sha256 is not None:
-                content = read_pinned(folders, spec.file, spec.sha256)
             try:
-                make(spec.kind, spec.options, Context(content, EXAMPLE_ENCODER, 4))
+                make(spec, folders, Context(None, EXAMPLE_ENCODER, 4))
             except ModelMismatch:
                 facts = encoder()
                 if facts is not None:
-                    make(spec.kind, spec.options, Context(content, *facts))
+                    make(spec, folders, Context(None, *facts))
         except ModeratorError as error:
             yield n, error

@@ -27,10 +27,12 @@ from moderator.policies.fields import (
     MAX_DESCRIPTION,
     MAX_PROMPTS,
     MAX_SIGNALS,
+    NO_SHIFT,
     SLOT,
     BlockThreshold,
     Frozen,
     Located,
+    Midpoint,
     MostViews,
     Prompts,
     ReviewThreshold,
@@ -45,6 +47,8 @@ from moderator.view import ViewPlan
 
 #: A category with this rule takes its score from a signal of this kind.
 PROBE = "probe"
+#: Keys of a category that mean nothing where a signal gives the score.
+PROMPT_KEYS = {"unsafe", "safe", "rule", "midpoint"}
 
 
 class Rule(StrEnum):
@@ -61,6 +65,11 @@ class Rule(StrEnum):
         """Whether the score is relative to safe prompts: without any it would be the same for every image."""
         return self is not Rule.SIGMOID
 
+    @property
+    def is_relative(self) -> bool:
+        """Whether the safe score is 1 minus the unsafe score, so that both can be moved together."""
+        return self in (Rule.SOFTMAX_SUM, Rule.MARGIN)
+
 
 class Category(Frozen):
     """One thing that is not allowed. `review <= score < block` goes to people; `score >= block` is blocked.
@@ -70,12 +79,15 @@ class Category(Frozen):
     The score comes from prompts by a rule, or from the `signal` of that name. The rule `probe` is optional and only
     states that the signal is a probe. `safe` lists hard negatives of this category, in addition to the policy's
     shared ones.
+
+    `midpoint` is the score of the bare rule that counts as 0.5, so that one threshold means the same in each category.
     """
 
     signal: Slug | None = None
     unsafe: Annotated[Prompts, Field(validate_default=True)] = ()
     safe: Prompts = ()
     rule: Rule = Rule.SOFTMAX_SUM
+    midpoint: Midpoint = NO_SHIFT
     review: ReviewThreshold = None
     block: BlockThreshold = 0.5
     _says_probe: bool = False
@@ -103,9 +115,17 @@ class Category(Frozen):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = self.model_fields_set & {"unsafe", "safe", "rule"} if self.signal is not None else set()
+        given = self.model_fields_set & PROMPT_KEYS if self.signal is not None else set()
         message = "goes with prompts, and this category takes its score from a signal; remove one of the two"
         refuse([((key,), message, None) for key in sorted(given)])
+        return self
+
+    @model_validator(mode="after")
+    def _movable(self) -> Self:
+        if self.midpoint != NO_SHIFT and not self.rule.is_relative:
+            rules = " and ".join(rule for rule in Rule if rule.is_relative)
+            message = f"goes with the rules {rules}, and this is {self.rule}; remove it or change the rule"
+            refuse([(("midpoint",), message, self.midpoint)])
         return self
 
     @model_validator(mode="after")
@@ -129,10 +149,6 @@ class ViewOptions(Frozen):
 
     most: MostViews | None = None
     turned: Annotated[bool, Field(strict=True)] = False
-
-    def plan(self, limit: int) -> ViewPlan:
-        """Return the views to make, at most `limit` of one picture."""
-        return ViewPlan(limit if self.most is None else min(self.most, limit), self.turned)
 
 
 class Policy(Frozen):
@@ -216,6 +232,18 @@ class Policy(Frozen):
         )
         return self
 
+    def view_plan(self, limit: int) -> ViewPlan:
+        """Return the views to make, at most `limit` of one picture.
+
+        The rule `softmax-mean` is a recipe for whole pictures, so a policy with no other has views only if it says how
+        many.
+        """
+        most = self.views.most
+        if most is None:
+            rules = {category.rule for category in self.categories.values() if category.signal is None}
+            most = 1 if rules == {Rule.SOFTMAX_MEAN} else limit
+        return ViewPlan(min(most, limit), self.views.turned)
+
     def canonical(self) -> bytes:
         """Return the input of the digest: JSON in UTF-8, keys sorted, no whitespace, defaults filled in.
 
@@ -229,8 +257,10 @@ class Policy(Frozen):
             del content["views"]
         for category in content["categories"].values():
             # Leave out the unused source: `signal` was added later, and the prompt keys mean nothing beside a signal.
-            for key in ("signal",) if category["signal"] is None else ("unsafe", "safe", "rule"):
+            for key in ("signal",) if category["signal"] is None else PROMPT_KEYS:
                 del category[key]
+            if category.get("midpoint") == NO_SHIFT:
+                del category["midpoint"]
         for signal in content["signals"]:
             for key in [key for key in ("file", "sha256") if signal[key] is None]:
                 del signal[key]

@@ -11,22 +11,23 @@ from dataclasses import replace
 import numpy as np
 
 from moderator.scoring.rules import Floats, Scores
-from moderator.view import View
+from moderator.view import View, pictures_of
 
-#: Logits by which a view's score is lowered for each doubling of the views of its frame besides the whole. Measured on
-#: safe photographs in collages, grids and frames; see docs/views.md.
+#: Logits by which a view's score is lowered for each doubling of the views of its picture besides the whole. Measured
+#: on safe photographs in collages, grids and frames; see docs/views.md.
 LOGITS_PER_DOUBLING = 0.1
 
 
 def allowances(views: Sequence[View]) -> Floats:
-    """Return by how many logits the score of each view is lowered: float32 [views], 0 for whole frames."""
-    others = Counter(view.frame for view in views if not view.is_whole)
-    looks = [1 if view.is_whole else others[view.frame] for view in views]
+    """Return by how many logits the score of each view is lowered: float32 [views], 0 for whole pictures."""
+    pictures = pictures_of(views)
+    others = Counter(picture for picture, view in zip(pictures, views, strict=True) if not view.is_whole)
+    looks = [1 if view.is_whole else others[picture] for picture, view in zip(pictures, views, strict=True)]
     return np.float32(LOGITS_PER_DOUBLING) * np.log2(np.array(looks, dtype=np.float32))
 
 
 def with_allowance(scores: Scores, views: Sequence[View]) -> Scores:
-    """Return the scores of views, lowered by their allowances; those of whole frames stay bit for bit."""
+    """Return the scores of views, lowered by their allowances; those of whole pictures stay bit for bit."""
     lowered = allowances(views)
     rows = np.flatnonzero(lowered)
     if not len(rows):

@@ -37,6 +37,8 @@ class Layout:
     """[C, 2] number of unsafe and safe prompts."""
     rules: dict[Rule, Indices]
     """The categories that use each rule."""
+    midpoint: NDArray[np.float32]
+    """[C] score of the bare rule that counts as 0.5."""
     review: NDArray[np.float64]
     """[C] score from which an image goes to review; infinite if a category has no such band."""
     block: NDArray[np.float64]
@@ -81,6 +83,7 @@ def lay_out(policy: Policy) -> Layout:
         unsafe=np.array(unsafe, dtype=np.bool_),
         sizes=np.array(sizes, dtype=np.float32),
         rules={rule: np.array(numbers, dtype=np.int64) for rule, numbers in rules.items()},
+        midpoint=np.array([s.midpoint for s in specs], dtype=np.float32),
         review=np.array([np.inf if s.review is None else s.review for s in specs], dtype=np.float64),
         block=np.array([s.block for s in specs], dtype=np.float64),
     )

@@ -10,6 +10,10 @@ With logits l = scale * cosine + bias over a category's prompts, unsafe U and sa
 | sigmoid      | max of sigmoid(l) over U | max of sigmoid(l) over S |
 | margin       | sigmoid(max l_U - max l_S) | 1 - the same           |
 
+A category's midpoint m moves its score s along the log-odds, so that m becomes 0.5:
+logit(s') = logit(s) - logit(m). This is what another prior of the unsafe side does to a posterior (Saerens et al.,
+2002, "Adjusting the Outputs of a Classifier to New a Priori Probabilities", eq. 2.4).
+
 `softmax-mean` is the classic zero-shot recipe (Radford et al., 2021, "Learning Transferable Visual Models
 From Natural Language Supervision", section 3.1, with the mean over each prompt set). `sigmoid` is the
 SigLIP reading of a pair (Zhai et al., 2023, "Sigmoid Loss for Language Image Pre-Training").
@@ -20,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from moderator.policies.fields import NO_SHIFT
 from moderator.policies.schema import Rule
 from moderator.scoring.layout import Layout
 
@@ -37,7 +42,7 @@ class Scores:
     similarity: Floats
     """[n, T] cosine; -1 for "no prompt"."""
     probability: Floats
-    """[n, T] sigmoid(l) in `sigmoid` categories, softmax over the category's prompts in the others."""
+    """[n, T] sigmoid(l) in `sigmoid` categories, softmax over the category's prompts in the others; no midpoint."""
 
 
 def sigmoid(logits: Floats) -> Floats:
@@ -84,6 +89,10 @@ def score(layout: Layout, similarities: Floats, scale: float, bias: float) -> Sc
             case Rule.MARGIN:
                 unsafe = sigmoid(top[:, which, 0] - top[:, which, 1])
                 both[:, which] = np.stack([unsafe, 1 - unsafe], axis=-1)
+    moved = np.flatnonzero(layout.midpoint != NO_SHIFT)
+    if moved.size:
+        odds = both[:, moved] * np.stack([1 - layout.midpoint[moved], layout.midpoint[moved]], axis=-1)
+        both[:, moved] = odds / odds.sum(axis=-1, keepdims=True)
     return Scores(
         # Sums of rounded probabilities may exceed 1 by an ulp.
         unsafe=np.clip(both[..., 0], 0, 1),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderator.errors import EmbeddingInvalid
-from moderator.policies.schema import Policy, Rule
+from moderator.policies.schema import Category, Policy, Rule
 from moderator.scoring.allowance import with_allowance
 from moderator.scoring.layout import Layout
 from moderator.scoring.rules import Floats, Scores, score
@@ -103,11 +103,8 @@ def _with_signals(
             assert judged is not None
             categories[name] = judged.categories[name]
             continue
-        value = signals[spec.signal]
-        looked_at = spec.signal in unsure or (spec.review is not None and value >= spec.review)
-        level = 2 if value >= spec.block else 1 if looked_at else 0
-        categories[name] = CategoryVerdict(score=value, decision=SEVERITY[level])
-    name, top = max(categories.items(), key=lambda c: SEVERITY.index(c[1].decision) + c[1].score * 0.5)
+        categories[name] = signal_verdict(spec, signals[spec.signal], spec.signal in unsure)
+    name, top = severest(categories)
     by_prompts = judged is not None and policy.categories[name].signal is None
     return Judgement(
         decision=top.decision,
@@ -115,6 +112,18 @@ def _with_signals(
         unsafe_score=top.score,
         categories=categories,
     )
+
+
+def signal_verdict(category: Category, value: float, unsure: bool) -> CategoryVerdict:
+    """Return the verdict of a category that takes its score from a signal."""
+    looked_at = unsure or (category.review is not None and value >= category.review)
+    level = 2 if value >= category.block else 1 if looked_at else 0
+    return CategoryVerdict(score=value, decision=SEVERITY[level])
+
+
+def severest(categories: Mapping[str, CategoryVerdict]) -> tuple[str, CategoryVerdict]:
+    """Return the category that decides: of the severest decision, then of the highest score."""
+    return max(categories.items(), key=lambda c: SEVERITY.index(c[1].decision) + c[1].score * 0.5)
 
 
 def _judge_prompts(compiled: CompiledPolicy, embeddings: Floats, views: Sequence[View]) -> Judgement:
@@ -138,7 +147,9 @@ def _judge_prompts(compiled: CompiledPolicy, embeddings: Floats, views: Sequence
         safe_score=float(scores.safe[worst[top], top]),
         unsafe_score=float(unsafe[top]),
         categories={
-            name: CategoryVerdict(value, SEVERITY[severity], prompts, _named(views, row))
+            name: CategoryVerdict(
+                score=value, decision=SEVERITY[severity], top_prompts=prompts, view=_named(views, row)
+            )
             for name, value, severity, prompts, row in zip(
                 layout.categories, unsafe.tolist(), level.tolist(), explained, worst.tolist(), strict=True
             )

@@ -26,8 +26,13 @@ class ImageSettings(Section):
     )
     fetch_timeout: float = Field(10.0, gt=0, description="Seconds for a whole download, redirects included.")
     max_bytes: int = Field(25_000_000, gt=0, description="Largest encoded image.")
-    max_pixels: int = Field(80_000_000, gt=0, description="Most pixels (width x height x frames looked at).")
-    max_frames: int = Field(4, ge=1, description="Frames of an animation that are judged, evenly spread.")
+    max_pixels: int = Field(80_000_000, gt=0, description="Most pixels of a frame, and of all frames judged.")
+    max_frames: int = Field(
+        16,
+        ge=1,
+        description="Frames of an animation that are judged at most: those that the others resemble. If a frame "
+        "resembles none of them, the decision is `review` at least.",
+    )
     views: int = Field(
         10,
         ge=1,

@@ -27,6 +27,19 @@ class ModelSettings(Section):
         "auto",
         description="What computes the image tower. `auto`: torch, and for `int8` OpenVINO, else ONNX Runtime.",
     )
+    signal_device: str = Field(
+        "auto",
+        description="Where the models of signals run (second opinions, detectors); `auto`: as `MODERATOR_DEVICE`.",
+    )
+    signal_dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Their precision. `auto`: bfloat16 on CUDA and on CPUs that compute in it, else float32.",
+    )
+    signal_memory: int = Field(
+        20_000_000_000,
+        gt=0,
+        description="Most bytes of weights of all models of signals together; a policy that needs more is refused.",
+    )
     cache: Path = Field(
         default_factory=lambda: Path(platformdirs.user_cache_dir("moderator")),
         description="Folder for compiled policies and converted models.",

@@ -1,8 +1,6 @@
 """Create signals once per process and read each once per image, however many policies use them."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from threading import Lock
@@ -10,10 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from moderator.errors import ModeratorError, SignalFailed, brief
+from moderator.errors import ModeratorError, SignalFailed
 from moderator.identity import Identity
-from moderator.signals.signal import Context, Frame, Signal, SignalResult
-from moderator.signals.signal_files import read_pinned
+from moderator.signals.question import Question
+from moderator.signals.signal import ANY_HOST, Context, Frame, ModelHost, Signal, SignalResult
+from moderator.signals.signal_calls import Specification, guarded, make, read_frames
 from moderator.signals.signal_registry import KINDS
 
 #: A shorter side that no image reaches: the image is decoded at full size.
@@ -34,34 +33,8 @@ class Moment(StrEnum):
     """While the image is decoded, apart from other images, because it takes long."""
     EMBEDDING = "embedding"
     """After the model has embedded the image."""
-
-
-class Specification(Protocol):
-    """A signal's entry in a policy."""
-
-    @property
-    def name(self) -> str:
-        """Name in the policy."""
-
-    @property
-    def kind(self) -> str:
-        """Kind of signal."""
-
-    @property
-    def file(self) -> str | None:
-        """Path below a folder of signal files."""
-
-    @property
-    def sha256(self) -> str | None:
-        """SHA-256 of the file."""
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Options of the kind."""
-
-    @property
-    def key(self) -> str:
-        """Identity: equal for signals that give the same result for every image."""
+    REVIEW = "review"
+    """After the other categories have put the image into review: a second opinion."""
 
 
 class HasSignals(Protocol):
@@ -79,12 +52,16 @@ class Signals:
         folders: searched for signal files.
         encoder: identity of the encoder whose embeddings are read.
         dimension: of these embeddings.
+        host: where the models of signals run.
     """
 
-    def __init__(self, folders: tuple[Path, ...], encoder: Identity, dimension: int) -> None:
+    def __init__(
+        self, folders: tuple[Path, ...], encoder: Identity, dimension: int, host: ModelHost = ANY_HOST
+    ) -> None:
         self._folders = folders
         self._encoder = encoder
         self._dimension = dimension
+        self._host = host
         self._made: dict[str, Signal] = {}
         self._lock = Lock()
 
@@ -96,10 +73,7 @@ class Signals:
         outcomes: dict[str, Outcome] = {}
         for spec in specs:
             try:
-                signal = self.make(spec)
-                readings = [read(signal, frame) for frame in frames]
-                best = max(readings, key=lambda reading: reading.score)
-                outcomes[spec.key] = replace(best, unsure=any(reading.unsure for reading in readings))
+                outcomes[spec.key] = read_frames(self.make(spec), frames)
             except ModeratorError as error:
                 outcomes[spec.key] = error
         return outcomes
@@ -110,11 +84,12 @@ class Signals:
 
         embedding = np.zeros(self._dimension, dtype=np.float32)
         embedding[0] = 1
-        empty = Frame(Image.new("RGB", (64, 64), "white"), embedding)
+        question = Question("example", ("a white picture",))
+        empty = Frame(Image.new("RGB", (64, 64), "white"), embedding, questions=(question,))
         outcomes: dict[str, ModeratorError | None] = {}
         for spec in policy.signals:
             try:
-                read(self.make(spec), empty)
+                read_frames(self.make(spec), [empty])
                 outcomes[spec.name] = None
             except ModeratorError as error:
                 outcomes[spec.name] = error
@@ -132,63 +107,13 @@ class Signals:
             return made
         with self._lock:
             if spec.key not in self._made:
-                content = None
-                if spec.file is not None and spec.sha256 is not None:
-                    content = read_pinned(self._folders, spec.file, spec.sha256)
-                self._made[spec.key] = make(
-                    spec.kind, spec.options, Context(content, self._encoder, self._dimension)
+                signal = make(
+                    spec, self._folders, Context(None, self._encoder, self._dimension, host=self._host)
                 )
+                if load := getattr(signal, "load", None):
+                    guarded(spec.kind, load)
+                self._made[spec.key] = signal
             return self._made[spec.key]
-
-
-def make(kind: str, options: Mapping[str, Any], context: Context) -> Signal:
-    """Create a signal.
-
-    Raises:
-        SignalFailed: the signal cannot be created.
-    """
-    found = KINDS.get(kind)
-    try:
-        return found(found.options_type.model_validate(dict(options)), context)
-    except ModeratorError:
-        raise
-    except Exception as error:  # whatever a model library or a third-party package raises
-        raise SignalFailed(f"the signal {kind} cannot be made: {brief(error)}") from error
-
-
-def check_examples(kind: str) -> None:
-    """Read the examples of a kind.
-
-    Raises:
-        SignalFailed: a package is missing, or a score differs from the example's.
-    """
-    for example in KINDS.get(kind).examples():
-        context = Context(example.content, example.encoder, example.dimension)
-        score = read(make(kind, example.options, context), example.frame).score
-        if not example.lowest <= score <= example.highest:
-            raise SignalFailed(
-                f"{kind} gave {score:.3f} where its example says {example.lowest:g} to {example.highest:g}; "
-                "install its packages again, in the versions of constraints.txt"
-            )
-
-
-def read(signal: Signal, frame: Frame) -> SignalResult:
-    """Read a signal in one frame.
-
-    Raises:
-        SignalFailed: the signal raised an error, or its score is not a number in [0, 1].
-    """
-    name = type(signal).__name__
-    try:
-        reading = signal.read(frame)
-        valid = math.isfinite(reading.score) and 0 <= reading.score <= 1
-    except ModeratorError:
-        raise
-    except Exception as error:  # whatever a model library or a third-party package raises
-        raise SignalFailed(f"the signal {name} cannot be read: {brief(error)}") from error
-    if not valid:
-        raise SignalFailed(f"the signal {name} gave the score {reading.score}, which is not in [0, 1]")
-    return reading
 
 
 def refuse_failed(policy: HasSignals, readings: Readings) -> None:
@@ -226,7 +151,12 @@ def plain(readings: Readings) -> dict[str, Any]:
     return {
         key: {"error": {"type": type(outcome).__name__, "message": str(outcome)}}
         if isinstance(outcome, ModeratorError)
-        else {"score": outcome.score, "unsure": outcome.unsure, "facts": dict(outcome.facts)}
+        else {
+            "score": outcome.score,
+            "unsure": outcome.unsure,
+            "facts": dict(outcome.facts),
+            **({"clears": sorted(outcome.clears)} if outcome.clears else {}),
+        }
         for key, outcome in readings.items()
     }
 
@@ -265,6 +195,8 @@ def _moment(kind: str) -> Moment:
         found = KINDS.get(kind)
     except SignalFailed:
         return Moment.EMBEDDING  # no such kind; reading it raises the reason, and needs no pixels
+    if getattr(found, "after_judging", False):
+        return Moment.REVIEW
     if not getattr(found, "uses_pixels", True):
         return Moment.EMBEDDING
     return Moment.SLOWLY if getattr(found, "slow", True) else Moment.PIXELS

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from moderator.identity import Identity
+from moderator.signals.question import Question
 
 if TYPE_CHECKING:  # reading policies needs no pixels, and starts without these
     import numpy as np
@@ -21,6 +23,22 @@ class Options(BaseModel):
 
 
 @dataclass(frozen=True)
+class ModelHost:
+    """Where the models of signals run, and how much memory they may take."""
+
+    device: str = "auto"
+    """As `MODERATOR_SIGNAL_DEVICE`."""
+    dtype: str = "auto"
+    """As `MODERATOR_SIGNAL_DTYPE`."""
+    memory: int | None = None
+    """Most bytes of weights of all these models together; None: no bound."""
+
+
+#: The defaults: any device, no bound.
+ANY_HOST = ModelHost()
+
+
+@dataclass(frozen=True)
 class Context:
     """What a signal is created with, besides its options."""
 
@@ -30,6 +48,10 @@ class Context:
     """Identity of the encoder whose embeddings the signal reads."""
     dimension: int
     """Length of these embeddings."""
+    folder: Path | None = None
+    """Folder of the file that the policy names."""
+    host: ModelHost = ANY_HOST
+    """Where models run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +61,10 @@ class Frame:
     image: "Image.Image | None" = None
     embedding: "NDArray[np.float32] | None" = None
     """[dimension], of length 1"""
+    size: tuple[int, int] | None = None
+    """Width and height in pixels of the upright picture, of which `image` may be a reduced copy; None: the image's."""
+    questions: tuple[Question, ...] = ()
+    """For a second opinion: what the policy asks about the image."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +77,8 @@ class SignalResult:
     """The reasons, as a few bounded JSON values that the verdict includes."""
     unsure: bool = False
     """Whether people should review the frame regardless of its score: a part of it was not read."""
+    clears: frozenset[str] = frozenset()
+    """Of a second opinion: the categories whose review it lifts."""
 
 
 #: Encoder of the embeddings in the examples.
@@ -85,6 +113,14 @@ class Signal(Protocol):
     #: Whether a frame may take longer than about a tenth of a second. Such signals are read apart from the decoding of
     #: other images, a few at a time. A kind without this attribute counts as slow.
     slow: ClassVar[bool]
+
+    # A kind may also have these members:
+    #   extra: ClassVar[str]: the extra of this package that it needs, which `moderator signals list` shows.
+    #   after_judging: ClassVar[bool]: True for a second opinion. It uses pixels, is read only if the policy's other
+    #     categories put the image into review, and gets questions on these. Its attribute `share` is the share of the
+    #     judged images that it may be asked about.
+    #   read_all(frames) -> SignalResult: reads all frames of an image together, instead of `read` for each.
+    #   load(): loads what takes long. Called once, after creation, in processes that read images.
 
     def __init__(self, options: Any, context: Context) -> None:
         """Load everything that reading needs.

@@ -1,6 +1,7 @@
 """Read signal files below a folder, only if their content is what the policy pins."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,6 +11,15 @@ from moderator.signals.known_files import KNOWN_FILES
 #: Folder in the cache for further signal files.
 SIGNAL_FILES = "signals"
 MAX_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class PinnedFile:
+    """A signal file whose content is what the policy pins."""
+
+    folder: Path
+    """The folder that the file is in."""
+    content: bytes
 
 
 def digest_below(folder: Path, name: str) -> str:
@@ -25,7 +35,7 @@ def digest_below(folder: Path, name: str) -> str:
     return digest.hexdigest()
 
 
-def read_pinned(folders: Iterable[Path], name: str, digest: str) -> bytes:
+def read_pinned(folders: Iterable[Path], name: str, digest: str) -> PinnedFile:
     """Read the file from the first folder that has it with this content.
 
     Raises:
@@ -44,7 +54,7 @@ def read_pinned(folders: Iterable[Path], name: str, digest: str) -> bytes:
             raise SignalFailed(f"the file {name} cannot be read ({error.strerror}); check it") from error
         found = sha256(content).hexdigest()
         if found == digest:
-            return content
+            return PinnedFile(path.parent, content)
         other = f"; there is one with the digest {found[:12]}"
     known = next((key for key, file in KNOWN_FILES.items() if file.sha256 == digest), None)
     remedy = f"run: moderator signals fetch {known}" if known else "put it there"

@@ -17,9 +17,11 @@ KINDS: Registry[type[Signal]] = Registry(
     noun="kind of signal",
     nouns="kinds",
     built_in={
+        "detector": "moderator.vlm.detector:Detector",
         "hash-list": "moderator.signals.kinds.hash_list:HashList",
         "onnx-classifier": "moderator.signals.kinds.onnx_classifier:OnnxClassifier",
         "probe": "moderator.signals.kinds.linear_probe:LinearProbe",
+        "second-opinion": "moderator.vlm.second_opinion:SecondOpinion",
         "text": "moderator.signals.kinds.text:Text",
     },
     error=SignalFailed,

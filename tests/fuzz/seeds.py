@@ -11,7 +11,24 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageCms, ImageDraw
+
+from benchmarks.format_writers import (
+    GREY,
+    PALETTE,
+    RGB,
+    BareFrame,
+    announcement,
+    apng,
+    gif,
+    icon,
+    png,
+    png_data,
+    png_header,
+    with_clean_aperture,
+)
+from moderator.images.png_chunks import make_chunk
 
 FOLDER = Path(__file__).parent / "seeds"
 
@@ -97,6 +114,46 @@ def _rle_bmp(depth: int) -> bytes:
     return b"BM" + struct.pack("<IHHI", offset + len(pixels), 0, 0, offset) + info + palette + pixels
 
 
+def _with_unusual_transparency() -> Iterator[tuple[str, bytes]]:
+    """Transparency where only browsers look for it."""
+    grey = np.asarray(picture("L", (16, 12)))
+    colours = np.asarray(picture(size=(16, 12))).astype(np.uint16) * 257
+    indices = grey // 64
+    palette, clear = make_chunk(b"PLTE", bytes(range(12))), make_chunk(b"tRNS", bytes(4))
+    data = make_chunk(b"IDAT", png_data(indices))
+    yield "misplaced.png", png(png_header(16, 12, 8, PALETTE), clear, palette, data, clear)
+    key, gamma = make_chunk(b"tRNS", b"\0\3"), make_chunk(b"gAMA", struct.pack(">I", 2000))
+    data = make_chunk(b"IDAT", png_data(grey // 16, 4))
+    yield "key-4.png", png(png_header(16, 12, 4, GREY), gamma, key, data)
+    key, data = make_chunk(b"tRNS", bytes(6)), make_chunk(b"IDAT", png_data(colours, 16))
+    yield "key-16.png", png(png_header(16, 12, 16, RGB), key, data)
+    lossless = bytearray(_file(picture("RGBA", (16, 12)), "WEBP", lossless=True, exact=True))
+    lossless[lossless.index(b"VP8L") + 12] &= ~0x10
+    yield "alpha-denied.webp", bytes(lossless)
+    header = struct.pack("<IiiHHIIiiII", 108, 16, 12, 1, 32, 0, 0, 0, 0, 0, 0)
+    header += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + bytes(52)
+    pixels = picture("RGBA", (16, 12)).tobytes()
+    yield "alpha-mask.bmp", struct.pack("<2sIHHI", b"BM", 0, 0, 0, 122) + header + pixels
+    first, second = (_file(picture("RGBA", (16, 16), turn), "PNG") for turn in (0, 4))
+    yield "several.ico", icon([(first, 8), (second, 32)], 16)
+
+
+def _with_boxes() -> Iterator[tuple[str, bytes]]:
+    """Animations whose frames are boxes on a canvas, and a crop."""
+    grey, rgba = np.asarray(picture("L", (16, 12))), np.asarray(picture("RGBA", (16, 12)))
+    boxes = [BareFrame(grey // 8), BareFrame(grey[:5, :7] // 8, 3, 20, 60, 3, transparent=4), b"\x99"]
+    boxes += [BareFrame(grey[:3, :3] // 8, 12, 10, 20, 2, palette=bytes(range(96)))]
+    yield "boxes.gif", gif((16, 12), boxes, bytes(range(96)))
+    frames = [
+        BareFrame(rgba, disposal=2),
+        BareFrame(rgba[:5, :7], 3, 4, 60, 1, 1),
+        BareFrame(rgba[:2, :2], blend=1),
+    ]
+    yield "boxes.png", apng((16, 12), frames, announcement(3) * 2)
+    crop = (8, 1, 6, 1, -8, 2, -6, 2)
+    yield "aperture.avif", with_clean_aperture(_file(picture(size=(16, 12)), "AVIF", quality=40), crop)
+
+
 def make_seeds() -> Iterator[tuple[str, bytes]]:
     """Name and file of each seed."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -147,6 +204,8 @@ def make_seeds() -> Iterator[tuple[str, bytes]]:
     yield "big.tif", _file(picture(size=(16, 12)), "TIFF", big_tiff=True)
     yield "grey-16.tif", _file(picture("I;16", (16, 12)), "TIFF")
     yield "png.ico", _file(picture("RGBA", (32, 32)), "ICO", sizes=[(16, 16), (32, 32)])
+    yield from _with_unusual_transparency()
+    yield from _with_boxes()
     yield "bmp.ico", _file(picture("RGBA", (16, 16)), "ICO", sizes=[(16, 16)], bitmap_format="bmp")
 
 

@@ -109,9 +109,20 @@ def test_what_is_no_image_gets_an_error_and_a_dead_letter(
     assert (letter.error, letter.attempts, letter.event) == (error, 1, event.event)
 
 
-def test_a_truncated_photograph_is_broken(client: Client, images: Path) -> None:
+def test_a_truncated_photograph_is_judged_as_browsers_show_it(client: Client, images: Path) -> None:
     data = (images / "astronaut.jpg").read_bytes()
     event = client.submit(inline=data[: len(data) // 2])
+
+    verdict = client.wait(event.id)
+
+    assert verdict.error is None
+    assert verdict.image is not None
+    assert verdict.image.truncated
+
+
+def test_a_photograph_of_which_almost_nothing_arrived_is_broken(client: Client, images: Path) -> None:
+    data = (images / "astronaut.jpg").read_bytes()
+    event = client.submit(inline=data[: len(data) // 30])
 
     verdict = client.wait(event.id)
 

@@ -282,16 +282,17 @@ while request := connection.recv(25):
 {body}
 """
 PICTURE = (
-    'b"\\1" + request[:8] + struct.pack("<IIIII8s32s512s", 3, 2, {frames}, {frames}, 0, b"png", b"", b"")'
+    'b"\\1" + request[:8] + struct.pack("<IIIIIIII?8s32s512s", '
+    '3, 2, {frames}, {frames}, 0, 1, 1, 0, 0, b"png", b"", b"")'
 )
 
 
 @pytest.mark.parametrize(
     ("body", "error", "reason"),
     [
-        ("connection.sendall(b'x' * 581)", DecoderCrashed, "reply"),
+        ("connection.sendall(b'x' * 594)", DecoderCrashed, "reply"),
         ("connection.sendall(b'x' * 100); connection.close(); time.sleep(99)", DecoderCrashed, "reply"),
-        ("connection.sendall(" + PICTURE.format(frames=100) + ")", DecoderCrashed, "reply"),
+        ("connection.sendall(" + PICTURE.format(frames=1000) + ")", DecoderCrashed, "reply"),
         (
             "os.ftruncate(int(sys.argv[-2]), 0); connection.sendall(" + PICTURE.format(frames=4) + ")",
             DecoderCrashed,

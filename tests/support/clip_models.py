@@ -48,13 +48,18 @@ def save_clip(folder: Path, config: CLIPConfig) -> Path:
     CLIPImageProcessorPil(
         size={"shortest_edge": size}, crop_size={"height": size, "width": size}
     ).save_pretrained(folder)
+    text = config.text_config
+    save_clip_tokenizer(folder, text.bos_token_id, text.eos_token_id, text.max_position_embeddings)
+    return folder
+
+
+def save_clip_tokenizer(folder: Path, bos: int, eos: int, length: int) -> None:
+    """A tokenizer with CLIP's form and single letters as its vocabulary."""
     letters = list(bytes_to_unicode().values())
     vocabulary = {token: n for n, token in enumerate([*letters, *(f"{letter}</w>" for letter in letters)])}
-    vocabulary["<|startoftext|>"] = config.text_config.bos_token_id
-    vocabulary["<|endoftext|>"] = config.text_config.eos_token_id
-    length = config.text_config.max_position_embeddings
+    vocabulary["<|startoftext|>"] = bos
+    vocabulary["<|endoftext|>"] = eos
     CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=length).save_pretrained(folder)
-    return folder
 
 
 #: Factor on the matrices of fresh weights.

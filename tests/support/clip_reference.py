@@ -56,12 +56,18 @@ class Sample:
     @property
     def seen(self) -> Image.Image:
         """Upright, and with what is transparent laid over white. The rest is Pillow's `convert("RGB")`."""
+        return self.renderings[0]
+
+    @property
+    def renderings(self) -> list[Image.Image]:
+        """The same, and if it has transparency over black and without it: a viewer may show any of them."""
         image = ImageOps.exif_transpose(Image.open(io.BytesIO(self.data)))
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image)
-        return image.convert("RGB")
+        if not image.has_transparency_data:
+            return [image.convert("RGB")]
+        image = image.convert("RGBA")
+        grounds = [Image.new("RGBA", image.size, colour) for colour in ("white", "black")]
+        laid = [Image.alpha_composite(ground, image) for ground in grounds]
+        return [one.convert("RGB") for one in (*laid, image)]
 
 
 def photographs() -> list[Sample]:

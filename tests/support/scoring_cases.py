@@ -12,6 +12,7 @@ from moderator.scoring.layout import lay_out
 from moderator.scoring.rules import Scores, score
 
 PROMPTS = [f"thing {n}" for n in range(12)]
+MIDPOINTS = (0.5, 0.02, 0.3, 0.9)
 COSINES = st.floats(-1, 1, width=32)
 
 
@@ -45,6 +46,7 @@ def cases(
     rules: tuple[Rule, ...] = tuple(Rule),
     scales: tuple[float, ...] = (1.0, 20.0, 100.0),
     biases: tuple[float, ...] = (0.0, -12.9, 16.5),
+    midpoints: tuple[float, ...] = MIDPOINTS,
 ) -> Case:
     shared = draw(prompts())
     categories = {}
@@ -56,6 +58,7 @@ def cases(
             "safe": draw(prompts(needed)),
             "rule": rule,
             "block": draw(st.floats(0.01, 1)),
+            **({"midpoint": draw(st.sampled_from(midpoints))} if rule.is_relative else {}),
         }
     return Case(
         policy(categories, tuple(shared)),
@@ -71,6 +74,15 @@ def sigmoid(x: float) -> float:
 
 def by_hand(case: Case, name: str) -> tuple[float, float]:
     """The unsafe and the safe score of a category: the table in `rules`, in 64 bits, one number at a time."""
+    unsafe, safe = _bare(case, name)
+    midpoint = case.policy.categories[name].midpoint
+    if midpoint == 0.5:
+        return unsafe, safe
+    moved = unsafe * (1 - midpoint) / (unsafe * (1 - midpoint) + safe * midpoint)
+    return moved, 1 - moved
+
+
+def _bare(case: Case, name: str) -> tuple[float, float]:
     category = case.policy.categories[name]
     safe_prompts = list(dict.fromkeys([*case.policy.safe, *category.safe]))
     unsafe = [case.scale * case.cosines[p] + case.bias for p in category.unsafe]

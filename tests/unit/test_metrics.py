@@ -106,6 +106,15 @@ def test_shadow_disagreements(
     assert registry.get_sample_value("moderation_shadow_disagreements_total", labels) == disagreements
 
 
+def test_second_opinions_are_counted_by_outcome(registry: CollectorRegistry, metrics: Metrics) -> None:
+    metrics.count_opinion("shop", "cleared")
+    metrics.count_verdict(verdict(timings_ms={"opinion": 1500.0}), 2.0)
+    labels = {"policy": "shop", "outcome": "cleared"}
+    assert registry.get_sample_value("moderation_second_opinions_total", labels) == 1
+    name = "moderation_stage_duration_seconds_sum"
+    assert registry.get_sample_value(name, {"stage": "opinion"}) == 1.5
+
+
 def test_failures_carry_stage_and_type_and_never_a_message(
     registry: CollectorRegistry, metrics: Metrics
 ) -> None:

@@ -61,7 +61,7 @@ def test_a_broken_package_is_named(group: str) -> None:
 
 def test_unknown_names() -> None:
     with pytest.raises(
-        SignalFailed, match=r"^'txt' is not a kind of signal; did you mean 'text'\? \(kinds: hash-"
+        SignalFailed, match=r"^'txt' is not a kind of signal; did you mean 'text'\? \(kinds: detector"
     ):
         KINDS.get("txt")
     with pytest.raises(

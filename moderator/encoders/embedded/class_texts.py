@@ -1,13 +1,14 @@
 """Texts for the 1,000 classes of ImageNet-1k, in the order of the classifier's outputs.
 
 `imagenet_texts.json` holds several texts for each class: its name, what it looks like or how it is met in a
-photograph, and the kind of thing that it is. `imagenet_texts.npy` holds their embeddings, so that a start
-need not embed 1,700 texts. After editing the texts:
+photograph, and the kind of thing that it is. `imagenet_texts.npy` holds the embedding of each distinct text, so
+that a start need not embed 1,700 texts. After editing the texts:
 
     python -m moderator.encoders.embedded.class_texts
 """
 
 import json
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -23,20 +24,42 @@ TEXTS = _FOLDER / "imagenet_texts.json"
 VECTORS = _FOLDER / "imagenet_texts.npy"
 
 
-def embed_class_texts(tower: MiniLM) -> NDArray[np.float16]:
-    """One vector of length 1 for each class, the normalised mean over its texts: float16 [1000, 384]."""
+@dataclass(frozen=True, eq=False)
+class ClassTexts:
+    """The texts of k classes, embedded."""
+
+    vectors: NDArray[np.float32]
+    """[m, d] one row of length 1 for each distinct text."""
+    members: NDArray[np.int64]
+    """[n] rows of `vectors`, the texts of the first class first."""
+    starts: NDArray[np.int64]
+    """[k] start of each class in `members`."""
+    digest: str
+    """SHA-256 of the two files."""
+
+
+def _read_texts() -> tuple[list[list[str]], list[str]]:
+    """Return the texts of each class, and the distinct ones in order."""
     texts: list[list[str]] = json.loads(TEXTS.read_text(encoding="utf-8"))
-    distinct = sorted({text for several in texts for text in several})
-    rows = dict(zip(distinct, tower.embed(distinct).cpu().numpy(), strict=True))
-    means = np.stack([np.mean([rows[text] for text in several], axis=0) for several in texts])
-    means /= np.linalg.norm(means, axis=1, keepdims=True)
-    return means.astype(np.float16)
+    return texts, sorted({text for several in texts for text in several})
 
 
-def load_class_vectors() -> tuple[NDArray[np.float32], str]:
-    """The kept vectors, float32 [1000, 384], and the SHA-256 of their file."""
-    digest = sha256(VECTORS.read_bytes()).hexdigest()
-    return np.load(VECTORS, allow_pickle=False).astype(np.float32), digest
+def embed_class_texts(tower: MiniLM) -> NDArray[np.float16]:
+    """Embed each distinct text: float16 [m, 384], rows of length 1."""
+    return tower.embed(_read_texts()[1]).cpu().numpy().astype(np.float16)
+
+
+def load_class_texts() -> ClassTexts:
+    """Load the texts' kept vectors, and which of them belong to which class."""
+    texts, distinct = _read_texts()
+    row_of = {text: row for row, text in enumerate(distinct)}
+    counts = [len(several) for several in texts]
+    return ClassTexts(
+        vectors=np.load(VECTORS, allow_pickle=False).astype(np.float32),
+        members=np.array([row_of[text] for several in texts for text in several], dtype=np.int64),
+        starts=np.cumsum([0, *counts[:-1]], dtype=np.int64),
+        digest=sha256(TEXTS.read_bytes() + VECTORS.read_bytes()).hexdigest(),
+    )
 
 
 if __name__ == "__main__":

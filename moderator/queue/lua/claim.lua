@@ -1,9 +1,9 @@
 -- Take an event for processing. An event that came past the ledger (a raw queue message) enters it here.
 -- KEYS: pending, record, verdict, pending bytes. ARGV: key, event, queue, lease (s), token, record prefix, verdict prefix.
 -- Returns {"claimed", attempt, seconds since it was accepted, "1" if an earlier attempt harmed a worker, seconds for which
--- it has waited for something that is away, "1" if its record is of a version that did not know `bulk`}, {"answered"} (it
--- has its verdict), or {"busy"} (another holds it and its lease runs). The same token gets the same answer: the first may
--- have got lost.
+-- it has waited for something unavailable, "1" if its record is of a version that did not know `bulk`}, {"answered"} (it
+-- has its verdict), or {"busy"} (another worker holds its lease). The same token gets the same answer, as the first one
+-- may have got lost.
 local mistake = wrong(KEYS[1], 'zset')
 if mistake then return mistake end
 local key, record = ARGV[1], KEYS[2]

@@ -4,13 +4,13 @@
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 
--- What records of this version say. Those of versions that did not know `bulk` (see below) say none.
+-- The version in records. Those of versions that did not know `bulk` (see below) have none.
 local VERSION = 2
 
 local function seconds(time) return string.format('%.6f', time) end
 
--- The error reply where a key that many events share holds something else than it should: wrong(key, type, key, ...).
--- What belongs to one event alone and is not ours is written over.
+-- Return an error reply if a key that events share has another type: wrong(key, type, key, ...). A foreign value at a
+-- key of one event alone is overwritten.
 local function wrong(...)
   local expected = {...}
   for i = 1, #expected, 2 do
@@ -21,7 +21,7 @@ local function wrong(...)
   end
 end
 
--- A whole number that others may have written; anything else counts as 0.
+-- Return a whole number that others may have written; anything else counts as 0.
 local function whole(value) return math.floor(tonumber(value) or 0) end
 
 local function is(key, kind) return redis.call('TYPE', key).ok == kind end
@@ -45,20 +45,20 @@ local function close(pending, record, bytes, key)
 end
 
 -- Versions that did not know `bulk` named an image of a bulk event (`up/0`) as an event that is itself called `up/0`,
--- and what they wrote has no such field. This is the key by which they knew an event, or nil if it is the same.
+-- and what they wrote has no such field. Return their key of an event, or nil if it is the same.
 local function key_before_bulk(key)
   local bulk, number = string.match(key, '^(.*:[^:]+)%%2F(%d+)$')
   return bulk and bulk .. '/' .. number
 end
 
--- Whether such a version published the verdict of that name: then it does not say of which of the two it is.
+-- Return whether such a version published the verdict of that name, which does not show which of the two it is for.
 local function answered_before_bulk(verdict)
   if not is(verdict, 'string') then return false end
   local read, fields = pcall(cjson.decode, redis.call('GET', verdict))
   return read and type(fields) == 'table' and fields['bulk'] == nil
 end
 
--- Whether such a version keeps this event under that name. The field stands last.
+-- Return whether such a version keeps this event under that name. The field comes last.
 local function kept_before_bulk(record, event)
   if not is(record, 'hash') then return false end
   local fields = redis.call('HMGET', record, 'version', 'event')

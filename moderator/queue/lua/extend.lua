@@ -1,7 +1,7 @@
--- Look at events again only after a further lease: a worker has them, be it that it claimed them (with its token) or
--- that they wait their turn there (without one: still queued, as the ledger sees it).
+-- Extend the leases of events that a worker has: claimed ones, with its token, and ones that wait for their turn there,
+-- which the ledger still counts as queued, without one.
 -- KEYS: pending. ARGV: record prefix, lease (s), then key, token ("" = waits its turn), ...
--- Returns how many these are.
+-- Returns the number of leases extended.
 local mistake = wrong(KEYS[1], 'zset')
 if mistake then return mistake end
 local count = 0

@@ -1,7 +1,7 @@
--- Delete the readers of a group that have nothing and have not been seen for long. In one step: a reader that is
--- deleted while it has verdicts would take them along.
+-- Delete the readers of a group that hold no verdicts and have not been seen for long. In one step: deleting a reader
+-- that holds verdicts would lose them.
 -- KEYS: stream. ARGV: group, seconds.
--- Returns how many.
+-- Returns the number of readers deleted.
 local gone = 0
 for _, flat in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local reader = {}

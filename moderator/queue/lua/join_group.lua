@@ -1,7 +1,7 @@
 -- Make sure that a group of readers exists, and step over what was trimmed before the group read it.
 -- KEYS: stream. ARGV: group.
 -- Returns {} or {last entry that the group was given, oldest entry kept, how many in between ("" = unknown)}.
--- In one step, so that of several readers of the group one learns of the gap.
+-- In one step, so that only one of several readers reports the gap.
 local function fields(flat)
   local found = {}
   for n = 1, #flat, 2 do found[flat[n]] = flat[n + 1] end
@@ -25,7 +25,7 @@ if not info.err then
   end
 end
 if not group then
-  -- From the oldest that is kept; counted from there, so that a gap is seen also by a group that has read nothing.
+  -- Counted from the oldest entry kept, so that a group that has read nothing sees a gap too.
   local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM', 'ENTRIESREAD', removed or 0)
   if made.err then redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM') end
   return {}

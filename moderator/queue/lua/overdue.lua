@@ -1,12 +1,12 @@
 -- Find events that are due and no longer on the queue: lost between the queue and a worker, held by a worker that
--- died, or waiting for their retry. Events still on the queue are looked at again later: the queue is first in,
--- first out, so an event put there no earlier than the oldest message may still be there. (When it was accepted
--- says nothing of that: a retried event stands behind younger ones.)
+-- died, or waiting for their retry. Events still on the queue are examined again later: the queue is first in, first
+-- out, so an event queued no earlier than its oldest message may still be there. (The time of acceptance does not show
+-- this: a retried event is behind younger ones.)
 -- KEYS: pending, pending bytes. ARGV: record prefix, verdict prefix, lease (s), most to examine, most
 -- deliveries, then queue, queued-at of its oldest message ("" = empty queue), ...
--- Returns {key, due, queue, what, ...}; what: "lost" (put it on the queue), "undeliverable" (it was put there as often
--- as allowed and nobody claimed it) or "unreadable" (no record of ours). Not the events themselves: with images
--- inside, many are too much for one answer. An event that has its verdict is closed here.
+-- Returns {key, due, queue, what, ...}; what: "lost" (put it on the queue), "undeliverable" (queued as often as allowed,
+-- and never claimed) or "unreadable" (the record is not ours). The events themselves are left out: with images inside,
+-- many are too large for one answer. An event that has its verdict is closed.
 local mistake = wrong(KEYS[1], 'zset')
 if mistake then return mistake end
 local oldest, known = {}, {}

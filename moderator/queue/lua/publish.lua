@@ -23,7 +23,7 @@ if ARGV[11] ~= '' then
 elseif known and ARGV[10] ~= '' and (fields[3] or '') ~= ARGV[10] then
   return {0}
 end
--- First what can fail for the stream's own reasons: it may have no further id.
+-- The stream first: adding fails if it has no further id.
 redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[4], '*', 'verdict', ARGV[2])
 redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[3])
 if ARGV[5] ~= '' then

@@ -1,7 +1,7 @@
 -- Return an event to the ledger, which requeues it after the delay. Only the holder can.
 -- KEYS: pending, record. ARGV: key, token, delay (s), then 0 or 1 each: whether this try harmed a worker, whether it
--- counts, and whether the event waits for something that is away: the record keeps since when, until a try fails
--- otherwise. Returns 1, or 0 where the event is not held with this token.
+-- counts, and whether the event waits for something unavailable: the record keeps since when, until a try fails for
+-- another reason. Returns 1, or 0 if the event is not held with this token.
 local mistake = wrong(KEYS[1], 'zset')
 if mistake then return mistake end
 if not is(KEYS[2], 'hash') then return 0 end

@@ -37,6 +37,7 @@ class HashList:
     """
 
     options_type: ClassVar[type[Options]] = HashListOptions
+    extra: ClassVar[str] = "hash"
     needs_file: ClassVar[bool | None] = True
     uses_pixels: ClassVar[bool] = True
     enough_pixels: ClassVar[int | None] = HASHED_SIDE_PIXELS

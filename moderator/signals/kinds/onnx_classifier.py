@@ -42,6 +42,7 @@ class OnnxClassifier:
     """Score: the summed probability of the unsafe labels. Facts: the most probable label and its probability."""
 
     options_type: ClassVar[type[Options]] = OnnxClassifierOptions
+    extra: ClassVar[str] = "onnx"
     needs_file: ClassVar[bool | None] = True
     uses_pixels: ClassVar[bool] = True
     enough_pixels: ClassVar[int | None] = 512

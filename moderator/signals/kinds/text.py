@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field
 
 from moderator.errors import SignalFailed, SignalTimeout
+from moderator.signals.bounded_image import bounded
 from moderator.signals.onnx_session import onnx_session
 from moderator.signals.signal import Context, Example, Frame, Options, SignalResult
 from moderator.signals.words import WordList, parse_words
@@ -48,6 +49,7 @@ class Text:
     """Score: confidence of the best line that contains a word, else 0. Facts: words, count of lines, reader."""
 
     options_type: ClassVar[type[Options]] = TextOptions
+    extra: ClassVar[str] = "text"
     needs_file: ClassVar[bool | None] = None
     uses_pixels: ClassVar[bool] = True
     enough_pixels: ClassVar[int | None] = MAX_SIDE
@@ -74,7 +76,7 @@ class Text:
         lines: list[tuple[str, float]] = []
         timed_out: dict[str, Any] = {}
         try:
-            lines.extend(self._lines(np.asarray(_bounded(frame.image))[:, :, ::-1]))
+            lines.extend(self._lines(np.asarray(bounded(frame.image, MAX_SIDE, MIN_SIDE))[:, :, ::-1]))
         except SignalTimeout as error:
             if self._on_timeout == "error":
                 raise
@@ -180,18 +182,6 @@ def _portions(crops: Sequence[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.ui
         widest = max(widest, ratio)
     if portion:
         yield portion
-
-
-def _bounded(image: Image.Image) -> Image.Image:
-    """Return the image, resized or padded to sides of `MIN_SIDE` to `MAX_SIDE` pixels."""
-    if max(image.size) > MAX_SIDE:
-        image = image.copy()
-        image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BOX)
-    if min(image.size) >= MIN_SIDE:
-        return image
-    canvas = Image.new("RGB", (max(image.width, MIN_SIDE), max(image.height, MIN_SIDE)), "white")
-    canvas.paste(image, ((canvas.width - image.width) // 2, (canvas.height - image.height) // 2))
-    return canvas
 
 
 def _drawn(text: str) -> Image.Image:

@@ -1,6 +1,7 @@
 """`moderator signals`, without a model."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,15 @@ def test_list_as_json_names_every_kind_and_file() -> None:
     assert {"hash-list", "onnx-classifier", "probe", "text"} <= {row.get("kind") for row in rows}
     assert [row["fetched"] for row in rows if "fetch" in row] == [False]
     assert all(row["summary"] for row in rows if "kind" in row)
+    extras = {row["kind"]: row["extra"] for row in rows if "kind" in row}
+    assert (extras["detector"], extras["second-opinion"]) == ("vlm", "vlm")
+    assert (extras["text"], extras["probe"]) == ("text", None)
+
+
+def test_list_names_the_extras() -> None:
+    output = run("list").output
+    assert output.count("pip install 'moderator[vlm]'") == 2
+    assert "second-opinion" in output
 
 
 def test_hashing_makes_a_list_and_the_entry_of_a_policy(tmp_path: Path) -> None:
@@ -125,3 +135,76 @@ def test_check_ends_with_1_where_a_kind_does_not_work(monkeypatch: pytest.Monkey
     first, second = (json.loads(line) for line in result.stdout.splitlines())
     assert "ZeroDivisionError" in first["error"]
     assert second == {"signal": "probe", "error": None}
+
+
+OPINION = """\
+name: watched
+version: 1
+safe: [a cup, a chair, a lamp]
+signals:
+{entry}
+categories:
+  weapons: {{unsafe: [a gun, a rifle], review: 0.4, block: 0.8}}
+  guard: {{signal: guard, review: 0.5, block: 0.9}}
+"""
+
+
+def test_pinning_a_model_makes_the_entry_of_a_policy(tmp_path: Path) -> None:
+    from tests.support.vlm_models import save_qwen
+
+    folder = save_qwen(tmp_path / "policies" / "models" / "qwen")
+    (folder / "SHA256SUMS").unlink()
+    result = run("pin", "policies/models/qwen")
+    assert result.exit_code == 0, result.output
+    assert "file: models/qwen/SHA256SUMS, sha256: " in result.stdout
+    (tmp_path / "policies" / "watched").mkdir()
+    file = tmp_path / "policies" / "watched" / "1.yaml"
+    file.write_text(OPINION.format(entry=result.stdout))
+    assert load_policy(file).signals[0].options == {"share": 0.1}
+
+
+def test_a_model_that_a_released_policy_pins_is_not_pinned_again(tmp_path: Path) -> None:
+    from tests.support.policies import release
+    from tests.support.vlm_models import save_qwen
+
+    folder = save_qwen(tmp_path / "policies" / "models" / "qwen")
+    (tmp_path / "policies" / "watched").mkdir()
+    entry = run("pin", "policies/models/qwen").stdout
+    (tmp_path / "policies" / "watched" / "1.yaml").write_text(OPINION.format(entry=entry))
+    release(tmp_path / "policies", "watched", 1)
+    assert run("pin", "policies/models/qwen").stdout == entry
+    before = (folder / "SHA256SUMS").read_bytes()
+    (folder / "README.md").write_text("more")
+    result = run("pin", "policies/models/qwen")
+    assert isinstance(result.exception, SettingsError)
+    assert "watched@1" in str(result.exception)
+    assert (folder / "SHA256SUMS").read_bytes() == before
+
+
+def test_without_the_extra_lint_and_release_name_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.support.vlm_models import save_qwen
+
+    save_qwen(tmp_path / "policies" / "models" / "qwen")
+    entries = [
+        run("pin", "policies/models/qwen").stdout,
+        run("pin", "policies/models/qwen", "--kind", "detector").stdout,
+    ]
+    (tmp_path / "policies" / "watched").mkdir()
+    file = tmp_path / "policies" / "watched" / "1.yaml"
+    file.write_text(OPINION.format(entry="".join(entries)) + "  things: {signal: things, review: 0.2}\n")
+    monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
+    for words in (["lint"], ["release", "watched@1"]):
+        result = CliRunner().invoke(app, ["policy", *words])
+        assert result.exit_code == 1, result.output
+        assert result.output.count("pip install 'moderator[vlm]'") == 2
+    assert not (tmp_path / "policies" / "releases.lock").exists()
+    assert run("check").exit_code == 1
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = run("pin", "empty")
+    assert isinstance(result.exception, SignalFailed)
+    assert not list((tmp_path / "empty").iterdir())

@@ -39,7 +39,12 @@ def test_the_policy_in_the_readme_is_sound() -> None:
 
 def test_the_policies_on_the_page_of_signals_are_sound() -> None:
     policies = [parse_policy(text) for text in blocks("yaml", (ROOT / "docs" / "signals.md").read_text())]
-    assert [policy.reference for policy in policies] == ["house-rules@1", "duplicates@1"]
+    assert [policy.reference for policy in policies] == [
+        "house-rules@1",
+        "duplicates@1",
+        "small-things@1",
+        "shop@4",
+    ]
     assert [f for policy in policies for f in lint(policy) if f.severity is not Severity.HINT] == []
 
 

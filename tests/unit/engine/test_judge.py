@@ -156,6 +156,23 @@ def test_any_version_may_be_asked_what_it_would_have_said(settings: Settings) ->
         judge.judge(kept.embeddings * np.nan, kept.readings, Selection(catalogue.get("colours", 1)))
 
 
+def test_what_was_not_seen_is_not_allowed(settings: Settings) -> None:
+    """Of an animation with a frame unlike all judged ones, by the version that decides and by shadows."""
+    engine = Engine(settings, encoder=ColourEncoder())
+    _, kept = by_engine(engine, picture("green"), event(0, "colours@1"))
+    judge, resolver = bare_judge(settings)
+    catalogue = resolver.catalogue
+    selection = Selection(catalogue.get("colours", 1), (catalogue.get("colours", 3),))
+    seen = judge.judge(kept.embeddings, kept.readings, selection)
+    unseen = judge.judge(kept.embeddings, kept.readings, selection, unseen=True)
+    assert (seen.judgement.decision, seen.shadows[0].decision) == (Decision.ALLOW, Decision.ALLOW)
+    assert (unseen.judgement.decision, unseen.shadows[0].decision) == (Decision.REVIEW, Decision.REVIEW)
+    assert not unseen.judgement.is_safe
+    assert unseen.judgement.categories == seen.judgement.categories
+    _, red = by_engine(engine, picture("red"), event(0, "colours@1"))
+    assert judge.judge(red.embeddings, red.readings, selection, True).judgement.decision is Decision.BLOCK
+
+
 def test_whatever_has_the_prompts_as_vectors_will_do(settings: Settings) -> None:
     encoder = ColourEncoder()
     compiled = Compiler(encoder, settings.cache).compile(Catalogue(settings.policies).get("colours", 3))

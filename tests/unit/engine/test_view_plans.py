@@ -109,5 +109,5 @@ def test_stored_embeddings_and_views_give_the_same(policies: Path) -> None:
     prepared, first = judged(engine, 3)
     selection = engine.resolver.select("colours@3", "")
     embeddings = engine.embed(prepared.pixels)
-    again = engine._judge.judge(embeddings, first.readings, selection, prepared.views)
+    again = engine._judge.judge(embeddings, first.readings, selection, views=prepared.views)
     assert again.judgement == first.judgement

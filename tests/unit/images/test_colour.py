@@ -2,12 +2,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from moderator.images.colour import to_rgb
+from moderator.images.colour import WHITE, alpha_of, on_background, to_rgb
 
 
 def pixel(image: Image.Image) -> tuple[int, ...]:
-    rgb = to_rgb(image)
+    """The first pixel, as it is seen on white."""
+    rgb, alpha = to_rgb(image), alpha_of(image)
     assert rgb.mode == "RGB"
+    if alpha is not None:
+        rgb = on_background(rgb, alpha, WHITE)
     return rgb.getpixel((0, 0))  # type: ignore[return-value]
 
 

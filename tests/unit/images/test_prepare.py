@@ -128,7 +128,6 @@ def test_the_views_of_each_frame_follow_its_whole() -> None:
         (2, "whole"),
         (2, "trimmed"),
     ]
-    assert found.frames == 3
     assert found.views[3].box == (0, 0, 300, 200)
 
 
@@ -139,3 +138,31 @@ def test_no_more_views_than_the_settings_allow() -> None:
     found = prepare(file.getvalue(), spec, ViewPlan(20))
     assert (len(found.views), len(found.pixels)) == (3, 3)
     assert found.left_out > 10
+
+
+def test_each_rendering_of_a_frame_has_views() -> None:
+    file = io.BytesIO()
+    transparent = collage((900, 600)).convert("RGBA")
+    transparent.paste((0, 0, 0, 0), (0, 0, 30, 30))
+    transparent.save(file, "PNG")
+    spec = PreprocessSpec(LIMITS, Resize(64, 64), draft=True, max_views=8)
+    found = prepare(file.getvalue(), spec, ViewPlan(8))
+    names = [(view.frame, view.name) for view in found.views]
+    assert names[:3] == [(0, "whole"), (0, "trimmed"), (0, "whole")]
+    assert len(found.pixels) == len(names)
+
+
+def test_the_views_of_a_file_with_many_pictures_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moderator.images.prepare.FILE_VIEWS_MAX", 6)
+    # Two photographs one above the other, and turned.
+    two = Image.new("RGB", (600, 800))
+    for number, name in enumerate(("cat.jpg", "coffee.jpg")):
+        two.paste(Image.open(PHOTOGRAPHS / name).resize((600, 400)), (0, 400 * number))
+    pages = [two, two.rotate(90, expand=True), two.rotate(180)]
+    file = io.BytesIO()
+    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:])
+    limits = replace(LIMITS, max_bytes=10**7, max_pixels=10**7)
+    spec = PreprocessSpec(limits, Resize(64, 64), draft=True, max_views=8)
+    found = prepare(file.getvalue(), spec, ViewPlan(8))
+    assert [view.name for view in found.views] == ["whole", "panel"] * 3
+    assert found.left_out == 3

@@ -68,3 +68,11 @@ def test_squash_equals_the_siglip_processor_bit_for_bit() -> None:
     for width, height in sizes()[:25]:
         image = noise(width, height)
         np.testing.assert_array_equal(squash(image, 224), reference(processor, image))
+
+
+def test_the_central_part_is_the_same_picture() -> None:
+    for width, height in sizes():
+        image = noise(width, height)
+        exact = resize_and_crop(image, 224, 224).astype(int)
+        central = resize_and_crop(image, 224, 224, central=True).astype(int)
+        assert np.abs(central - exact).mean() < 0.5, (width, height)

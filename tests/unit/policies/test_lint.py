@@ -88,3 +88,47 @@ def test_a_text_signal_that_has_nothing_to_look_for(
     findings = lint(policy)
     assert [f.severity for f in findings] == ([severity] if severity else [])
     assert [f.path for f in findings] == ([("signals", 0)] if severity else [])
+
+
+GUARD = {"name": "guard", "kind": "second-opinion", "share": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("options", "review", "found"),
+    [
+        ({"clears": {"weapons": 0.1}}, 0.4, []),
+        ({"clears": {"weapon": 0.1}}, 0.4, [(("signals", 0, "clears"), Severity.ERROR)]),
+        ({"clears": {"guard": 0.1}}, 0.4, [(("signals", 0, "clears"), Severity.ERROR)]),
+        ({"questions": {"arms": "a gun"}}, 0.4, [(("signals", 0, "questions"), Severity.ERROR)]),
+        ({}, None, [(("signals", 0), Severity.WARNING)]),
+    ],
+)
+def test_a_second_opinion_that_is_never_asked_or_names_no_category(
+    options: dict[str, Any], review: float | None, found: list[tuple[Any, Severity]]
+) -> None:
+    policy = Policy.model_validate(
+        {
+            "name": "p",
+            "version": 1,
+            "safe": ["a cup", "a chair", "a lamp"],
+            "signals": [{**GUARD, **options}],
+            "categories": {
+                "weapons": {"unsafe": ["a gun", "a rifle"], "review": review, "block": 0.8},
+                "guard": {"signal": "guard", "review": 0.5, "block": 0.9},
+            },
+        }
+    )
+    assert [(f.path, f.severity) for f in lint(policy)] == found
+
+
+def test_a_second_opinion_that_only_clears_needs_no_category() -> None:
+    weapons = {"unsafe": ["a gun", "a rifle"], "review": 0.4, "block": 0.8}
+    content = {
+        "name": "p",
+        "version": 1,
+        "safe": ["a cup", "a chair", "a lamp"],
+        "categories": {"weapons": weapons},
+    }
+    for clears, warned in (({"weapons": 0.1}, 0), ({}, 1)):
+        policy = Policy.model_validate({**content, "signals": [{**GUARD, "clears": clears}]})
+        assert ["no category uses" in f.message for f in lint(policy)] == [True] * warned

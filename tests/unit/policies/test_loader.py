@@ -88,7 +88,11 @@ signals: [hash]
         ("block: 0.8", "block: [1]", "a list is not a number"),
         ("block: 0.8", "block:", ":12: categories.weapons.block: is empty"),
         ("block: 0.8", "block: 0.4", ":11: categories.weapons.review: 0.45 is not below block 0.4"),
-        ("block: 0.8", "colour: red", "unknown key; allowed here: signal, unsafe, safe, rule, review, block"),
+        (
+            "block: 0.8",
+            "colour: red",
+            "unknown key; allowed here: signal, unsafe, safe, rule, midpoint, review, block",
+        ),
         ("unsafe: [a gun, a rifle]", "unsafe: []", ":9: categories.weapons.unsafe: is an empty list"),
         (
             "unsafe: [a gun, a rifle]",

@@ -71,6 +71,7 @@ def test_canonical_form_is_pinned() -> None:
         {"categories": {"weapons": {"unsafe": ["a gun", "a rifle"], "block": 0.51}}},
         {"categories": {"weapons": {"unsafe": ["a gun", "a rifle"], "review": 0.4}}},
         {"categories": {"weapons": {"unsafe": ["a gun", "a rifle"], "rule": "margin"}}},
+        {"categories": {"weapons": {"unsafe": ["a gun", "a rifle"], "midpoint": 0.4}}},
         {"categories": {"arms": {"unsafe": ["a gun", "a rifle"]}}},
     ],
 )
@@ -169,6 +170,23 @@ def test_review_is_below_block() -> None:
         "not below block 0.4;"
         in problems({"unsafe": ["x"], "review": 0.5, "block": 0.4}, Category)[("review",)]
     )
+
+
+@pytest.mark.parametrize("value", [0, 1, -0.1, 80, True, "0.3", float("nan")])
+def test_midpoints_are_in_range(value: Any) -> None:
+    assert ("midpoint",) in problems({"unsafe": ["a gun"], "midpoint": value}, Category)
+
+
+@pytest.mark.parametrize("rule", ["softmax-mean", "softmax-max", "sigmoid"])
+def test_a_midpoint_needs_scores_that_sum_to_1(rule: str) -> None:
+    found = problems({"unsafe": ["a gun"], "rule": rule, "midpoint": 0.3}, Category)[("midpoint",)]
+    assert f"this is {rule}" in found
+
+
+def test_the_default_midpoint_is_no_part_of_the_digest() -> None:
+    prompts = ["a gun", "a rifle"]
+    said = Policy.model_validate(content(categories={"weapons": {"unsafe": prompts, "midpoint": 0.5}}))
+    assert said.digest == Policy.model_validate(content()).digest
 
 
 @pytest.mark.parametrize("template", ["a photo", "{} {}", "{0}", "{prompt}"])
@@ -369,9 +387,18 @@ def test_views_are_left_out_of_the_digest_by_default() -> None:
 
 
 def test_a_policy_asks_for_views_within_the_setting() -> None:
-    asked = Policy.model_validate(content(views={"most": 4, "turned": True})).views
-    assert [asked.plan(limit) for limit in (1, 10)] == [ViewPlan(1, True), ViewPlan(4, True)]
-    assert Policy.model_validate(content()).views.plan(10) == ViewPlan(10)
+    asked = Policy.model_validate(content(views={"most": 4, "turned": True}))
+    assert [asked.view_plan(limit) for limit in (1, 10)] == [ViewPlan(1, True), ViewPlan(4, True)]
+    assert Policy.model_validate(content()).view_plan(10) == ViewPlan(10)
+
+
+def test_the_classic_recipe_judges_the_whole_unless_its_policy_asks_for_views() -> None:
+    classic = {"unsafe": ["smoke"], "safe": ["a plate"], "rule": "softmax-mean"}
+    other = {**classic, "rule": "softmax-sum"}
+    assert Policy.model_validate(content(categories={"c": classic})).view_plan(10) == ViewPlan(1)
+    assert Policy.model_validate(content(categories={"c": classic, "o": other})).view_plan(10) == ViewPlan(10)
+    asked = content(categories={"c": classic}, views={"most": 6})
+    assert Policy.model_validate(asked).view_plan(10) == ViewPlan(6)
 
 
 @pytest.mark.parametrize("views", [{"most": 0}, {"most": 65}, {"most": "3"}, {"turned": 1}, {"tiles": 4}])

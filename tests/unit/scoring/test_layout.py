@@ -9,7 +9,12 @@ POLICY = Policy.model_validate(
         "version": 1,
         "safe": ["a chair", "a plate"],
         "categories": {
-            "weapons": {"unsafe": ["a gun", "a knife"], "safe": ["a toy", "a plate"], "review": 0.4},
+            "weapons": {
+                "unsafe": ["a gun", "a knife"],
+                "safe": ["a toy", "a plate"],
+                "review": 0.4,
+                "midpoint": 0.3,
+            },
             "alcohol": {"unsafe": ["beer"], "rule": "softmax-mean", "block": 0.7},
         },
     }
@@ -47,6 +52,7 @@ def test_thresholds_and_rules() -> None:
     layout = lay_out(POLICY)
     assert layout.block.tolist() == [0.7, 0.5], "to the last digit, as the file has them"
     assert layout.review.tolist() == [np.inf, 0.4]
+    assert layout.midpoint.tolist() == [0.5, np.float32(0.3)]
     assert {rule: which.tolist() for rule, which in layout.rules.items()} == {
         Rule.SOFTMAX_MEAN: [0],
         Rule.SOFTMAX_SUM: [1],

@@ -47,6 +47,18 @@ def test_the_two_scores_sum_to_1(rule: Rule, data: st.DataObject) -> None:
     assert scores.unsafe + scores.safe == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("rule", ["softmax-sum", "margin"])
+def test_a_score_at_the_midpoint_becomes_one_half_and_the_order_stays(rule: str) -> None:
+    cosines = [dict.fromkeys(PROMPTS, 0.1) | {"thing 0": value} for value in (0.0, 0.15, 0.16, 0.3)]
+    bare = {"unsafe": ["thing 0"], "safe": ["thing 1", "thing 2"], "rule": rule}
+    before = score(lay_out(policy({"c": bare})), rows(policy({"c": bare}), cosines), 50, 0).unsafe[:, 0]
+    moved = policy({"c": {**bare, "midpoint": float(before[1])}})
+    after = score(lay_out(moved), rows(moved, cosines), 50, 0)
+    assert after.unsafe[1, 0] == pytest.approx(0.5, abs=1e-6)
+    assert (np.diff(after.unsafe[:, 0]) > 0).all()
+    assert after.unsafe + after.safe == pytest.approx(1, abs=1e-6)
+
+
 @given(cases(rules=(Rule.SOFTMAX_MEAN,)))
 def test_the_means_weighted_by_their_sizes_sum_to_1(case: Case) -> None:
     sizes, scores = lay_out(case.policy).sizes, case.scores()
@@ -54,7 +66,7 @@ def test_the_means_weighted_by_their_sizes_sum_to_1(case: Case) -> None:
     assert (scores.unsafe[0] <= 1 / sizes[:, 0] + 1e-6).all(), "a threshold above 1/n is never reached"
 
 
-@given(cases(rules=(Rule.SOFTMAX_SUM,)))
+@given(cases(rules=(Rule.SOFTMAX_SUM,), midpoints=(0.5,)))
 def test_mean_and_max_follow_from_the_same_probabilities(case: Case) -> None:
     whole = case.scores()
     for rule, factor in ((Rule.SOFTMAX_MEAN, lay_out(case.policy).sizes[:, 0]), (Rule.SOFTMAX_MAX, None)):

@@ -8,17 +8,26 @@ import torch
 from PIL import Image
 
 from moderator.encoders.embedded import efficientnet, embedded_encoder
-from moderator.encoders.embedded.conse import JointSpace, join
+from moderator.encoders.embedded.class_texts import ClassTexts, load_class_texts
+from moderator.encoders.embedded.conse import AFFINITY_SHARE, CONSTANTS, JointSpace, join
 from moderator.encoders.embedded.embedded_encoder import EmbeddedEncoder
 from moderator.errors import WeightsInvalid
 from tests.support.clip_models import PHOTOGRAPHS
 
-TEXTS = ["a cat", "a dog", "a cup of coffee", "a rocket", "a parrot", "a hammer", "a chair", "a building"]
-#: File and the text of TEXTS that names what it shows.
+TEXTS = [
+    "a cat",
+    "a dog",
+    "a cup of coffee",
+    "a rocket",
+    "a parrot",
+    "a hammer",
+    "a chair",
+    "a building",
+]
+#: File and the text of TEXTS that names what it shows, which ImageNet has a class for.
 SHOWN = {
     "cat.jpg": "a cat",
     "coffee.jpg": "a cup of coffee",
-    "rocket.jpg": "a rocket",
     "scarlet-macaw.jpg": "a parrot",
     "hammer.jpg": "a hammer",
     "chair.jpg": "a chair",
@@ -74,17 +83,38 @@ def test_rows_have_length_one_and_the_promised_shape(encoder: EmbeddedEncoder, p
 def test_views_that_disagree_make_the_image_less_like_any_text(
     encoder: EmbeddedEncoder, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not encoder.embed_texts(TEXTS)[:, -1].any()
+    assert not encoder.embed_texts(TEXTS)[:, -2].any()
     agreeing = encoder.embed_images(pixels)
+    assert not agreeing[:, -1].any()
 
-    def turned(*arrays: np.ndarray) -> JointSpace:
-        space = join(*arrays)
+    def turned(texts: ClassTexts, weight: np.ndarray) -> JointSpace:
+        space = join(texts, weight)
         return replace(space, linear=-space.linear)
 
     monkeypatch.setattr(embedded_encoder, "join", turned)
     disagreeing = EmbeddedEncoder(encoder.device, encoder.dtype).embed_images(pixels)
-    assert (disagreeing[:, -1] > agreeing[:, -1]).all()
+    assert (disagreeing[:, -2] > agreeing[:, -2]).all()
     np.testing.assert_allclose(np.linalg.norm(disagreeing, axis=1), 1, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_similarity_is_that_of_the_three_views(encoder: EmbeddedEncoder, pixels: np.ndarray) -> None:
+    trunk, weight, bias = efficientnet.load_classifier()
+    maps = trunk((torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - 127) / 128)
+    features = maps.mean(dim=(2, 3))
+    p = torch.softmax((features @ weight.T + bias) / 1.5, dim=1).numpy()
+    space = join(load_class_texts(), weight.numpy())
+    texts = encoder.embed_texts(TEXTS)
+    width = len(space.mean)
+    words = texts[:, :width] / np.sqrt(1 - AFFINITY_SHARE)
+    roots = texts[:, width:-2] / np.sqrt(AFFINITY_SHARE)
+    named = p @ space.classes
+    named /= np.maximum(np.linalg.norm(named, axis=1, keepdims=True), 0.2)
+    mapped = features.numpy() @ space.linear
+    mapped /= np.linalg.norm(mapped, axis=1, keepdims=True)
+    seen = (1 - AFFINITY_SHARE) * ((named + mapped) / 2) @ words.T
+    seen += AFFINITY_SHARE * (np.sqrt(p) @ space.basis) @ roots.T
+    np.testing.assert_allclose(encoder.embed_images(pixels) @ texts.T, seen, atol=1e-4)
 
 
 def test_a_batch_equals_its_images_one_by_one(encoder: EmbeddedEncoder, pixels: np.ndarray) -> None:
@@ -138,10 +168,11 @@ def test_identity_names_everything_that_the_numbers_depend_on(
 ) -> None:
     assert encoder.identity.id == "embedded"
     assert str(encoder.image_size) in encoder.identity.preprocessing
-    vectors = np.eye(1000, 384, dtype=np.float32) + 0.1
-    monkeypatch.setattr(
-        "moderator.encoders.embedded.embedded_encoder.load_class_vectors", lambda: (vectors, "another")
-    )
+    other = replace(load_class_texts(), digest="another")
+    with monkeypatch.context() as patch:
+        patch.setattr(embedded_encoder, "load_class_texts", lambda: other)
+        assert EmbeddedEncoder("cpu", "float32").identity.revision != encoder.identity.revision
+    monkeypatch.setattr(embedded_encoder, "CONSTANTS", (*CONSTANTS[:-1], 0.5))
     assert EmbeddedEncoder("cpu", "float32").identity.revision != encoder.identity.revision
 
 

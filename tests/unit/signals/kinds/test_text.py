@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from moderator.errors import SignalFailed
+from moderator.signals.bounded_image import bounded
 from moderator.signals.kinds import text
 from moderator.signals.kinds.text import MAX_SIDE, MIN_SIDE, Text, TextOptions
 from moderator.signals.signal import EXAMPLE_ENCODER, Context, Frame
@@ -109,8 +110,8 @@ def test_sessions_keep_nothing_for_each_shape() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9000), (9000, 3), (5000, 4000)])
 def test_pixels_are_bounded(size: tuple[int, int]) -> None:
-    bounded = text._bounded(Image.new("RGB", size))
-    assert MIN_SIDE <= min(bounded.size) <= max(bounded.size) <= MAX_SIDE
+    image = bounded(Image.new("RGB", size), MAX_SIDE, MIN_SIDE)
+    assert MIN_SIDE <= min(image.size) <= max(image.size) <= MAX_SIDE
 
 
 def test_noise_is_no_text() -> None:
@@ -121,11 +122,11 @@ def test_noise_is_no_text() -> None:
 SCRIPT = """
 import moderator
 import onnxruntime
-from moderator.signals.evaluator import make, read
+from moderator.signals.signal_calls import make_kind, read
 from moderator.signals.signal_registry import KINDS
 from moderator.signals.signal import Context
 example = KINDS.get("onnx-classifier").examples()[0]
-signal = make("onnx-classifier", example.options, Context(example.content, example.encoder, 4))
+signal = make_kind("onnx-classifier", example.options, Context(example.content, example.encoder, 4))
 print(read(signal, example.frame).score)
 """
 

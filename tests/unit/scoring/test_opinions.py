@@ -1,0 +1,122 @@
+"""What a second opinion may change, and what not."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moderator.policies.schema import Policy
+from moderator.scoring.opinions import Opinion, OpinionOutcome, outcome_of, questions, with_opinions
+from moderator.scoring.thresholds import SEVERITY, Judgement
+from moderator.signals.question import Question, opinion_key
+from moderator.verdicts import CategoryVerdict, Decision
+
+ALLOW, REVIEW, BLOCK = Decision.ALLOW, Decision.REVIEW, Decision.BLOCK
+POLICY = Policy.model_validate(
+    {
+        "name": "p",
+        "version": 1,
+        "safe": ["a cup"],
+        "signals": [{"name": "guard", "kind": "second-opinion"}, {"name": "scam", "kind": "text"}],
+        "categories": {
+            "animals": {"unsafe": ["a cat"], "review": 0.4},
+            "guard": {"signal": "guard", "review": 0.5, "block": 0.9},
+            "scam": {"signal": "scam", "review": 0.6, "block": "never"},
+            "weapons": {"unsafe": ["a gun"], "safe": ["a toy"], "review": 0.4, "block": 0.8},
+        },
+    }
+)
+
+
+def judgement(**decisions: tuple[Decision, float]) -> Judgement:
+    quiet = {"animals": (ALLOW, 0.1), "guard": (ALLOW, 0.0), "scam": (ALLOW, 0.0), "weapons": (ALLOW, 0.2)}
+    categories = {name: CategoryVerdict(s, d) for name, (d, s) in {**quiet, **decisions}.items()}
+    top = max(categories.values(), key=lambda c: SEVERITY.index(c.decision) + c.score / 2)
+    return Judgement(top.decision, 0.4, top.score, categories)
+
+
+WEAPONS = judgement(weapons=(REVIEW, 0.6))
+
+
+def after(first: Judgement, *clears: str, score: float = 0.0, unsure: bool = False) -> Judgement:
+    return with_opinions(POLICY, first, {"guard": Opinion(score, unsure, frozenset(clears))})
+
+
+def test_questions_are_those_of_the_categories_in_review() -> None:
+    assert questions(POLICY, WEAPONS, frozenset()) == (Question("weapons", ("a gun",), ("a toy",)),)
+    assert questions(POLICY, judgement(), frozenset()) == ()
+    assert questions(POLICY, judgement(weapons=(BLOCK, 0.9), animals=(REVIEW, 0.5)), frozenset()) == ()
+
+
+def test_what_a_signal_did_not_read_stays_with_people() -> None:
+    first = judgement(scam=(REVIEW, 0.7))
+    assert questions(POLICY, first, frozenset()) == (Question("scam"),)
+    assert questions(POLICY, first, frozenset({"scam"})) == ()
+
+
+@pytest.mark.parametrize(("score", "decision"), [(0.49, REVIEW), (0.5, REVIEW), (0.9, BLOCK)])
+def test_its_own_category_is_decided_by_thresholds(score: float, decision: Decision) -> None:
+    found = after(WEAPONS, score=score)
+    assert (found.decision, found.categories["guard"].score) == (decision, score)
+    assert found.categories["weapons"] == WEAPONS.categories["weapons"]
+    assert found.unsafe_score == (0.9 if decision is BLOCK else 0.6)
+    assert found.safe_score == pytest.approx(0.1 if decision is BLOCK else 0.4)
+
+
+def test_a_cleared_review_keeps_its_score_and_names_who_decided() -> None:
+    found = after(WEAPONS, "weapons", score=0.02)
+    assert (found.decision, found.unsafe_score, found.safe_score) == (ALLOW, 0.6, 0.4)
+    assert found.categories["weapons"] == CategoryVerdict(0.6, ALLOW, (), decided_by="guard")
+    assert outcome_of(found) is OpinionOutcome.CLEARED
+
+
+def test_another_category_in_review_keeps_the_image_there() -> None:
+    found = after(judgement(weapons=(REVIEW, 0.6), animals=(REVIEW, 0.5)), "weapons")
+    assert (found.decision, found.unsafe_score) == (REVIEW, 0.5)
+    assert outcome_of(found) is OpinionOutcome.KEPT
+
+
+def test_a_missing_answer_clears_nothing() -> None:
+    found = after(WEAPONS, unsure=True)
+    assert (found.decision, found.categories["guard"].decision) == (REVIEW, REVIEW)
+    assert with_opinions(POLICY, WEAPONS, {"guard": Opinion()}) == found
+
+
+def test_all_opinions_have_to_clear() -> None:
+    yes, no = Opinion(0.0, False, frozenset({"weapons"})), Opinion(0.0, False)
+    assert with_opinions(POLICY, WEAPONS, {"a": yes, "b": no}).decision is REVIEW
+    assert with_opinions(POLICY, WEAPONS, {"a": yes, "b": yes}).decision is ALLOW
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            name: st.tuples(st.sampled_from([ALLOW, REVIEW]), st.floats(0, 1))
+            for name in ("animals", "scam", "weapons")
+        }
+    ),
+    st.sets(st.sampled_from(["animals", "scam", "weapons", "guard", "none"])),
+    st.floats(0, 1),
+    st.booleans(),
+)
+def test_nothing_is_allowed_that_was_not_cleared(
+    decisions: dict[str, Any], clears: set[str], score: float, unsure: bool
+) -> None:
+    first = judgement(**decisions)
+    found = after(first, *clears, score=score, unsure=unsure)
+    for name, category in found.categories.items():
+        if first.categories[name].decision is REVIEW and category.decision is not REVIEW:
+            assert name in clears
+    assert found.decision == max((c.decision for c in found.categories.values()), key=SEVERITY.index)
+    if unsure:
+        assert found.decision is not ALLOW
+
+
+def test_keys_depend_on_signal_and_questions() -> None:
+    keys = {
+        opinion_key(signal, asked)
+        for signal in ("a", "b")
+        for asked in ([], [Question("weapons", ("a gun",))], [Question("weapons", (), ("a gun",))])
+    }
+    assert len(keys) == 6
