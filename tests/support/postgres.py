@@ -35,8 +35,8 @@ def programs() -> Path:
 class PostgresServer:
     """Runs within a `with` block; may be stopped and started again in between.
 
-    The server refuses to run as root, so root runs it as `nobody`, in a folder that `nobody` can reach: pytest closes its
-    own to others.
+    The server refuses to run as root, so root runs it as `nobody`, in a folder that `nobody` can reach: pytest closes
+    its own to others.
     """
 
     def __init__(self) -> None:
