@@ -22,9 +22,9 @@ import sqlalchemy as sa
 
 from moderator.archive.archive_records import NewRecord
 from moderator.archive.evidence_reader import read_blocks
-from moderator.archive.schema import verdicts
 from moderator.archive.segments import seal
 from moderator.archive.store import Added, Archive, open_archive
+from moderator.archive.tables import verdicts
 from moderator.archive.verdict_filter import VerdictFilter
 from moderator.client import Client
 from moderator.events import Event, ImageReference
@@ -39,6 +39,8 @@ from moderator.verdicts import CategoryVerdict, Decision, ImageFacts, ModelFacts
 
 #: Seconds after which another archiver gets what a killed one had.
 LEASE_SECONDS = 1.5
+#: Seconds between writing and confirming, so that kills hit in between.
+CONFIRM_DELAY_SECONDS = 0.1
 #: Seconds without progress after which what is missing counts as lost.
 PATIENCE_SECONDS = 60.0
 #: Verdicts published together.
@@ -83,7 +85,7 @@ def run_kills(
         random = Random(0)
         box = Outbox(client.redis, "archive")
         for kill in range(kills):
-            archiver = _start(settings, repeats)
+            archiver = start_archiver(settings, repeats)
             try:
                 # Some time after this one has written something: within a batch, or between two.
                 before = _count(archive)
@@ -95,7 +97,7 @@ def run_kills(
             if kill % 3 == 0:
                 seal(archive, everything=True)
         publisher.join()
-        archiver = _start(settings, repeats)
+        archiver = start_archiver(settings, repeats)
         try:
             _wait(lambda: len(box) == 0)
         finally:
@@ -170,19 +172,22 @@ def _wait(condition: Callable[[], bool]) -> None:
 
 
 def _note_repeats(file: Path) -> None:
-    """Have this process note how many verdicts it was given again."""
+    """Have this process note how many verdicts it was given again, and be slow to confirm what it has written."""
     add = Archive.add
 
     def noting(self: Archive, records: Sequence[NewRecord]) -> Added:
         added = add(self, records)
         with file.open("a") as notes:
             notes.write(f"{added.repeated}\n")
+        if len(records) > 1:  # what is delivered again comes alone
+            time.sleep(CONFIRM_DELAY_SECONDS)
         return added
 
     Archive.add = noting  # type: ignore[method-assign]
 
 
-def _start(settings: Settings, repeats: Path) -> "subprocess.Popen[bytes]":
+def start_archiver(settings: Settings, repeats: Path) -> "subprocess.Popen[bytes]":
+    """Start an archiver that notes in a file how many verdicts it was given again."""
     ours = {
         "MODERATOR_REDIS_URL": settings.redis_url,
         "MODERATOR_ARCHIVE_URL": settings.archive_url or "",

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+from benchmarks.archive_kills import run_kills
 from moderator.archive import segments
 from moderator.archive.archive_records import read_delivery
 from moderator.archive.archive_state import read_state
@@ -22,9 +23,9 @@ from moderator.archive.evidence_reader import evidence_of, read_blocks
 from moderator.archive.holds import list_holds, place_hold, release_hold
 from moderator.archive.maintenance import Maintenance
 from moderator.archive.retention import count_expired, retain
-from moderator.archive.schema import SCHEMA_REVISION, metadata
 from moderator.archive.segments import list_segments, path_of, seal
 from moderator.archive.store import Archive, open_archive
+from moderator.archive.tables import SCHEMA_REVISION, metadata
 from moderator.archive.verdict_filter import VerdictFilter
 from moderator.cli.main import app
 from moderator.client import Client
@@ -473,6 +474,18 @@ def test_an_interrupted_erasure_is_completed_by_the_next(
     assert Erasure(archive, client.redis, None).erase(SUBJECT).proved
     after = everywhere(archive, client, tmp_path)
     assert [text for text in gone if text.encode() in after] == []
+
+
+# --- crashes
+
+
+@pytest.mark.slow
+def test_an_archiver_that_is_killed_time_and_again_has_each_verdict_once(
+    unmade: Settings, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    row = run_kills(server.url, unmade.archive_url or "", tmp_path / "segments", 600, kills=3, rate=200.0)
+    assert (row.archived, row.missing, row.doubled) == (600, 0, 0)
+    assert row.repeated > 0, "no kill hit between writing and confirming, and this shows nothing"
 
 
 # --- the schema
