@@ -40,7 +40,7 @@ from moderator.verdicts import CategoryVerdict, Decision, ImageFacts, ModelFacts
 #: Seconds after which another archiver gets what a killed one had.
 LEASE_SECONDS = 1.5
 #: Seconds between writing and confirming, so that kills hit in between.
-CONFIRM_DELAY_SECONDS = 0.1
+CONFIRM_DELAY_SECONDS = 0.3
 #: Seconds without progress after which what is missing counts as lost.
 PATIENCE_SECONDS = 60.0
 #: Verdicts published together.
@@ -87,10 +87,10 @@ def run_kills(
         for kill in range(kills):
             archiver = start_archiver(settings, repeats)
             try:
-                # Some time after this one has written something: within a batch, or between two.
+                # Once this one has written something: before it confirms that, or some time later.
                 before = _count(archive)
                 _wait(lambda: _count(archive) > before or not publisher.is_alive())  # noqa: B023 (called at once)
-                time.sleep(random.uniform(0.0, 0.3))
+                time.sleep(random.uniform(0.0, 0.5) * (kill % 2))
             finally:
                 archiver.kill()
                 archiver.wait()
