@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from moderator.archive.store import ArchivedVerdict
+from moderator.archive.archive_store import ArchivedVerdict
 from moderator.atomic import replacing
 
 #: Verdicts in one row group of a Parquet export.

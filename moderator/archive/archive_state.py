@@ -5,9 +5,9 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from moderator.archive.schema import SCHEMA_REVISION, evidence, holds, segments, tombstones, verdicts
+from moderator.archive.archive_store import Archive
 from moderator.archive.segments import SEALED, list_segments
-from moderator.archive.store import Archive
+from moderator.archive.tables import SCHEMA_REVISION, evidence, holds, segments, tombstones, verdicts
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DataError, NoSuchModuleError, SQLAlchemyError
 
-from moderator.archive.schema import SCHEMA_REVISION
+from moderator.archive.tables import SCHEMA_REVISION
 from moderator.errors import (
     ArchiveNewer,
     ArchiveOff,

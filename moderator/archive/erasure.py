@@ -7,12 +7,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from moderator.archive.archive_records import subject_text
+from moderator.archive.archive_store import Archive
 from moderator.archive.retention import delete_verdicts
-from moderator.archive.schema import evidence, flags, holds, verdicts
 from moderator.archive.segment_file import read_verdict_ids
 from moderator.archive.segments import finish_begun, in_parts, list_segments, path_of
-from moderator.archive.store import Archive
 from moderator.archive.subject_search import Sought, forget_history, remove, search
+from moderator.archive.tables import evidence, flags, holds, verdicts
 from moderator.archive.tombstones import Tombstones
 from moderator.errors import ArchiveFilterInvalid, SubjectHeld
 from moderator.queue.connection import Redis
@@ -46,7 +46,7 @@ class ErasureProof:
 
 
 @dataclass(frozen=True)
-class Target:
+class Holdings:
     """What the archive holds of a subject."""
 
     ids: frozenset[int]
@@ -105,7 +105,7 @@ class Erasure:
             subject_hash,
             erased_at,
             removed | found.counts,
-            self._count(Target(target.ids | self._find(kept).ids, target.sought)) | again.counts,
+            self._count(Holdings(target.ids | self._find(kept).ids, target.sought)) | again.counts,
             dict(again.in_progress),
             self._count_shared(target.sought),
         )
@@ -123,16 +123,16 @@ class Erasure:
                 "`moderator archive hold release`"
             )
 
-    def _find(self, subject: str) -> Target:
+    def _find(self, subject: str) -> Holdings:
         c = verdicts.c
         chosen = sa.select(c.id, c.source, c.event_id, c.image_sha256).where(c.subject == subject)
         with self._archive.database.read() as connection:
             rows = connection.execute(chosen).all()
         images = frozenset(row.image_sha256 for row in rows if row.image_sha256 is not None)
         events = frozenset((row.source, row.event_id) for row in rows)
-        return Target(frozenset(row.id for row in rows), Sought(subject, events, images))
+        return Holdings(frozenset(row.id for row in rows), Sought(subject, events, images))
 
-    def _count(self, target: Target) -> dict[str, int]:
+    def _count(self, target: Holdings) -> dict[str, int]:
         """Return what the archive holds, by table, and in segments."""
         counts = {"archived verdicts": 0, "archived evidence": 0, "archived flags": 0, "segments": 0}
         if not target.ids:

@@ -8,7 +8,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from moderator.archive.archive_records import Space
-from moderator.archive.schema import evidence, segments, spaces, verdicts
+from moderator.archive.archive_store import Archive
 from moderator.archive.segment_file import (
     EvidenceBlock,
     StoredEvidence,
@@ -17,7 +17,7 @@ from moderator.archive.segment_file import (
     rows_of,
 )
 from moderator.archive.segments import in_parts, list_segments, path_of, read_rows
-from moderator.archive.store import Archive
+from moderator.archive.tables import evidence, segments, spaces, verdicts
 from moderator.errors import SegmentBroken
 from moderator.queue.evidence import Evidence
 

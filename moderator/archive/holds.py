@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from moderator.archive.archive_records import column_text, subject_text
-from moderator.archive.schema import holds, verdicts
-from moderator.archive.store import Archive
+from moderator.archive.archive_store import Archive
+from moderator.archive.tables import holds, verdicts
 from moderator.errors import ArchiveFilterInvalid, HoldNotFound
 
 

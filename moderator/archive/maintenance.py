@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
+from moderator.archive.archive_store import Archive
 from moderator.archive.retention import retain
 from moderator.archive.segments import seal
-from moderator.archive.store import Archive
 from moderator.verdicts import Decision
 
 

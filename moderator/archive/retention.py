@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
+from moderator.archive.archive_store import Archive
 from moderator.archive.holds import is_held
-from moderator.archive.schema import evidence, flags, verdicts
 from moderator.archive.segments import drop_from_segments, finish_begun, in_parts
-from moderator.archive.store import Archive
+from moderator.archive.tables import evidence, flags, verdicts
 from moderator.verdicts import Decision
 
 #: Verdicts deleted under one hold of the lock.

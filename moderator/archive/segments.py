@@ -18,7 +18,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from moderator.archive.archive_records import Space
-from moderator.archive.schema import evidence, segments, spaces
+from moderator.archive.archive_store import Archive
 from moderator.archive.segment_file import (
     SEGMENT_FRAMES_MAX,
     StoredEvidence,
@@ -27,7 +27,7 @@ from moderator.archive.segment_file import (
     rows_of,
     write_segment,
 )
-from moderator.archive.store import Archive
+from moderator.archive.tables import evidence, segments, spaces
 from moderator.errors import SegmentBroken
 
 T = TypeVar("T")

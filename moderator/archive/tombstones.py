@@ -12,7 +12,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from moderator.archive.schema import secrets, tombstones
+from moderator.archive.tables import secrets, tombstones
 
 #: Name and length of the key in the table of secrets.
 KEY_NAME, KEY_BYTES = "tombstones", 32

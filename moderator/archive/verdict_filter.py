@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from moderator.archive.archive_records import column_text, subject_text
-from moderator.archive.schema import flags, verdicts
+from moderator.archive.tables import flags, verdicts
 from moderator.errors import ArchiveFilterInvalid
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

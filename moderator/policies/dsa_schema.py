@@ -11,8 +11,8 @@ from pydantic import AfterValidator, Field, model_validator
 from moderator.policies.fields import Frozen, policy_error, refuse
 from moderator.suggestions import closest
 
-#: Most characters of a ground, of an explanation, of the facts, and of an address.
-MAX_GROUND, MAX_EXPLANATION, MAX_FACTS, MAX_ADDRESS = 500, 2_000, 5_000, 500
+#: Most characters of a ground (and of an address), of an explanation, and of the facts.
+MAX_GROUND, MAX_EXPLANATION, MAX_FACTS = 500, 2_000, 5_000
 
 ILLEGAL, INCOMPATIBLE = "DECISION_GROUND_ILLEGAL_CONTENT", "DECISION_GROUND_INCOMPATIBLE_CONTENT"
 CATEGORIES = tuple(
@@ -83,13 +83,13 @@ def _text(value: str) -> str:
     return text
 
 
-Ground = Annotated[str, AfterValidator(_text), Field(max_length=MAX_GROUND)]
-Explanation = Annotated[str, AfterValidator(_text), Field(max_length=MAX_EXPLANATION)]
+Ground = Annotated[str, Field(max_length=MAX_GROUND), AfterValidator(_text)]
+Explanation = Annotated[str, Field(max_length=MAX_EXPLANATION), AfterValidator(_text)]
 
 
-def _optional(limit: int) -> Any:
-    """Return an optional text that is left out of the digest while it is absent."""
-    return Field(None, max_length=limit, exclude_if=lambda value: value is None)
+def _optional() -> Any:
+    """Return an optional field that is left out of the digest while it is absent."""
+    return Field(None, exclude_if=lambda value: value is None)
 
 
 class StatementBlock(Frozen):
@@ -97,19 +97,18 @@ class StatementBlock(Frozen):
 
     category: Annotated[str, _one_of(CATEGORIES)]
     decision_ground: Annotated[str, _one_of((ILLEGAL, INCOMPATIBLE))]
-    decision_facts: Annotated[str, AfterValidator(_text), Field(max_length=MAX_FACTS)]
+    decision_facts: Annotated[str, Field(max_length=MAX_FACTS), AfterValidator(_text)]
     decision_visibility: Annotated[
         tuple[Annotated[str, _one_of(VISIBILITIES)], ...], Field(min_length=1, max_length=len(VISIBILITIES))
     ] = (VISIBILITIES[0],)
-    decision_ground_reference_url: Ground | None = _optional(MAX_ADDRESS)
-    illegal_content_legal_ground: Ground | None = _optional(MAX_GROUND)
-    illegal_content_explanation: Explanation | None = _optional(MAX_EXPLANATION)
-    incompatible_content_ground: Ground | None = _optional(MAX_GROUND)
-    incompatible_content_explanation: Explanation | None = _optional(MAX_EXPLANATION)
-    territorial_scope: Annotated[
-        tuple[Annotated[str, _one_of(COUNTRIES)], ...] | None,
-        Field(max_length=len(COUNTRIES), exclude_if=lambda value: value is None),
-    ] = None
+    decision_ground_reference_url: Ground | None = _optional()
+    illegal_content_legal_ground: Ground | None = _optional()
+    illegal_content_explanation: Explanation | None = _optional()
+    incompatible_content_ground: Ground | None = _optional()
+    incompatible_content_explanation: Explanation | None = _optional()
+    territorial_scope: (
+        Annotated[tuple[Annotated[str, _one_of(COUNTRIES)], ...], Field(min_length=1)] | None
+    ) = _optional()
 
     @model_validator(mode="after")
     def _grounded(self) -> Self:

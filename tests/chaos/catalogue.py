@@ -1,5 +1,6 @@
 """All faults, in the order of the table."""
 
+from tests.chaos.archive_faults import ArchiveAway, ArchiverKill
 from tests.chaos.disk_faults import RedisFullDisk, SpoolFullDisk
 from tests.chaos.fault import Fault
 from tests.chaos.image_faults import HangingDecoder, NanModel, PoisonImage
@@ -48,5 +49,7 @@ FAULTS: dict[str, type[Fault]] = {
         NanModel,
         ModelBroken,
         WebhookDown,
+        ArchiverKill,
+        ArchiveAway,
     )
 }

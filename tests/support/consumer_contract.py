@@ -14,7 +14,8 @@ from moderator.queue.outbox import Delivery
 
 
 def delivery(number: int, attempt: int = 1) -> Delivery:
-    return Delivery(f"moderator:{number}#abc", f"http://host{number}/", b'{"n": %d}' % number, attempt, 0.0)
+    body = b'{"n": %d, "decision": "allow", "created_at": "2026-01-01T00:00:00Z"}' % number
+    return Delivery(f"moderator:{number}#abc", f"http://host{number}/", body, attempt, 0.0)
 
 
 class Settled:

@@ -94,9 +94,10 @@ print(json.dumps(sorted(sys.modules)))
             "moderator.verdicts",
         ],
         ["moderator.scoring", "moderator.queue", "moderator.delivery"],
+        [f"moderator.archive.{name}" for name in ("store", "erasure", "evidence_reader", "statements")],
         ["moderator.fetching.breaker_metrics", "moderator.policies.policy_metrics"],
     ],
-    ids=["core", "queue", "metrics"],
+    ids=["core", "queue", "archive", "metrics"],
 )
 def test_parts_without_images_load_no_decoder_and_no_model_library(parts: list[str]) -> None:
     run = subprocess.run(

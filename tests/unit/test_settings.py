@@ -3,6 +3,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from moderator.errors import SettingsError
 from moderator.settings import (
@@ -207,3 +208,33 @@ def test_policies_of_the_working_folder_come_first() -> None:
     assert (bundled / "active.yaml").is_file()
     Path("policies").mkdir()
     assert default_policies_folder() == Path("policies")
+
+
+def test_retention_is_in_days_by_decision() -> None:
+    days = Settings(archive_keep="allow=30, *=365, error=7").archive_days  # type: ignore[arg-type]
+    assert days == {"allow": 30, "review": 365, "block": 365, "error": 7}
+    assert Settings(archive_keep="block=1").archive_days == {"block": 1}  # type: ignore[arg-type]
+    assert Settings().archive_days == {}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"archive_keep": "allow"},
+        {"archive_keep": "allow=0"},
+        {"archive_keep": "allow=-1"},
+        {"archive_keep": "allow=99999"},
+        {"archive_keep": "perhaps=3"},
+        {"archive_keep": "allow=1,allow=2"},
+        {"archive_url": "archive.sqlite3"},
+        {"archive_url": "sqlite://"},
+        {"archive_url": "mysql://host/db"},
+    ],
+)
+def test_an_archive_setting_that_cannot_be_meant_is_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        Settings(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_password_of_the_archive_is_not_shown() -> None:
+    assert "hunter2" not in repr(Settings(archive_url="postgresql://u:hunter2@host/db"))

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from moderator.archive.schema import metadata
+from moderator.archive.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 context.run_migrations()

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from moderator.archive.schema import UtcDateTime
+from moderator.archive.tables import UtcDateTime
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}

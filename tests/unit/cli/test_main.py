@@ -35,6 +35,7 @@ COMMANDS = {
         "worker",
         "deliver",
         "submit",
+        "archive",
         "spool",
         "verdicts",
         "dead-letters",

@@ -78,7 +78,7 @@ def make(name: str, settings: Settings) -> object:
 
 def test_webhooks_are_always_there() -> None:
     assert consumer_names(Settings()) == ["webhooks"]
-    assert is_installed("webhooks")
+    assert is_installed("webhooks", Settings())
     sender = make("webhooks", Settings())
     assert isinstance(sender, WebhookSender)
     sender.close()
@@ -88,7 +88,7 @@ def test_webhooks_are_always_there() -> None:
 def test_a_package_adds_one_by_an_entry_point() -> None:
     settings = Settings(outbox_consumers="table:embedding, broken")  # type: ignore[arg-type]
     assert consumer_names(settings) == ["webhooks", "table", "broken"]
-    assert (is_installed("table"), is_installed("other")) == (True, False)
+    assert (is_installed("table", settings), is_installed("other", settings)) == (True, False)
     made = make("table", settings)
     assert isinstance(made, TableWriter)
     made.close()

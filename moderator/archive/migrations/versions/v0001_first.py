@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from moderator.archive.schema import UtcDateTime
+from moderator.archive.tables import UtcDateTime
 
 revision = "0001"
 down_revision = None

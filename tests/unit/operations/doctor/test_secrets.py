@@ -53,6 +53,8 @@ def test_all_ways_of_writing_the_secrets_are_known() -> None:
     assert secrets_of(Settings(redis_url="redis://host/0")) == ()
     several = Settings(redis_url="redis://host/0", webhook_secret=f" {GOOD}  {OTHER}\n")  # type: ignore[arg-type]
     assert {GOOD, OTHER} <= set(secrets_of(several))
+    archive = Settings(redis_url="redis://host/0", archive_url="postgresql://u:q%2Fb@host/db")
+    assert set(secrets_of(archive)) == {"q%2Fb", "q/b"}
     assert set(secrets_of(Settings(redis_url="sentinel://u:p%2Fa@a,b/main"))) == {"p%2Fa", "p/a"}
     broken = "redis://:pa/ss@host/0"
     assert secrets_of(Settings(redis_url=broken)) == (broken,)

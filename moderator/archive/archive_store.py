@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from moderator.archive.archive_records import NewRecord, Space
 from moderator.archive.database import SEGMENTS_SUFFIX, Database, database_of
-from moderator.archive.schema import evidence, flags, spaces, tombstones, verdicts
+from moderator.archive.tables import evidence, flags, spaces, tombstones, verdicts
 from moderator.archive.tombstones import Tombstones
 from moderator.archive.verdict_filter import (
     Position,
