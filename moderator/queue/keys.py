@@ -51,3 +51,7 @@ WEBHOOK_PREFIX = "moderation:webhook:"
 #: The name of a consumer follows, alone for the sorted set of its deliveries, with `:` and a key for one of them.
 OUTBOX_PREFIX = "moderation:outbox:"
 EMBEDDING_PREFIX = "moderation:embedding:"
+
+#: Records of API keys by their ids, and how much of its rate each has used.
+API_KEY_PREFIX = "moderation:api-key:"
+API_RATE_PREFIX = "moderation:api-rate:"
