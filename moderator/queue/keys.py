@@ -53,3 +53,7 @@ OUTBOX_PREFIX = "moderation:outbox:"
 EMBEDDING_PREFIX = "moderation:embedding:"
 #: The name of an object in a store follows.
 OBJECT_PREFIX = "moderation:object:"
+
+#: Records of API keys by their ids, and how much of its rate each has used.
+API_KEY_PREFIX = "moderation:api-key:"
+API_RATE_PREFIX = "moderation:api-rate:"

@@ -17,6 +17,7 @@ from moderator import suggestions
 from moderator.errors import SettingsError
 from moderator.settings.bucket_settings import BucketSettings
 from moderator.settings.delivery_settings import DeliverySettings
+from moderator.settings.gateway_settings import GatewaySettings
 from moderator.settings.hook_settings import HookSettings
 from moderator.settings.host_settings import HostSettings
 from moderator.settings.image_settings import ImageSettings
@@ -45,6 +46,7 @@ class _TomlFile(TomlConfigSettingsSource):
 # Pydantic takes the fields of the last base first; settings and their errors appear in this order.
 class Settings(
     HookSettings,
+    GatewaySettings,
     DeliverySettings,
     HostSettings,
     BucketSettings,
