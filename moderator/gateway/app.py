@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from moderator.gateway.hooks.hook_routes import add_hooks
 from moderator.gateway.problems import answer_with_problems
 from moderator.gateway.service import Service
 from moderator.queue.connection import SentinelLogin, connect_async
@@ -31,5 +32,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.registry = CollectorRegistry()
     app.state.service = Service(settings, AsyncRedisExecutor(client, GATEWAY_CALL_SECONDS))
+    add_hooks(app)
     answer_with_problems(app)
     return app

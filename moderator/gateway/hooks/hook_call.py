@@ -110,8 +110,7 @@ class HookCall:
         except QueueFull as error:
             return self.without(source, id, Failure.FULL, str(error))
         except ModeratorError as error:
-            log.warning("%s: %s", self.hook, error)
-            return self.without(source, id, Failure.AWAY, "moderation cannot be reached")
+            return self.without_queue(event, error)
         finally:
             self._metrics.count_reports(self.hook, tally)
         if verdict is None:
@@ -137,6 +136,13 @@ class HookCall:
         """Return what the failure policy answers, and count it."""
         self._metrics.count_failure(self.hook, failure, self._policy)
         return UploadOutcome.without(source, id, self._policy, failure, why)
+
+    def without_queue(self, event: dict[str, Any], error: ModeratorError) -> UploadOutcome:
+        """Return what the failure policy answers while the queue cannot be reached."""
+        log.warning("%s: %s", self.hook, error)
+        return self.without(
+            str(event["source"]), str(event["id"]), Failure.AWAY, "moderation cannot be reached"
+        )
 
     def unreachable(self, error: QueueFull | QueueUnavailable) -> HookReply:
         """Return the answer to a sender that does not wait, while the queue takes no events.
