@@ -61,7 +61,10 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Admission:
-    """Whether a request may go on: `ok`, `unknown` (no such key), `revoked`, `forbidden` (lacks the scope) or `late`."""
+    """Whether a request may go on.
+
+    The answer is `ok`, `unknown` (no such key), `revoked`, `forbidden` (the key lacks the scope) or `late`.
+    """
 
     answer: str
     name: str = ""
@@ -77,18 +80,28 @@ def make_key() -> tuple[str, Credentials]:
     return key, found
 
 
-def save(credentials: Credentials, name: str, scopes: Sequence[Scope], rate: float | None) -> Command[int]:
+def save(
+    credentials: Credentials, name: str, scopes: Sequence[Scope], rate: float | None
+) -> list[Command[int]]:
     """Keep a new key."""
     fields = {"digest": credentials.digest, "name": name, "scopes": ",".join(scopes)}
     fields |= {"rate": "" if rate is None else repr(rate), "created_at": datetime.now(UTC).isoformat()}
     flat = [part for pair in fields.items() for part in pair]
-    return ask("HSET", keys.API_KEY_PREFIX + credentials.id, *flat)
+    return [
+        ask("SADD", keys.API_KEYS, credentials.id),
+        ask("HSET", keys.API_KEY_PREFIX + credentials.id, *flat),
+    ]
 
 
 def revoke(id: str) -> Command[bool]:
     """Revoke a key; answers whether there was such a key. It works no longer from this moment on."""
     now = datetime.now(UTC).isoformat()
     return Command("revoke_key", [keys.API_KEY_PREFIX + id], [now], bool)
+
+
+def ids() -> Command[list[str]]:
+    """Look up the ids of all keys."""
+    return ask("SMEMBERS", keys.API_KEYS, read=lambda found: sorted(id.decode() for id in found))
 
 
 def read(id: str) -> Command[ApiKey | None]:

@@ -54,6 +54,7 @@ EMBEDDING_PREFIX = "moderation:embedding:"
 #: The name of an object in a store follows.
 OBJECT_PREFIX = "moderation:object:"
 
-#: Records of API keys by their ids, and how much of its rate each has used.
+#: Set of the ids of API keys; the record of each by its id, and how much of its rate it has used.
+API_KEYS = "moderation:api-keys"
 API_KEY_PREFIX = "moderation:api-key:"
 API_RATE_PREFIX = "moderation:api-rate:"

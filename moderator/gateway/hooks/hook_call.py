@@ -10,6 +10,8 @@ from moderator.gateway.hooks.hook_metrics import HookMetrics
 from moderator.gateway.hooks.outcome import Failure, UploadOutcome
 from moderator.gateway.hooks.stored_object import Notice
 from moderator.gateway.hooks.tally import Tally
+from moderator.queue.commands import Command
+from moderator.queue.object_writes import note_write
 from moderator.queue.records import Acceptance
 from moderator.settings import FailurePolicy, Settings
 from moderator.verdicts import Verdict
@@ -35,8 +37,8 @@ class HookService(Protocol):
         """Look up an event's verdict."""
         ...
 
-    async def note_write(self, name: str, order: str) -> bool:
-        """Note a write of an object; see `object_writes`."""
+    async def ask(self, command: Command[Any]) -> Any:
+        """Run a command that changes no event."""
         ...
 
 
@@ -75,7 +77,9 @@ class HookCall:
         tally = Tally(notice)
         try:
             for stored in notice.objects:
-                latest = stored.order is None or await self._service.note_write(stored.name, stored.order)
+                latest = stored.order is None or await self._service.ask(
+                    note_write(stored.name, stored.order)
+                )
                 event = tally.choose(stored, options, latest=latest)
                 if event is not None:
                     await self._submit(event, tally)

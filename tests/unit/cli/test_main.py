@@ -42,7 +42,7 @@ COMMANDS = {
         "models",
         "signals",
     ),
-    *("doctor", "hooks", "webhooks"),
+    *("doctor", "hooks", "webhooks", "gateway", "keys"),
 }
 
 
