@@ -1,7 +1,7 @@
 """The pages on hooks, each walked through as written: its commands run, and what they print is compared.
 
-All share a worker, in place of the one that each page starts. With WALK_ALONE=1 (`make walk`) each page has its own, and
-the time that it takes is printed.
+Real senders post: moto's S3, SNS and SQS, and a tus server that calls hooks as tusd does. All pages share a worker, in
+place of the one that each starts. With WALK_ALONE=1 (`make walk`) each has its own, and prints how long it takes.
 """
 
 import os

@@ -13,7 +13,8 @@ from pathlib import Path
 #: Printed between commands, to tell apart what they print.
 _MARK = "=== walked ==="
 _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-WALK_SECONDS_MAX = 120
+#: Seconds after which a page hangs.
+WALK_SECONDS_MAX = 60
 
 
 @dataclass
