@@ -26,10 +26,10 @@ def gateway(
     """Serve HTTP: events and images in, verdicts out.
 
     POST /v1/events and /v1/images accept what workers judge; with ?wait=10 the verdict is the answer. GET /v1/verdicts
-    looks verdicts up, lists and streams them. /docs shows the whole API; /healthz, /readyz and /metrics need no key.
+    looks verdicts up, lists and streams them. /openapi.json describes all; /healthz, /readyz and /metrics need no key.
 
-    Each request needs an API key (moderator keys make), unless MODERATOR_GATEWAY_ANONYMOUS is set. It speaks plain HTTP:
-    put a proxy with TLS before it. It needs Redis, and no model; workers run elsewhere, or beside it.
+    Each request needs an API key (moderator keys make), unless MODERATOR_GATEWAY_ANONYMOUS is set. It speaks plain
+    HTTP: put a proxy with TLS before it. It needs Redis, and no model; workers run elsewhere, or beside it.
 
     Runs until SIGTERM, SIGINT (Ctrl-C), SIGQUIT or SIGHUP; then it answers the requests in flight and exits with 0.
     A second signal ends it at once. SIGUSR1 prints what it is doing.

@@ -110,18 +110,25 @@ def read(id: str) -> Command[ApiKey | None]:
 
 
 def admit(
-    credentials: Credentials | None, scope: Scope, rate: float, burst: float = BURST_SECONDS
-) -> Command[Admission]:
-    """Check a key and count a request against its rate, in one step; None: a request without a key."""
+    credentials: Credentials | None, scope: Scope, rate: float, count: int = 1, burst: float = BURST_SECONDS
+) -> Command[list[Admission]]:
+    """Check a key (None: requests without one) and count some requests against its rate, in one step.
 
-    def read(answer: list[bytes]) -> Admission:
-        word, name, later = (part.decode("utf-8", "replace") for part in answer)
-        return Admission(word, name, float(later))
+    Answers the admission of each request, those that may go on first.
+    """
+
+    def read(answer: list[Any]) -> list[Admission]:
+        word, name, later = (part.decode("utf-8", "replace") for part in answer[:3])
+        if word != "ok":
+            return [Admission(word, name)] * count
+        admitted = int(answer[3])
+        late = Admission("late", name, float(later))
+        return [Admission("ok", name)] * admitted + [late] * (count - admitted)
 
     id = credentials.id if credentials else ""
     script_keys = [keys.API_KEY_PREFIX + id, keys.API_RATE_PREFIX + id]
     digest = credentials.digest if credentials else ""
-    return Command("admit", script_keys, [digest, scope.value, Scope.ADMIN.value, rate, burst], read)
+    return Command("admit", script_keys, [digest, scope.value, Scope.ADMIN.value, rate, burst, count], read)
 
 
 def _digest(key: str) -> str:

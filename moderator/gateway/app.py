@@ -40,8 +40,14 @@ def create_app(settings: Settings) -> FastAPI:
         await executor.close()
         await client.aclose()
 
+    # Without the pages on the API, whose scripts come from other hosts; `/openapi.json` is there.
     app = FastAPI(
-        title="moderator", version=metadata.version("moderator"), lifespan=lifespan, redirect_slashes=False
+        title="moderator",
+        version=metadata.version("moderator"),
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.settings, app.state.service, app.state.registry = settings, service, CollectorRegistry()
     app.openapi = partial(describe_api, app)  # type: ignore[method-assign]

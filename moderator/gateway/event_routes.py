@@ -1,22 +1,21 @@
 """`POST /v1/events`: events, bulk events and CloudEvents."""
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from moderator.errors import QueueFull
-from moderator.gateway.auth import Scope, require
 from moderator.gateway.cloudevents import read_events
 from moderator.gateway.openapi import EVENT_BODY, SUBMITTED
 from moderator.gateway.problems import Refusal, refusal_of
-from moderator.gateway.responses import Wait, accepted_each, accepted_or_verdict
+from moderator.gateway.responses import accepted_each, accepted_or_verdict
 from moderator.gateway.service import Service
+from moderator.gateway.submit_route import SubmitRoute, Wait
 
-router = APIRouter(tags=["events"])
+router = APIRouter(tags=["events"], route_class=SubmitRoute)
 
 
 @router.post(
     "/v1/events",
     status_code=202,
-    dependencies=[Depends(require(Scope.SUBMIT))],
     responses=SUBMITTED,
     openapi_extra=EVENT_BODY,
 )

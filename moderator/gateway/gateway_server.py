@@ -65,7 +65,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
             "--host or --port (MODERATOR_GATEWAY_HOST, MODERATOR_GATEWAY_PORT; port 0 takes a free one)"
         ) from error
     address = f"[{host}]" if ":" in host else host
-    log.info("listening on http://%s:%d; its API is at /docs", address, listener.getsockname()[1])
+    log.info("listening on http://%s:%d; its API is at /openapi.json", address, listener.getsockname()[1])
     if settings.gateway_anonymous:
         log.warning("requests need no API key (MODERATOR_GATEWAY_ANONYMOUS): whoever reaches it may use it")
     config = uvicorn.Config(

@@ -5,19 +5,19 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from moderator.events import parse_message
-from moderator.gateway.auth import Scope, require
 from moderator.gateway.json_bodies import media_type, parse_json
 from moderator.gateway.openapi import IMAGE_BODY, SUBMITTED
 from moderator.gateway.problems import Refusal
-from moderator.gateway.responses import Wait, accepted_or_verdict
+from moderator.gateway.responses import accepted_or_verdict
 from moderator.gateway.service import Service
+from moderator.gateway.submit_route import SubmitRoute, Wait
 
-router = APIRouter(tags=["images"])
+router = APIRouter(tags=["images"], route_class=SubmitRoute)
 
 #: Most fields of a form, and bytes of one of them.
 FORM_FIELDS_MAX, FORM_FIELD_BYTES_MAX = 16, 65_536
@@ -36,7 +36,6 @@ class _InMemory(MultiPartParser):
 @router.post(
     "/v1/images",
     status_code=202,
-    dependencies=[Depends(require(Scope.SUBMIT))],
     responses=SUBMITTED,
     openapi_extra=IMAGE_BODY,
 )

@@ -19,7 +19,7 @@ Json = dict[str, Any]
 DESCRIPTION = """Events and images in, verdicts out.
 
 An event is accepted once for each `source` and `id`: after a failure, send it again. Errors are
-`application/problem+json` (RFC 9457). Each answer has an `X-Request-ID`: the request's own, if it has a well-formed one.
+`application/problem+json` (RFC 9457). Each answer has an `X-Request-ID`: that of the request, if it is well formed.
 """
 EVENT_EXAMPLE: Json = {
     "id": "upload-4711",

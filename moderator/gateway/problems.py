@@ -112,7 +112,9 @@ def answer_with_problems(app: FastAPI) -> None:
 def _of_http(error: HTTPException) -> Refusal:
     headers = error.headers or {}
     if error.status_code == 404:
-        return Refusal(404, "not-found", "there is nothing at this path; /docs lists the paths", headers)
+        return Refusal(
+            404, "not-found", "there is nothing at this path; /openapi.json lists the paths", headers
+        )
     if error.status_code == 405:
         allowed = headers.get("Allow", "others")
         return Refusal(

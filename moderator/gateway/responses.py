@@ -1,9 +1,9 @@
 """Answers of the gateway: an accepted event with its link, or its verdict."""
 
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
-from fastapi import Query, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
@@ -12,17 +12,6 @@ from moderator.events import MAX_ID, Event
 from moderator.gateway.service import Accepted, Service
 from moderator.queue.records import Acceptance
 from moderator.verdicts import Verdict
-
-Wait = Annotated[
-    float | None,
-    Query(
-        ge=0,
-        le=3600,
-        allow_inf_nan=False,
-        description="Seconds to wait for the verdict, which is then the answer (200); MODERATOR_GATEWAY_WAIT bounds "
-        "it. If it does not come in time, the answer is that without `wait` (202).",
-    ),
-]
 
 
 class EventLinks(BaseModel):

@@ -6,7 +6,7 @@ from typing import Any
 
 from moderator.errors import VerdictsMissed, VerdictTimeout
 from moderator.events import Event
-from moderator.gateway import api_keys
+from moderator.gateway.admissions import Admissions
 from moderator.gateway.api_keys import Admission, Credentials, Scope
 from moderator.queue import commands
 from moderator.queue.async_queue import AsyncQueue
@@ -42,6 +42,7 @@ class Service:
         """Streams of verdicts open now."""
         self._bounds = QueueBounds(settings.queue_limit, settings.queue_bytes)
         self._executor = executor
+        self._admissions = Admissions(self.ask, settings.gateway_rate)
         self._stopping = asyncio.Event()
         self._stop: asyncio.Task[bool] | None = None
 
@@ -83,7 +84,7 @@ class Service:
 
     async def admit(self, credentials: Credentials | None, scope: Scope) -> Admission:
         """Check a key (None: a request without one) and count a request against its rate."""
-        return await self.ask(api_keys.admit(credentials, scope, self.settings.gateway_rate))
+        return await self._admissions.admit(credentials, scope)
 
     async def tail(
         self, after: str | None, on_gap: Callable[[VerdictsMissed], object]

@@ -11,12 +11,13 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from moderator.errors import RedisMisused
 from moderator.queue.commands import Command
 from moderator.queue.connection import CLIENT_CALL, AsyncRedis
 from moderator.queue.deadline import block_seconds
-from moderator.queue.executors import AsyncRedisExecutor, AsyncWait, within_async
+from moderator.queue.executors import AsyncRedisExecutor, AsyncWait
 from moderator.queue.failures import typed
 from moderator.queue.shared_listener import SharedListener
 
@@ -26,7 +27,7 @@ T = TypeVar("T")
 BATCH_COMMANDS_MAX = 200
 #: Round trips under way at once: while one is answered, the next one is filled.
 BATCHES_IN_FLIGHT_MAX = 2
-#: Bytes of a command above which it goes alone: others need not wait until an image is sent.
+#: Bytes of a word of a command above which it goes alone: others need not wait until an image is sent.
 BATCHED_BYTES_MAX = 65_536
 
 
@@ -48,13 +49,16 @@ class SharedExecutor:
     async def run(self, command: Command[T]) -> T:
         """See `Executor.run`."""
         words = command.words()
-        if block_seconds(words) or sum(map(_size, words)) > BATCHED_BYTES_MAX:
+        if block_seconds(words) or any(_is_large(word) for word in words):
             return await self._alone.run(command)
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, answered))
         self._start()
-        async with within_async(self._call):
-            answer = await answered
+        try:
+            async with asyncio.timeout(self._call):
+                answer = await answered
+        except TimeoutError as error:
+            raise RedisTimeoutError(f"no answer within {self._call:g} s") from error
         if isinstance(answer, ResponseError):
             raise typed(answer) from answer
         return command.read(answer)
@@ -106,5 +110,5 @@ class SharedExecutor:
                 answered.set_result(answer)
 
 
-def _size(word: Any) -> int:
-    return len(word) if isinstance(word, str | bytes) else 8
+def _is_large(word: Any) -> bool:
+    return isinstance(word, str | bytes) and len(word) > BATCHED_BYTES_MAX
