@@ -95,8 +95,9 @@ print(json.dumps(sorted(sys.modules)))
         ],
         ["moderator.scoring", "moderator.queue", "moderator.delivery"],
         ["moderator.fetching.breaker_metrics", "moderator.policies.policy_metrics"],
+        ["moderator.gateway.hooks"],
     ],
-    ids=["core", "queue", "metrics"],
+    ids=["core", "queue", "metrics", "hooks"],
 )
 def test_parts_without_images_load_no_decoder_and_no_model_library(parts: list[str]) -> None:
     run = subprocess.run(
