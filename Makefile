@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 # Whole services wait more than they compute, so three at a time on two cores; unit tests compute, two at a time.
 PYTEST := $(BIN)/pytest --dist worksteal
 
-.PHONY: demo test test-openclip lint unit integration chaos fuzz bench bench-peers docs audit clean
+.PHONY: demo test test-openclip lint unit integration chaos walk fuzz bench bench-peers docs audit clean
 
 demo: .venv/installed       ## the whole service on photographs that come with it
 	$(BIN)/moderator demo
@@ -30,6 +30,9 @@ integration: .venv/installed ## real server, real worker, real model; faults, th
 
 chaos: .venv/installed      ## faults under load: a table of what is lost and doubled (nothing), 15 minutes on 2 cores
 	$(BIN)/python -m tests.chaos
+
+walk: .venv/installed       ## the pages on hooks, each with a worker of its own, and how long each takes
+	WALK_ALONE=1 $(BIN)/pytest -s tests/integration/test_hook_pages.py
 
 fuzz: .venv/installed       ## 200,000 mutated images: each a verdict or a typed error, half an hour on 2 cores
 	$(BIN)/python -m tests.fuzz.images --images 200000

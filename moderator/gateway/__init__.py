@@ -1,1 +1,1 @@
-"""The HTTP gateway."""
+"""The HTTP gateway: events and images in, verdicts out."""

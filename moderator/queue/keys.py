@@ -60,3 +60,8 @@ OUTBOX_PREFIX = "moderation:outbox:"
 EMBEDDING_PREFIX = "moderation:embedding:"
 #: The name of an object in a store follows.
 OBJECT_PREFIX = "moderation:object:"
+
+#: Set of the ids of API keys; the record of each by its id, and how much of its rate it has used.
+API_KEYS = "moderation:api-keys"
+API_KEY_PREFIX = "moderation:api-key:"
+API_RATE_PREFIX = "moderation:api-rate:"

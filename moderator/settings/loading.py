@@ -18,6 +18,7 @@ from moderator.errors import SettingsError
 from moderator.settings.archive_settings import ArchiveSettings
 from moderator.settings.bucket_settings import BucketSettings
 from moderator.settings.delivery_settings import DeliverySettings
+from moderator.settings.gateway_settings import GatewaySettings
 from moderator.settings.hook_settings import HookSettings
 from moderator.settings.host_settings import HostSettings
 from moderator.settings.image_settings import ImageSettings
@@ -48,6 +49,7 @@ class _TomlFile(TomlConfigSettingsSource):
 class Settings(
     ArchiveSettings,
     HookSettings,
+    GatewaySettings,
     DeliverySettings,
     HostSettings,
     ObjectSettings,

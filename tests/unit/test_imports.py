@@ -96,8 +96,9 @@ print(json.dumps(sorted(sys.modules)))
         ["moderator.scoring", "moderator.queue", "moderator.delivery"],
         [f"moderator.archive.{name}" for name in ("store", "erasure", "evidence_reader", "statements")],
         ["moderator.fetching.breaker_metrics", "moderator.policies.policy_metrics"],
+        ["moderator.gateway.hooks"],
     ],
-    ids=["core", "queue", "archive", "metrics"],
+    ids=["core", "queue", "archive", "metrics", "hooks"],
 )
 def test_parts_without_images_load_no_decoder_and_no_model_library(parts: list[str]) -> None:
     run = subprocess.run(

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from moderator.errors import SettingsError
 from moderator.settings import (
+    HOOKS,
     SECTIONS,
     ImageSettings,
     QueueSettings,
@@ -70,6 +71,31 @@ def test_a_consumer_that_cannot_be_named_so_is_refused(monkeypatch: pytest.Monke
     monkeypatch.setenv("MODERATOR_OUTBOX_CONSUMERS", value)
     with pytest.raises(SettingsError, match="MODERATOR_OUTBOX_CONSUMERS"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HOOK_FAILURE", "tusd"),
+        ("HOOK_FAILURE", "allow"),
+        ("HOOK_FAILURE", "tus=allow"),
+        ("HOOK_FAILURE", "s3=hold,sns=open"),
+        ("IMGPROXY_KEY", "no hex"),
+        ("IMGPROXY_SALT", "abc"),
+        ("BUCKETS", "s3://uploads"),
+        ("BUCKETS", "uploads/cats"),
+    ],
+)
+def test_what_hooks_and_buckets_cannot_be(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"MODERATOR_{name}", value)
+    with pytest.raises(SettingsError, match=f"MODERATOR_{name}"):
+        load_settings()
+
+
+def test_each_hook_has_a_failure_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODERATOR_HOOK_FAILURE", "tusd=reject, imgproxy=allow")
+    policies = {hook: load_settings().failure_policy(hook).value for hook in HOOKS}
+    assert policies == dict.fromkeys(HOOKS, "hold") | {"tusd": "reject", "imgproxy": "allow"}
 
 
 def test_lists_in_toml() -> None:

@@ -10,6 +10,8 @@ from moderator.gateway.hooks.hook_metrics import HookMetrics
 from moderator.gateway.hooks.outcome import Failure, UploadOutcome
 from moderator.gateway.hooks.stored_object import Notice
 from moderator.gateway.hooks.tally import Tally
+from moderator.queue.commands import Command
+from moderator.queue.object_writes import note_write
 from moderator.queue.records import Acceptance
 from moderator.settings import FailurePolicy, Settings
 from moderator.verdicts import Verdict
@@ -35,8 +37,8 @@ class HookService(Protocol):
         """Look up an event's verdict."""
         ...
 
-    async def note_write(self, name: str, order: str) -> bool:
-        """Note a write of an object; see `object_writes`."""
+    async def ask(self, command: Command[Any]) -> Any:
+        """Run a command that changes no event."""
         ...
 
 
@@ -75,7 +77,9 @@ class HookCall:
         tally = Tally(notice)
         try:
             for stored in notice.objects:
-                latest = stored.order is None or await self._service.note_write(stored.name, stored.order)
+                latest = stored.order is None or await self._service.ask(
+                    note_write(stored.name, stored.order)
+                )
                 event = tally.choose(stored, options, latest=latest)
                 if event is not None:
                     await self._submit(event, tally)
@@ -110,8 +114,7 @@ class HookCall:
         except QueueFull as error:
             return self.without(source, id, Failure.FULL, str(error))
         except ModeratorError as error:
-            log.warning("%s: %s", self.hook, error)
-            return self.without(source, id, Failure.AWAY, "moderation cannot be reached")
+            return self.without_queue(event, error)
         finally:
             self._metrics.count_reports(self.hook, tally)
         if verdict is None:
@@ -137,6 +140,13 @@ class HookCall:
         """Return what the failure policy answers, and count it."""
         self._metrics.count_failure(self.hook, failure, self._policy)
         return UploadOutcome.without(source, id, self._policy, failure, why)
+
+    def without_queue(self, event: dict[str, Any], error: ModeratorError) -> UploadOutcome:
+        """Return what the failure policy answers while the queue cannot be reached."""
+        log.warning("%s: %s", self.hook, error)
+        return self.without(
+            str(event["source"]), str(event["id"]), Failure.AWAY, "moderation cannot be reached"
+        )
 
     def unreachable(self, error: QueueFull | QueueUnavailable) -> HookReply:
         """Return the answer to a sender that does not wait, while the queue takes no events.

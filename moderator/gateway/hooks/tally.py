@@ -19,7 +19,8 @@ class Tally:
     """Counts the objects of a notice by what became of them, and keeps why some were refused."""
 
     def __init__(self, notice: Notice) -> None:
-        self.counts: Counter[Became] = Counter(ignored=notice.ignored)
+        self.counts: Counter[Became] = Counter()
+        self.counts["ignored"] = notice.ignored
         self.refusals: list[str] = []
         for why in notice.refused:
             self.refuse(why)

@@ -43,7 +43,7 @@ COMMANDS = {
         "models",
         "signals",
     ),
-    *("doctor", "hooks", "webhooks"),
+    *("doctor", "hooks", "webhooks", "gateway", "keys"),
 }
 
 

@@ -1,10 +1,17 @@
 // A tus server that calls HTTP hooks as tusd 2 does: the same bodies, the same reading of answers.
-// node server.mjs FOLDER HOOK_URL; writes its port when it listens.
+// node server.mjs -upload-dir FOLDER -hooks-http URL [-hooks-enabled-events A,B] [-port N], as tusd; prints its port.
 import { FileStore } from "@tus/file-store";
 import { EVENTS, Server } from "@tus/server";
 import path from "node:path";
+import { parseArgs } from "node:util";
 
-const [folder, hookUrl] = process.argv.slice(2);
+const options = Object.fromEntries(
+  ["upload-dir", "hooks-http", "hooks-enabled-events", "port"].map((name) => [name, { type: "string" }]),
+);
+const args = process.argv.slice(2).map((word) => word.replace(/^-(?=[a-z])/, "--"));
+const { values } = parseArgs({ args, options });
+const folder = values["upload-dir"], hookUrl = values["hooks-http"];
+const enabled = (values["hooks-enabled-events"] ?? "pre-create,post-finish").split(",");
 const TRIES = 3, BACK_OFF_MS = 1000, TIMEOUT_MS = 15000, ANSWER_BYTES_MAX = 5 * 1024;
 
 // Go's HTTP client sends what a URL names as user and password like this.
@@ -16,6 +23,7 @@ if (url.password) {
 }
 
 async function call(type, upload, request) {
+  if (!enabled.includes(type)) return {};
   const file = path.resolve(folder, upload.id);
   const body = JSON.stringify({
     Type: type,
@@ -72,4 +80,4 @@ const server = new Server({
 server.on(EVENTS.POST_FINISH, (request, response, upload) => {
   call("post-finish", upload, request).catch((error) => console.error(String(error)));
 });
-const listening = server.listen({ host: "127.0.0.1", port: 0 }, () => console.log(listening.address().port));
+const listening = server.listen({ host: "127.0.0.1", port: Number(values.port ?? 8080) }, () => console.log(listening.address().port));

@@ -12,6 +12,7 @@ from moderator.gateway.hooks.hook_call import HookCall
 from moderator.gateway.hooks.hook_metrics import HookMetrics
 from moderator.gateway.hooks.outcome import Failure, Shown
 from moderator.gateway.hooks.s3_events import read_s3
+from moderator.queue.commands import Command
 from moderator.queue.records import Acceptance
 from moderator.settings import HOOKS, FailurePolicy, Settings
 from moderator.submission import check_submission
@@ -50,9 +51,10 @@ class Queue:
             return None
         return Verdict(event_id=event.id, source=event.source, decision=self.decision, is_safe=False)
 
-    async def note_write(self, name: str, order: str) -> bool:
+    async def ask(self, command: Command[bool]) -> bool:
         if self.failure:
             raise self.failure
+        [name], [order, _] = command.keys, command.args
         latest = self.writes.get(name, "") <= order
         self.writes[name] = max(order, self.writes.get(name, ""))
         return latest
