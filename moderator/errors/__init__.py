@@ -5,6 +5,14 @@ user. The message names the cause and the remedy. `transient`: whether a retry m
 of the flow under which the failure is counted.
 """
 
+from moderator.errors.backfill_errors import (
+    BackfillBusy,
+    BackfillError,
+    BackfillMismatch,
+    BackfillUnreadable,
+    ListingFailed,
+    VerdictExpired,
+)
 from moderator.errors.delivery_errors import (
     ConsumerUnavailable,
     DeliveryUnreadable,
@@ -81,6 +89,10 @@ from moderator.errors.queue_errors import (
 
 __all__ = [
     "AttemptsExhausted",
+    "BackfillBusy",
+    "BackfillError",
+    "BackfillMismatch",
+    "BackfillUnreadable",
     "ConsumerUnavailable",
     "DeadLetterNotFound",
     "DecodeTimeout",
@@ -101,6 +113,7 @@ __all__ = [
     "ImageNotFound",
     "ImageTooLarge",
     "LabelsInvalid",
+    "ListingFailed",
     "ModelBroken",
     "ModelError",
     "ModelMismatch",
@@ -130,6 +143,7 @@ __all__ = [
     "SpoolUnavailable",
     "Unexpected",
     "UseError",
+    "VerdictExpired",
     "VerdictTimeout",
     "VerdictUnreadable",
     "VerdictsMissed",
