@@ -3,6 +3,7 @@
 Needs the extra `ray`. Joins the cluster that `RAY_ADDRESS` names, else starts Ray on this machine.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,12 @@ from moderator.settings import Settings
 DATASET_IMAGES_MAX = 50_000
 #: Images judged at once, and so between two records of what is done.
 BATCH_IMAGES = 256
+#: No reports to Ray's makers, no log lines between ours, no warning on how Ray treats machines without a GPU.
+_RAY_VARIABLES = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
 
 
 class RayEngine:
@@ -108,8 +115,8 @@ class RayEngine:
 @contextmanager
 def _ray() -> Iterator[Any]:
     """Join or start Ray, which reports nothing to its makers, until the end of the block."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name, value in _RAY_VARIABLES.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
         import ray.data
@@ -121,7 +128,7 @@ def _ray() -> Iterator[Any]:
         ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        context.print_on_execution_start = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         yield ray
     except (RayError, ConnectionError) as error:
         raise BackfillError(f"Ray failed: {brief(error)}; what is done is kept") from error

@@ -12,7 +12,7 @@ import pytest
 
 from moderator.client import Client
 from moderator.queue.embedded_server import EmbeddedServer
-from tests.support.http_server import HttpServer
+from tests.support.http_server import Answer, HttpServer
 from tests.support.service import WorkerProcess, environment, run_cli, small_jpeg, until
 
 FILES = 120
@@ -93,7 +93,7 @@ def test_each_file_has_one_row_whatever_kills_the_command(
 def test_a_table_of_urls(
     shared_server: EmbeddedServer, worker: WorkerProcess, http: HttpServer, tmp_path: Path
 ) -> None:
-    http.serve("/a.jpg", small_jpeg(tmp_path / "a.jpg").read_bytes())
+    http.answers["/a.jpg"] = [Answer(200, small_jpeg(tmp_path / "a.jpg").read_bytes())]
     urls = [http.url("/a.jpg"), http.url("/missing.jpg"), str(tmp_path / "a.jpg")]
     (tmp_path / "urls.csv").write_text("\n".join(["link", *urls]))
     done = run_cli(
