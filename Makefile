@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 # Whole services wait more than they compute, so three at a time on two cores; unit tests compute, two at a time.
 PYTEST := $(BIN)/pytest --dist worksteal
 
-.PHONY: demo test test-openclip lint unit integration chaos walk fuzz bench bench-peers docs audit clean
+.PHONY: demo test test-openclip ray-test lint unit integration chaos walk fuzz bench bench-peers docs audit clean
 
 demo: .venv/installed       ## the whole service on photographs that come with it
 	$(BIN)/moderator demo
@@ -15,6 +15,9 @@ test: lint unit integration ## everything that CI runs, below 15 minutes on 2 co
 
 test-openclip: .venv-openclip/installed ## the OpenCLIP encoders, in an environment of their own (6 GB)
 	.venv-openclip/bin/pytest tests/openclip
+
+ray-test: .venv-ray/installed ## the Ray engine of backfills, in an environment of its own
+	.venv-ray/bin/pytest tests/ray
 
 lint: .venv/installed       ## style, types, and the direction of imports
 	$(BIN)/ruff check .
@@ -52,7 +55,7 @@ audit: .venv-audit/installed ## known vulnerabilities of the pinned packages, as
 		$$(sed -nE 's/^([A-Z][A-Za-z0-9-]+).*/--ignore-vuln \1/p' audit-exceptions.txt)
 
 clean:                      ## remove the environment and all caches
-	rm -rf .venv .venv-openclip .venv-audit .bench-envs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-openclip .venv-ray .venv-audit .bench-envs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -66,6 +69,13 @@ clean:                      ## remove the environment and all caches
 	test -x .venv-openclip/bin/python || $(PYTHON) -m venv .venv-openclip
 	.venv-openclip/bin/pip --disable-pip-version-check install --quiet --constraint constraints-openclip.txt \
 		--editable ".[dev,openclip]"
+	touch $@
+
+.venv-ray/installed: pyproject.toml constraints.txt constraints-ray.txt
+	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/pip --disable-pip-version-check install --quiet --constraint constraints.txt torch
+	.venv-ray/bin/pip --disable-pip-version-check install --quiet --constraint constraints.txt \
+		--constraint constraints-ray.txt --editable ".[dev,ray]"
 	touch $@
 
 .venv-audit/installed: Makefile

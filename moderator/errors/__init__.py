@@ -17,6 +17,14 @@ from moderator.errors.archive_errors import (
     StatementInvalid,
     SubjectHeld,
 )
+from moderator.errors.backfill_errors import (
+    BackfillBusy,
+    BackfillError,
+    BackfillMismatch,
+    BackfillUnreadable,
+    ListingFailed,
+    VerdictExpired,
+)
 from moderator.errors.delivery_errors import (
     ConsumerUnavailable,
     DeliveryUnreadable,
@@ -107,6 +115,10 @@ __all__ = [
     "ArchiveOff",
     "ArchiveUnavailable",
     "AttemptsExhausted",
+    "BackfillBusy",
+    "BackfillError",
+    "BackfillMismatch",
+    "BackfillUnreadable",
     "ConsumerUnavailable",
     "DeadLetterNotFound",
     "DecodeTimeout",
@@ -128,6 +140,7 @@ __all__ = [
     "ImageNotFound",
     "ImageTooLarge",
     "LabelsInvalid",
+    "ListingFailed",
     "ModelBroken",
     "ModelError",
     "ModelMismatch",
@@ -168,6 +181,7 @@ __all__ = [
     "UseError",
     "VerdictChanged",
     "VerdictNotFound",
+    "VerdictExpired",
     "VerdictTimeout",
     "VerdictUnreadable",
     "VerdictsMissed",

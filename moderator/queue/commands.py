@@ -209,13 +209,18 @@ def verdict(event_key: str) -> Command[Verdict | None]:
         try:
             return None if data is None else Verdict.model_validate_json(data)
         except ValidationError as error:
-            raise VerdictUnreadable(
-                f"the verdict of {event_key} was written by another version of the service "
-                f"({str(error).splitlines()[0]}); update this one"
-            ) from error
+            raise verdict_unreadable(event_key, error) from error
 
     names = (event_key, bulk_image_key(event_key))
     return ask("MGET", *(keys.VERDICT_PREFIX + name for name in names if name is not None), read=read)
+
+
+def verdict_unreadable(event_key: str, error: ValidationError) -> VerdictUnreadable:
+    """Return the error for a verdict that this version cannot read."""
+    return VerdictUnreadable(
+        f"the verdict of {event_key} was written by another version of the service "
+        f"({str(error).splitlines()[0]}); update this one"
+    )
 
 
 def newest_entries(count: int) -> Command[list[Entry]]:
