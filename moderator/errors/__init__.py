@@ -5,6 +5,7 @@ user. The message names the cause and the remedy. `transient`: whether a retry m
 of the flow under which the failure is counted.
 """
 
+from moderator.errors.client_errors import ApiKeyRefused, NotAGateway, OnlyOverRedis
 from moderator.errors.delivery_errors import (
     ConsumerUnavailable,
     DeliveryUnreadable,
@@ -80,6 +81,7 @@ from moderator.errors.queue_errors import (
 )
 
 __all__ = [
+    "ApiKeyRefused",
     "AttemptsExhausted",
     "ConsumerUnavailable",
     "DeadLetterNotFound",
@@ -106,7 +108,9 @@ __all__ = [
     "ModelMismatch",
     "ModeratorError",
     "NoImages",
+    "NotAGateway",
     "NotAnImage",
+    "OnlyOverRedis",
     "PolicyChanged",
     "PolicyConflict",
     "PolicyError",

@@ -93,7 +93,7 @@ def test_what_no_worker_could_judge_is_refused_before_anything_is_sent(
     with pytest.raises(EventInvalid):
         client.submit_event(body)
     with pytest.raises(EventInvalid):
-        client.check(body)
+        client.validate(body)
     if "webhook" not in arguments:
         with pytest.raises(EventInvalid):
             client.submit_many([{"path": "/y"}, image], policy=arguments.get("policy"))
@@ -134,7 +134,7 @@ def test_an_id_finds_the_source_with_which_it_was_submitted() -> None:
 
 
 def test_the_sources_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moderator.client.SOURCES_REMEMBERED_MAX", 2)
+    monkeypatch.setattr("moderator.client.submissions.SOURCES_REMEMBERED_MAX", 2)
     client = Asked()
     for name in "abc":
         client.submit(path="/x", id=name, source="shop")

@@ -1,0 +1,234 @@
+"""Calls to the HTTP gateway as data: what to send, and what the answer means. Pure.
+
+`http_transport` and `async_http_transport` send them, from threads or an event loop.
+"""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote, urlsplit
+
+from pydantic import ValidationError
+
+from moderator.client.event_stream import ServerSentEvent
+from moderator.client.transports import NEWEST
+from moderator.errors import (
+    ApiKeyRefused,
+    EventInvalid,
+    ModeratorError,
+    NotAGateway,
+    QueueFull,
+    QueueUnavailable,
+    SettingsError,
+    VerdictUnreadable,
+)
+from moderator.events import Event, split_key
+from moderator.printable import printable
+from moderator.queue.bounds import RETRY_AFTER_UNKNOWN_SECONDS
+from moderator.queue.records import Acceptance
+from moderator.verdicts import Verdict
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+#: Most bytes of an answer. A verdict takes a few kB, with the largest metadata a hundred.
+ANSWER_BYTES_MAX = 16 << 20
+#: Most characters of the gateway's words in a message of ours.
+DETAIL_CHARACTERS_MAX = 500
+#: What a gateway, or a proxy before it, answers while the service is not to be reached.
+UNAVAILABLE_STATUSES = frozenset({408, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """An answer with its body; names of headers in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class HttpCall(Generic[T_co]):
+    """One request."""
+
+    method: str
+    target: str
+    """Path and query, below the address of the gateway."""
+    body: bytes | None
+    read: Callable[[HttpAnswer], T_co]
+    """Converts the answer; may raise the errors named by the function that returns the call, and those of `refusal`."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GatewayAddress:
+    """Where a gateway is: scheme and authority, and the path below which it answers."""
+
+    scheme: str
+    authority: str
+    prefix: str
+
+    @classmethod
+    def of(cls, url: str) -> "GatewayAddress":
+        """Read a URL.
+
+        Raises:
+            SettingsError: it cannot be read, or holds a login, a query or a fragment.
+        """
+        try:
+            parts = urlsplit(url)
+            fits = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:
+            fits = False
+        if not fits or "@" in parts.netloc or parts.query or parts.fragment:
+            raise SettingsError(
+                "the gateway's URL is http(s)://HOST[:PORT][/PATH] without login, query or fragment; the key is api_key"
+            )
+        return cls(parts.scheme.lower(), parts.netloc, parts.path.rstrip("/"))
+
+    def url(self, target: str) -> str:
+        """Return the URL of a path of the gateway."""
+        return f"{self.scheme}://{self.authority}{self.prefix}{target}"
+
+
+def submission(body: dict[str, Any], events: list[Event]) -> HttpCall[list[tuple[Event, Acceptance]]]:
+    """Submit the result of `read_body`."""
+
+    def read(answer: HttpAnswer) -> list[tuple[Event, Acceptance]]:
+        if answer.status not in (200, 202):
+            raise refusal(answer)
+        found = _object(answer)
+        each = found["events"] if "images" in body else [found]
+        return [(event, Acceptance(one["acceptance"])) for event, one in zip(events, each, strict=True)]
+
+    return HttpCall("POST", "/v1/events", json.dumps(body).encode(), _guarded(read))
+
+
+def check(body: dict[str, Any], seconds: float) -> HttpCall[Verdict | None]:
+    """Submit the result of `read_body` for one event, and wait that long for its verdict; None: it is not there yet."""
+
+    def read(answer: HttpAnswer) -> Verdict | None:
+        if answer.status not in (200, 202):
+            raise refusal(answer)
+        return read_verdict(answer.body) if answer.status == 200 else None
+
+    return HttpCall("POST", f"/v1/events?wait={seconds:g}", json.dumps(body).encode(), _guarded(read))
+
+
+def verdict(event_key: str) -> HttpCall[Verdict | None]:
+    """Look up the verdict of an event (`Event.key`); None: it has none yet, or no longer."""
+    source, id, _ = split_key(event_key)
+
+    def read(answer: HttpAnswer) -> Verdict | None:
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise refusal(answer)
+        return read_verdict(answer.body)
+
+    return HttpCall(
+        "GET", f"/v1/verdicts/{quote(source, safe='')}/{quote(id, safe='')}", None, _guarded(read)
+    )
+
+
+def read_verdict(text: bytes | str) -> Verdict:
+    """Read a verdict.
+
+    Raises:
+        VerdictUnreadable: this version cannot.
+    """
+    try:
+        return Verdict.model_validate_json(text)
+    except ValidationError as error:
+        raise VerdictUnreadable(
+            f"the gateway's verdict is of another version ({str(error).splitlines()[0]}); update this client"
+        ) from error
+
+
+def stream(after: str) -> HttpCall[None]:
+    """Stream verdicts after a cursor. A success has no end; `read_item` reads what comes."""
+
+    def read(answer: HttpAnswer) -> None:
+        raise refusal(answer)
+
+    headers = {"accept": "text/event-stream"}
+    if after != NEWEST:
+        headers["last-event-id"] = after
+    return HttpCall("GET", "/v1/verdicts/stream", None, read, headers)
+
+
+def read_item(event: ServerSentEvent) -> tuple[str, Verdict] | None:
+    """Return the entry's id and the verdict of an event of the stream; None, logged, if there is none to read."""
+    if event.kind != "verdict" or event.id is None:
+        return None
+    try:
+        return event.id, read_verdict(event.data)
+    except VerdictUnreadable as error:
+        log.warning("entry %s of the stream is skipped: %s", printable(event.id), error)
+        return None
+
+
+def refusal(answer: HttpAnswer) -> ModeratorError:
+    """Return the error for an answer that is no success: the class that the same refusal has over Redis."""
+    text = f"the gateway answered {answer.status}: {_detail(answer)}"
+    match answer.status:
+        case 401 | 403:
+            return ApiKeyRefused(text)
+        case 413 | 415 | 422:
+            return EventInvalid(_detail(answer))
+        case 429:
+            return QueueFull(text, retry_after(answer) or RETRY_AFTER_UNKNOWN_SECONDS)
+        case status if status in UNAVAILABLE_STATUSES:
+            return QueueUnavailable(text)
+        case _:
+            return NotAGateway(f"{text}; check that the URL is that of a moderator gateway")
+
+
+def retry_after(answer: HttpAnswer) -> float:
+    """Return the seconds of `Retry-After`, a number or a date; 0 if it is missing or unreadable."""
+    text = answer.headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _guarded(read: Callable[[HttpAnswer], T]) -> Callable[[HttpAnswer], T]:
+    """Convert what no gateway answers into a typed error."""
+
+    def guarded(answer: HttpAnswer) -> T:
+        try:
+            return read(answer)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise NotAGateway(
+                "the answer is not that of a moderator gateway; check the URL, and what is between here and there"
+            ) from error
+
+    return guarded
+
+
+def _object(answer: HttpAnswer) -> dict[str, Any]:
+    found = json.loads(answer.body)
+    if not isinstance(found, dict):
+        raise ValueError("no object")
+    return found
+
+
+def _detail(answer: HttpAnswer) -> str:
+    """Return what problem+json (RFC 9457) says, printable and bounded."""
+    try:
+        found = _object(answer)
+        text = str(found.get("detail") or found.get("title") or "")
+    except (ValueError, RecursionError):
+        text = ""
+    return printable((text or "no reason given")[:DETAIL_CHARACTERS_MAX])
