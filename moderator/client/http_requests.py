@@ -120,7 +120,7 @@ def check(body: dict[str, Any], seconds: float) -> HttpCall[Verdict | None]:
             raise refusal(answer)
         return read_verdict(answer.body) if answer.status == 200 else None
 
-    return HttpCall("POST", f"/v1/events?wait={seconds:g}", json.dumps(body).encode(), _guarded(read))
+    return HttpCall("POST", f"/v1/events?wait={seconds:.1f}", json.dumps(body).encode(), _guarded(read))
 
 
 def verdict(event_key: str) -> HttpCall[Verdict | None]:

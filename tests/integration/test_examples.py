@@ -1,0 +1,218 @@
+"""The examples in `examples/`, each run as its page says, against a real worker."""
+
+import base64
+import importlib
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from standardwebhooks.webhooks import Webhook
+
+from moderator.client import Client
+from moderator.queue import keys
+from moderator.queue.embedded_server import EmbeddedServer
+from moderator.settings import load_settings
+from moderator.verdicts import Decision, Verdict
+from tests.support.service import SECRET, WorkerProcess, client_alone, environment, until
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+BLOCKED, ALLOWED = "cat.jpg", "coffee.jpg"
+
+
+@pytest.fixture
+def load(
+    shared_server: EmbeddedServer, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
+    """Import an example, with clients that reach the shared worker."""
+    monkeypatch.setenv("MODERATOR_REDIS_URL", shared_server.url)
+    load_settings.cache_clear()
+
+    def load(name: str) -> ModuleType:
+        module = importlib.import_module(f"examples.{name}")
+        return importlib.reload(module)
+
+    yield load
+    load_settings.cache_clear()
+
+
+@pytest.fixture
+def nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODERATOR_REDIS_URL", "redis://127.0.0.1:1")
+    load_settings.cache_clear()
+
+
+# --- Flask
+
+
+def test_flask(load: Any, images: Path) -> None:
+    app = load("flask_upload").app
+    answers = {}
+    for name in (BLOCKED, ALLOWED):
+        with (images / name).open("rb") as file:
+            answers[name] = app.test_client().post("/photos", data={"file": (file, name)})
+    assert answers[ALLOWED].status_code == 201
+    assert answers[ALLOWED].json == {"file": ALLOWED, "held": False}
+    assert answers[BLOCKED].status_code == 422
+    assert b"live-animals" in answers[BLOCKED].data
+
+
+def test_flask_without_a_service(load: Any, nobody_answers: None, images: Path) -> None:
+    app = load("flask_upload").app
+    with (images / ALLOWED).open("rb") as file:
+        assert app.test_client().post("/photos", data={"file": (file, "x.jpg")}).status_code == 503
+
+
+# --- Django
+
+
+def test_django(load: Any, images: Path, client: Client) -> None:
+    from django.conf import settings
+
+    settings.configure(
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+        MEDIA_ROOT=str(images),
+        USE_TZ=True,
+    )
+    import django
+
+    django.setup()
+    from django.core.exceptions import ValidationError
+    from django.core.files.base import ContentFile
+    from django.db import connection, models
+    from django.db.models.signals import post_save
+
+    example = load("django_upload")
+
+    class Photo(models.Model):
+        image = models.ImageField(validators=[example.validate_image])
+
+        class Meta:
+            app_label = "shop"
+
+    post_save.connect(example.submit_saved, sender=Photo)
+    with connection.schema_editor() as editor:
+        editor.create_model(Photo)
+
+    refused = Photo(image=ContentFile((images / BLOCKED).read_bytes(), "upload.jpg"))
+    with pytest.raises(ValidationError, match="not allowed") as caught:
+        refused.full_clean()
+    assert [error.code for error in caught.value.error_dict["image"]] == ["live-animals"]
+
+    kept = Photo(image=ContentFile((images / ALLOWED).read_bytes(), "upload.jpg"))
+    kept.full_clean()
+    kept.save()
+    verdict = client.wait(f"photo-{kept.pk}", source="django", timeout=30)
+    assert verdict.decision is Decision.ALLOW
+
+    example.client().close()
+    example.client.cache_clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODERATOR_REDIS_URL", "redis://127.0.0.1:1")
+        load_settings.cache_clear()
+        with pytest.raises(ValidationError, match="cannot be checked"):
+            kept.full_clean()
+
+
+# --- readers of the stream
+
+
+VERDICTS = 10_000
+
+
+def publish(client: Client, numbers: range) -> None:
+    with client.redis.pipeline(transaction=False) as pipe:
+        for n in numbers:
+            verdict = Verdict(event_id=str(n), source="s", decision=Decision.ALLOW, is_safe=True)
+            pipe.xadd(keys.VERDICTS, {"verdict": verdict.model_dump_json()})
+        pipe.execute()
+
+
+def kept(database: Path) -> int:
+    if not database.exists():
+        return 0
+    with closing(sqlite3.connect(database, timeout=10)) as connection:
+        try:
+            return int(connection.execute("SELECT MAX(rowid) FROM verdicts").fetchone()[0] or 0)
+        except sqlite3.OperationalError:  # no table yet
+            return 0
+
+
+def test_a_reader_that_is_killed_and_continued_by_another_misses_nothing_and_repeats_nothing(
+    shared_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    database = tmp_path / "verdicts.sqlite3"
+    command = [sys.executable, str(EXAMPLES / "verdict_reader.py"), str(database)]
+    with client_alone(shared_server, "9") as client:
+        url = f"{shared_server.url.removesuffix('/0')}/9"
+        publish(client, range(VERDICTS // 2))
+        for killed_at in (1, 2_000, 4_500, 6_000, VERDICTS):
+            if killed_at == 6_000:  # while others come
+                publish(client, range(VERDICTS // 2, VERDICTS))
+            reader = subprocess.Popen([*command, url], env=environment(redis_url=url), cwd=tmp_path)
+            try:
+                until(lambda: kept(database) >= killed_at, 60, f"{killed_at} verdicts")  # noqa: B023
+            finally:
+                reader.send_signal(signal.SIGKILL)
+                reader.wait()
+    with closing(sqlite3.connect(database)) as connection:
+        ids = [int(id) for (id,) in connection.execute("SELECT id FROM verdicts ORDER BY rowid")]
+    missing, twice = set(range(VERDICTS)) - set(ids), [n for n, times in Counter(ids).items() if times > 1]
+    print(f"\n{len(ids)} verdicts, 4 kills: {len(missing)} missing, {len(twice)} twice")
+    assert (len(missing), len(twice)) == (0, 0)
+    assert ids == sorted(ids)
+
+
+# --- receivers of webhooks
+
+
+def delivery(id: str, event: str, *, secret: str = SECRET, age: float = 0.0) -> tuple[dict[str, str], bytes]:
+    """Headers and body of a delivery, signed as the service signs it."""
+    body = Verdict(event_id=event, source="shop", decision=Decision.BLOCK, is_safe=False).model_dump_json()
+    now = datetime.now(UTC) - timedelta(seconds=age)
+    headers = {
+        "webhook-id": id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign(id, now, body),
+        "content-type": "application/json",
+    }
+    return headers, body.encode()
+
+
+OTHER_SECRET = "whsec_" + base64.b64encode(b"a secret of somebody else").decode()
+
+
+def deliveries() -> list[tuple[dict[str, str], bytes, int]]:
+    """What a receiver gets, and how it answers."""
+    headers, body = delivery("msg-1", "a")
+    old_headers, old_body = delivery("msg-2", "b", age=600)
+    stranger_headers, stranger_body = delivery("msg-3", "c", secret=OTHER_SECRET)
+    return [
+        (headers, body, 200),
+        (headers, body, 200),  # comes again
+        (headers, body.replace(b"block", b"allow"), 400),
+        ({**headers, "webhook-id": "msg-9"}, body, 400),
+        (old_headers, old_body, 400),
+        (stranger_headers, stranger_body, 400),
+        ({name: value for name, value in headers.items() if name != "webhook-signature"}, body, 400),
+        (headers, b"\xff", 400),
+        ({**headers, "webhook-signature": "v1," + "A" * 43 + "= " + headers["webhook-signature"]}, body, 200),
+    ]
+
+
+def test_a_receiver_in_python(load: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv("DATABASE", str(tmp_path / "received.sqlite3"))
+    app = load("webhook_receiver").app.test_client()
+    for headers, body, status in deliveries():
+        assert app.post("/verdicts", headers=headers, data=body).status_code == status, (headers, body)
+    with closing(sqlite3.connect(tmp_path / "received.sqlite3")) as connection:
+        assert connection.execute("SELECT * FROM received").fetchall() == [("msg-1", "shop", "a", "block")]

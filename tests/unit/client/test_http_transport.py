@@ -1,0 +1,221 @@
+"""Both clients against a server whose answers are written down beforehand."""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moderator import AsyncClient, Client
+from moderator.client import http_transport
+from moderator.errors import (
+    ApiKeyRefused,
+    EventInvalid,
+    NotAGateway,
+    OnlyOverRedis,
+    QueueFull,
+    QueueUnavailable,
+    SettingsError,
+    VerdictTimeout,
+)
+from moderator.queue.records import Acceptance
+from moderator.settings import Settings
+from moderator.verdicts import Decision, Verdict
+from tests.support.http_server import Answer, HttpServer
+from tests.support.service import until
+
+EVENTS, STREAM = "/v1/events", "/v1/verdicts/stream"
+VERDICT = Verdict(event_id="a", source="shop", decision=Decision.BLOCK, is_safe=False)
+FOUND = Answer(200, VERDICT.model_dump_json().encode())
+MISSING = Answer(404, b'{"title": "no verdict"}')
+ACCEPTED = Answer(202, b'{"id": "a", "source": "shop", "acceptance": "accepted"}')
+AWAY = Answer(503, b'{"detail": "Redis is away"}')
+
+
+@pytest.fixture
+def http() -> Iterator[HttpServer]:
+    with HttpServer() as server:
+        yield server
+
+
+class InLoop:
+    """An asynchronous client, called like one for threads."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._runner = asyncio.Runner()
+        self._client = AsyncClient(*args, **options)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return lambda *args, **options: self._runner.run(getattr(self._client, name)(*args, **options))
+
+    def iter_verdicts(self, after: str, most: int) -> list[tuple[str, Verdict]]:
+        async def take() -> list[tuple[str, Verdict]]:
+            found = []
+            async for item in self._client.iter_verdicts(after):
+                found.append(item)
+                if len(found) == most:
+                    break
+            return found
+
+        return self._runner.run(take())
+
+    def __enter__(self) -> "InLoop":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        self._runner.close()
+
+
+class InThread(Client):
+    def iter_verdicts(self, after: str, most: int) -> list[tuple[str, Verdict]]:  # type: ignore[override]
+        return list(islice(super().iter_verdicts(after), most))
+
+
+@pytest.fixture(params=[InThread, InLoop], ids=["threads", "event loop"])
+def connect(request: pytest.FixtureRequest, http: HttpServer) -> Iterator[Callable[..., Any]]:
+    clients: list[Any] = []
+
+    def make(url: str = http.url(""), settings: Settings | None = None, **options: Any) -> Any:
+        clients.append(request.param(url, settings or Settings(), **options))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+def test_an_event_is_sent_with_the_key_and_waited_for(http: HttpServer, connect: Callable[..., Any]) -> None:
+    http.answers = {EVENTS: [ACCEPTED], "/v1/verdicts/shop/a": [MISSING, MISSING, FOUND]}
+    client = connect(api_key="mk_secret")
+    sent = client.submit(url="https://example.com/a.jpg", id="a", source="shop", metadata={"user": 12})
+    assert (sent.id, sent.acceptance) == ("a", Acceptance.ACCEPTED)
+    assert client.wait(sent) == client.wait("a") == client.verdict("a", source="shop") == VERDICT
+    (request,) = http.asked(EVENTS)
+    assert request.headers["authorization"] == "Bearer mk_secret"
+    assert request.headers["content-type"] == "application/json"
+    assert json.loads(request.body)["metadata"] == {"user": 12}
+
+
+def test_a_check_is_one_request_where_the_verdict_comes_in_time(
+    http: HttpServer, connect: Callable[..., Any]
+) -> None:
+    http.answers = {EVENTS + "?wait=5.0": [FOUND], EVENTS + "?wait=0.2": [ACCEPTED]}
+    http.answers["/v1/verdicts/moderator/b"] = [MISSING]
+    client = connect()
+    assert client.check(url="https://example.com/a.jpg", timeout=5) == VERDICT
+    assert len(http.requests) == 1
+    with pytest.raises(VerdictTimeout, match=r"event b of source moderator after 0.2 s"):
+        client.check(url="https://example.com/a.jpg", id="b", timeout=0.2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (Answer(401, b"{}"), ApiKeyRefused),
+        (Answer(422, b'{"detail": "image.path: is not absolute"}'), EventInvalid),
+        (Answer(429, b"{}", {"retry-after": "3"}), QueueFull),
+        (AWAY, QueueUnavailable),
+        (Answer(302, b"", {"location": "http://127.0.0.1:1/"}), NotAGateway),
+        (Answer(200, b"<html>"), NotAGateway),
+    ],
+)
+def test_refusals_are_typed(
+    http: HttpServer, connect: Callable[..., Any], answer: Answer, error: type[Exception]
+) -> None:
+    http.answers = {EVENTS: [answer]}
+    with pytest.raises(error):
+        connect().submit(url="https://example.com/a.jpg")
+    assert len(http.requests) == 1
+
+
+def test_what_is_refused_for_now_is_tried_again_with_the_same_id(
+    http: HttpServer, connect: Callable[..., Any]
+) -> None:
+    http.answers = {EVENTS: [AWAY, Answer(429, b"{}", {"retry-after": "1"}), ACCEPTED]}
+    assert connect(retry_seconds=5).submit(url="https://example.com/a.jpg").acceptance == "accepted"
+    assert len({json.loads(request.body)["id"] for request in http.asked(EVENTS)}) == 1
+    assert len(http.requests) == 3
+
+
+def test_nobody_listens(connect: Callable[..., Any], unused_url: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(QueueUnavailable, match="cannot be reached"):
+        connect(unused_url).submit(url="https://example.com/a.jpg")
+    assert time.monotonic() - started < 3
+
+
+def test_a_server_that_hangs(
+    http: HttpServer, connect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_transport, "ANSWER_SECONDS", 0.2)
+    http.answers = {EVENTS: [Answer(202, b"{}", delay=1.0)]}
+    with pytest.raises(QueueUnavailable, match="in time"):
+        connect().submit(url="https://example.com/a.jpg")
+
+
+def test_an_answer_is_bounded(
+    http: HttpServer, connect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_transport, "ANSWER_BYTES_MAX", 1000)
+    http.answers = {EVENTS: [Answer(202, b" " * 1001)]}
+    with pytest.raises(NotAGateway, match="1000 bytes"):
+        connect().submit(url="https://example.com/a.jpg")
+
+
+def test_a_stream_that_breaks_is_read_on_after_the_last_cursor(
+    http: HttpServer, connect: Callable[..., Any]
+) -> None:
+    one, two, three = (
+        f"id: {n}-0\nevent: verdict\ndata: {VERDICT.model_dump_json()}\n\n".encode() for n in (1, 2, 3)
+    )
+    http.answers = {STREAM: [Answer(200, one + two + three[:20]), AWAY, Answer(200, three)]}
+    client = connect(retry_seconds=5)
+    assert client.iter_verdicts("0", 3) == [("1-0", VERDICT), ("2-0", VERDICT), ("3-0", VERDICT)]
+    assert [request.headers["last-event-id"] for request in http.asked(STREAM)] == ["0", "2-0", "2-0"]
+
+
+def test_a_stream_that_is_not_there_is_an_error(http: HttpServer, connect: Callable[..., Any]) -> None:
+    http.answers = {STREAM: [AWAY]}
+    with pytest.raises(QueueUnavailable):
+        connect().iter_verdicts("0", 1)
+    http.answers = {STREAM: [Answer(403, b"{}")]}
+    with pytest.raises(ApiKeyRefused):
+        connect(retry_seconds=5).iter_verdicts("0", 1)
+
+
+def test_events_are_spooled_while_the_gateway_is_away(
+    http: HttpServer, connect: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http.answers = {EVENTS: [AWAY, ACCEPTED]}
+    client = connect(settings=Settings(spool=tmp_path / "spool"))
+    sent = client.submit(url="https://example.com/a.jpg", id="a")
+    assert sent.acceptance is Acceptance.SPOOLED
+    until(lambda: len(http.asked(EVENTS)) == 2, 5, "the delivery in the background")
+    assert [json.loads(request.body)["id"] for request in http.asked(EVENTS)] == ["a", "a"]
+
+
+@pytest.mark.parametrize("key", ["", "a b\n", "é", " x"])
+def test_a_key_that_is_none(key: str) -> None:
+    with pytest.raises(SettingsError):
+        Client("http://127.0.0.1:1", Settings(), api_key=key)
+
+
+def test_what_only_redis_offers(http: HttpServer) -> None:
+    with Client(http.url(""), Settings()) as client:
+        for use in (lambda: client.redis, lambda: client.dead_letters, lambda: client.consume("g", "me")):
+            with pytest.raises(OnlyOverRedis):
+                use()
+
+
+@pytest.fixture
+def unused_url() -> str:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
