@@ -1,9 +1,12 @@
-"""Writes what docs say of the code: settings, commands, metrics. `--check` fails where a file is not as it should be.
+"""Writes what docs say of the code (settings, commands, metrics), and the JSON Schemas that come with the package.
+
+`--check` fails where a file is not as it should be.
 
 python -m docs.generate [--check]
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 import typer
 from typer.testing import CliRunner
 
+from docs.schemas import SCHEMAS
 from moderator.cli.main import app
 from moderator.settings import SECTIONS, Section
 from workers.worker_metrics import describe
@@ -85,6 +89,10 @@ def expected() -> dict[Path, str]:
         ROOT / "docs" / "settings.md": settings_page(),
         ROOT / "docs" / "metrics.md": metrics_page(),
         ROOT / "docs" / "commands.md": commands_page(),
+        **{
+            ROOT / "moderator" / "data" / "schemas" / f"{name}.json": json.dumps(schema(), indent=2) + "\n"
+            for name, schema in SCHEMAS.items()
+        },
     }
 
 

@@ -185,7 +185,7 @@ def refusal(answer: HttpAnswer) -> ModeratorError:
         case 413 | 415 | 422:
             return EventInvalid(_detail(answer))
         case 429:
-            return QueueFull(text, retry_after(answer) or RETRY_AFTER_UNKNOWN_SECONDS)
+            return QueueFull(text, retry_after(answer))
         case status if status in UNAVAILABLE_STATUSES:
             return QueueUnavailable(text)
         case _:
@@ -193,14 +193,14 @@ def refusal(answer: HttpAnswer) -> ModeratorError:
 
 
 def retry_after(answer: HttpAnswer) -> float:
-    """Return the seconds of `Retry-After`, a number or a date; 0 if it is missing or unreadable."""
+    """Return the seconds of `Retry-After`, a number or a date; a few if it is missing or unreadable."""
     text = answer.headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", text):
         return float(text)
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, OverflowError):
-        return 0.0
+        return RETRY_AFTER_UNKNOWN_SECONDS
 
 
 def _guarded(read: Callable[[HttpAnswer], T]) -> Callable[[HttpAnswer], T]:

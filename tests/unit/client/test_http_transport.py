@@ -138,7 +138,7 @@ def test_refusals_are_typed(
 def test_what_is_refused_for_now_is_tried_again_with_the_same_id(
     http: HttpServer, connect: Callable[..., Any]
 ) -> None:
-    http.answers = {EVENTS: [AWAY, Answer(429, b"{}", {"retry-after": "1"}), ACCEPTED]}
+    http.answers = {EVENTS: [AWAY, Answer(429, b"{}", {"retry-after": "0"}), ACCEPTED]}
     assert connect(retry_seconds=5).submit(url="https://example.com/a.jpg").acceptance == "accepted"
     assert len({json.loads(request.body)["id"] for request in http.asked(EVENTS)}) == 1
     assert len(http.requests) == 3
