@@ -1,6 +1,5 @@
 """The examples in `examples/`, each run as its page says, against a real worker."""
 
-import base64
 import importlib
 import signal
 import sqlite3
@@ -9,13 +8,11 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from standardwebhooks.webhooks import Webhook
 
 from moderator.client import Client
 from moderator.queue import keys
@@ -23,6 +20,7 @@ from moderator.queue.embedded_server import EmbeddedServer
 from moderator.settings import load_settings
 from moderator.verdicts import Decision, Verdict
 from tests.support.service import SECRET, WorkerProcess, client_alone, environment, until
+from tests.support.webhook_deliveries import deliveries
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BLOCKED, ALLOWED = "cat.jpg", "coffee.jpg"
@@ -172,40 +170,6 @@ def test_a_reader_that_is_killed_and_continued_by_another_misses_nothing_and_rep
 
 
 # --- receivers of webhooks
-
-
-def delivery(id: str, event: str, *, secret: str = SECRET, age: float = 0.0) -> tuple[dict[str, str], bytes]:
-    """Headers and body of a delivery, signed as the service signs it."""
-    body = Verdict(event_id=event, source="shop", decision=Decision.BLOCK, is_safe=False).model_dump_json()
-    now = datetime.now(UTC) - timedelta(seconds=age)
-    headers = {
-        "webhook-id": id,
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Webhook(secret).sign(id, now, body),
-        "content-type": "application/json",
-    }
-    return headers, body.encode()
-
-
-OTHER_SECRET = "whsec_" + base64.b64encode(b"a secret of somebody else").decode()
-
-
-def deliveries() -> list[tuple[dict[str, str], bytes, int]]:
-    """What a receiver gets, and how it answers."""
-    headers, body = delivery("msg-1", "a")
-    old_headers, old_body = delivery("msg-2", "b", age=600)
-    stranger_headers, stranger_body = delivery("msg-3", "c", secret=OTHER_SECRET)
-    return [
-        (headers, body, 200),
-        (headers, body, 200),  # comes again
-        (headers, body.replace(b"block", b"allow"), 400),
-        ({**headers, "webhook-id": "msg-9"}, body, 400),
-        (old_headers, old_body, 400),
-        (stranger_headers, stranger_body, 400),
-        ({name: value for name, value in headers.items() if name != "webhook-signature"}, body, 400),
-        (headers, b"\xff", 400),
-        ({**headers, "webhook-signature": "v1," + "A" * 43 + "= " + headers["webhook-signature"]}, body, 200),
-    ]
 
 
 def test_a_receiver_in_python(load: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from moderator.errors import QueueUnavailable, SettingsError
 from moderator.queue.embedded_server import EmbeddedServer, free_port
 from moderator.verdicts import Decision
 from tests.integration.conftest import StartWorker
-from tests.support.service import WorkerProcess, make_client, run_cli, run_first, until
+from tests.support.service import WorkerProcess, make_client, run_first, until
 
 
 def published(client: Client) -> Counter[str]:
@@ -216,9 +216,8 @@ def test_a_worker_for_trying_has_a_server_of_its_own(
     try:
         client = make_client(url)
         assert client.wait(client.submit(path=small_images[0])).decision is not Decision.ERROR
-        second = run_cli("worker", "--with-server", cwd=tmp_path, **settings)
-        assert second.returncode == 2
-        assert "is taken" in second.stderr
+        with pytest.raises(SettingsError, match="is taken"):
+            serve_with_server(url, [])
     finally:
         code = worker.stop()
     assert code == 0, worker.log
