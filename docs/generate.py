@@ -1,4 +1,4 @@
-"""Writes what docs say of the code (settings, commands, metrics), and the JSON Schemas that come with the package.
+"""Writes what docs show of the code (settings, commands, metrics, examples), and the package's JSON Schemas.
 
 `--check` fails where a file is not as it should be.
 
@@ -15,6 +15,7 @@ from typing import Any
 import typer
 from typer.testing import CliRunner
 
+from docs.examples import with_examples
 from docs.schemas import SCHEMAS
 from moderator.cli.main import app
 from moderator.settings import SECTIONS, Section
@@ -92,6 +93,10 @@ def expected() -> dict[Path, str]:
         **{
             ROOT / "moderator" / "data" / "schemas" / f"{name}.json": json.dumps(schema(), indent=2) + "\n"
             for name, schema in SCHEMAS.items()
+        },
+        **{
+            page: with_examples(page.read_text(), ROOT)
+            for page in sorted((ROOT / "docs" / "clients").glob("*.md"))
         },
     }
 

@@ -1,18 +1,16 @@
 """Both clients against a server whose answers are written down beforehand."""
 
-import asyncio
 import json
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from moderator import AsyncClient, Client
+from moderator import Client
 from moderator.client import http_transport
 from moderator.errors import (
     ApiKeyRefused,
@@ -27,6 +25,7 @@ from moderator.errors import (
 from moderator.queue.records import Acceptance
 from moderator.settings import Settings
 from moderator.verdicts import Decision, Verdict
+from tests.support.client_doors import InLoop, InThread
 from tests.support.http_server import Answer, HttpServer
 from tests.support.service import until
 
@@ -42,40 +41,6 @@ AWAY = Answer(503, b'{"detail": "Redis is away"}')
 def http() -> Iterator[HttpServer]:
     with HttpServer() as server:
         yield server
-
-
-class InLoop:
-    """An asynchronous client, called like one for threads."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self._runner = asyncio.Runner()
-        self._client = AsyncClient(*args, **options)
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        return lambda *args, **options: self._runner.run(getattr(self._client, name)(*args, **options))
-
-    def iter_verdicts(self, after: str, most: int) -> list[tuple[str, Verdict]]:
-        async def take() -> list[tuple[str, Verdict]]:
-            found = []
-            async for item in self._client.iter_verdicts(after):
-                found.append(item)
-                if len(found) == most:
-                    break
-            return found
-
-        return self._runner.run(take())
-
-    def __enter__(self) -> "InLoop":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-        self._runner.close()
-
-
-class InThread(Client):
-    def iter_verdicts(self, after: str, most: int) -> list[tuple[str, Verdict]]:  # type: ignore[override]
-        return list(islice(super().iter_verdicts(after), most))
 
 
 @pytest.fixture(params=[InThread, InLoop], ids=["threads", "event loop"])
