@@ -70,8 +70,7 @@ def test_what_is_not_there_is_waited_for_in_vain(door: Any) -> None:
 def test_the_stream_is_read_on_from_a_cursor(door: Any, client: Client, small_images: list[Path]) -> None:
     start = client.verdicts.position()
     events = [door.submit(path=small_images[n], id=uuid4().hex) for n in range(4)]
-    for event in events:
-        door.wait(event)
+    assert [door.wait(event).event_id for event in events] == [event.id for event in events]
     first = door.iter_verdicts(start, 2)
     rest = door.iter_verdicts(first[-1][0], 2)
     assert {verdict.event_id for _, verdict in first + rest} == {event.id for event in events}

@@ -1,22 +1,27 @@
 """The examples in `examples/`, each run as its page says, against a real worker."""
 
 import importlib
+import json
 import signal
 import sqlite3
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Thread
 from types import ModuleType
 from typing import Any
 
 import pytest
+import uvicorn
 
 from moderator.client import Client
 from moderator.queue import keys
-from moderator.queue.embedded_server import EmbeddedServer
+from moderator.queue.embedded_server import EmbeddedServer, free_port
 from moderator.settings import load_settings
 from moderator.verdicts import Decision, Verdict
 from tests.support.service import SECRET, WorkerProcess, client_alone, environment, until
@@ -67,6 +72,49 @@ def test_flask_without_a_service(load: Any, nobody_answers: None, images: Path) 
     app = load("flask_upload").app
     with (images / ALLOWED).open("rb") as file:
         assert app.test_client().post("/photos", data={"file": (file, "x.jpg")}).status_code == 503
+
+
+# --- FastAPI
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """Serve an app from a thread; yields its address."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=free_port(), log_level="warning"))
+    thread = Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started, 10, "the server")
+        yield f"http://127.0.0.1:{server.config.port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+def upload(url: str, file: Path) -> tuple[int, dict[str, Any]]:
+    head = f'--x\r\nContent-Disposition: form-data; name="file"; filename="{file.name}"\r\n\r\n'.encode()
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    request = urllib.request.Request(url, head + file.read_bytes() + b"\r\n--x--\r\n", headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_fastapi(load: Any, images: Path, tmp_path: Path) -> None:
+    with served(load("fastapi_upload").app) as url:
+        assert upload(f"{url}/photos", images / ALLOWED) == (201, {"kept": ALLOWED})
+        status, problem = upload(f"{url}/photos", images / BLOCKED)
+        assert (status, problem) == (422, {"detail": "the picture is not allowed: live-animals"})
+        empty = tmp_path / "empty.jpg"
+        empty.touch()
+        assert upload(f"{url}/photos", empty)[0] == 422
+
+
+def test_fastapi_without_a_service(load: Any, nobody_answers: None, images: Path) -> None:
+    with served(load("fastapi_upload").app) as url:
+        assert upload(f"{url}/photos", images / ALLOWED)[0] == 503
 
 
 # --- Django
