@@ -1,7 +1,8 @@
 """The client for an event loop: the twin of `Client`, line by line."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
@@ -142,16 +143,17 @@ class AsyncClient:
 
     async def iter_verdicts(
         self, after: str = BEGINNING, *, on_gap: OnGap = None
-    ) -> AsyncIterator[tuple[str, Verdict]]:
+    ) -> AsyncGenerator[tuple[str, Verdict], None]:
         """Yield all verdicts without end, each with a cursor that names it; see `Client.iter_verdicts`."""
         last = after
         budget = RetryBudget(self._retry_seconds)
         while True:
             try:
-                async for cursor, verdict in self._transport.tail(last, on_gap):
-                    last = cursor
-                    yield cursor, verdict
-                    budget.renew()
+                async with aclosing(self._transport.tail(last, on_gap)) as found:
+                    async for cursor, verdict in found:
+                        last = cursor
+                        yield cursor, verdict
+                        budget.renew()
             except QueueUnavailable as error:
                 await asyncio.sleep(budget.pause_after(error))
 

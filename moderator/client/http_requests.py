@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import ValidationError
 
 from moderator.client.event_stream import ServerSentEvent
-from moderator.client.transports import NEWEST
+from moderator.client.transports import NEWEST, OnGap
 from moderator.errors import (
     ApiKeyRefused,
     EventInvalid,
@@ -94,6 +94,12 @@ class GatewayAddress:
             )
         return cls(parts.scheme.lower(), parts.netloc, parts.path.rstrip("/"))
 
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody on the way can read along."""
+        host = urlsplit(f"//{self.authority}").hostname
+        return self.scheme == "https" or host in ("localhost", "127.0.0.1", "::1")
+
     def url(self, target: str) -> str:
         """Return the URL of a path of the gateway."""
         return f"{self.scheme}://{self.authority}{self.prefix}{target}"
@@ -165,8 +171,12 @@ def stream(after: str) -> HttpCall[None]:
     return HttpCall("GET", "/v1/verdicts/stream", None, read, headers)
 
 
-def read_item(event: ServerSentEvent) -> tuple[str, Verdict] | None:
-    """Return the entry's id and the verdict of an event of the stream; None, logged, if there is none to read."""
+def read_item(event: ServerSentEvent, on_gap: OnGap) -> tuple[str, Verdict] | None:
+    """Return the entry's id and the verdict of an event of the stream; None, logged, if there is none to read.
+
+    Raises:
+        VerdictsMissed: the event reports some, and there is no `on_gap`.
+    """
     if event.kind != "verdict" or event.id is None:
         return None
     try:
@@ -182,7 +192,7 @@ def refusal(answer: HttpAnswer) -> ModeratorError:
     match answer.status:
         case 401 | 403:
             return ApiKeyRefused(text)
-        case 413 | 415 | 422:
+        case 400 | 413 | 415 | 422:
             return EventInvalid(_detail(answer))
         case 429:
             return QueueFull(text, retry_after(answer))

@@ -1,6 +1,6 @@
 """Calls of a client over Redis itself, by the same commands as the worker."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,7 @@ class AsyncRedisTransport:
         """See `Transport.wait`."""
         return await self.queue.wait(event_key, timeout)
 
-    async def tail(self, after: str, on_gap: OnGap) -> AsyncIterator[tuple[str, Verdict]]:
+    async def tail(self, after: str, on_gap: OnGap) -> AsyncGenerator[tuple[str, Verdict], None]:
         """See `Transport.tail`."""
         start = await self.queue.position() if after == NEWEST else after
         async for entry, verdict in self.queue.tail(start, on_gap=on_gap):

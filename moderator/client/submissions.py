@@ -108,14 +108,16 @@ def require_single(body: dict[str, Any]) -> dict[str, Any]:
     Raises:
         EventInvalid: it is a bulk event.
     """
-    if "images" in body:
+    if isinstance(body, dict) and "images" in body:
         raise EventInvalid("images: this is a bulk event; use submit_many")
     return body
 
 
 def with_id(body: dict[str, Any]) -> dict[str, Any]:
     """Return an event with an id, so that a retry names the same event. A bulk event must have its own."""
-    return body if "id" in body or "images" in body else {"id": uuid4().hex, **body}
+    if not isinstance(body, dict) or "id" in body or "images" in body:
+        return body
+    return {"id": uuid4().hex, **body}
 
 
 class RememberedSources:

@@ -1,6 +1,6 @@
 """What a client needs of the service, whatever carries it: Redis itself, or the HTTP gateway."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from moderator.errors import VerdictsMissed
@@ -81,7 +81,7 @@ class AsyncTransport(Protocol):
         """See `Transport.wait`."""
         ...
 
-    def tail(self, after: str, on_gap: OnGap) -> AsyncIterator[tuple[str, Verdict]]:
+    def tail(self, after: str, on_gap: OnGap) -> AsyncGenerator[tuple[str, Verdict], None]:
         """See `Transport.tail`."""
         ...
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import aclosing
 from itertools import islice
 from typing import Any
 
@@ -21,11 +22,12 @@ class InLoop:
 
     def iter_verdicts(self, after: str, most: int) -> list[tuple[str, Verdict]]:
         async def take() -> list[tuple[str, Verdict]]:
-            found = []
-            async for item in self._client.iter_verdicts(after):
-                found.append(item)
-                if len(found) == most:
-                    break
+            found: list[tuple[str, Verdict]] = []
+            async with aclosing(self._client.iter_verdicts(after)) as items:
+                async for item in items:
+                    found.append(item)
+                    if len(found) == most:
+                        break
             return found
 
         return self._runner.run(take())

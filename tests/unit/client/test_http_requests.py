@@ -122,11 +122,11 @@ def test_a_stream_continues_after_a_cursor() -> None:
     assert http_requests.stream("5-1").headers["last-event-id"] == "5-1"
     assert http_requests.stream("0").headers["last-event-id"] == "0"
     assert "last-event-id" not in http_requests.stream("$").headers
-    assert read_item(ServerSentEvent("verdict", "5-2", VERDICT.model_dump_json())) == ("5-2", VERDICT)
-    assert read_item(ServerSentEvent("message", "5-2", "x")) is None
-    assert read_item(ServerSentEvent("verdict", None, VERDICT.model_dump_json())) is None
+    assert read_item(ServerSentEvent("verdict", "5-2", VERDICT.model_dump_json()), None) == ("5-2", VERDICT)
+    assert read_item(ServerSentEvent("message", "5-2", "x"), None) is None
+    assert read_item(ServerSentEvent("verdict", None, VERDICT.model_dump_json()), None) is None
 
 
 def test_what_cannot_be_read_in_a_stream_is_skipped(caplog: pytest.LogCaptureFixture) -> None:
-    assert read_item(ServerSentEvent("verdict", "5-3", "{}")) is None
+    assert read_item(ServerSentEvent("verdict", "5-3", "{}"), None) is None
     assert "5-3" in caplog.text

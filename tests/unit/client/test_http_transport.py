@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from moderator import Client
-from moderator.client import http_transport
+from moderator.client import http_exchange
 from moderator.errors import (
     ApiKeyRefused,
     EventInvalid,
@@ -119,7 +119,7 @@ def test_nobody_listens(connect: Callable[..., Any], unused_url: str) -> None:
 def test_a_server_that_hangs(
     http: HttpServer, connect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_transport, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(http_exchange, "ANSWER_SECONDS", 0.2)
     http.answers = {EVENTS: [Answer(202, b"{}", delay=1.0)]}
     with pytest.raises(QueueUnavailable, match="in time"):
         connect().submit(url="https://example.com/a.jpg")
@@ -128,7 +128,7 @@ def test_a_server_that_hangs(
 def test_an_answer_is_bounded(
     http: HttpServer, connect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_transport, "ANSWER_BYTES_MAX", 1000)
+    monkeypatch.setattr(http_exchange, "ANSWER_BYTES_MAX", 1000)
     http.answers = {EVENTS: [Answer(202, b" " * 1001)]}
     with pytest.raises(NotAGateway, match="1000 bytes"):
         connect().submit(url="https://example.com/a.jpg")
@@ -144,6 +144,13 @@ def test_a_stream_that_breaks_is_read_on_after_the_last_cursor(
     client = connect(retry_seconds=5)
     assert client.iter_verdicts("0", 3) == [("1-0", VERDICT), ("2-0", VERDICT), ("3-0", VERDICT)]
     assert [request.headers["last-event-id"] for request in http.asked(STREAM)] == ["0", "2-0", "2-0"]
+
+
+def test_a_stream_that_ends_again_and_again_is_read_on(http: HttpServer, connect: Callable[..., Any]) -> None:
+    """Each time it makes progress, so that a client without retries reads on, too."""
+    each = [f"id: {n}-0\nevent: verdict\ndata: {VERDICT.model_dump_json()}\n\n".encode() for n in range(1, 7)]
+    http.answers = {STREAM: [Answer(200, one) for one in each]}
+    assert [cursor for cursor, _ in connect().iter_verdicts("0", 6)] == [f"{n}-0" for n in range(1, 7)]
 
 
 def test_a_stream_that_is_not_there_is_an_error(http: HttpServer, connect: Callable[..., Any]) -> None:
@@ -164,6 +171,23 @@ def test_events_are_spooled_while_the_gateway_is_away(
     assert sent.acceptance is Acceptance.SPOOLED
     until(lambda: len(http.asked(EVENTS)) == 2, 5, "the delivery in the background")
     assert [json.loads(request.body)["id"] for request in http.asked(EVENTS)] == ["a", "a"]
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("http://example.org", True),
+        ("http://localhost:1", False),
+        ("http://[::1]", False),
+        ("https://example.org", False),
+    ],
+)
+def test_a_key_should_not_travel_in_the_open(
+    url: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    Client(url, Settings(), api_key="mk_secret")
+    assert ("unencrypted" in caplog.text) is warned
+    assert "mk_secret" not in caplog.text
 
 
 @pytest.mark.parametrize("key", ["", "a b\n", "é", " x"])

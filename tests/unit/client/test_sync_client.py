@@ -60,6 +60,9 @@ def test_bulk_events_have_a_method_of_their_own(client: Client) -> None:
         client.submit_event({"id": "b", "images": [{"path": "/a"}]})
     with pytest.raises(EventInvalid, match="at least one"):
         client.submit_many([])
+    for body in ([], "id", None):
+        with pytest.raises(EventInvalid, match="an event is a JSON object"):
+            client.submit_event(body)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
