@@ -192,7 +192,7 @@ def kept(database: Path) -> int:
             return 0
 
 
-def test_a_reader_that_is_killed_and_continued_by_another_misses_nothing_and_repeats_nothing(
+def test_a_reader_that_another_continues_misses_and_repeats_nothing(
     shared_server: EmbeddedServer, tmp_path: Path
 ) -> None:
     database = tmp_path / "verdicts.sqlite3"
