@@ -18,9 +18,11 @@ TRIES_MAX, TRY_PAUSE_FIRST_SECONDS, TRY_PAUSE_MAX_SECONDS = 4, 0.05, 0.5
 #: Most seconds that one request asks the gateway to wait for a verdict.
 REQUEST_WAIT_SECONDS = 25.0
 #: Pause between two looks for a verdict: a share of the time waited so far, within these bounds.
-POLL_SHARE, POLL_MIN_SECONDS, POLL_MAX_SECONDS = 0.1, 0.02, 1.0
+POLL_SHARE, POLL_MIN_SECONDS, POLL_MAX_SECONDS = 0.2, 0.05, 1.0
 #: Seconds without a byte after which a stream counts as broken; the gateway sends comments more often.
 STREAM_SILENCE_SECONDS = 60.0
+#: Seconds after which the end of a stream is no failure: gateways restart, and proxies end what lasts long.
+STREAM_STEADY_SECONDS = 5.0
 
 POOL_OPTIONS: dict[str, Any] = {
     "max_connections": None,
@@ -91,12 +93,12 @@ _AGAIN = "check its URL and that it runs, then try again: the same id is accepte
 
 def try_pause(failures: int) -> float:
     """Return the seconds before a connection that broke is tried again."""
-    return exponential(max(1, failures), TRY_PAUSE_FIRST_SECONDS, TRY_PAUSE_MAX_SECONDS)
+    return exponential(failures, TRY_PAUSE_FIRST_SECONDS, TRY_PAUSE_MAX_SECONDS)
 
 
-def poll_pause(waited: float, timeout: float) -> float:
-    """Return the seconds until the next look for a verdict."""
-    pause = min(max(POLL_MIN_SECONDS, POLL_SHARE * waited), POLL_MAX_SECONDS)
+def poll_pause(waited: float, timeout: float, asked: float) -> float:
+    """Return the seconds until the next look for a verdict, at least as many as the gateway asked for."""
+    pause = max(asked, min(max(POLL_MIN_SECONDS, POLL_SHARE * waited), POLL_MAX_SECONDS))
     return max(0.0, min(pause, timeout - waited))
 
 
@@ -112,3 +114,10 @@ def to_answer(response: httpcore2.Response, body: bytearray) -> HttpAnswer:
     """Return an answer whose body has been read."""
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
     return HttpAnswer(response.status, headers, bytes(body))
+
+
+def stream_ended() -> QueueUnavailable:
+    """Return the error for a stream that ends, which none does that is not interrupted."""
+    error = QueueUnavailable("the gateway ends the stream; read on from the last cursor later")
+    error.__cause__ = httpcore2.RemoteProtocolError("the stream ended")
+    return error

@@ -25,12 +25,14 @@ from moderator.errors import (
     QueueFull,
     QueueUnavailable,
     SettingsError,
+    VerdictsMissed,
     VerdictUnreadable,
 )
 from moderator.events import Event, split_key
 from moderator.printable import printable
 from moderator.queue.bounds import RETRY_AFTER_UNKNOWN_SECONDS
 from moderator.queue.records import Acceptance
+from moderator.queue.stream import missed, report, split_id
 from moderator.verdicts import Verdict
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ T_co = TypeVar("T_co", covariant=True)
 ANSWER_BYTES_MAX = 16 << 20
 #: Most characters of the gateway's words in a message of ours.
 DETAIL_CHARACTERS_MAX = 500
+#: The gateway's `type` of the problem that there is no verdict; any other 404 is that of a wrong URL.
+NO_VERDICT = "urn:moderator:problem:no-verdict"
 #: What a gateway, or a proxy before it, answers while the service is not to be reached.
 UNAVAILABLE_STATUSES = frozenset({408, 500, 502, 503, 504})
 
@@ -111,7 +115,7 @@ def submission(body: dict[str, Any], events: list[Event]) -> HttpCall[list[tuple
     def read(answer: HttpAnswer) -> list[tuple[Event, Acceptance]]:
         if answer.status not in (200, 202):
             raise refusal(answer)
-        found = _object(answer)
+        found = _object(answer.body)
         each = found["events"] if "images" in body else [found]
         return [(event, Acceptance(one["acceptance"])) for event, one in zip(events, each, strict=True)]
 
@@ -134,7 +138,7 @@ def verdict(event_key: str) -> HttpCall[Verdict | None]:
     source, id, _ = split_key(event_key)
 
     def read(answer: HttpAnswer) -> Verdict | None:
-        if answer.status == 404:
+        if answer.status == 404 and _problem(answer).get("type") == NO_VERDICT:
             return None
         if answer.status != 200:
             raise refusal(answer)
@@ -176,24 +180,40 @@ def read_item(event: ServerSentEvent, on_gap: OnGap) -> tuple[str, Verdict] | No
 
     Raises:
         VerdictsMissed: the event reports some, and there is no `on_gap`.
+        QueueUnavailable: the event reports that the stream ends.
     """
-    if event.kind != "verdict" or event.id is None:
-        return None
+    match event.kind:
+        case "verdict" if event.id is not None:
+            try:
+                return event.id, read_verdict(event.data)
+            except VerdictUnreadable as error:
+                log.warning("entry %s of the stream is skipped: %s", printable(event.id), error)
+        case "gap":
+            report(_read_gap(event.data), on_gap)
+        case "unavailable":
+            raise QueueUnavailable(f"the gateway's stream ends: {_detail(event.data)}")
+    return None
+
+
+def _read_gap(data: str) -> VerdictsMissed:
     try:
-        return event.id, read_verdict(event.data)
-    except VerdictUnreadable as error:
-        log.warning("entry %s of the stream is skipped: %s", printable(event.id), error)
-        return None
+        found = json.loads(data)
+        start, end, count = str(found["start"]), str(found["end"]), found["count"]
+        split_id(start), split_id(end)  # ours, or a ValueError
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _not_a_gateway() from error
+    return missed(start, end, count if isinstance(count, int) else None, "they were read here")
 
 
 def refusal(answer: HttpAnswer) -> ModeratorError:
     """Return the error for an answer that is no success: the class that the same refusal has over Redis."""
-    text = f"the gateway answered {answer.status}: {_detail(answer)}"
+    detail = _detail(answer.body)
+    text = f"the gateway answered {answer.status}: {detail}"
     match answer.status:
         case 401 | 403:
             return ApiKeyRefused(text)
         case 400 | 413 | 415 | 422:
-            return EventInvalid(_detail(answer))
+            return EventInvalid(detail)
         case 429:
             return QueueFull(text, retry_after(answer))
         case status if status in UNAVAILABLE_STATUSES:
@@ -203,7 +223,10 @@ def refusal(answer: HttpAnswer) -> ModeratorError:
 
 
 def retry_after(answer: HttpAnswer) -> float:
-    """Return the seconds of `Retry-After`, a number or a date; a few if it is missing or unreadable."""
+    """Return the seconds until another try, as the problem or `Retry-After` (a number or a date) says; else a few."""
+    exact = _problem(answer).get("retry_after")
+    if isinstance(exact, int | float) and exact >= 0:
+        return float(exact)
     text = answer.headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", text):
         return float(text)
@@ -220,25 +243,37 @@ def _guarded(read: Callable[[HttpAnswer], T]) -> Callable[[HttpAnswer], T]:
         try:
             return read(answer)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise NotAGateway(
-                "the answer is not that of a moderator gateway; check the URL, and what is between here and there"
-            ) from error
+            raise _not_a_gateway() from error
 
     return guarded
 
 
-def _object(answer: HttpAnswer) -> dict[str, Any]:
-    found = json.loads(answer.body)
+def _not_a_gateway() -> NotAGateway:
+    return NotAGateway(
+        "the answer is not that of a moderator gateway; check the URL, and what is between here and there"
+    )
+
+
+def _object(text: bytes | str) -> dict[str, Any]:
+    found = json.loads(text)
     if not isinstance(found, dict):
         raise ValueError("no object")
     return found
 
 
-def _detail(answer: HttpAnswer) -> str:
-    """Return what problem+json (RFC 9457) says, printable and bounded."""
+def _problem(answer: HttpAnswer) -> dict[str, Any]:
+    """Return the problem (RFC 9457) of an answer; empty if it has none."""
     try:
-        found = _object(answer)
-        text = str(found.get("detail") or found.get("title") or "")
+        return _object(answer.body)
     except (ValueError, RecursionError):
-        text = ""
-    return printable((text or "no reason given")[:DETAIL_CHARACTERS_MAX])
+        return {}
+
+
+def _detail(text: bytes | str) -> str:
+    """Return what a problem says, printable and bounded."""
+    try:
+        found = _object(text)
+        said = str(found.get("detail") or found.get("title") or "")
+    except (ValueError, RecursionError):
+        said = ""
+    return printable((said or "no reason given")[:DETAIL_CHARACTERS_MAX])

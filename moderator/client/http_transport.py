@@ -19,17 +19,19 @@ from moderator.client.http_exchange import (
     POOL_OPTIONS,
     REQUEST_WAIT_SECONDS,
     STREAM_SILENCE_SECONDS,
+    STREAM_STEADY_SECONDS,
     TRIES_MAX,
     Requests,
     check_body,
     failing_as_ours,
     poll_pause,
+    stream_ended,
     to_answer,
     try_pause,
 )
 from moderator.client.http_requests import HttpAnswer, HttpCall, read_item
 from moderator.client.transports import Accepted, OnGap
-from moderator.errors import QueueUnavailable
+from moderator.errors import QueueFull, QueueUnavailable
 from moderator.events import Event
 from moderator.queue.commands import read_body
 from moderator.queue.verdict_store import verdict_late
@@ -74,29 +76,36 @@ class HttpTransport:
     def wait(self, event_key: str, timeout: float) -> Verdict:
         """See `Transport.wait`."""
         started = time.monotonic()
-        while (found := self.verdict(event_key)) is None:
+        while True:
+            pause = 0.0
+            try:
+                if (found := self.verdict(event_key)) is not None:
+                    return found
+            except QueueFull as full:  # the key has used up its rate
+                pause = full.retry_after
             waited = time.monotonic() - started
             if waited >= timeout:
                 raise verdict_late(event_key, timeout)
-            time.sleep(poll_pause(waited, timeout))
-        return found
+            time.sleep(poll_pause(waited, timeout, pause))
 
     def tail(self, after: str, on_gap: OnGap) -> Iterator[tuple[str, Verdict]]:
         """See `Transport.tail`. Connects again, for about a second, when the connection ends."""
-        failures = 0
+        tried = 1
         while True:
+            started = time.monotonic()
             try:
                 for item in self._stream(after, on_gap):
-                    after, failures = item[0], 0
+                    after, tried = item[0], 1
                     yield item
             except QueueUnavailable as error:
-                failures += 1
-                if failures == TRIES_MAX or not isinstance(error.__cause__, BROKEN):
+                tried = 1 if time.monotonic() - started > STREAM_STEADY_SECONDS else tried
+                if tried == TRIES_MAX or not isinstance(error.__cause__, BROKEN):
                     raise
-            time.sleep(try_pause(failures))
+                time.sleep(try_pause(tried))
+                tried += 1
 
     def _stream(self, after: str, on_gap: OnGap) -> Iterator[tuple[str, Verdict]]:
-        """Yield what comes over one connection."""
+        """Yield what comes over one connection; raises `QueueUnavailable` at its end."""
         call, reader = http_requests.stream(after), EventStreamReader()
         with (
             failing_as_ours(),
@@ -108,6 +117,7 @@ class HttpTransport:
                 for event in reader.feed(chunk):
                     if (item := read_item(event, on_gap)) is not None:
                         yield item
+        raise stream_ended()
 
     def close(self) -> None:
         """Close the connections."""
@@ -161,30 +171,37 @@ class AsyncHttpTransport:
     async def wait(self, event_key: str, timeout: float) -> Verdict:
         """See `Transport.wait`."""
         started = time.monotonic()
-        while (found := await self.verdict(event_key)) is None:
+        while True:
+            pause = 0.0
+            try:
+                if (found := await self.verdict(event_key)) is not None:
+                    return found
+            except QueueFull as full:  # the key has used up its rate
+                pause = full.retry_after
             waited = time.monotonic() - started
             if waited >= timeout:
                 raise verdict_late(event_key, timeout)
-            await asyncio.sleep(poll_pause(waited, timeout))
-        return found
+            await asyncio.sleep(poll_pause(waited, timeout, pause))
 
     async def tail(self, after: str, on_gap: OnGap) -> AsyncGenerator[tuple[str, Verdict], None]:
         """See `HttpTransport.tail`."""
-        failures = 0
+        tried = 1
         while True:
+            started = time.monotonic()
             try:
                 async with aclosing(self._stream(after, on_gap)) as items:
                     async for item in items:
-                        after, failures = item[0], 0
+                        after, tried = item[0], 1
                         yield item
             except QueueUnavailable as error:
-                failures += 1
-                if failures == TRIES_MAX or not isinstance(error.__cause__, BROKEN):
+                tried = 1 if time.monotonic() - started > STREAM_STEADY_SECONDS else tried
+                if tried == TRIES_MAX or not isinstance(error.__cause__, BROKEN):
                     raise
-            await asyncio.sleep(try_pause(failures))
+                await asyncio.sleep(try_pause(tried))
+                tried += 1
 
     async def _stream(self, after: str, on_gap: OnGap) -> AsyncGenerator[tuple[str, Verdict], None]:
-        """Yield what comes over one connection."""
+        """Yield what comes over one connection; raises `QueueUnavailable` at its end."""
         call, reader = http_requests.stream(after), EventStreamReader()
         with failing_as_ours():
             async with self._pool.stream(**self._requests.of(call, STREAM_SILENCE_SECONDS)) as response:
@@ -194,6 +211,7 @@ class AsyncHttpTransport:
                     for event in reader.feed(chunk):
                         if (item := read_item(event, on_gap)) is not None:
                             yield item
+        raise stream_ended()
 
     async def close(self) -> None:
         """Close the connections."""

@@ -15,6 +15,7 @@ from moderator.errors import (
     QueueFull,
     QueueUnavailable,
     SettingsError,
+    VerdictsMissed,
     VerdictUnreadable,
 )
 from moderator.queue.commands import read_body
@@ -62,7 +63,9 @@ def test_a_verdict_is_asked_for_by_source_and_id() -> None:
     call = http_requests.verdict("a b/c:up%2F0")
     assert call.target == "/v1/verdicts/a%20b%2Fc/up%2F0"
     assert call.read(answer(200, VERDICT.model_dump_json().encode())) == VERDICT
-    assert call.read(answer(404, {"title": "no verdict"})) is None
+    assert call.read(answer(404, {"type": "urn:moderator:problem:no-verdict"})) is None
+    with pytest.raises(NotAGateway):
+        call.read(answer(404, {"type": "urn:moderator:problem:not-found"}))
     with pytest.raises(VerdictUnreadable):
         call.read(answer(200, {"decision": "quarantine"}))
 
@@ -112,6 +115,9 @@ def test_a_full_queue_says_when_to_try_again() -> None:
     later = refusal(answer(429, {}, retry_after=formatdate(4e9)))
     assert isinstance(later, QueueFull)
     assert later.retry_after > 1e9
+    exact = refusal(answer(429, {"retry_after": 0.25}, retry_after="1"))
+    assert isinstance(exact, QueueFull)
+    assert exact.retry_after == 0.25
     for header in ({}, {"retry_after": "soon"}):
         unknown = refusal(answer(429, {}, **header))
         assert isinstance(unknown, QueueFull)
@@ -125,6 +131,26 @@ def test_a_stream_continues_after_a_cursor() -> None:
     assert read_item(ServerSentEvent("verdict", "5-2", VERDICT.model_dump_json()), None) == ("5-2", VERDICT)
     assert read_item(ServerSentEvent("message", "5-2", "x"), None) is None
     assert read_item(ServerSentEvent("verdict", None, VERDICT.model_dump_json()), None) is None
+
+
+def test_a_stream_reports_a_gap() -> None:
+    gap = ServerSentEvent(
+        "gap", "5-0", json.dumps({"start": "1-0", "end": "5-0", "count": None, "detail": "?"})
+    )
+    with pytest.raises(VerdictsMissed) as raised:
+        read_item(gap, None)
+    assert (raised.value.start, raised.value.end, raised.value.count) == ("1-0", "5-0", None)
+    found: list[VerdictsMissed] = []
+    assert read_item(gap, found.append) is None
+    assert [one.end for one in found] == ["5-0"]
+    for data in ("{}", "x", '{"start": "a", "end": "b", "count": 1}'):
+        with pytest.raises(NotAGateway):
+            read_item(ServerSentEvent("gap", "5-0", data), None)
+
+
+def test_a_stream_reports_its_end() -> None:
+    with pytest.raises(QueueUnavailable, match="Redis is away"):
+        read_item(ServerSentEvent("unavailable", None, '{"detail": "Redis is away"}'), None)
 
 
 def test_what_cannot_be_read_in_a_stream_is_skipped(caplog: pytest.LogCaptureFixture) -> None:

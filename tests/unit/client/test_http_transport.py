@@ -32,7 +32,7 @@ from tests.support.service import until
 EVENTS, STREAM = "/v1/events", "/v1/verdicts/stream"
 VERDICT = Verdict(event_id="a", source="shop", decision=Decision.BLOCK, is_safe=False)
 FOUND = Answer(200, VERDICT.model_dump_json().encode())
-MISSING = Answer(404, b'{"title": "no verdict"}')
+MISSING = Answer(404, b'{"type": "urn:moderator:problem:no-verdict"}')
 ACCEPTED = Answer(202, b'{"id": "a", "source": "shop", "acceptance": "accepted"}')
 AWAY = Answer(503, b'{"detail": "Redis is away"}')
 
@@ -151,6 +151,25 @@ def test_a_stream_that_ends_again_and_again_is_read_on(http: HttpServer, connect
     each = [f"id: {n}-0\nevent: verdict\ndata: {VERDICT.model_dump_json()}\n\n".encode() for n in range(1, 7)]
     http.answers = {STREAM: [Answer(200, one) for one in each]}
     assert [cursor for cursor, _ in connect().iter_verdicts("0", 6)] == [f"{n}-0" for n in range(1, 7)]
+
+
+def test_a_stream_that_ends_at_once_each_time_is_an_error(
+    http: HttpServer, connect: Callable[..., Any]
+) -> None:
+    http.answers = {STREAM: [Answer(200, b"retry: 2000\n\n")]}
+    with pytest.raises(QueueUnavailable, match="ends the stream"):
+        connect().iter_verdicts("0", 1)
+    assert len(http.requests) == http_exchange.TRIES_MAX
+
+
+def test_a_wait_goes_on_when_the_key_has_used_up_its_rate(
+    http: HttpServer, connect: Callable[..., Any]
+) -> None:
+    late = Answer(429, b'{"retry_after": 0.1}', {"retry-after": "1"})
+    http.answers = {"/v1/verdicts/moderator/a": [late, MISSING, late, FOUND]}
+    assert connect().wait("a", timeout=5) == VERDICT
+    with pytest.raises(NotAGateway):
+        connect().wait("of-another-server", timeout=5)
 
 
 def test_a_stream_that_is_not_there_is_an_error(http: HttpServer, connect: Callable[..., Any]) -> None:
