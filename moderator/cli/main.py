@@ -42,6 +42,8 @@ COMMANDS = {
     "search": "Find the images that a text describes best, or that resemble an image.",
     "demo": "Run the whole service on a folder of images, then stop it.",
     "worker": "Serve the queue: take events from Redis, judge them, publish verdicts.",
+    "gateway": "Serve HTTP: events and images in, verdicts out.",
+    "keys": "Make, list and revoke the API keys of the gateway.",
     "deliver": "Deliver verdicts to webhooks and to the other consumers of the outbox.",
     "submit": "Put images on the queue; a worker judges them.",
     "doctor": "Examine this installation: Redis, secrets, policies, and the machine.",

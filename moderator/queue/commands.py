@@ -231,6 +231,20 @@ def newest_entries(count: int) -> Command[list[Entry]]:
     )
 
 
+def entries_before(entry: str, count: int) -> Command[list[Entry]]:
+    """Look up entries of the stream before one, newest first; before `+`: the latest."""
+    before = entry if entry == "+" else f"({entry}"
+    return ask(
+        "XREVRANGE",
+        keys.VERDICTS,
+        before,
+        "-",
+        "COUNT",
+        count,
+        read=lambda found: [(entry.decode(), fields) for entry, fields in found],
+    )
+
+
 def read_on(after: str, count: int) -> Command[StreamPage]:
     """Read the verdict stream after an entry."""
     return Command("read_on", [keys.VERDICTS], [after, count], lambda answer: read_page(after, answer))

@@ -133,7 +133,7 @@ class AsyncRedisExecutor:
         """See `Executor.run`."""
         words = command.words()
         try:
-            async with _within(self._call + block_seconds(words)):
+            async with within_async(self._call + block_seconds(words)):
                 try:
                     answer = await self._redis.execute_command(*words)
                 except NoScriptError:
@@ -145,7 +145,11 @@ class AsyncRedisExecutor:
 
     async def run_each(self, commands: Sequence[Command[T]]) -> list[T | RedisMisused]:
         """See `Executor.run_each`."""
-        async with _within(self._call):
+        return read_each(commands, await self.ask_each(commands))
+
+    async def ask_each(self, commands: Sequence[Command[T]]) -> list[Any]:
+        """Return the raw answers to many commands, errors among them."""
+        async with within_async(self._call):
             answers = await self._send(commands)
             if unknown := _unknown_scripts(commands, answers):
                 for name in {commands[n].name for n in unknown}:
@@ -153,7 +157,7 @@ class AsyncRedisExecutor:
                 again = await self._send([commands[n] for n in unknown])
                 for n, answer in zip(unknown, again, strict=True):
                     answers[n] = answer
-        return read_each(commands, answers)
+        return answers
 
     async def _send(self, commands: Sequence[Command[T]]) -> list[Any]:
         if not commands:
@@ -168,13 +172,14 @@ class AsyncRedisExecutor:
     async def listen(self, channel: str) -> AsyncIterator[AsyncWait]:
         """See `Executor.listen`."""
         async with self._redis.pubsub(ignore_subscribe_messages=False) as pubsub:
-            async with _within(self._call):
+            async with within_async(self._call):
                 await pubsub.subscribe(channel)
             yield lambda seconds: pubsub.get_message(timeout=seconds)
 
 
 @asynccontextmanager
-async def _within(seconds: float) -> AsyncIterator[None]:
+async def within_async(seconds: float) -> AsyncIterator[None]:
+    """Raise Redis' error for a missing answer if the block takes longer."""
     try:
         async with asyncio.timeout(seconds):
             yield

@@ -51,3 +51,8 @@ WEBHOOK_PREFIX = "moderation:webhook:"
 #: The name of a consumer follows, alone for the sorted set of its deliveries, with `:` and a key for one of them.
 OUTBOX_PREFIX = "moderation:outbox:"
 EMBEDDING_PREFIX = "moderation:embedding:"
+
+#: Set of the ids of API keys; the record of each by its id, and how much of its rate it has used.
+API_KEYS = "moderation:api-keys"
+API_KEY_PREFIX = "moderation:api-key:"
+API_RATE_PREFIX = "moderation:api-rate:"

@@ -5,6 +5,7 @@ all sections. The page on settings is generated from here.
 """
 
 from moderator.settings.delivery_settings import DeliverySettings
+from moderator.settings.gateway_settings import GatewaySettings
 from moderator.settings.host_settings import HostSettings
 from moderator.settings.image_settings import ImageSettings
 from moderator.settings.loading import (
@@ -32,6 +33,7 @@ __all__ = [
     "SECTIONS",
     "TOML_FILE",
     "DeliverySettings",
+    "GatewaySettings",
     "HostSettings",
     "ImageSettings",
     "ModelSettings",

@@ -16,6 +16,7 @@ from pydantic_settings import (
 from moderator import suggestions
 from moderator.errors import SettingsError
 from moderator.settings.delivery_settings import DeliverySettings
+from moderator.settings.gateway_settings import GatewaySettings
 from moderator.settings.host_settings import HostSettings
 from moderator.settings.image_settings import ImageSettings
 from moderator.settings.model_settings import ModelSettings
@@ -42,6 +43,7 @@ class _TomlFile(TomlConfigSettingsSource):
 
 # Pydantic takes the fields of the last base first; settings and their errors appear in this order.
 class Settings(
+    GatewaySettings,
     DeliverySettings,
     HostSettings,
     ImageSettings,

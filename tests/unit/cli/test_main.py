@@ -42,7 +42,7 @@ COMMANDS = {
         "models",
         "signals",
     ),
-    *("doctor", "webhooks"),
+    *("doctor", "webhooks", "gateway", "keys"),
 }
 
 

@@ -1,0 +1,1 @@
+"""The HTTP gateway: events and images in, verdicts out."""

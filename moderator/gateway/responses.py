@@ -1,0 +1,85 @@
+"""Answers of the gateway: an accepted event with its link, or its verdict."""
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from moderator.errors import QueueUnavailable
+from moderator.events import MAX_ID, Event
+from moderator.gateway.service import Accepted, Service
+from moderator.queue.records import Acceptance
+from moderator.verdicts import Verdict
+
+Wait = Annotated[
+    float | None,
+    Query(
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="Seconds to wait for the verdict, which is then the answer (200); MODERATOR_GATEWAY_WAIT bounds "
+        "it. If it does not come in time, the answer is that without `wait` (202).",
+    ),
+]
+
+
+class EventLinks(BaseModel):
+    """Paths of what belongs to an event."""
+
+    verdict: str
+
+
+class AcceptedEvent(BaseModel):
+    """An event that the service has, and where its verdict will be."""
+
+    id: str = Field(max_length=MAX_ID)
+    source: str = Field(max_length=MAX_ID)
+    acceptance: Acceptance = Field(
+        description="`accepted`: new. `pending`: known, without a verdict yet. `answered`: known, with its verdict."
+    )
+    links: EventLinks
+
+
+class AcceptedEvents(BaseModel):
+    """The events of a bulk event or of a batch, in order."""
+
+    events: list[AcceptedEvent]
+
+
+def verdict_path(request: Request, event: Event) -> str:
+    """Return the path of an event's verdict."""
+    root = request.scope.get("root_path", "")
+    return f"{root}/v1/verdicts/{quote(event.source, safe='')}/{quote(event.id, safe='')}"
+
+
+def describe_accepted(request: Request, event: Event, acceptance: Acceptance) -> dict[str, Any]:
+    """Return the body for an accepted event."""
+    links = {"verdict": verdict_path(request, event)}
+    return {"id": event.id, "source": event.source, "acceptance": acceptance.value, "links": links}
+
+
+def accepted_each(request: Request, answers: Accepted) -> Response:
+    """Return the answer for the events of a bulk event or a batch."""
+    return JSONResponse({"events": [describe_accepted(request, *answer) for answer in answers]}, 202)
+
+
+async def accepted_or_verdict(request: Request, answers: Accepted, wait: float | None) -> Response:
+    """Return the answer for one event: its verdict if it comes within the seconds to `wait`."""
+    [(event, acceptance)] = answers
+    service: Service = request.app.state.service
+    if wait is not None:
+        try:
+            verdict = await service.wait(event.key, min(wait, service.settings.gateway_wait))
+        except QueueUnavailable:  # the event is in the queue all the same
+            verdict = None
+        if verdict is not None:
+            return verdict_response(verdict)
+    body = describe_accepted(request, event, acceptance)
+    return JSONResponse(body, 202, {"Location": body["links"]["verdict"]})
+
+
+def verdict_response(verdict: Verdict) -> Response:
+    """Return the answer with a verdict."""
+    return Response(verdict.model_dump_json(), media_type="application/json")
