@@ -8,20 +8,47 @@ from uuid import uuid4
 import pytest
 
 from moderator.client import Client
-from moderator.errors import EventInvalid, VerdictTimeout
+from moderator.errors import (
+    ApiKeyRefused,
+    EventInvalid,
+    NotAGateway,
+    QueueFull,
+    QueueUnavailable,
+    VerdictsMissed,
+    VerdictTimeout,
+)
+from moderator.gateway.api_keys import Scope
+from moderator.queue import keys
 from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.records import Acceptance
 from moderator.settings import Settings
-from moderator.verdicts import Decision
+from moderator.verdicts import Decision, Verdict
 from tests.support.client_doors import InLoop, InThread
-from tests.support.service import SETTINGS, WorkerProcess
+from tests.support.gateway_door import GatewayDoor, gateway_door, make_key
+from tests.support.service import SETTINGS, WorkerProcess, make_client
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    shared_server: EmbeddedServer, worker: WorkerProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayDoor]:
+    with gateway_door(shared_server.url, tmp_path_factory.mktemp("gateway")) as door:
+        yield door
+
+
+@pytest.fixture(params=["Redis", "HTTP"])
+def address(
+    request: pytest.FixtureRequest, shared_server: EmbeddedServer, worker: WorkerProcess
+) -> dict[str, str]:
+    if request.param == "Redis":
+        return {"url": shared_server.url}
+    door: GatewayDoor = request.getfixturevalue("gateway")
+    return {"url": door.url, "api_key": door.key}
 
 
 @pytest.fixture(params=[InThread, InLoop], ids=["threads", "event loop"])
-def door(
-    request: pytest.FixtureRequest, shared_server: EmbeddedServer, worker: WorkerProcess
-) -> Iterator[Any]:
-    with request.param(shared_server.url, Settings(**SETTINGS)) as client:
+def door(request: pytest.FixtureRequest, address: dict[str, str]) -> Iterator[Any]:
+    with request.param(settings=Settings(**SETTINGS), **address) as client:
         yield client
 
 
@@ -74,3 +101,42 @@ def test_the_stream_is_read_on_from_a_cursor(door: Any, client: Client, small_im
     first = door.iter_verdicts(start, 2)
     rest = door.iter_verdicts(first[-1][0], 2)
     assert {verdict.event_id for _, verdict in first + rest} == {event.id for event in events}
+
+
+@pytest.mark.parametrize("kind", [InThread, InLoop], ids=["threads", "event loop"])
+def test_keys_that_may_not(kind: Any, gateway: GatewayDoor, shared_server: EmbeddedServer) -> None:
+    reader = make_key(shared_server.url, Scope.READ)
+    for key, error in ((None, ApiKeyRefused), ("mk_unknown", ApiKeyRefused), (reader, ApiKeyRefused)):
+        with kind(gateway.url, Settings(), api_key=key) as client, pytest.raises(error):
+            client.submit(path="/x")
+    with kind(gateway.url, Settings(), api_key=reader) as client:
+        assert client.verdict("nowhere") is None
+    with kind(f"{gateway.url}/elsewhere", Settings(), api_key=reader) as client, pytest.raises(NotAGateway):
+        client.verdict("nowhere")
+
+
+@pytest.mark.parametrize("kind", [InThread, InLoop], ids=["threads", "event loop"])
+def test_a_full_queue_and_missed_verdicts_are_reported_over_http(
+    kind: Any, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    client = make_client(server.url)
+    for n in range(10):
+        verdict = Verdict(event_id=str(n), source="s", decision=Decision.ALLOW, is_safe=True)
+        client.redis.xadd(keys.VERDICTS, {"verdict": verdict.model_dump_json()}, id=f"{n + 1}-0")
+    client.redis.xtrim(keys.VERDICTS, maxlen=3, approximate=False)
+    with (
+        gateway_door(server.url, tmp_path, queue_limit="1") as door,
+        kind(door.url, Settings(), api_key=door.key) as http,
+    ):
+        http.submit(path="/x", id="a")
+        with pytest.raises(QueueFull) as full:
+            http.submit(path="/x", id="b")
+        assert 0 < full.value.retry_after <= 10
+        with pytest.raises(VerdictsMissed) as gap:
+            http.iter_verdicts("2-0", 1)
+        assert gap.value.start == "2-1"
+        assert [verdict.event_id for _, verdict in http.iter_verdicts(gap.value.end, 3)] == ["7", "8", "9"]
+        server.stop()
+        with pytest.raises(QueueUnavailable):
+            http.submit(path="/x", id="c")
+        server.start()

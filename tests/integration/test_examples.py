@@ -20,10 +20,12 @@ import pytest
 import uvicorn
 
 from moderator.client import Client
+from moderator.gateway.api_keys import Scope
 from moderator.queue import keys
 from moderator.queue.embedded_server import EmbeddedServer, free_port
 from moderator.settings import load_settings
 from moderator.verdicts import Decision, Verdict
+from tests.support.gateway_door import gateway_door
 from tests.support.service import SECRET, WorkerProcess, client_alone, environment, until
 from tests.support.webhook_deliveries import deliveries
 
@@ -197,13 +199,14 @@ def test_a_reader_that_another_continues_misses_and_repeats_nothing(
 ) -> None:
     database = tmp_path / "verdicts.sqlite3"
     command = [sys.executable, str(EXAMPLES / "verdict_reader.py"), str(database)]
-    with client_alone(shared_server, "9") as client:
-        url = f"{shared_server.url.removesuffix('/0')}/9"
+    url = f"{shared_server.url.removesuffix('/0')}/9"
+    with client_alone(shared_server, "9") as client, gateway_door(url, tmp_path, Scope.READ) as door:
         publish(client, range(VERDICTS // 2))
-        for killed_at in (1, 2_000, 4_500, 6_000, VERDICTS):
-            if killed_at == 6_000:  # while others come
+        redis, http = [url], [door.url, door.key]
+        for reader_of, killed_at in ((redis, 1), (http, 2_000), (redis, 4_500), (http, VERDICTS)):
+            if killed_at == VERDICTS:  # while others come
                 publish(client, range(VERDICTS // 2, VERDICTS))
-            reader = subprocess.Popen([*command, url], env=environment(redis_url=url), cwd=tmp_path)
+            reader = subprocess.Popen([*command, *reader_of], env=environment(redis_url=url), cwd=tmp_path)
             try:
                 until(lambda: kept(database) >= killed_at, 60, f"{killed_at} verdicts")  # noqa: B023
             finally:
@@ -212,7 +215,9 @@ def test_a_reader_that_another_continues_misses_and_repeats_nothing(
     with closing(sqlite3.connect(database)) as connection:
         ids = [int(id) for (id,) in connection.execute("SELECT id FROM verdicts ORDER BY rowid")]
     missing, twice = set(range(VERDICTS)) - set(ids), [n for n, times in Counter(ids).items() if times > 1]
-    print(f"\n{len(ids)} verdicts, 4 kills: {len(missing)} missing, {len(twice)} twice")
+    print(
+        f"\n{len(ids)} verdicts, 4 kills, over Redis and HTTP in turn: {len(missing)} missing, {len(twice)} twice"
+    )
     assert (len(missing), len(twice)) == (0, 0)
     assert ids == sorted(ids)
 
