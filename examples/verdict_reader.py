@@ -10,7 +10,7 @@ from moderator import Client
 from moderator.client import BEGINNING
 
 database = sqlite3.connect(sys.argv[1])
-database.execute("PRAGMA journal_mode = WAL")
+database.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")
 database.execute("CREATE TABLE IF NOT EXISTS verdicts (cursor TEXT, source TEXT, id TEXT, decision TEXT)")
 last = database.execute("SELECT cursor FROM verdicts ORDER BY rowid DESC LIMIT 1").fetchone()
 

@@ -15,6 +15,7 @@ import pytest
 from moderator.client import Client
 from moderator.queue.embedded_server import EmbeddedServer, free_port
 from moderator.verdicts import Decision
+from tests.support.gateway_door import gateway_door
 from tests.support.http_server import Answer, HttpServer
 from tests.support.service import SECRET, until
 from tests.support.tools import needs
@@ -152,6 +153,17 @@ def test_an_upload_handler_asks_before_it_keeps(
     (*_, asked) = http.requests
     assert asked.headers["authorization"] == "Bearer mk_key"
     assert json.loads(asked.body)["image"] == {"inline": "cGljdHVyZQ=="}
+
+
+@pytest.mark.slow
+def test_an_upload_handler_gets_verdicts_from_a_gateway(
+    serve: Serve, client: Client, shared_server: EmbeddedServer, images: Path, tmp_path: Path
+) -> None:
+    with gateway_door(shared_server.url, tmp_path) as door:
+        url = serve("upload.mjs", GATEWAY=door.url, API_KEY=door.key)
+        assert post(url, (images / "coffee.jpg").read_bytes()) == (201, "allow")
+        assert post(url, (images / "cat.jpg").read_bytes()) == (422, "block")
+        assert post(url, b"no picture") == (422, "error")
 
 
 def test_a_receiver_in_node(serve: Serve) -> None:
