@@ -66,8 +66,8 @@ class ImageFacts(_Record):
     """The image that was judged. Sizes in pixels, as browsers show it.
 
     `frames` of `frames_total` frames were judged, those that the others resemble. `frames_unseen` frames were not
-    reached or resemble none of them: then the decision is `review` at least. `truncated`: the file ends too early, and
-    what is there was judged.
+    reached or resemble none of them: then the decision is `review` at least. `truncated`: the file ends too early or is
+    damaged, and what is there was judged.
     """
 
     sha256: str
