@@ -22,6 +22,7 @@ from moderator.client.transports import (
     BEGINNING,
     Accepted,
     OnGap,
+    check_cursor,
     open_async_transport,
     open_spool,
     open_transport,
@@ -145,7 +146,7 @@ class AsyncClient:
         self, after: str = BEGINNING, *, on_gap: OnGap = None
     ) -> AsyncGenerator[tuple[str, Verdict], None]:
         """Yield all verdicts without end, each with a cursor that names it; see `Client.iter_verdicts`."""
-        last = after
+        last = check_cursor(after)
         budget = RetryBudget(self._retry_seconds)
         while True:
             try:

@@ -11,10 +11,11 @@ from moderator.queue.bounds import QueueBounds
 from moderator.queue.connection import SentinelLogin, connect, connect_async
 from moderator.queue.dead_letter_store import DeadLetters
 from moderator.queue.deadline import within
-from moderator.queue.executors import AsyncRedisExecutor, RedisExecutor
+from moderator.queue.executors import RedisExecutor
 from moderator.queue.failures import failing_as, not_answered
 from moderator.queue.intake import CALL_SECONDS
 from moderator.queue.ledger import Ledger
+from moderator.queue.shared_executor import SharedExecutor
 from moderator.queue.verdict_store import VerdictStore
 from moderator.submission import check_submission
 from moderator.verdicts import Verdict
@@ -78,8 +79,9 @@ class AsyncRedisTransport:
 
     def __init__(self, url: str, settings: "Settings") -> None:
         self.redis = connect_async(url, sentinels=SentinelLogin.of(settings))
+        self._executor = SharedExecutor(self.redis)
         bounds = QueueBounds(settings.queue_limit, settings.queue_bytes)
-        self.queue = AsyncQueue(AsyncRedisExecutor(self.redis), settings.redeliver_after, bounds)
+        self.queue = AsyncQueue(self._executor, settings.redeliver_after, bounds)
         self._max_bytes = settings.max_bytes
 
     def validate(self, events: Sequence[Event]) -> None:
@@ -111,4 +113,5 @@ class AsyncRedisTransport:
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._executor.close()
         await self.redis.aclose()

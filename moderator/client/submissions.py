@@ -150,6 +150,6 @@ class RememberedSources:
 def no_verdict(name: str, timeout: float) -> VerdictTimeout:
     """Return the error for a verdict that did not come in time."""
     return VerdictTimeout(
-        f"no verdict for {name} after {timeout:g} s; is a worker running on this Redis? If it was "
+        f"no verdict for {name} after {timeout:g} s; is a worker running? If it was "
         "submitted with another source, say source=...; `moderator verdicts show` finds it later"
     )

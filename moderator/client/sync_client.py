@@ -19,7 +19,7 @@ from moderator.client.submissions import (
     require_single,
     with_id,
 )
-from moderator.client.transports import BEGINNING, Accepted, OnGap, open_spool, open_transport
+from moderator.client.transports import BEGINNING, Accepted, OnGap, check_cursor, open_spool, open_transport
 from moderator.errors import ModeratorError, QueueUnavailable, VerdictTimeout
 from moderator.events import Event, parse_message
 from moderator.queue.commands import read_body
@@ -204,10 +204,11 @@ class Client(OverRedis):
                 the oldest that is kept. None: the error is raised.
 
         Raises:
+            ValueError: `after` is no cursor.
             VerdictsMissed: see `on_gap`; to go on, continue after its `end`.
             QueueUnavailable: the service did not answer for `retry_seconds`.
         """
-        last = after
+        last = check_cursor(after)
         budget = RetryBudget(self._retry_seconds)
         while True:
             try:

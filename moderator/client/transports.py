@@ -7,6 +7,7 @@ from moderator.errors import VerdictsMissed
 from moderator.events import Event
 from moderator.queue.records import Acceptance
 from moderator.queue.spool_file import Spool
+from moderator.queue.stream import LAST_NUMBER, split_id
 from moderator.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -88,6 +89,17 @@ class AsyncTransport(Protocol):
     async def close(self) -> None:
         """Close the connections."""
         ...
+
+
+def check_cursor(cursor: str) -> str:
+    """Return a cursor of the stream.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if cursor != NEWEST and max(split_id(cursor)) > LAST_NUMBER:
+        raise ValueError(f"{cursor!r} is no cursor: larger than any id of an entry")
+    return cursor
 
 
 def open_spool(settings: "Settings") -> Spool | None:

@@ -1,5 +1,6 @@
 """Clients from threads and an event loop, over Redis and over the gateway: one service, one contract."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from moderator.client import Client
+from moderator.client import AsyncClient, Client
 from moderator.errors import (
     ApiKeyRefused,
     EventInvalid,
@@ -101,6 +102,25 @@ def test_the_stream_is_read_on_from_a_cursor(door: Any, client: Client, small_im
     first = door.iter_verdicts(start, 2)
     rest = door.iter_verdicts(first[-1][0], 2)
     assert {verdict.event_id for _, verdict in first + rest} == {event.id for event in events}
+
+
+def test_many_tasks_wait_over_one_client(
+    address: dict[str, str], client: Client, small_images: list[Path]
+) -> None:
+    """Over Redis, on a handful of connections."""
+    waiting = 100
+
+    async def check_all() -> list[Verdict]:
+        async with AsyncClient(settings=Settings(**SETTINGS), **address) as many:
+            checks = [many.check(path=small_images[n % 10], source="many") for n in range(waiting)]
+            return await asyncio.gather(*checks)
+
+    before = client.redis.info("stats")["total_connections_received"]
+    verdicts = asyncio.run(check_all())
+    made = client.redis.info("stats")["total_connections_received"] - before
+    assert len({verdict.event_id for verdict in verdicts}) == waiting
+    assert {verdict.decision for verdict in verdicts} <= {Decision.ALLOW, Decision.REVIEW, Decision.BLOCK}
+    assert made < waiting / 2, f"{made} connections"
 
 
 @pytest.mark.parametrize("kind", [InThread, InLoop], ids=["threads", "event loop"])

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from werkzeug.serving import make_server
 
 from moderator.client import Client
 from moderator.gateway.api_keys import Scope
@@ -26,7 +27,7 @@ from moderator.queue.embedded_server import EmbeddedServer, free_port
 from moderator.settings import load_settings
 from moderator.verdicts import Decision, Verdict
 from tests.support.gateway_door import gateway_door
-from tests.support.service import SECRET, WorkerProcess, client_alone, environment, until
+from tests.support.service import OLD_SECRET, SECRET, WorkerProcess, client_alone, environment, until
 from tests.support.webhook_deliveries import deliveries
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -231,5 +232,39 @@ def test_a_receiver_in_python(load: Any, monkeypatch: pytest.MonkeyPatch, tmp_pa
     app = load("webhook_receiver").app.test_client()
     for headers, body, status in deliveries():
         assert app.post("/verdicts", headers=headers, data=body).status_code == status, (headers, body)
-    with closing(sqlite3.connect(tmp_path / "received.sqlite3")) as connection:
-        assert connection.execute("SELECT * FROM received").fetchall() == [("msg-1", "shop", "a", "block")]
+    assert received(tmp_path / "received.sqlite3") == [("msg-1", "shop", "a", "block")]
+
+
+@pytest.mark.parametrize("secret", [SECRET, OLD_SECRET], ids=["new secret", "old secret"])
+def test_what_the_service_sends_is_received(
+    load: Any,
+    client: Client,
+    small_images: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    secret: str,
+) -> None:
+    monkeypatch.setenv("WEBHOOK_SECRET", secret)
+    monkeypatch.setenv("DATABASE", str(tmp_path / "received.sqlite3"))
+    server = make_server("127.0.0.1", 0, load("webhook_receiver").app)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        event = client.submit(path=small_images[0], webhook=f"http://127.0.0.1:{server.server_port}/verdicts")
+        verdict = client.wait(event)
+        rows = until(lambda: received(tmp_path / "received.sqlite3"), 20, "the delivery")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert [row[1:] for row in rows] == [("moderator", event.id, verdict.decision)]
+
+
+def received(database: Path) -> list[tuple[str, ...]]:
+    if not database.exists():
+        return []
+    with closing(sqlite3.connect(database, timeout=10)) as connection:
+        try:
+            return connection.execute("SELECT * FROM received").fetchall()
+        except sqlite3.OperationalError:  # no table yet
+            return []

@@ -172,6 +172,15 @@ def test_a_wait_goes_on_when_the_key_has_used_up_its_rate(
         connect().wait("of-another-server", timeout=5)
 
 
+@pytest.mark.parametrize(
+    "cursor", ["", "x", "1-", "-1", "1-2-3", "18446744073709551616", "1-18446744073709551616"]
+)
+def test_what_is_no_cursor_is_never_sent(http: HttpServer, connect: Callable[..., Any], cursor: str) -> None:
+    with pytest.raises(ValueError, match="is no"):
+        connect().iter_verdicts(cursor, 1)
+    assert http.requests == []
+
+
 def test_a_stream_that_is_not_there_is_an_error(http: HttpServer, connect: Callable[..., Any]) -> None:
     http.answers = {STREAM: [AWAY]}
     with pytest.raises(QueueUnavailable):
