@@ -14,6 +14,7 @@ client = cache(Client)  # one for the process, made at its first use
 
 def validate_image(file: Any) -> None:
     """Refuse what is blocked: `models.ImageField(validators=[validate_image])`."""
+    file.seek(0)
     try:
         verdict = client().check(inline=file.read(), source="django", policy="marketplace", timeout=15)
     except ModeratorError as error:

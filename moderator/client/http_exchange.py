@@ -30,6 +30,8 @@ POOL_OPTIONS: dict[str, Any] = {
     "keepalive_expiry": 15.0,
 }
 BROKEN = (httpcore2.NetworkError, httpcore2.RemoteProtocolError)
+#: How a stream ends that is to be read on; silence is one of them.
+STREAM_BROKEN = (*BROKEN, httpcore2.ReadTimeout)
 
 # At level DEBUG the library would log each header, and one of them is the key.
 logging.getLogger("httpcore2").setLevel(logging.INFO)

@@ -18,7 +18,7 @@ from moderator.client.http_exchange import (
     BROKEN,
     POOL_OPTIONS,
     REQUEST_WAIT_SECONDS,
-    STREAM_SILENCE_SECONDS,
+    STREAM_BROKEN,
     STREAM_STEADY_SECONDS,
     TRIES_MAX,
     Requests,
@@ -99,7 +99,7 @@ class HttpTransport:
                     yield item
             except QueueUnavailable as error:
                 tried = 1 if time.monotonic() - started > STREAM_STEADY_SECONDS else tried
-                if tried == TRIES_MAX or not isinstance(error.__cause__, BROKEN):
+                if tried == TRIES_MAX or not isinstance(error.__cause__, STREAM_BROKEN):
                     raise
                 time.sleep(try_pause(tried))
                 tried += 1
@@ -109,7 +109,7 @@ class HttpTransport:
         call, reader = http_requests.stream(after), EventStreamReader()
         with (
             failing_as_ours(),
-            self._pool.stream(**self._requests.of(call, STREAM_SILENCE_SECONDS)) as response,
+            self._pool.stream(**self._requests.of(call, http_exchange.STREAM_SILENCE_SECONDS)) as response,
         ):
             if response.status != 200:
                 call.read(self._read(response))
@@ -195,7 +195,7 @@ class AsyncHttpTransport:
                         yield item
             except QueueUnavailable as error:
                 tried = 1 if time.monotonic() - started > STREAM_STEADY_SECONDS else tried
-                if tried == TRIES_MAX or not isinstance(error.__cause__, BROKEN):
+                if tried == TRIES_MAX or not isinstance(error.__cause__, STREAM_BROKEN):
                     raise
                 await asyncio.sleep(try_pause(tried))
                 tried += 1
@@ -204,7 +204,9 @@ class AsyncHttpTransport:
         """Yield what comes over one connection; raises `QueueUnavailable` at its end."""
         call, reader = http_requests.stream(after), EventStreamReader()
         with failing_as_ours():
-            async with self._pool.stream(**self._requests.of(call, STREAM_SILENCE_SECONDS)) as response:
+            async with self._pool.stream(
+                **self._requests.of(call, http_exchange.STREAM_SILENCE_SECONDS)
+            ) as response:
                 if response.status != 200:
                     call.read(await self._read(response))
                 async for chunk in response.aiter_stream():
