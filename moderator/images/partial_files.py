@@ -81,6 +81,6 @@ def rows_alpha(size: tuple[int, int], first: int, end: int) -> Image.Image | Non
 
 def _missing(image: Image.Image, levels: tuple[int, ...]) -> Image.Image | None:
     pixels = np.asarray(image)
-    there = (~np.isin(pixels, levels)).reshape(image.height, -1).any(axis=1).nonzero()[0]
+    there = np.flatnonzero(~np.isin(pixels, levels).reshape(image.height, -1).all(axis=1))
     first, end = (int(there[0]), int(there[-1]) + 1) if len(there) else (0, 0)
     return rows_alpha(image.size, first if levels == _MISSING else 0, end)

@@ -68,8 +68,10 @@ def _inflate(data: memoryview, step: int, first: int, starts: NDArray[np.int64])
 def _row_starts(header: bytes) -> NDArray[np.int64]:
     """Return where each row begins in the inflated data, and the length of it all."""
     lengths = [np.full(_rows(header, step), _row_length(header, step)) for step in _steps(header)]
-    starts = np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths]))
-    return np.unique(starts)  # passes without columns have rows without bytes
+    every = np.concatenate(lengths)
+    starts = np.zeros(np.count_nonzero(every) + 1, np.int64)  # passes without columns have rows without bytes
+    np.cumsum(every[every > 0], out=starts[1:])
+    return starts
 
 
 def inflated_length(header: bytes) -> int:
