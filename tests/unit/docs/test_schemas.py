@@ -102,7 +102,12 @@ def test_the_examples_in_the_readme_are_valid() -> None:
 
 
 def test_what_the_service_writes_is_valid() -> None:
-    category = CategoryVerdict(0.9, Decision.BLOCK, (TopPrompt("a gun", "unsafe", 0.3, 0.9),), "guard")
+    category = CategoryVerdict(
+        score=0.9,
+        decision=Decision.BLOCK,
+        top_prompts=(TopPrompt(prompt="a gun", side="unsafe", similarity=0.3, probability=0.9),),
+        decided_by="guard",
+    )
     verdict = Verdict(
         event_id="a/1",
         source="s",
