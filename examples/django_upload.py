@@ -7,16 +7,21 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from moderator import Client
-from moderator.errors import ModeratorError
+from moderator.errors import EventInvalid, ModeratorError
 
+MAX_BYTES = 25_000_000  # as MODERATOR_MAX_BYTES
 client = cache(Client)  # one for the process, made at its first use
 
 
 def validate_image(file: Any) -> None:
     """Refuse what is blocked: `models.ImageField(validators=[validate_image])`."""
+    if file.size > MAX_BYTES:
+        raise ValidationError("This picture is too large.", code="too-large")
     file.seek(0)
     try:
         verdict = client().check(inline=file.read(), source="django", policy="marketplace", timeout=15)
+    except EventInvalid as error:
+        raise ValidationError("This file is no picture.", code="invalid") from error
     except ModeratorError as error:
         raise ValidationError(
             "This picture cannot be checked now. Please try again.", code="unchecked"

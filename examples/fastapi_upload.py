@@ -9,6 +9,8 @@ from fastapi import Depends, FastAPI, HTTPException, Request, UploadFile
 from moderator import AsyncClient
 from moderator.errors import EventInvalid, ModeratorError
 
+MAX_BYTES = 25_000_000  # as MODERATOR_MAX_BYTES
+
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -19,6 +21,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 async def checked_image(request: Request, file: UploadFile) -> UploadFile:
     """Return an upload that is not blocked."""
+    if (file.size or 0) > MAX_BYTES:
+        raise HTTPException(413, "the picture is too large")
     try:
         verdict = await request.app.state.moderator.check(
             inline=await file.read(), source="fastapi", timeout=15

@@ -113,6 +113,9 @@ def test_fastapi(load: Any, images: Path, tmp_path: Path) -> None:
         empty = tmp_path / "empty.jpg"
         empty.touch()
         assert upload(f"{url}/photos", empty)[0] == 422
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("examples.fastapi_upload.MAX_BYTES", 1000)
+            assert upload(f"{url}/photos", images / ALLOWED)[0] == 413
 
 
 def test_fastapi_without_a_service(load: Any, nobody_answers: None, images: Path) -> None:
@@ -155,6 +158,14 @@ def test_django(load: Any, images: Path, client: Client) -> None:
     with pytest.raises(ValidationError, match="not allowed") as caught:
         refused.full_clean()
     assert [error.code for error in caught.value.error_dict["image"]] == ["live-animals"]
+
+    empty = Photo(image=ContentFile(b"", "upload.jpg"))
+    with pytest.raises(ValidationError, match="no picture"):
+        empty.full_clean()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(example, "MAX_BYTES", 1000)
+        with pytest.raises(ValidationError, match="too large"):
+            refused.full_clean()
 
     kept = Photo(image=ContentFile((images / ALLOWED).read_bytes(), "upload.jpg"))
     kept.full_clean()

@@ -37,10 +37,17 @@ ACCEPTED = Answer(202, b'{"id": "a", "source": "shop", "acceptance": "accepted"}
 AWAY = Answer(503, b'{"detail": "Redis is away"}')
 
 
-@pytest.fixture
-def http() -> Iterator[HttpServer]:
+@pytest.fixture(scope="module")
+def server() -> Iterator[HttpServer]:
     with HttpServer() as server:
         yield server
+
+
+@pytest.fixture
+def http(server: HttpServer) -> HttpServer:
+    """One server for all tests, which has forgotten the earlier ones."""
+    server.answers, server.requests = {}, []
+    return server
 
 
 @pytest.fixture(params=[InThread, InLoop], ids=["threads", "event loop"])
