@@ -1,9 +1,12 @@
-"""Writes what docs say of the code: settings, commands, metrics. `--check` fails where a file is not as it should be.
+"""Writes what docs show of the code (settings, commands, metrics, examples), and the package's JSON Schemas.
+
+`--check` fails where a file is not as it should be.
 
 python -m docs.generate [--check]
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,8 @@ from typing import Any
 import typer
 from typer.testing import CliRunner
 
+from docs.examples import with_examples
+from docs.schemas import SCHEMAS
 from moderator.cli.main import app
 from moderator.settings import SECTIONS, Section
 from workers.worker_metrics import describe
@@ -85,6 +90,14 @@ def expected() -> dict[Path, str]:
         ROOT / "docs" / "settings.md": settings_page(),
         ROOT / "docs" / "metrics.md": metrics_page(),
         ROOT / "docs" / "commands.md": commands_page(),
+        **{
+            ROOT / "moderator" / "data" / "schemas" / f"{name}.json": json.dumps(schema(), indent=2) + "\n"
+            for name, schema in SCHEMAS.items()
+        },
+        **{
+            page: with_examples(page.read_text(), ROOT)
+            for page in sorted((ROOT / "docs" / "clients").glob("*.md"))
+        },
     }
 
 

@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from moderator.api import Moderator
+    from moderator.client import AsyncClient, Client
     from moderator.settings import Settings
     from moderator.verdicts import Decision, Verdict
 
 # ONNX Runtime reports its use to Microsoft unless this is set before it is loaded. Nothing here calls home.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-__all__ = ["Decision", "Moderator", "Settings", "Verdict"]
+__all__ = ["AsyncClient", "Client", "Decision", "Moderator", "Settings", "Verdict"]
 
 _HOMES = {
+    "AsyncClient": "moderator.client",
+    "Client": "moderator.client",
     "Decision": "moderator.verdicts",
     "Moderator": "moderator.api",
     "Settings": "moderator.settings",

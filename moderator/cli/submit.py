@@ -70,7 +70,7 @@ def submit(
     client = Client()
     common = {"source": source, "policy": policy, "priority": priority, "reply": {"webhook": webhook}}
     for image in files:  # check all of them before sending the first
-        client.check({**common, "image": _reference(client, image, read=False)})
+        client.validate({**common, "image": _reference(client, image, read=False)})
     sent: list[tuple[str, Event]] = []
     for image in files:
         file = text_name(Path(image).name)[:256]

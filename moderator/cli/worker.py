@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from moderator.cli.worker_server import serve_with_server
 from moderator.settings import load_settings
 
 
@@ -24,6 +25,14 @@ class LogLevel(StrEnum):
 
 def worker(
     log_level: Annotated[LogLevel, typer.Option(help="How much to log on standard error.")] = LogLevel.INFO,
+    with_server: Annotated[
+        bool,
+        typer.Option(
+            "--with-server",
+            help="For trying: also run a Redis-compatible server, at the address in MODERATOR_REDIS_URL. It keeps "
+            "nothing once it ends.",
+        ),
+    ] = False,
 ) -> None:
     """Serve the queue: take events from Redis, judge them, publish verdicts.
 
@@ -34,10 +43,14 @@ def worker(
 
     Run one per GPU, or one per machine without a GPU. Metrics and health: see MODERATOR_METRICS_PORT.
 
-    Example:
+    Examples:
 
       MODERATOR_REDIS_URL=redis://localhost:6379/0 moderator worker
+
+      moderator worker --with-server
     """
+    if with_server:
+        raise typer.Exit(serve_with_server(load_settings().redis_url, ["--log-level", log_level]))
     logging.basicConfig(
         level=log_level.upper(),
         stream=sys.stderr,

@@ -25,6 +25,7 @@ from moderator.errors.backfill_errors import (
     ListingFailed,
     VerdictExpired,
 )
+from moderator.errors.client_errors import ApiKeyRefused, NotAGateway, OnlyOverRedis
 from moderator.errors.delivery_errors import (
     ConsumerUnavailable,
     DeliveryUnreadable,
@@ -114,6 +115,7 @@ __all__ = [
     "ArchiveNewer",
     "ArchiveOff",
     "ArchiveUnavailable",
+    "ApiKeyRefused",
     "AttemptsExhausted",
     "BackfillBusy",
     "BackfillError",
@@ -146,11 +148,13 @@ __all__ = [
     "ModelMismatch",
     "ModeratorError",
     "NoImages",
+    "NotAGateway",
     "NotAnImage",
     "ObjectActionFailed",
     "ObjectActionRefused",
     "ObjectChanged",
     "ObjectUnverified",
+    "OnlyOverRedis",
     "PolicyChanged",
     "PolicyConflict",
     "PolicyError",

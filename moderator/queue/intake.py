@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from threading import Event as Flag
 from threading import Lock, Thread
-from typing import Any
+from typing import Any, Protocol
 
 from moderator.backoff import jittered
 from moderator.errors import (
@@ -21,9 +21,10 @@ from moderator.errors import (
     SpoolUnavailable,
 )
 from moderator.events import Event
+from moderator.queue.commands import read_body
 from moderator.queue.connection import CLIENT_CALL
 from moderator.queue.deadline import within
-from moderator.queue.ledger import Acceptance, Ledger, read_body
+from moderator.queue.records import Acceptance
 from moderator.queue.spool_file import Entry, Spool
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,18 @@ DELIVERY_PATIENCE_SECONDS = 0.1
 MESSAGES_PER_WRITE = 100
 
 
+class Destination(Protocol):
+    """Where events go: the ledger, or a way to it. Its methods raise the errors of the ledger's."""
+
+    def accept(self, body: dict[str, Any]) -> list[tuple[Event, Acceptance]]:
+        """See `Ledger.accept`."""
+        ...
+
+    def enter(self, body: dict[str, Any], events: list[Event]) -> list[tuple[Event, Acceptance]]:
+        """See `Ledger.enter`."""
+        ...
+
+
 class Intake:
     """Takes events for one ledger. Thread-safe.
 
@@ -52,7 +65,7 @@ class Intake:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Destination,
         spool: Spool | None,
         check: Callable[[Sequence[Event]], None] = lambda events: None,
     ) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from moderator.cli.worker_server import serve_with_server
 from moderator.client import Client
-from moderator.queue.embedded_server import EmbeddedServer
+from moderator.errors import QueueUnavailable, SettingsError
+from moderator.queue.embedded_server import EmbeddedServer, free_port
 from moderator.verdicts import Decision
 from tests.integration.conftest import StartWorker
 from tests.support.service import WorkerProcess, make_client, run_first, until
@@ -200,3 +202,33 @@ def test_a_wrong_setting_is_named(
     assert worker.wait() == code, worker.log
     assert told in worker.log
     assert "Traceback" not in worker.log
+
+
+@pytest.mark.slow
+def test_a_worker_for_trying_has_a_server_of_its_own(
+    policies: Path, images: Path, cache: Path, small_images: list[Path], tmp_path: Path
+) -> None:
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    settings = {"redis_url": url, "policies": str(policies), "fetch_roots": str(images), "cache": str(cache)}
+    worker = WorkerProcess(tmp_path / "tried", **settings)
+    worker.options = ("--with-server",)
+    worker.start()
+    try:
+        client = make_client(url)
+        assert client.wait(client.submit(path=small_images[0])).decision is not Decision.ERROR
+        with pytest.raises(SettingsError, match="is taken"):
+            serve_with_server(url, [])
+    finally:
+        code = worker.stop()
+    assert code == 0, worker.log
+    with pytest.raises(QueueUnavailable):
+        client.verdict("x")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://example.org:6379/0", "rediss://localhost/0", "redis://:secret@localhost/0", "unix:///tmp/x"],
+)
+def test_a_server_for_trying_runs_only_here(tmp_path: Path, url: str) -> None:
+    with pytest.raises(SettingsError, match="leave out --with-server"):
+        serve_with_server(url, [])

@@ -90,6 +90,7 @@ class WorkerProcess:
     """
 
     command = "worker"
+    options: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, **settings: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +103,7 @@ class WorkerProcess:
     def start(self, *, wait: bool = True) -> "WorkerProcess":
         with self.log_file.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "moderator", self.command],
+                [sys.executable, "-m", "moderator", self.command, *self.options],
                 env=environment(**self.settings),
                 cwd=self.folder,
                 stdout=output,

@@ -11,6 +11,7 @@ import pytest
 #: Decodes, models, and the worker's transport: none of them belongs into a process that only passes events on.
 HEAVY = ("torch", "transformers", "PIL", "celery", "kombu", "onnxruntime", "pyarrow")
 CLIENT = ("moderator.client",)
+TRANSPORTS = ("moderator.client.redis_transport", "moderator.client.http_transport")
 #: What accepts events, looks up verdicts, and scores again what was embedded before.
 GATEWAY = (
     "moderator.queue.async_queue",
@@ -53,13 +54,15 @@ def quickest(environment: dict[str, str], *arguments: str, below: float) -> floa
     return best
 
 
-@pytest.mark.parametrize("modules", [CLIENT, GATEWAY, CLIENT + GATEWAY], ids=["client", "gateway", "both"])
+@pytest.mark.parametrize(
+    "modules", [CLIENT + TRANSPORTS, GATEWAY, CLIENT + GATEWAY], ids=["client", "gateway", "both"]
+)
 def test_no_model_and_no_decoder_is_loaded(modules: tuple[str, ...]) -> None:
     code = f"import json, sys, {', '.join(modules)}; print(json.dumps([*sys.modules]))"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     loaded = {name.partition(".")[0] for name in json.loads(run.stdout)}
     assert loaded.isdisjoint(HEAVY), loaded & {*HEAVY}
-    assert modules == CLIENT or "numpy" in loaded, "it scores"
+    assert modules == CLIENT + TRANSPORTS or "numpy" in loaded, "it scores"
 
 
 @pytest.mark.parametrize("modules", [CLIENT, GATEWAY], ids=["client", "gateway"])

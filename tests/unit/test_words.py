@@ -13,8 +13,8 @@ AVOIDED = re.compile(
     r"|who gives no password|for who looks at more",
     re.IGNORECASE,
 )
-FOLDERS = ("moderator", "workers", "benchmarks", "docs", "docker", ".ci")
-DOCUMENTS = {".md", ".svg", ".lua", ".yml", ".yaml", ".json", ".sh", ".html", ""}
+FOLDERS = ("moderator", "workers", "benchmarks", "docs", "docker", "examples", ".ci")
+DOCUMENTS = {".md", ".svg", ".lua", ".yml", ".yaml", ".json", ".sh", ".html", ".js", ".mjs", ""}
 
 
 def python_text(source: str) -> Iterator[tuple[int, str]]:

@@ -33,7 +33,7 @@ class FakeClient:
         self.submitted.append(name)
         return Event.model_validate({**body, "id": name}), Acceptance.ACCEPTED
 
-    def check(self, body: dict) -> None:
+    def validate(self, body: dict) -> None:
         """All of these can be judged."""
 
     def check_local_image(self, path: Path) -> tuple[Path, bool]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.examples import examples_in, with_examples
 from moderator.events import parse_message
 from moderator.operations.doctor.server_checks import RIGHTS
 from moderator.policies.lint import Severity, lint
@@ -59,6 +60,19 @@ def test_the_verdict_in_the_readme_is_a_verdict() -> None:
     assert verdict.top_category == "live-animals"
 
 
+def test_each_example_has_a_page() -> None:
+    programs = {path for kind in ("*.py", "*.js", "*.mjs") for path in (ROOT / "examples").rglob(kind)}
+    shown = [example for page in PAGES for example in examples_in(page.read_text())]
+    assert sorted(shown) == sorted(path.relative_to(ROOT).as_posix() for path in programs)
+
+
+def test_examples_are_put_into_pages(tmp_path: Path) -> None:
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "a.py").write_text("new\n")
+    page = "See [`examples/a.py`](x):\n\n```python\nold\n```\n\n```python\nother\n```\n"
+    assert with_examples(page, tmp_path) == page.replace("old", "new")
+
+
 def test_the_rights_on_the_page_of_hardening_are_those_that_are_tested() -> None:
     assert RIGHTS in (ROOT / "docs" / "hardening.md").read_text()
 
@@ -105,7 +119,7 @@ def test_known_vulnerabilities_are_excepted_with_a_reason() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_path_in_the_documents_exists(page: Path) -> None:
-    folders = "moderator|workers|policies|benchmarks|docker|docs|tests"
+    folders = "moderator|workers|policies|benchmarks|docker|docs|examples|tests"
     for name in re.findall(rf"`((?:{folders})/[\w./-]+\.\w+)`", page.read_text()):
         assert (ROOT / name).exists(), name
 

@@ -60,6 +60,9 @@ def test_bulk_events_have_a_method_of_their_own(client: Client) -> None:
         client.submit_event({"id": "b", "images": [{"path": "/a"}]})
     with pytest.raises(EventInvalid, match="at least one"):
         client.submit_many([])
+    for body in ([], "id", None):
+        with pytest.raises(EventInvalid, match="an event is a JSON object"):
+            client.submit_event(body)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +96,7 @@ def test_what_no_worker_could_judge_is_refused_before_anything_is_sent(
     with pytest.raises(EventInvalid):
         client.submit_event(body)
     with pytest.raises(EventInvalid):
-        client.check(body)
+        client.validate(body)
     if "webhook" not in arguments:
         with pytest.raises(EventInvalid):
             client.submit_many([{"path": "/y"}, image], policy=arguments.get("policy"))
@@ -134,7 +137,7 @@ def test_an_id_finds_the_source_with_which_it_was_submitted() -> None:
 
 
 def test_the_sources_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moderator.client.SOURCES_REMEMBERED_MAX", 2)
+    monkeypatch.setattr("moderator.client.submissions.SOURCES_REMEMBERED_MAX", 2)
     client = Asked()
     for name in "abc":
         client.submit(path="/x", id=name, source="shop")
