@@ -184,7 +184,8 @@ def test_keys_open_only_what_they_are_for(
     assert ask(key) == 401
     listed = run_cli("keys", "list", "--json", cwd=tmp_path, redis_url=shared_server.url)
     [shown] = [one for one in map(json.loads, listed.stdout.splitlines()) if one["id"] == facts["id"]]
-    assert shown["revoked_at"] and shown["used_at"] and shown["scopes"] == ["read"]
+    assert shown["scopes"] == ["read"]
+    assert None not in (shown["revoked_at"], shown["used_at"])
 
 
 def test_what_is_wrong_is_a_problem_with_its_remedy(caller: GatewayCaller) -> None:
@@ -206,9 +207,7 @@ def test_what_is_wrong_is_a_problem_with_its_remedy(caller: GatewayCaller) -> No
     problem(422, "image-missing", caller.call("POST", "/v1/images", b"", "image/png"))
     problem(422, "image-missing", caller.call("POST", "/v1/images", *form(("image", b""))))
     problem(422, "field-unknown", caller.call("POST", "/v1/images?polcy=a", CAT, "image/png"))
-    problem(
-        400, "form-invalid", caller.call("POST", "/v1/images", b"--b\r\n", "multipart/form-data; boundary=b")
-    )
+    problem(400, "form-invalid", caller.call("POST", "/v1/images", b"--b", "multipart/form-data"))
     problem(404, "not-found", caller.call("GET", "/v1"))
     problem(404, "no-verdict", caller.call("GET", "/v1/verdicts/a/b"))
     problem(405, "method-not-allowed", caller.call("PUT", "/v1/events"))
@@ -241,7 +240,7 @@ def test_bounds_of_a_gateway(alone: GatewayProcess) -> None:
             b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
         )
         assert slow.recv(20).startswith(b"HTTP/1.1 408")
-    until(lambda: alone.metrics()["moderation_http_body_bytes{}"] == 0)
+    until(lambda: alone.metrics()["moderation_http_body_bytes"] == 0)
 
 
 def test_without_redis_it_refuses_in_time_and_recovers(alone: GatewayProcess, server: EmbeddedServer) -> None:
