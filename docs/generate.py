@@ -18,6 +18,8 @@ from typer.testing import CliRunner
 from docs.examples import with_examples
 from docs.schemas import SCHEMAS
 from moderator.cli.main import app
+from moderator.gateway import gateway_metrics
+from moderator.metrics import MetricRow
 from moderator.settings import SECTIONS, Section
 from workers.worker_metrics import describe
 
@@ -60,11 +62,15 @@ def metrics_page() -> str:
         "| name | type | labels | meaning |",
         "| --- | --- | --- | --- |",
     ]
-    lines += [
-        f"| `{row.name}` | {row.kind} | {', '.join(f'`{label}`' for label in row.labels)} | {row.help} |"
-        for row in describe()
-    ]
+    lines += map(metric_line, describe())
+    lines += ["", "The gateway serves its own.", "", *lines[4:6], *map(metric_line, gateway_metrics.ROWS)]
     return "\n".join(lines) + "\n"
+
+
+def metric_line(row: MetricRow) -> str:
+    """The line of a metric."""
+    labels = ", ".join(f"`{label}`" for label in row.labels)
+    return f"| `{row.name}` | {row.kind} | {labels} | {row.help} |"
 
 
 def commands_page() -> str:

@@ -37,9 +37,7 @@ class RedisTransport:
         self.ledger = Ledger(executor, settings.redeliver_after, bounds)
         self.verdicts = VerdictStore(executor)
         self.dead_letters = DeadLetters(executor, self.ledger)
-        self.validate = partial(
-            check_submission, max_bytes=settings.max_bytes, buckets=settings.buckets
-        )
+        self.validate = partial(check_submission, max_bytes=settings.max_bytes, buckets=settings.buckets)
 
     def accept(self, body: dict[str, Any]) -> Accepted:
         """See `Transport.accept`."""
