@@ -12,6 +12,7 @@ from itertools import pairwise
 from PIL import Image
 
 from moderator.images.blank import Content, around, find_content, gaps, is_blank, is_noise
+from moderator.images.layout_screen import may_be_composed
 from moderator.images.rectangles import find_rectangles
 from moderator.images.seams import (
     Box,
@@ -78,7 +79,10 @@ def choose_views(picture: Image.Image, plan: ViewPlan, pixels: int = 0) -> tuple
     whole = Region("whole", (0, 0, *picture.size))
     if plan.most == 1:
         return [whole], 0
-    others = _distinct(whole.box, _Search(picture).run())
+    is_long = max(picture.size) >= LONG_RATIO * min(picture.size)
+    others: list[Region] = []
+    if is_long or may_be_composed(picture):
+        others = _distinct(whole.box, _Search(picture).run())
     if not others and max(pixels, picture.width * picture.height) >= TILED_PIXELS_MIN:
         others = [Region("tile", box) for box in _tiles(*picture.size)]
     parts = [whole, *others]

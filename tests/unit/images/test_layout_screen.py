@@ -1,0 +1,35 @@
+import pytest
+from PIL import Image
+
+from moderator.cli.demo import PHOTOGRAPHS
+from moderator.images.layout_screen import may_be_composed
+
+
+def photograph(name: str, size: tuple[int, int] = (600, 450)) -> Image.Image:
+    return Image.open(PHOTOGRAPHS / name).convert("RGB").resize(size)
+
+
+def pasted(place: tuple[int, int], side: int) -> Image.Image:
+    picture = photograph("cat.jpg")
+    picture.paste(photograph("coffee.jpg", (side, side)), place)
+    return picture
+
+
+def test_most_photographs_are_not_searched() -> None:
+    photographs = [Image.open(path).convert("RGB") for path in sorted(PHOTOGRAPHS.glob("*.jpg"))]
+    assert sum(map(may_be_composed, photographs)) <= len(photographs) / 2
+
+
+@pytest.mark.parametrize("place", [(0, 0), (600 - 200, 0), (60, 220), (400, 250)])
+def test_a_pasted_photograph_is_searched_for(place: tuple[int, int]) -> None:
+    assert may_be_composed(pasted(place, 200))
+
+
+def test_borders_gaps_and_seams_are_searched_for() -> None:
+    for left, right in ((0, 300), (300, 600)):
+        bordered = photograph("cat.jpg")
+        bordered.paste("white", (left, 0, right, 450))
+        assert may_be_composed(bordered)
+    beside = photograph("cat.jpg")
+    beside.paste(photograph("coffee.jpg", (300, 450)), (0, 0))
+    assert may_be_composed(beside)
