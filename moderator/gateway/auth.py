@@ -18,8 +18,8 @@ _ASK = {"WWW-Authenticate": 'Bearer realm="moderator"'}
 def require(scope: Scope) -> Callable[[Request], Awaitable[Admission]]:
     """Return the dependency of a route that only keys with a scope may use: `Depends(require(Scope.SUBMIT))`.
 
-    It runs before the body is read. It raises `RequestRefused` with 401 (no key, or none that works), 403 (the key lacks the
-    scope) or 429 (it has used up its rate), and `QueueUnavailable`, as keys are in Redis.
+    It runs before the body is read. It raises `RequestRefused` with 401 (no key, or none that works), 403 (the key
+    lacks the scope) or 429 (it has used up its rate), and `QueueUnavailable`, as keys are in Redis.
     """
 
     async def admit(request: Request) -> Admission:
