@@ -20,8 +20,8 @@ def require(scope: Scope, *, in_query: bool = False) -> Callable[[Request], Awai
 
     `in_query`: for senders that can set no header, the key may also be the parameter `key` of the query.
 
-    It runs before the body is read. It raises `RequestRefused` with 401 (no key, or none that works), 403 (the key lacks the
-    scope) or 429 (it has used up its rate), and `QueueUnavailable`, as keys are in Redis.
+    It runs before the body is read. It raises `RequestRefused` with 401 (no key, or none that works), 403 (the key
+    lacks the scope) or 429 (it has used up its rate), and `QueueUnavailable`, as keys are in Redis.
     """
 
     async def admit(request: Request) -> Admission:
