@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 # Whole services wait more than they compute, so three at a time on two cores; unit tests compute, two at a time.
 PYTEST := $(BIN)/pytest --dist worksteal
 
-.PHONY: demo test test-openclip lint unit integration chaos walk fuzz bench bench-peers docs audit clean
+.PHONY: demo test test-openclip lint unit integration api-test chaos walk fuzz bench bench-peers docs audit clean
 
 demo: .venv/installed       ## the whole service on photographs that come with it
 	$(BIN)/moderator demo
@@ -26,7 +26,10 @@ unit: .venv/installed       ## quick, pure tests; a quick run of the fuzzer
 	$(PYTEST) --numprocesses 2 tests/unit tests/fuzz
 
 integration: .venv/installed ## real server, real worker, real model; faults, the short version
-	$(PYTEST) --numprocesses 3 tests/integration tests/chaos
+	$(PYTEST) --numprocesses 3 tests/integration tests/chaos tests/api
+
+api-test: .venv/installed   ## the gateway's API fuzzed by its own document: 5,000 cases, minutes on 2 cores
+	$(BIN)/python -m tests.api.check_api
 
 chaos: .venv/installed      ## faults under load: a table of what is lost and doubled (nothing), 15 minutes on 2 cores
 	$(BIN)/python -m tests.chaos

@@ -13,6 +13,8 @@ import typer
 from typer.testing import CliRunner
 
 from moderator.cli.main import app
+from moderator.gateway import gateway_metrics
+from moderator.metrics import MetricRow
 from moderator.settings import SECTIONS, Section
 from workers.worker_metrics import describe
 
@@ -40,6 +42,8 @@ def settings_section(section: type[Section]) -> str:
     for name, field in section.model_fields.items():
         default = field.get_default(call_default_factory=True)
         plain = f"{default:g}" if isinstance(default, float) else str(default)
+        if isinstance(default, tuple):
+            plain = ",".join(map(str, default))
         text = SHOWN.get(name) or (f"`{plain}`" if default not in (None, (), "") else "none")
         lines.append(f"| `MODERATOR_{name.upper()}` | {text} | {field.description} |")
     return "\n".join(lines)
@@ -55,11 +59,15 @@ def metrics_page() -> str:
         "| name | type | labels | meaning |",
         "| --- | --- | --- | --- |",
     ]
-    lines += [
-        f"| `{row.name}` | {row.kind} | {', '.join(f'`{label}`' for label in row.labels)} | {row.help} |"
-        for row in describe()
-    ]
+    lines += map(metric_line, describe())
+    lines += ["", "The gateway serves its own.", "", *lines[4:6], *map(metric_line, gateway_metrics.ROWS)]
     return "\n".join(lines) + "\n"
+
+
+def metric_line(row: MetricRow) -> str:
+    """The line of a metric."""
+    labels = ", ".join(f"`{label}`" for label in row.labels)
+    return f"| `{row.name}` | {row.kind} | {labels} | {row.help} |"
 
 
 def commands_page() -> str:

@@ -2,6 +2,7 @@
 
 from tests.chaos.disk_faults import RedisFullDisk, SpoolFullDisk
 from tests.chaos.fault import Fault
+from tests.chaos.gateway_faults import GatewayKill, GatewayWithoutRedis
 from tests.chaos.image_faults import HangingDecoder, NanModel, PoisonImage
 from tests.chaos.ledger_faults import ParallelReplay, SlowWorker
 from tests.chaos.model_faults import ModelBroken
@@ -48,5 +49,7 @@ FAULTS: dict[str, type[Fault]] = {
         NanModel,
         ModelBroken,
         WebhookDown,
+        GatewayKill,
+        GatewayWithoutRedis,
     )
 }
