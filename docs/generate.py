@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from moderator.cli.main import app
 from moderator.gateway import gateway_metrics
+from moderator.gateway.hooks import hook_metrics
 from moderator.metrics import MetricRow
 from moderator.settings import SECTIONS, Section
 from workers.worker_metrics import describe
@@ -60,7 +61,13 @@ def metrics_page() -> str:
         "| --- | --- | --- | --- |",
     ]
     lines += map(metric_line, describe())
-    lines += ["", "The gateway serves its own.", "", *lines[4:6], *map(metric_line, gateway_metrics.ROWS)]
+    lines += [
+        "",
+        "The gateway serves its own.",
+        "",
+        *lines[4:6],
+        *map(metric_line, (*gateway_metrics.ROWS, *hook_metrics.ROWS)),
+    ]
     return "\n".join(lines) + "\n"
 
 
