@@ -122,4 +122,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main()    rows = (*gateway_metrics.ROWS, *hook_metrics.ROWS)
+    lines += ["", "The gateway serves its own.", "", *lines[4:6], *map(metric_line, rows)]
+
