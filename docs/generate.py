@@ -122,6 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()    rows = (*gateway_metrics.ROWS, *hook_metrics.ROWS)
-    lines += ["", "The gateway serves its own.", "", *lines[4:6], *map(metric_line, rows)]
-
+    main()
