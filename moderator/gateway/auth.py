@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import Request
 
 from moderator.gateway.api_keys import Admission, Credentials, Scope
-from moderator.gateway.problems import Refusal
+from moderator.gateway.problems import RequestRefused
 from moderator.gateway.service import Service
 
 __all__ = ["Scope", "require"]
@@ -20,8 +20,8 @@ def require(scope: Scope, *, in_query: bool = False) -> Callable[[Request], Awai
 
     `in_query`: for senders that can set no header, the key may also be the parameter `key` of the query.
 
-    It runs before the body is read. It raises `Refusal` with 401 (no key, or none that works), 403 (the key lacks the
-    scope) or 429 (it has used up its rate), and `QueueUnavailable`, as keys are in Redis.
+    It runs before the body is read. It raises `RequestRefused` with 401 (no key, or none that works), 403 (the key
+    lacks the scope) or 429 (it has used up its rate), and `QueueUnavailable`, as keys are in Redis.
     """
 
     async def admit(request: Request) -> Admission:
@@ -31,26 +31,28 @@ def require(scope: Scope, *, in_query: bool = False) -> Callable[[Request], Awai
             key = request.query_params.get("key")
         credentials = None if key is None else Credentials.of(key)
         if credentials is None and (key is not None or not service.settings.gateway_anonymous):
-            raise Refusal(401, "key-missing" if key is None else "key-unknown", _NO_KEY[key is None], _ASK)
+            raise RequestRefused(
+                401, "key-missing" if key is None else "key-unknown", _NO_KEY[key is None], _ASK
+            )
         admission = await service.admit(credentials, scope)
         match admission.answer:
             case "ok":
                 return admission
             case "forbidden":
-                raise Refusal(
+                raise RequestRefused(
                     403,
                     "scope-missing",
                     f"the key {admission.name} lacks the scope {scope}; ask for one that has it",
                 )
             case "late":
-                raise Refusal(
+                raise RequestRefused(
                     429,
                     "rate-exceeded",
                     f"the key {admission.name or 'of requests without one'} has used up its rate; "
                     f"try again in {admission.retry_after:.1f} s",
                     retry_after=admission.retry_after,
                 )
-        raise Refusal(401, "key-unknown", _NO_KEY[False], _ASK)
+        raise RequestRefused(401, "key-unknown", _NO_KEY[False], _ASK)
 
     return admit
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from starlette.types import Message, Receive, Scope
 
-from moderator.gateway.problems import RETRY_SOON_SECONDS, Refusal
+from moderator.gateway.problems import RETRY_SOON_SECONDS, RequestRefused
 
 #: Bytes of an event besides its image: metadata and the rest, with room for whitespace.
 EVENT_BYTES_MAX = 1_000_000
@@ -29,10 +29,10 @@ class BodyBudget:
         """Reserve bytes.
 
         Raises:
-            Refusal: the others hold too many.
+            RequestRefused: the others hold too many.
         """
         if self.held + size > self._most and self.held:
-            raise Refusal(
+            raise RequestRefused(
                 503,
                 "busy",
                 f"the gateway holds {self.held} bytes of other requests, so that {size} more do not fit "
@@ -70,7 +70,7 @@ class BoundedBody:
         """Return the next message.
 
         Raises:
-            Refusal: the body is too large or too slow, or there is no room for it.
+            RequestRefused: the body is too large or too slow, or there is no room for it.
         """
         if self._ended:
             return await self._receive()
@@ -80,7 +80,7 @@ class BoundedBody:
                 message = await self._receive()
         except TimeoutError as error:
             detail = f"the body did not arrive within {self._seconds:g} s (MODERATOR_GATEWAY_BODY_TIMEOUT)"
-            raise Refusal(408, "body-late", detail, {"Connection": "close"}) from error
+            raise RequestRefused(408, "body-late", detail, {"Connection": "close"}) from error
         if message["type"] != "http.request" or not message.get("more_body", False):
             self._ended = True
         self._count(len(message.get("body", b"")))
@@ -112,7 +112,7 @@ class BoundedBody:
 
     def _refuse_above_limit(self, size: int) -> None:
         if size > self._limit:
-            raise Refusal(
+            raise RequestRefused(
                 413,
                 "body-too-large",
                 f"the body has {size} bytes or more, the gateway takes {self._limit} (MODERATOR_MAX_BYTES bounds the "

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from moderator.events import MAX_IMAGES
 from moderator.gateway.json_bodies import is_json, media_type, parse_json
-from moderator.gateway.problems import Refusal
+from moderator.gateway.problems import RequestRefused
 
 STRUCTURED, BATCHED = "application/cloudevents+json", "application/cloudevents-batch+json"
 _ATTRIBUTES = ("specversion", "id", "source", "type")
@@ -23,21 +23,21 @@ def read_events(headers: Mapping[str, str], body: bytes) -> tuple[list[Any], boo
     `id` and `source` of an event are those of its CloudEvent where its `data` has none.
 
     Raises:
-        Refusal: the body cannot be read (400), is of another kind (415), or a CloudEvent is incomplete (422).
+        RequestRefused: the body cannot be read (400), is of another kind (415), or a CloudEvent is incomplete (422).
     """
     kind = media_type(headers)
     if kind == BATCHED:
         batch = parse_json(body)
         if not isinstance(batch, list):
-            raise Refusal(422, "batch-invalid", "a batch of CloudEvents is a JSON array")
+            raise RequestRefused(422, "batch-invalid", "a batch of CloudEvents is a JSON array")
         if len(batch) > MAX_IMAGES:
             detail = f"the batch has {len(batch)} events, more than {MAX_IMAGES}; send several batches"
-            raise Refusal(422, "batch-invalid", detail)
+            raise RequestRefused(422, "batch-invalid", detail)
         return [_structured(value, f"[{n}]") for n, value in enumerate(batch)], True
     if kind == STRUCTURED:
         return [_structured(parse_json(body), "")], False
     if not is_json(kind):
-        raise Refusal(
+        raise RequestRefused(
             415,
             "media-type",
             "send an event as application/json, or a CloudEvent whose data is JSON; POST /v1/images takes images",
@@ -51,17 +51,19 @@ def read_events(headers: Mapping[str, str], body: bytes) -> tuple[list[Any], boo
 
 def _structured(value: Any, where: str) -> Any:
     if not isinstance(value, dict):
-        raise Refusal(422, "cloudevent-invalid", f"a CloudEvent is a JSON object, not {where or 'this body'}")
+        raise RequestRefused(
+            422, "cloudevent-invalid", f"a CloudEvent is a JSON object, not {where or 'this body'}"
+        )
     if not is_json(str(value.get("datacontenttype") or "application/json").partition(";")[0].strip().lower()):
         detail = f"{where}datacontenttype: the data of an event is JSON; POST /v1/images takes images"
-        raise Refusal(415, "media-type", detail)
+        raise RequestRefused(415, "media-type", detail)
     data = value.get("data")
     if (encoded := value.get("data_base64")) is not None:
         try:
             data = parse_json(base64.b64decode(encoded, validate=True))
         except (TypeError, ValueError, binascii.Error) as error:
             detail = f"{where}data_base64: is not base64"
-            raise Refusal(422, "cloudevent-invalid", detail) from error
+            raise RequestRefused(422, "cloudevent-invalid", detail) from error
     return _event(value, data, where)
 
 
@@ -70,10 +72,10 @@ def _event(attributes: Mapping[str, Any], data: Any, where: str) -> Any:
     for name in _ATTRIBUTES:
         if not isinstance(attributes.get(name), str) or not attributes[name]:
             detail = f"{where}{name}: a CloudEvent has this attribute, a text that is not empty"
-            raise Refusal(422, "cloudevent-invalid", detail)
+            raise RequestRefused(422, "cloudevent-invalid", detail)
     if attributes["specversion"] != "1.0":
         detail = f"{where}specversion: this gateway reads version 1.0 of CloudEvents"
-        raise Refusal(422, "cloudevent-invalid", detail)
+        raise RequestRefused(422, "cloudevent-invalid", detail)
     if not isinstance(data, dict):
-        raise Refusal(422, "cloudevent-invalid", f"{where}data: is an event, a JSON object")
+        raise RequestRefused(422, "cloudevent-invalid", f"{where}data: is an event, a JSON object")
     return {"id": attributes["id"], "source": attributes["source"], **data}

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request, Response
 from moderator.errors import QueueFull
 from moderator.gateway.cloudevents import read_events
 from moderator.gateway.openapi import EVENT_BODY, SUBMITTED
-from moderator.gateway.problems import Refusal, refusal_of
+from moderator.gateway.problems import RequestRefused, refusal_of
 from moderator.gateway.responses import accepted_each, accepted_or_verdict
 from moderator.gateway.service import Service
 from moderator.gateway.submit_route import SubmitRoute, Wait
@@ -29,7 +29,7 @@ async def submit_event(request: Request, wait: Wait = None) -> Response:
     service: Service = request.app.state.service
     single = not is_batch and not (isinstance(bodies[0], dict) and "images" in bodies[0])
     if wait is not None and not single:
-        raise Refusal(
+        raise RequestRefused(
             422, "wait-for-many", "wait: waits for one event; read the verdicts of many from the stream"
         )
     if not is_batch:
@@ -43,7 +43,7 @@ async def submit_event(request: Request, wait: Wait = None) -> Response:
     return accepted_each(request, [one for answers in found if isinstance(answers, list) for one in answers])
 
 
-def _unfinished(error: Exception, done: int, total: int) -> Refusal:
+def _unfinished(error: Exception, done: int, total: int) -> RequestRefused:
     """Return the refusal for a batch of which some events were not accepted."""
     refusal = refusal_of(error)
     if isinstance(error, QueueFull) or refusal.status == 503:

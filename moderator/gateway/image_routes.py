@@ -12,7 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from moderator.events import parse_message
 from moderator.gateway.json_bodies import media_type, parse_json
 from moderator.gateway.openapi import IMAGE_BODY, SUBMITTED
-from moderator.gateway.problems import Refusal
+from moderator.gateway.problems import RequestRefused
 from moderator.gateway.responses import accepted_or_verdict
 from moderator.gateway.service import Service
 from moderator.gateway.submit_route import SubmitRoute, Wait
@@ -53,14 +53,16 @@ async def submit_image(request: Request, wait: Wait = None) -> Response:
     elif kind in ("", "application/octet-stream") or kind.startswith("image/"):
         data = await request.body()
     else:
-        raise Refusal(415, "media-type", "send multipart/form-data with one file, or the file as image/...")
+        raise RequestRefused(
+            415, "media-type", "send multipart/form-data with one file, or the file as image/..."
+        )
     service: Service = request.app.state.service
     limit = service.settings.max_bytes
     if len(data) > limit:
         detail = f"the image has {len(data)} bytes, more than {limit} (MODERATOR_MAX_BYTES)"
-        raise Refusal(413, "image-too-large", detail)
+        raise RequestRefused(413, "image-too-large", detail)
     if not data:
-        raise Refusal(422, "image-missing", "the image is empty; send the bytes of the image file")
+        raise RequestRefused(422, "image-missing", "the image is empty; send the bytes of the image file")
     event = _event(options)
     parse_message({**event, "image": {"inline": ""}})  # before the image is encoded
     encode = base64.b64encode
@@ -81,7 +83,7 @@ async def _read_form(request: Request) -> tuple[bytes, dict[str, str]]:
     try:
         form = await parser.parse()
     except MultiPartException as error:
-        raise Refusal(400, "form-invalid", f"the form cannot be read: {error.message}") from error
+        raise RequestRefused(400, "form-invalid", f"the form cannot be read: {error.message}") from error
     fields: dict[str, str] = {}
     data = b""
     for name, value in form.multi_items():
@@ -91,9 +93,9 @@ async def _read_form(request: Request) -> tuple[bytes, dict[str, str]]:
         elif name not in fields:
             fields[name] = value
         else:
-            raise Refusal(422, "form-invalid", f"{name}: is there twice; give each field once")
+            raise RequestRefused(422, "form-invalid", f"{name}: is there twice; give each field once")
     if not data:
-        raise Refusal(
+        raise RequestRefused(
             422, "image-missing", "image: the form has no file, or an empty one; send one file part"
         )
     return data, fields
@@ -102,7 +104,7 @@ async def _read_form(request: Request) -> tuple[bytes, dict[str, str]]:
 def _event(options: Mapping[str, str]) -> dict[str, Any]:
     """Return the event without its image."""
     if unknown := sorted(set(options) - set(FIELDS)):
-        raise Refusal(
+        raise RequestRefused(
             422, "field-unknown", f"{', '.join(unknown)[:200]}: unknown; an image has {', '.join(FIELDS)}"
         )
     event: dict[str, Any] = {

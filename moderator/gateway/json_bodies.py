@@ -5,20 +5,20 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from moderator.gateway.problems import Refusal
+from moderator.gateway.problems import RequestRefused
 
 
 def media_type(headers: Mapping[str, str]) -> str:
     """Return the media type of a body in lower case, without parameters; empty if there is none.
 
     Raises:
-        Refusal: its text is not UTF-8.
+        RequestRefused: its text is not UTF-8.
     """
     kind, *parameters = headers.get("content-type", "").split(";")
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in ("utf-8", "utf8"):
-            raise Refusal(415, "charset", "send the body in UTF-8")
+            raise RequestRefused(415, "charset", "send the body in UTF-8")
     return kind.strip().lower()
 
 
@@ -31,9 +31,9 @@ def parse_json(body: bytes | str) -> Any:
     """Return the value of a JSON text; numbers are finite, and nesting is bounded.
 
     Raises:
-        Refusal: it is no JSON.
+        RequestRefused: it is no JSON.
     """
     try:
         return from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        raise Refusal(400, "json-invalid", f"the body is no JSON: {error}") from error
+        raise RequestRefused(400, "json-invalid", f"the body is no JSON: {error}") from error

@@ -37,7 +37,7 @@ class ProblemDetails(BaseModel):
     retry_after: float | None = Field(None, description="Seconds after which another try may help.")
 
 
-class Refusal(Exception):
+class RequestRefused(Exception):
     """A request that the gateway does not serve.
 
     Args:
@@ -61,25 +61,25 @@ class Refusal(Exception):
         self.headers, self.retry_after = dict(headers or {}), retry_after
 
 
-def refusal_of(error: Exception) -> Refusal:
+def refusal_of(error: Exception) -> RequestRefused:
     """Return the refusal for an error: of the queue, of FastAPI, or one that nobody foresaw."""
     match error:
-        case Refusal():
+        case RequestRefused():
             return error
         case EventInvalid():
-            return Refusal(422, "event-invalid", str(error))
+            return RequestRefused(422, "event-invalid", str(error))
         case QueueFull():
-            return Refusal(429, "queue-full", str(error), retry_after=error.retry_after)
+            return RequestRefused(429, "queue-full", str(error), retry_after=error.retry_after)
         case QueueUnavailable():
-            return Refusal(503, "queue-unavailable", str(error), retry_after=RETRY_SOON_SECONDS)
+            return RequestRefused(503, "queue-unavailable", str(error), retry_after=RETRY_SOON_SECONDS)
         case ModeratorError():
-            return Refusal(503, "unavailable", str(error), retry_after=RETRY_SOON_SECONDS)
+            return RequestRefused(503, "unavailable", str(error), retry_after=RETRY_SOON_SECONDS)
         case RequestValidationError():
-            return Refusal(422, "parameters-invalid", _parameter_problems(error))
+            return RequestRefused(422, "parameters-invalid", _parameter_problems(error))
         case HTTPException():
             return _of_http(error)
     log.error("unexpected: %s", type(error).__name__, exc_info=error)
-    return Refusal(500, "internal", "the gateway failed; its log has the reason under this request id")
+    return RequestRefused(500, "internal", "the gateway failed; its log has the reason under this request id")
 
 
 def problem_response(request: Request, error: Exception) -> JSONResponse:
@@ -105,22 +105,22 @@ def answer_with_problems(app: FastAPI) -> None:
     async def answer(request: Request, error: Exception) -> JSONResponse:
         return problem_response(request, error)
 
-    for kind in (Refusal, ModeratorError, RequestValidationError, HTTPException, Exception):
+    for kind in (RequestRefused, ModeratorError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)
 
 
-def _of_http(error: HTTPException) -> Refusal:
+def _of_http(error: HTTPException) -> RequestRefused:
     headers = error.headers or {}
     if error.status_code == 404:
-        return Refusal(
+        return RequestRefused(
             404, "not-found", "there is nothing at this path; /openapi.json lists the paths", headers
         )
     if error.status_code == 405:
         allowed = headers.get("Allow", "others")
-        return Refusal(
+        return RequestRefused(
             405, "method-not-allowed", f"this path does not know that method, but {allowed}", headers
         )
-    return Refusal(error.status_code, "refused", str(error.detail), headers)
+    return RequestRefused(error.status_code, "refused", str(error.detail), headers)
 
 
 def _parameter_problems(error: RequestValidationError) -> str:

@@ -26,7 +26,7 @@ Wait = Annotated[
         "it. If it does not come in time, the answer is that without `wait` (202).",
     ),
 ]
-_WAIT = TypeAdapter(Annotated[float, Field(ge=0, le=WAIT_SECONDS_MAX, allow_inf_nan=False)])
+_WAIT_SECONDS = TypeAdapter(Annotated[float, Field(ge=0, le=WAIT_SECONDS_MAX, allow_inf_nan=False)])
 _admit = require(Scope.SUBMIT)
 
 
@@ -49,7 +49,7 @@ def _read_wait(request: Request) -> float | None:
     if not request.scope["query_string"] or (text := request.query_params.get("wait")) is None:
         return None
     try:
-        return _WAIT.validate_python(text)
+        return _WAIT_SECONDS.validate_python(text)
     except ValidationError as error:
         found = [{**one, "loc": ("query", "wait")} for one in error.errors(include_url=False)]
         raise RequestValidationError(found) from error

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from moderator.errors import ExtraMissing, ModeratorError
-from moderator.gateway.problems import Refusal
+from moderator.gateway.problems import RequestRefused
 from moderator.gateway.service import Service
 from moderator.queue.commands import entries_before
 from moderator.queue.stream import read_verdicts, split_id
@@ -55,7 +55,7 @@ async def list_verdicts(service: Service, filters: ListFilter, cursor: str | Non
     """Return a page of verdicts.
 
     Raises:
-        Refusal: the cursor is of another list; or the archive cannot be used.
+        RequestRefused: the cursor is of another list; or the archive cannot be used.
         QueueUnavailable: Redis does not answer.
     """
     if getattr(service.settings, "archive_url", None) is not None:
@@ -91,7 +91,7 @@ def _position(cursor: str | None) -> str:
             return cursor
     except ValueError:
         pass
-    raise Refusal(
+    raise RequestRefused(
         422, "cursor-invalid", "cursor: is not of this list; use `next` as it came, or start without"
     )
 
@@ -104,12 +104,12 @@ def _from_archive(service: Service, filters: ListFilter, cursor: str | None, lim
         archive = store.open_archive(service.settings)
     except (ImportError, ExtraMissing) as error:
         detail = f"the archive needs an extra here: pip install 'moderator[archive]' ({error})"
-        raise Refusal(501, "archive-missing", detail) from error
+        raise RequestRefused(501, "archive-missing", detail) from error
     try:
         page = archive.list_verdicts(verdict_filter.VerdictFilter(**asdict(filters)), cursor, limit)
     except ModeratorError as error:
         if type(error).__name__ == "ArchiveFilterInvalid":
-            raise Refusal(422, "cursor-invalid", str(error)) from error
+            raise RequestRefused(422, "cursor-invalid", str(error)) from error
         raise
     return ListPage(page.items, page.next)
 

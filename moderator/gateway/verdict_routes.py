@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from moderator.events import MAX_ID, event_key
 from moderator.gateway.auth import Scope, require
 from moderator.gateway.openapi import LISTED, LOOKED_UP, STREAMED, VERDICT_PATH
-from moderator.gateway.problems import RETRY_SOON_SECONDS, Refusal
+from moderator.gateway.problems import RETRY_SOON_SECONDS, RequestRefused
 from moderator.gateway.responses import verdict_response
 from moderator.gateway.service import Service
 from moderator.gateway.stream_answers import stream_verdicts
@@ -46,10 +46,10 @@ async def stream(
     """
     service: Service = request.app.state.service
     if last_event_id is not None and max(split_id(last_event_id)) >= 1 << 64:
-        raise Refusal(422, "parameters-invalid", "last-event-id: is larger than any id of an event")
+        raise RequestRefused(422, "parameters-invalid", "last-event-id: is larger than any id of an event")
     if service.streams >= service.settings.gateway_streams:
         detail = f"{service.streams} streams are open, no more are allowed (MODERATOR_GATEWAY_STREAMS)"
-        raise Refusal(503, "streams-full", detail, retry_after=RETRY_SOON_SECONDS)
+        raise RequestRefused(503, "streams-full", detail, retry_after=RETRY_SOON_SECONDS)
     await service.ready()
     return StreamingResponse(stream_verdicts(service, last_event_id), media_type="text/event-stream")
 
@@ -91,7 +91,7 @@ async def verdict(request: Request) -> Response:
     service: Service = request.app.state.service
     if (found := await service.verdict(event_key(source, id))) is None:
         detail = "there is no verdict for this event: not yet, no longer, or the event is unknown"
-        raise Refusal(404, "no-verdict", detail)
+        raise RequestRefused(404, "no-verdict", detail)
     return verdict_response(found)
 
 
@@ -102,9 +102,9 @@ def _names(request: Request) -> tuple[str, str]:
     try:
         source, id = (unquote_to_bytes(part).decode() for part in (first, second))
     except UnicodeDecodeError as error:
-        raise Refusal(422, "parameters-invalid", "source, id: are UTF-8, percent-encoded") from error
+        raise RequestRefused(422, "parameters-invalid", "source, id: are UTF-8, percent-encoded") from error
     if not (0 < len(source) <= MAX_ID and 0 < len(id) <= MAX_ID):
-        raise Refusal(422, "parameters-invalid", f"source, id: have 1 to {MAX_ID} characters each")
+        raise RequestRefused(422, "parameters-invalid", f"source, id: have 1 to {MAX_ID} characters each")
     return source, id
 
 

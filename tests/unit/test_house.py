@@ -57,11 +57,13 @@ def long_modules(root: Path) -> set[str]:
 
 
 def modules_of_one_name(root: Path) -> set[str]:
-    """Commands have modules of their names (`cli/`); packages may have an `__init__` each."""
+    """Commands have modules of their names (`cli/`); packages may have an `__init__` and an `app` each."""
     paths = [
         path for path, _ in modules(root, "moderator", "workers") if not path.startswith("moderator/cli/")
     ]
-    return sharing((Path(path).name, path) for path in paths if not path.endswith("/__init__.py"))
+    return sharing(
+        (Path(path).name, path) for path in paths if not path.endswith(("/__init__.py", "/app.py"))
+    )
 
 
 def classes_of_one_name(root: Path) -> set[str]:

@@ -24,8 +24,13 @@ GATEWAY = (
     "moderator.scoring.thresholds",
     "moderator.verdicts",
 )
+#: The gateway itself, with all that it imports of ours.
+GATEWAY_APP = ("moderator.gateway.app", "moderator.gateway.gateway_server")
 #: What they cannot do without. On a slow or busy machine these alone take most of the time.
 LIBRARIES = "import numpy, pydantic, redis"
+GATEWAY_LIBRARIES = (
+    f"{LIBRARIES}, redis.asyncio, fastapi, fastapi.routing, uvicorn, prometheus_client, pydantic_settings"
+)
 #: A machine that is busy with something else fails no test: the best of so many counts.
 STARTS = 5
 
@@ -53,19 +58,30 @@ def quickest(environment: dict[str, str], *arguments: str, below: float) -> floa
     return best
 
 
-@pytest.mark.parametrize("modules", [CLIENT, GATEWAY, CLIENT + GATEWAY], ids=["client", "gateway", "both"])
+@pytest.mark.parametrize(
+    "modules",
+    [CLIENT, GATEWAY, CLIENT + GATEWAY, GATEWAY_APP],
+    ids=["client", "gateway", "both", "gateway app"],
+)
 def test_no_model_and_no_decoder_is_loaded(modules: tuple[str, ...]) -> None:
     code = f"import json, sys, {', '.join(modules)}; print(json.dumps([*sys.modules]))"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     loaded = {name.partition(".")[0] for name in json.loads(run.stdout)}
     assert loaded.isdisjoint(HEAVY), loaded & {*HEAVY}
-    assert modules == CLIENT or "numpy" in loaded, "it scores"
+    assert modules in (CLIENT, GATEWAY_APP) or "numpy" in loaded, "it scores"
 
 
 @pytest.mark.parametrize("modules", [CLIENT, GATEWAY], ids=["client", "gateway"])
 def test_they_start_quickly(compiled: dict[str, str], modules: tuple[str, ...]) -> None:
     seconds = quickest(compiled, "-c", f"import {', '.join(modules)}", below=0.3)
     assert seconds < 0.3 or seconds < 2 * quickest(compiled, "-c", LIBRARIES, below=0.0)
+
+
+def test_the_gateway_adds_little_to_its_libraries(compiled: dict[str, str]) -> None:
+    libraries = quickest(compiled, "-c", GATEWAY_LIBRARIES, below=0.0)
+    assert (
+        quickest(compiled, "-c", f"import {', '.join(GATEWAY_APP)}", below=libraries + 0.3) < libraries + 0.35
+    )
 
 
 def test_help_comes_quickly(compiled: dict[str, str]) -> None:

@@ -23,7 +23,7 @@ from moderator.gateway.hooks.s3_events import read_s3
 from moderator.gateway.hooks.sns import Confirmation, read_sns
 from moderator.gateway.hooks.stored_object import Notice
 from moderator.gateway.hooks.tusd import answer_upload, read_tusd, refuse_upload, upload_event
-from moderator.gateway.problems import Refusal
+from moderator.gateway.problems import RequestRefused
 from moderator.settings import Settings
 from moderator.verdicts import Decision, Verdict
 
@@ -71,7 +71,7 @@ def call_of(request: Request, hook: str) -> HookCall:
 
 async def body_of(request: Request) -> bytes:
     """Return the body of a request, of at most `HOOK_BYTES_MAX`."""
-    too_large = Refusal(413, "body-too-large", f"the body has more than {HOOK_BYTES_MAX} bytes")
+    too_large = RequestRefused(413, "body-too-large", f"the body has more than {HOOK_BYTES_MAX} bytes")
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > HOOK_BYTES_MAX:
         raise too_large

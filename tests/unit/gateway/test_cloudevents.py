@@ -6,7 +6,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from moderator.gateway.cloudevents import BATCHED, STRUCTURED, read_events
-from moderator.gateway.problems import Refusal
+from moderator.gateway.problems import RequestRefused
 
 DATA = {"image": {"url": "https://example.org/a.jpg"}}
 EVENT = {"specversion": "1.0", "id": "7", "source": "/shop", "type": "org.example.upload", "data": DATA}
@@ -19,7 +19,7 @@ def read(kind: str, value: Any, **headers: str) -> tuple[list[Any], bool]:
 
 
 def status(kind: str, value: Any, **headers: str) -> int:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RequestRefused) as refused:
         read(kind, value, **headers)
     return refused.value.status
 
@@ -76,6 +76,6 @@ def test_other_kinds_are_refused() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"a": NaN}', b"[" * 100_000, b'{"a": "\xff"}'])
 def test_what_is_no_json_is_refused(body: bytes) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RequestRefused) as refused:
         read_events(Headers({"content-type": "application/json"}), body)
     assert refused.value.status == 400
