@@ -19,6 +19,7 @@ from docs.examples import with_examples
 from docs.schemas import SCHEMAS
 from moderator.cli.main import app
 from moderator.gateway import gateway_metrics
+from moderator.gateway.hooks import hook_metrics
 from moderator.metrics import MetricRow
 from moderator.settings import SECTIONS, Section
 from workers.worker_metrics import describe
@@ -47,6 +48,8 @@ def settings_section(section: type[Section]) -> str:
     for name, field in section.model_fields.items():
         default = field.get_default(call_default_factory=True)
         plain = f"{default:g}" if isinstance(default, float) else str(default)
+        if isinstance(default, tuple):
+            plain = ",".join(map(str, default))
         text = SHOWN.get(name) or (f"`{plain}`" if default not in (None, (), "") else "none")
         lines.append(f"| `MODERATOR_{name.upper()}` | {text} | {field.description} |")
     return "\n".join(lines)
@@ -63,7 +66,13 @@ def metrics_page() -> str:
         "| --- | --- | --- | --- |",
     ]
     lines += map(metric_line, describe())
-    lines += ["", "The gateway serves its own.", "", *lines[4:6], *map(metric_line, gateway_metrics.ROWS)]
+    lines += [
+        "",
+        "The gateway serves its own.",
+        "",
+        *lines[4:6],
+        *map(metric_line, (*gateway_metrics.ROWS, *hook_metrics.ROWS)),
+    ]
     return "\n".join(lines) + "\n"
 
 
