@@ -89,7 +89,7 @@ def run_kills(
             try:
                 # Once this one has written something: before it confirms that, or some time later.
                 before = _count(archive)
-                _wait(lambda: _count(archive) > before or not publisher.is_alive())  # noqa: B023 (called at once)
+                _wait(lambda: _count(archive) > before or not (publisher.is_alive() or len(box)))  # noqa: B023
                 time.sleep(random.uniform(0.0, 0.5) * (kill % 2))
             finally:
                 archiver.kill()

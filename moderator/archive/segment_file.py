@@ -107,8 +107,13 @@ def write_segment(path: Path, space: Space, rows: Sequence[StoredEvidence]) -> N
         raise ArchiveUnavailable(f"the segment {path} cannot be written ({brief(error)})") from error
 
 
-def read_segment(path: Path, *, readings: bool = True) -> EvidenceBlock:
+def read_segment(path: Path, *, readings: bool = True, verify: bool = True) -> EvidenceBlock:
     """Read a segment.
+
+    Args:
+        path: of the file.
+        readings: also read signal readings and descriptions.
+        verify: compare the checksums of its pages, which takes longer than to read them.
 
     Raises:
         FileNotFoundError: there is none.
@@ -117,7 +122,7 @@ def read_segment(path: Path, *, readings: bool = True) -> EvidenceBlock:
     import numpy as np
 
     names = ["verdict_id", "frame", "embedding", *(("tensor", "readings") if readings else ())]
-    table = _read_table(path, names)
+    table = _read_table(path, names, verify)
     try:
         space = Space(**json.loads(table.schema.metadata[SPACE_KEY]))
         column = table.column("embedding").combine_chunks()
@@ -134,7 +139,7 @@ def read_segment(path: Path, *, readings: bool = True) -> EvidenceBlock:
 
 def read_verdict_ids(path: Path) -> "NDArray[Any]":
     """Return the numbers of the verdicts in a segment, int64, one for each frame. See `read_segment`."""
-    ids: NDArray[Any] = _read_table(path, ["verdict_id"]).column("verdict_id").to_numpy()
+    ids: NDArray[Any] = _read_table(path, ["verdict_id"], verify=True).column("verdict_id").to_numpy()
     return ids
 
 
@@ -170,14 +175,14 @@ def make_block(space: Space, rows: Sequence[StoredEvidence]) -> EvidenceBlock:
     )
 
 
-def _read_table(path: Path, names: list[str]) -> Any:
+def _read_table(path: Path, names: list[str], verify: bool) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with path.open("rb") as file:
-            # Opened here: the schema is the file's own, whatever its folder is called.
-            return pq.ParquetFile(file, page_checksum_verification=True).read(columns=names)
+        # Mapped: a segment is replaced by another file, never written into.
+        with pq.ParquetFile(path, memory_map=True, page_checksum_verification=verify) as file:
+            return file.read(columns=names)
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException, KeyError) as error:
