@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from moderator.archive.archive_records import column_text, subject_text
 from moderator.errors import EventInvalid
+from moderator.events import split_key
 from moderator.queue import keys
 from moderator.queue.connection import Redis
 from moderator.queue.message import decode_message
@@ -38,6 +39,11 @@ class Sought:
         source, id = value.get("source", "moderator"), value.get("event_id", value.get("id"))
         if not (isinstance(source, str) and isinstance(id, str)):
             return False
+        return (column_text(source), column_text(id)) in self.events
+
+    def is_event(self, key: bytes) -> bool:
+        """Return whether the key of an event names one of the subject."""
+        source, id, _ = split_key(key.decode(errors="replace"))
         return (column_text(source), column_text(id)) in self.events
 
     def is_in_text(self, text: bytes | None) -> bool:
@@ -90,6 +96,11 @@ def search(client: Redis, sought: Sought, spool: Spool | None) -> Findings:
             "other deliveries": list(_in_deliveries(client, keys.OUTBOX_PREFIX, sought)),
             "dead letters": list(_in_dead_letters(client, sought)),
             "embedding cache": list(_in_embeddings(client, sought)),
+            "webhooks of events": list(_in_names(client, keys.REPLY_PREFIX, sought)),
+            "delivery log": [
+                *_in_names(client, keys.DELIVERY_LOG_PREFIX + "event:", sought),
+                *_in_target_logs(client, keys.DELIVERY_LOG_PREFIX + "target:", sought),
+            ],
         }
     )
     found.in_progress["ledger"] = sum(
@@ -163,6 +174,20 @@ def _in_embeddings(client: Redis, sought: Sought) -> Iterator[Match]:
     for name, _ in client.zscan_iter(keys.EMBEDDINGS, count=KEYS_PER_PAGE):
         if name.rpartition(b":")[2].decode(errors="replace") in sought.images:
             yield Match(keys.EMBEDDING_PREFIX.encode() + name, name, keys.EMBEDDINGS)
+
+
+def _in_names(client: Redis, prefix: str, sought: Sought) -> Iterator[Match]:
+    for page in _key_pages(client, prefix):
+        yield from (Match(key) for key in page if sought.is_event(key[len(prefix) :]))
+
+
+def _in_target_logs(client: Redis, prefix: str, sought: Sought) -> Iterator[Match]:
+    """Find the logs of webhooks that name an event of the subject: each is short, and removed as a whole."""
+    for page in _key_pages(client, prefix):
+        for key in page:
+            events = (from_json(text).get("event", "") for text in client.lrange(key, 0, -1))
+            if any(sought.is_event(event.encode()) for event in events):
+                yield Match(key, key[len(prefix) :], keys.DELIVERY_TARGETS)
 
 
 def _hashes(

@@ -14,7 +14,7 @@ from moderator.errors import ModeratorError, VerdictNotFound
 from moderator.events import event_key
 from moderator.printable import printable
 from moderator.queue.delivery_log import (
-    Attempt,
+    DeliveryAttempt,
     DeliveryLog,
     TargetSummary,
     find_target,
@@ -253,7 +253,7 @@ def _row(id: str, target: str, disabled_at: datetime | None, last: dict[str, Any
     return {"id": id, "target": target, **last, "disabled_at": since}
 
 
-def _line(attempt: Attempt) -> str:
+def _line(attempt: DeliveryAttempt) -> str:
     outcome = attempt.error or f"answered {attempt.status}"
     return (
         f"{attempt.at:%Y-%m-%d %H:%M:%S}  {attempt.event}  {attempt.type}  {attempt.target_id} {attempt.target}  "

@@ -26,7 +26,7 @@ from moderator.fetching.urls import parse_url
 from moderator.printable import printable
 from moderator.queue.delivery_log import (
     ERROR_CHARACTERS_MAX,
-    Attempt,
+    DeliveryAttempt,
     DeliveryLog,
     shown_target,
     target_id,
@@ -158,7 +158,7 @@ class WebhookSender:
         """Log an attempt."""
         event, _, _ = delivery.key.rpartition("#")
         self._log.add(
-            Attempt(
+            DeliveryAttempt(
                 at=datetime.now(UTC),
                 event=event,
                 message=message.id,

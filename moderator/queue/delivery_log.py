@@ -29,7 +29,7 @@ TOKEN_CHARACTERS_MIN = 20
 ERROR_CHARACTERS_MAX = 300
 
 
-class Attempt(BaseModel):
+class DeliveryAttempt(BaseModel):
     """One attempt to deliver to a webhook."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
@@ -57,7 +57,7 @@ class TargetSummary:
     """A webhook and how its latest deliveries ended."""
 
     target_id: str
-    last: Attempt
+    last: DeliveryAttempt
     failures: int
     """Attempts that failed since the last that succeeded, as far as the summary looks back."""
 
@@ -99,7 +99,7 @@ class DeliveryLog:
         self._redis = client
         self._most = most
 
-    def add(self, attempt: Attempt) -> None:
+    def add(self, attempt: DeliveryAttempt) -> None:
         """Keep an attempt, in one round trip; older ones above the bounds are forgotten."""
         if not self._most:
             return
@@ -118,11 +118,11 @@ class DeliveryLog:
             pipe.expire(keys.DELIVERY_TARGETS, LOG_SECONDS)
             pipe.execute()
 
-    def of_event(self, event: str) -> list[Attempt]:
+    def of_event(self, event: str) -> list[DeliveryAttempt]:
         """Return the attempts for an event (`Event.key`), latest first."""
         return _read(self._redis.lrange(_of_event(event), 0, -1))
 
-    def of_target(self, target_id: str) -> list[Attempt]:
+    def of_target(self, target_id: str) -> list[DeliveryAttempt]:
         """Return the attempts for a target, latest first."""
         return _read(self._redis.lrange(_of_target(target_id), 0, -1))
 
@@ -144,17 +144,17 @@ def _of_target(target_id: str) -> str:
     return f"{keys.DELIVERY_LOG_PREFIX}target:{target_id}"
 
 
-def _summary(target_id: str, attempts: Sequence[Attempt]) -> TargetSummary:
+def _summary(target_id: str, attempts: Sequence[DeliveryAttempt]) -> TargetSummary:
     failures = next((n for n, one in enumerate(attempts) if one.error is None), len(attempts))
     return TargetSummary(target_id, attempts[0], failures)
 
 
-def _read(texts: Sequence[bytes]) -> list[Attempt]:
+def _read(texts: Sequence[bytes]) -> list[DeliveryAttempt]:
     """Read the attempts that this version can read."""
     found = []
     for text in texts:
         try:
-            found.append(Attempt.model_validate_json(text))
+            found.append(DeliveryAttempt.model_validate_json(text))
         except ValidationError:
             continue
     return found

@@ -19,7 +19,7 @@ from moderator.queue.dead_letter_store import DeadLetter
 from moderator.queue.delivery_log import (
     EVENT_ATTEMPTS_MAX,
     LOG_SECONDS,
-    Attempt,
+    DeliveryAttempt,
     DeliveryLog,
     target_id,
 )
@@ -210,7 +210,7 @@ def test_deliveries_are_on_record_by_event_and_by_target(
 
 def test_the_log_is_bounded(client: Client) -> None:
     log, key = DeliveryLog(client.redis, 3), f"moderator:{uuid4().hex}"
-    attempt = Attempt(
+    attempt = DeliveryAttempt(
         at=datetime.now(UTC),
         event=key,
         message="msg_1",

@@ -167,8 +167,8 @@ MUTANTS = (
     Mutant(
         "a verdict is kept for ever",
         f"{LUA}/publish.lua",
-        "'EX', ARGV[3])",
-        "'KEEPTTL')",
+        "redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[3])",
+        "redis.call('SET', KEYS[3], ARGV[2], 'KEEPTTL')",
         f"{LEDGER}::test_the_stream_is_trimmed_and_the_verdict_expires",
     ),
     Mutant(
@@ -181,8 +181,8 @@ MUTANTS = (
     Mutant(
         "an image of a bulk event has the name of another event",
         "moderator/events.py",
-        "{event_key(self.source, self.bulk)}%2F{",
-        "{event_key(self.source, self.bulk)}/{",
+        "{event_key(source, bulk)}%2F{",
+        "{event_key(source, bulk)}/{",
         "integration/test_identities.py::test_both_get_a_verdict_of_their_own",
     ),
     Mutant(
@@ -215,8 +215,8 @@ MUTANTS = (
     ),
     Mutant(
         "a consumer that never comes fills the server",
-        f"{LUA}/publish.lua",
-        "if redis.call('ZCARD', KEYS[i]) >= tonumber(ARGV[13]) then",
+        f"{LUA}/common.lua",
+        "if redis.call('ZCARD', KEYS[i]) >= tonumber(ARGV[arg]) then",
         "if false then",
         f"{OUTBOX}::test_at_its_limit_a_consumer_misses_verdicts_and_nobody_else_does",
     ),

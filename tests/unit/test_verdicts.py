@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from moderator.verdicts import CategoryVerdict, Decision, Verdict
+from moderator.verdicts import (
+    CategoryVerdict,
+    Decision,
+    ErrorFacts,
+    Verdict,
+    revised,
+    verdict_digest,
+)
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
 FINITE = st.floats(0, 1)
@@ -102,3 +109,28 @@ def test_the_top_category_is_the_severest_then_the_highest() -> None:
     assert top(a=(0.6, "review"), b=(0.9, "allow")) == "a"
     assert top(a=(0.1, "block"), b=(0.9, "review"), c=(0.2, "block")) == "c"
     assert top(a=(1.0, "block"), b=(1.0, "block")) == "a", "the one whose scores the verdict carries"
+
+
+def test_what_a_verdict_need_not_say_is_left_out() -> None:
+    """So that its JSON is that of versions which did not know these fields."""
+    verdict = Verdict(event_id="1", source="s", decision=Decision.ALLOW, is_safe=True)
+    assert not {"image_key", "image_version", "revises"} & {*verdict.model_dump(mode="json")}
+    later = revised(verdict, verdict_digest(b"{}"), Decision.BLOCK)
+    assert {*later.model_dump(mode="json")["revises"]} == {"digest", "decided_at"}
+
+
+def test_a_later_decision_has_the_facts_of_the_first() -> None:
+    first = Verdict(
+        event_id="1",
+        source="s",
+        decision=Decision.ERROR,
+        is_safe=False,
+        error=ErrorFacts(type="FetchFailed", message="no"),
+        metadata={"user": 12},
+        image_key="uploads/a.jpg",
+    )
+    later = revised(first, "0" * 12, Decision.ALLOW, by="ann", reason="seen")
+    assert (later.decision, later.is_safe, later.error) == (Decision.ALLOW, True, None)
+    assert (later.metadata, later.image_key) == (first.metadata, first.image_key)
+    assert later.created_at > first.created_at
+    assert Verdict.model_validate_json(later.model_dump_json()) == later

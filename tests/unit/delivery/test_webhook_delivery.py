@@ -16,7 +16,7 @@ from moderator.delivery.loop import DeliveryLoop
 from moderator.delivery.webhook_delivery import DELIVERIES, DELIVERIES_TO_A_HOST, WebhookSender
 from moderator.errors import DeliveryUnreadable, FetchFailed, HostUnavailable, ModeratorError, SettingsError
 from moderator.fetching.http import PostAnswer
-from moderator.queue.delivery_log import Attempt
+from moderator.queue.delivery_log import DeliveryAttempt
 from moderator.queue.outbox import Delivery
 from moderator.settings import Settings
 from tests.support.consumer_contract import ConsumerContract
@@ -33,7 +33,7 @@ class Outbox:
         self.made: list[str] = []
         self.postponed: list[tuple[str, float, bool]] = []
         self.disabled: list[str] = []
-        self.logged: list[Attempt] = []
+        self.logged: list[DeliveryAttempt] = []
         self.forgotten: list[bytes] = []
         self.lock = Lock()
 
@@ -55,7 +55,7 @@ class Outbox:
     def among(self, urls: Sequence[str]) -> set[str]:
         return set(urls) & set(self.disabled)
 
-    def add(self, what: str | Attempt) -> None:
+    def add(self, what: str | DeliveryAttempt) -> None:
         if isinstance(what, str):
             self.disabled.append(what)
         else:
