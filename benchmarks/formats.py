@@ -2,9 +2,9 @@
 
     python benchmarks/formats.py --data FOLDER [--policy marketplace] [--category weapons] [--only TRICK ...]
 
-FOLDER holds `labels.csv` as `benchmarks/quality.py` reads it. Every trick of `format_tricks.py` and
-`animation_tricks.py` is made from every photograph of the category that is caught as it is, beside a safe one. A trick
-counts where the picture that it shows, as a plain PNG, is caught; it fails where the file is allowed all the same.
+FOLDER holds `labels.csv` as `benchmarks/quality.py` reads it. Every trick of `format_tricks.py`, `animation_tricks.py`
+and `damage_tricks.py` is made from every photograph of the category that is caught as it is, beside a safe one. A
+trick counts where the picture that it shows, as a plain PNG, is caught; it fails where the file is still allowed.
 
 Printed for each trick: how many count, and the decisions on them. The last line is JSON; `visible_but_allowed` is the
 share of those that count and are allowed.
@@ -20,7 +20,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import animation_tricks  # noqa: F401 (it registers tricks)
+from benchmarks import animation_tricks, damage_tricks  # noqa: F401 (they register tricks)
 from benchmarks.format_tricks import TRICKS, make_square
 from benchmarks.quality import FLAGGED, read_labels
 from benchmarks.setup import print_result

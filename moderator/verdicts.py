@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from moderator.view import View
+
 
 class Decision(StrEnum):
     """What should happen to the upload. `error` means that it could not be judged: never an allow."""
@@ -40,6 +42,8 @@ class CategoryVerdict:
     score: float
     decision: Decision
     top_prompts: tuple[TopPrompt, ...] = ()
+    view: Annotated[View | None, Field(exclude_if=lambda view: view is None)] = None
+    """The part of the picture that decided; None for the whole."""
     decided_by: Annotated[str | None, Field(exclude_if=lambda name: name is None)] = None
     """The signal whose second opinion lifted the review; None: the category's own score decided."""
 
@@ -66,8 +70,9 @@ class ImageFacts(_Record):
     """The image that was judged. Sizes in pixels, as browsers show it.
 
     `frames` of `frames_total` frames were judged, those that the others resemble. `frames_unseen` frames were not
-    reached or resemble none of them: then the decision is `review` at least. `truncated`: the file ends too early, and
-    what is there was judged.
+    reached or resemble none of them: then the decision is `review` at least. `truncated`: the file ends too early or is
+    damaged, and what is there was judged. `views` is the number of views that were judged, of all renderings of these
+    frames, and `views_left_out` the number beyond the bound.
     """
 
     sha256: str
@@ -78,6 +83,8 @@ class ImageFacts(_Record):
     frames_total: int = 1
     frames_unseen: int = 0
     truncated: bool = False
+    views: int = Field(1, exclude_if=lambda number: number == 1)
+    views_left_out: int = Field(0, exclude_if=lambda number: number == 0)
 
 
 class ErrorFacts(_Record):

@@ -22,7 +22,7 @@ from moderator.errors import (
 )
 from moderator.events import Event, Priority
 from moderator.fetching.fetcher import Fetcher
-from moderator.queue.embedding_cache import EmbeddingCache
+from moderator.queue.embedding_cache import EmbeddingCache, SeenImage
 from moderator.queue.evidence import Evidence
 from moderator.queue.ledger import Answer, Claim, Ledger
 from moderator.queue.subscriptions import Subscriptions
@@ -217,12 +217,12 @@ class Pipeline:
         selection = self._engine.resolver.select_for(attempt.event)
         if needs_pixels(selection):
             return None
-        seen = self._cache.get(sha256(data).hexdigest())
+        seen = self._cache.get(sha256(data).hexdigest(), self._preparer.plan_of(selection))
         self._metrics.count_recall(seen is not None)
         if seen is None:
             return None
         attempt.recalled = seen.embeddings
-        return self._preparer.recall(seen.facts, selection)
+        return self._preparer.recall(seen.facts, seen.views, selection)
 
     def _prepare(self, event: Event, data: bytes) -> Prepared:
         with self._decoders.acquire(event.priority):
@@ -276,7 +276,8 @@ class Pipeline:
             watch.note("embed", embedded.embed)
             attempt.embeddings = embedded.embeddings
             if self._cache is not None:
-                self._cache.put(prepared.facts, attempt.embeddings)
+                seen = SeenImage(prepared.facts, prepared.views, attempt.embeddings)
+                self._cache.put(seen, self._preparer.plan_of(prepared.selection))
         attempt.read_shadows()
         return self._engine.judge(event, prepared, attempt.embeddings, watch, attempt.shadow_readings)
 
@@ -288,5 +289,5 @@ class Pipeline:
         evidence = None
         if self._keeps_evidence and verdict.model is not None and attempt.embeddings is not None:
             readings = {**attempt.shadow_readings, **attempt.prepared.readings, **judged.opinions}
-            evidence = Evidence(attempt.embeddings, plain(readings), verdict.model)
+            evidence = Evidence(attempt.embeddings, plain(readings), verdict.model, attempt.prepared.views)
         return Answer(attempt.event, verdict, claim=attempt.claim, evidence=evidence)

@@ -18,6 +18,7 @@ from moderator.policies.fields import NO_SHIFT, threshold_text
 from moderator.policies.lint import Severity
 from moderator.policies.schema import Policy
 from moderator.policies.snapshot import Snapshot
+from moderator.policies.view_options import ViewOptions
 
 app = typer.Typer(no_args_is_help=True, help="Show, check, release, activate and roll back policies.")
 
@@ -69,6 +70,9 @@ def show(
     console.print(Text(f"digest     {policy.digest}"))
     console.print(Text(f"templates  {' | '.join(policy.templates)}"))
     console.print(Text(f"safe       {', '.join(policy.safe) or '(none shared)'}"))
+    if policy.views != ViewOptions():
+        most = "as set" if policy.views.most is None else str(policy.views.most)
+        console.print(Text(f"views      {most}{', also turned' if policy.views.turned else ''}"))
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 1, 0))
     for heading in ("category", "rule", "review", "block"):
         table.add_column(heading, no_wrap=True, overflow="fold")

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 _NO_READINGS: Readings = {}
 #: Increment when the path from a file to the model's input changes, so that stored embeddings are not reused.
-_PREPROCESSING_VERSION = "3"
+_PREPROCESSING_VERSION = "4"
 
 
 class Engine:
@@ -77,7 +77,10 @@ class Engine:
         self.compiler = Compiler(self.encoder, self.settings.cache)
         self.preparer = Preparer(
             PreprocessSpec(
-                DecodeLimits.from_settings(self.settings), self.encoder.preprocess, self.settings.jpeg_draft
+                DecodeLimits.from_settings(self.settings),
+                self.encoder.preprocess,
+                self.settings.jpeg_draft,
+                self.settings.views,
             ),
             self.signals,
             processes=processes,
@@ -132,7 +135,7 @@ class Engine:
         Args:
             event: names the policy.
             prepared: the image.
-            embeddings: float32 [frames, dimension].
+            embeddings: float32 [views, dimension].
             watch: receives the stage `score`, and `signals` if the policy has any.
             shadow_readings: what the preparer read for the shadows.
 
@@ -146,7 +149,11 @@ class Engine:
         if readings:
             watch.note("signals", prepared.signal_seconds + watch.lap("signals"))
         judged = self._judge.judge(
-            embeddings, {**shadow_readings, **readings}, selection, unseen=prepared.facts.frames_unseen > 0
+            embeddings,
+            {**shadow_readings, **readings},
+            selection,
+            views=prepared.views,
+            unseen=prepared.facts.frames_unseen > 0,
         )
         judged = self.second_stage.admit(judged)
         watch.lap("score")

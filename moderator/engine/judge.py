@@ -1,6 +1,7 @@
 """From embeddings and signal readings to the parts of a verdict. Needs no image, no model and no queue."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from moderator.signals.evaluator import Moment, Outcome, Readings, Signals, due,
 from moderator.signals.question import Question, opinion_key
 from moderator.signals.signal import Frame, SignalResult
 from moderator.verdicts import Decision, ErrorFacts, ShadowVerdict
+from moderator.view import View, rows_of
 
 log = logging.getLogger(__name__)
 
@@ -68,17 +70,24 @@ class Judge:
         self._signals = signals
 
     def judge(
-        self, embeddings: Floats, readings: Readings, selection: Selection, unseen: bool = False
+        self,
+        embeddings: Floats,
+        readings: Readings,
+        selection: Selection,
+        unseen: bool = False,
+        views: Sequence[View] = (),
     ) -> Judged:
         """Judge an image by each of the selected versions.
 
         Args:
-            embeddings: float32 [frames, dimension], rows of length 1.
+            embeddings: float32 [views, dimension], rows of length 1.
             readings: of signals that use the image itself, by their keys. They may include signals that use the
                 embedding; missing ones are read. A second opinion among them counts if it answers the same questions;
                 a shadow asks for none.
             selection: the versions; one decides.
             unseen: whether a part of the image has no embedding: then no version allows it.
+            views: what each row shows; without it, each is a whole picture. A version judges no views that it does not
+                ask for.
 
         Raises:
             EmbeddingInvalid: an embedding is not finite, or zero.
@@ -86,13 +95,13 @@ class Judge:
         """
         decides = selection.decides
         readings = self.read_embeddings(decides, embeddings, readings)
-        judgement = self._judge(decides, embeddings, readings, unseen)
+        judgement = self._judge(decides, embeddings, readings, views, unseen)
         complete = {**readings, **_unasked(decides)}
         opinions = due([decides], Moment.REVIEW)
         asked = questions(decides, judgement, unsure(decides, complete)) if opinions else ()
         shadows = []
         for policy in selection.shadows:
-            verdict, readings = self._judge_shadow(policy, embeddings, readings, unseen)
+            verdict, readings = self._judge_shadow(policy, embeddings, readings, views, unseen)
             shadows.append(verdict)
         judged = Judged(
             decides, judgement, facts(decides, complete), tuple(shadows), readings, asked, unseen=unseen
@@ -108,19 +117,24 @@ class Judge:
         specs = [spec for spec in due([policy], Moment.EMBEDDING) if spec.key not in readings]
         return {**readings, **self._signals.read(specs, [Frame(embedding=row) for row in embeddings])}
 
-    def _judge(self, policy: Policy, embeddings: Floats, readings: Readings, unseen: bool) -> Judgement:
+    def _judge(
+        self, policy: Policy, embeddings: Floats, readings: Readings, views: Sequence[View], unseen: bool
+    ) -> Judgement:
         compiled = self._compiler.compile(policy)
         readings = {**readings, **_unasked(policy)}
-        judgement = judge(compiled, embeddings, scores(policy, readings), unsure(policy, readings))
+        rows = rows_of(policy.view_plan(len(views)), views)
+        if len(rows) < len(views):
+            embeddings, views = embeddings[rows], [views[row] for row in rows]
+        judgement = judge(compiled, embeddings, scores(policy, readings), unsure(policy, readings), views)
         return _at_least_review(judgement) if unseen else judgement
 
     def _judge_shadow(
-        self, policy: Policy, embeddings: Floats, readings: Readings, unseen: bool
+        self, policy: Policy, embeddings: Floats, readings: Readings, views: Sequence[View], unseen: bool
     ) -> tuple[ShadowVerdict, Readings]:
         """Return a shadow's verdict, and the readings with its own. Any failure of a shadow stays in its verdict."""
         try:
             readings = self.read_embeddings(policy, embeddings, readings)
-            judged = self._judge(policy, embeddings, readings, unseen)
+            judged = self._judge(policy, embeddings, readings, views, unseen)
         except Exception as error:
             cause = describe_error(ours(error))
             log.info("the shadow %s cannot judge: %s", policy.reference, cause.message)

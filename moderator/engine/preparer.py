@@ -9,7 +9,7 @@ import numpy as np
 
 from moderator.errors import ours
 from moderator.images.pool import DecoderPool
-from moderator.images.prepare import PreparedImage, PreprocessSpec, prepare
+from moderator.images.prepare import WHOLE_ALONE, PreparedImage, PreprocessSpec, prepare
 from moderator.images.process import Reason
 from moderator.images.resize import Pixels
 from moderator.policies.catalogue import Selection
@@ -26,6 +26,7 @@ from moderator.signals.question import Question, opinion_key
 from moderator.signals.signal import Frame
 from moderator.signals.signal_calls import Specification
 from moderator.verdicts import ImageFacts
+from moderator.view import View, ViewPlan
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,9 @@ class Prepared:
 
     facts: ImageFacts
     pixels: Pixels
-    """uint8 [renderings of frames, image_size, image_size, 3]"""
+    """uint8 [views, image_size, image_size, 3]"""
+    views: tuple[View, ...]
+    """What each row of the pixels, or of the embeddings, shows."""
     selection: Selection | None = None
     """The policies that judge, if known."""
     readings: Readings = field(default_factory=dict)
@@ -104,21 +107,22 @@ class Preparer:
             self._pool.close()
 
     def prepare(self, data: bytes, selection: Selection | None = None) -> Prepared:
-        """Decode an image file and resize its frames to the model's input.
+        """Decode an image file and resize its frames and their views to the model's input.
 
         The deciding policy's signals that use pixels are read here, so that no decoded image waits for the model;
         slow ones are left to `read_slowly`.
 
         Args:
             data: the file.
-            selection: the policies that will judge the image; without it, policies with such signals cannot judge it.
+            selection: the policies that will judge the image. Without it, only whole frames are prepared, and policies
+                with such signals cannot judge it.
 
         Raises:
             ImageError: the file is not an image, is broken, exceeds a limit, or killed its decoding process.
             SignalFailed: a signal cannot be read.
         """
         sides = by_side(due([selection.decides], Moment.PIXELS)) if selection is not None else {}
-        image = self._decode(data, next(iter(sides), 0))
+        image = self._decode(data, self.plan_of(selection), next(iter(sides), 0))
         facts = ImageFacts(
             sha256=sha256(data).hexdigest(),
             width=image.width,
@@ -128,8 +132,10 @@ class Preparer:
             frames_total=image.coverage.total,
             frames_unseen=image.coverage.unseen,
             truncated=image.coverage.truncated,
+            views=len(image.views),
+            views_left_out=image.left_out,
         )
-        prepared = Prepared(facts, image.pixels, selection)
+        prepared = Prepared(facts, image.pixels, image.views, selection)
         if selection is None or not sides:
             return prepared
         start = time.perf_counter()
@@ -185,16 +191,22 @@ class Preparer:
             readings.update({opinion_key(key, questions): outcome for key, outcome in read.items()})
         return readings
 
-    def recall(self, facts: ImageFacts, selection: Selection) -> Prepared:
+    def recall(self, facts: ImageFacts, views: tuple[View, ...], selection: Selection) -> Prepared:
         """Return an image whose embeddings are known: everything needed besides them, without its pixels."""
         size = self.spec.resize.crop
-        return Prepared(facts, np.empty((0, size, size, 3), dtype=np.uint8), selection)
+        return Prepared(facts, np.empty((0, size, size, 3), dtype=np.uint8), views, selection)
 
-    def _decode(self, data: bytes, view_side: int) -> PreparedImage:
-        """Return the model's input and, if requested, views; see `moderator.images.prepare.prepare`."""
+    def plan_of(self, selection: Selection | None) -> ViewPlan:
+        """Return the views that an image is judged in: those that the deciding policy asks for, within the settings."""
+        if selection is None:
+            return WHOLE_ALONE
+        return selection.decides.view_plan(self.spec.max_views)
+
+    def _decode(self, data: bytes, plan: ViewPlan, picture_side: int) -> PreparedImage:
+        """Return the model's input and, if requested, pictures; see `moderator.images.prepare.prepare`."""
         if self._pool is None:
-            return prepare(data, self.spec, view_side)
-        return self._pool.prepare(data, view_side)
+            return prepare(data, self.spec, plan, picture_side)
+        return self._pool.prepare(data, plan, picture_side)
 
     def _read(
         self,
@@ -203,18 +215,18 @@ class Preparer:
         first: PreparedImage | None = None,
         questions: tuple[Question, ...] = (),
     ) -> dict[str, Outcome]:
-        """Read each signal in views of the size that it needs, so that no result depends on the other signals.
+        """Read each signal in pictures of the size that it needs, so that no result depends on the other signals.
 
         Args:
             data: the file.
             sides: signals by the shorter side that is enough for them.
-            first: the image with the views for the first side, if already decoded.
+            first: the image with the pictures for the first side, if already decoded.
             questions: for signals that give a second opinion.
         """
         readings: dict[str, Outcome] = {}
         for side, specs in sides.items():
-            image, first = first or self._decode(data, side), None
+            image, first = first or self._decode(data, WHOLE_ALONE, side), None
             size = image.width, image.height
-            frames = [Frame(view, size=size, questions=questions) for view in image.views]
+            frames = [Frame(picture, size=size, questions=questions) for picture in image.pictures]
             readings.update(self._signals.read(specs, frames))
         return readings

@@ -64,7 +64,7 @@ class Coverage:
     unseen: int = 0
     """Frames that were not reached, or are unlike every frame judged: an image with any is not allowed."""
     truncated: bool = False
-    """Whether the file ends too early, so that only what is there is judged."""
+    """Whether the file ends too early or is damaged, so that only what is there is judged."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moderator.errors import ImageError
+from moderator.errors import DecodeTimeout, ImageTooLarge
 from moderator.images.decode_budget import DecodeBudget
 from moderator.images.frame_choice import choose_frames, thumbnail
 from moderator.images.frame_source import FrameSource
@@ -77,7 +77,7 @@ class _Scan:
         while len(self.thumbnails) < source.total and (not self.thumbnails or budget.may_scan):
             try:
                 number, seconds, image = next(frames)
-            except (ImageError, MemoryError):
+            except (ImageTooLarge, DecodeTimeout, MemoryError):
                 raise
             except Exception:
                 if not self.thumbnails:

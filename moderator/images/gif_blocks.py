@@ -8,10 +8,11 @@ import struct
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
-from moderator.errors import ImageTooLarge
+from moderator.errors import ImageBroken, ImageTooLarge
 from moderator.images.composition import SHORT_SHOWN_SECONDS, Box, Disposal, premultiplied, shown_seconds
+from moderator.images.partial_files import ROWS_SHARE_MIN, missing_rows
 
 MAX_GIF_BLOCKS = 1_000_000
 _IMAGE, _EXTENSION, _TRAILER, _CONTROL = 0x2C, 0x21, 0x3B, 0xF9
@@ -79,6 +80,8 @@ def read_gif(data: bytes, most: int) -> GifFile:
             palette = data[position + 10 : start] if flags & _LOCAL_PALETTE else shared
             position, blocks = _skip_blocks(data, start + 1, blocks)
             box = left, top, left + width, top + height
+            if not gif.frames:  # browsers make room for the first frame, and only for that
+                gif.width, gif.height = max(gif.width, box[2]), max(gif.height, box[3])
             interlaced = bool(flags & _INTERLACED)
             gif.frames.append(
                 GifFrame(
@@ -143,6 +146,27 @@ def lone_frame(data: bytes, frame: GifFrame) -> bytes:
 
 #: A palette of 256 grey levels.
 _INDICES = bytes(level for level in range(256) for _ in range(3))
+
+
+def partial_colour(indices: Image.Image, frame: GifFrame) -> Image.Image:
+    """Return the pixels of a frame that ends too early, as `colour` does.
+
+    Missing rows are transparent. In an interlaced frame they show the row above them, as in browsers.
+
+    Raises:
+        ImageBroken: too little of it is there.
+    """
+    if not frame.interlaced:
+        image = colour(indices, frame)
+        if (alpha := missing_rows(indices)) is not None:
+            image.paste((0, 0, 0, 0), mask=ImageChops.invert(alpha))
+        return image
+    pixels = np.asarray(indices)
+    there = pixels.any(axis=1)
+    if there.mean() < ROWS_SHARE_MIN:
+        raise ImageBroken("the GIF is truncated: too few of its rows are there")
+    above = np.maximum.accumulate(np.where(there, np.arange(len(pixels)), 0))
+    return colour(Image.fromarray(pixels[above]), frame)
 
 
 def colour(indices: Image.Image, frame: GifFrame) -> Image.Image:

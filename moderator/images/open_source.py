@@ -16,7 +16,7 @@ from moderator.images.decode_budget import DecodeBudget
 from moderator.images.frame_source import DecodedFrame, FrameSource
 from moderator.images.icon_directory import IconEntry, largest_entries
 from moderator.images.metadata import Metadata, read_metadata
-from moderator.images.partial_jpeg import load_partially
+from moderator.images.partial_files import load_leniently, load_partial_jpeg, missing_rows
 from moderator.images.renderings import Picture, picture_of
 from moderator.images.webp_chunks import read_webp, show_alpha_of_webp
 
@@ -90,6 +90,9 @@ class PillowSource:
         return pages
 
     def _load(self, image: Image.Image) -> Image.Image:
+        if self._format == "BMP" and not load_leniently(image):
+            self._missing = missing_rows(image)
+            self.truncated = True
         if self._format != "JPEG":
             image.load()
             return image
@@ -97,7 +100,7 @@ class PillowSource:
             image.load()
         except OSError:
             info = image.info
-            image, self._missing = load_partially(self._data, self._draft)
+            image, self._missing = load_partial_jpeg(self._data, self._draft)
             self._image = image
             image.info = info
             self.truncated = True
@@ -124,7 +127,9 @@ class IconSource:
         for number, entry in enumerate(self._entries):
             if wanted is None or number in wanted:
                 self._source = self._open(entry)
-                yield number, 0.0, next(self._source.frames())[2]
+                image = next(self._source.frames())[2]
+                self.truncated |= self._source.truncated
+                yield number, 0.0, image
 
     def picture(self, number: int, image: Image.Image) -> Picture:
         """Return the picture that `frames` yielded last, as viewers show it."""

@@ -7,12 +7,15 @@ judged is the picture shown, a file is taken apart here and put together with wh
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from moderator.images.composition import Box, Disposal, shown_seconds
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE = 0, 2, 3
+#: The bit of a chunk's name that says that a decoder may do without.
+_ANCILLARY = 0x20
 #: Length of a transparency chunk that holds a colour, by colour type.
 _KEY_LENGTHS = {_GREY: 2, _RGB: 6}
 #: Heeded once, and only in front of the picture's data.
@@ -54,6 +57,8 @@ class PngFile:
     """Whether anything was left out, so that decoders need another file than this one."""
     complete: bool = False
     """Whether the last chunk was reached."""
+    damaged: tuple[int, int] | None = None
+    """The piece of a picture's data with a wrong checksum, after which browsers stop."""
 
     @property
     def depth(self) -> int:
@@ -73,9 +78,19 @@ class PngFile:
 
     def frame(self, frame: PngFrame) -> bytes:
         """Return a PNG of a frame of the animation, in the size of its box."""
+        return self._assemble(self.frame_header(frame), frame.parts, [])
+
+    def frame_header(self, frame: PngFrame) -> bytes:
+        """Return the body of the IHDR chunk of `frame`."""
         left, top, right, bottom = frame.box
-        header = struct.pack(">II", right - left, bottom - top) + self.header[8:]
-        return self._assemble(header, frame.parts, [])
+        return struct.pack(">II", right - left, bottom - top) + self.header[8:]
+
+    def heeded(self, parts: list[tuple[int, int]]) -> Iterator[memoryview]:
+        """Yield a picture's compressed data, piece by piece, as far as browsers read it."""
+        for start, end in parts:
+            yield memoryview(self.data)[start:end]
+            if (start, end) == self.damaged:
+                return
 
     def _assemble(self, header: bytes, parts: list[tuple[int, int]], behind: list[bytes]) -> bytes:
         view = memoryview(self.data)
@@ -115,11 +130,12 @@ def read_png(data: bytes) -> PngFile:
         if kind == b"IEND":
             png.complete = True
             break
-        if kind == b"IDAT":
-            _add_data(png, seen, start, min(end, len(data)))
-        elif kind == b"fdAT":
-            _add_frame_data(png, start + 4, min(end, len(data)))
-        elif position > len(data) or _is_damaged(view, kind, start, end):
+        if kind in (b"IDAT", b"fdAT"):
+            piece = start + 4 * (kind == b"fdAT"), min(end, len(data))
+            if png.damaged is None and position <= len(data) and _is_damaged(view, kind, start, end):
+                png.damaged = piece
+            (_add_data if kind == b"IDAT" else _add_frame_data)(png, seen, *piece)
+        elif position > len(data) or (kind[0] & _ANCILLARY and _is_damaged(view, kind, start, end)):
             png.changed = True
         else:
             _add_chunk(png, seen, kind, start, end)
@@ -129,11 +145,8 @@ def read_png(data: bytes) -> PngFile:
 
 
 def _is_damaged(view: memoryview, kind: bytes, start: int, end: int) -> bool:
-    """Return whether a chunk that a decoder may do without has a wrong checksum."""
-    ancillary = bool(kind[0] & 0x20)
-    return ancillary and zlib.crc32(view[start:end], zlib.crc32(kind)) != int.from_bytes(
-        view[end : end + 4], "big"
-    )
+    """Return whether a chunk has a wrong checksum."""
+    return zlib.crc32(view[start:end], zlib.crc32(kind)) != int.from_bytes(view[end : end + 4], "big")
 
 
 def _add_data(png: PngFile, seen: set[bytes], start: int, end: int) -> None:
@@ -146,7 +159,7 @@ def _add_data(png: PngFile, seen: set[bytes], start: int, end: int) -> None:
         png.frames[0].parts = png.parts  # the first control chunk came before it
 
 
-def _add_frame_data(png: PngFile, start: int, end: int) -> None:
+def _add_frame_data(png: PngFile, seen: set[bytes], start: int, end: int) -> None:
     png.changed = True
     frame = png.frames[-1] if png.frames else None
     if frame is not None and frame.parts is not png.parts and start < end:
@@ -156,7 +169,7 @@ def _add_frame_data(png: PngFile, start: int, end: int) -> None:
 def _add_chunk(png: PngFile, seen: set[bytes], kind: bytes, start: int, end: int) -> None:
     data, length = png.data, end - start
     colour = png.header[9]
-    if kind in _SINGLE and (kind in seen or b"IDAT" in seen):
+    if (kind in _SINGLE and (kind in seen or b"IDAT" in seen)) or (kind == b"eXIf" and kind in seen):
         png.changed = True
     elif kind == b"cICP" and length == 4:
         png.code_points = data[start], data[start + 1]

@@ -7,8 +7,9 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
 from moderator.errors import DecoderUnavailable, ModeratorError
-from moderator.images.prepare import PreparedImage, PreprocessSpec
+from moderator.images.prepare import WHOLE_ALONE, PreparedImage, PreprocessSpec
 from moderator.images.process import DecoderLost, DecoderProcess, Reason
+from moderator.view import ViewPlan
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class DecoderPool:
         """Process ids."""
         return {process.pid for process in list(self._all)}
 
-    def prepare(self, data: bytes, view_side: int = 0) -> PreparedImage:
+    def prepare(self, data: bytes, plan: ViewPlan = WHOLE_ALONE, picture_side: int = 0) -> PreparedImage:
         """Decode an image file in one of the processes; see `moderator.images.prepare.prepare`.
 
         Raises:
@@ -77,7 +78,7 @@ class DecoderPool:
                 "no decoding process is free; the log says whether they start, MODERATOR_THREADS sets their number"
             ) from None
         try:
-            image = process.prepare(data, view_side)
+            image = process.prepare(data, plan, picture_side)
         except DecoderLost as lost:
             log.warning("decoding process %d is replaced: %s: %s", process.pid, lost.reason, lost.error)
             self._lost.put(process)

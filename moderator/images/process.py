@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,17 +17,20 @@ from PIL import Image
 
 from moderator.errors import DecoderCrashed, DecoderUnavailable, DecodeTimeout, ModeratorError
 from moderator.images.decode import check_length
-from moderator.images.prepare import PreparedImage, PreprocessSpec
+from moderator.images.prepare import WHOLE_ALONE, PreparedImage, PreprocessSpec
 from moderator.images.protocol import (
     READY_LINES,
     REPLY_SIZE,
     REQUEST,
+    VIEW_SIZE,
     MemoryLayout,
     ReplyInvalid,
     check_sizes,
     dump_spec,
     parse_reply,
+    parse_views,
 )
+from moderator.view import ViewPlan
 
 Reason = Literal["crash", "killed", "timeout", "reply"]
 REASONS: tuple[Reason, ...] = ("crash", "killed", "timeout", "reply")
@@ -102,7 +106,7 @@ class DecoderProcess:
         self._connection.settimeout(self._spec.limits.timeout + TIMEOUT_GRACE_SECONDS)
         return word == READY_LINES[True]
 
-    def prepare(self, data: bytes, view_side: int = 0) -> PreparedImage:
+    def prepare(self, data: bytes, plan: ViewPlan = WHOLE_ALONE, picture_side: int = 0) -> PreparedImage:
         """Have an image file decoded and resized to the model's input; see `moderator.images.prepare.prepare`.
 
         Raises:
@@ -112,11 +116,13 @@ class DecoderProcess:
         """
         limits = self._spec.limits
         check_length(data, limits)
+        plan = replace(plan, most=min(plan.most, self._spec.max_views))
         deadline = time.monotonic() + limits.timeout + TIMEOUT_GRACE_SECONDS
         try:
             _write(self._shared, data)
             self._number += 1
-            self._connection.sendall(REQUEST.pack(self._number, len(data), view_side))
+            request = REQUEST.pack(self._number, len(data), picture_side, plan.most, plan.turned)
+            self._connection.sendall(request)
             reply = self._receive(deadline)
         except TimeoutError:
             raise DecoderLost("timeout", _overrun()) from None
@@ -125,28 +131,31 @@ class DecoderProcess:
         if len(reply) < REPLY_SIZE:
             raise self._death()
         try:
-            found = parse_reply(reply, self._number, limits)
+            found = parse_reply(reply, self._number, limits, plan)
             if isinstance(found, ModeratorError):
                 raise found
             side = self._spec.resize.crop
-            pixels = np.empty((found.frames, side, side, 3), dtype=np.uint8)
+            pixels = np.empty((found.views, side, side, 3), dtype=np.uint8)
             self._read(pixels, self._layout.pixels_at)
-            views = self._read_views(found.frames) if view_side else ()
+            packed = np.empty(found.views * VIEW_SIZE, dtype=np.uint8)
+            self._read(packed, self._layout.views_at)
+            views = parse_views(packed.tobytes(), found, plan, limits.max_pixels)
+            pictures = self._read_pictures(found.pictures) if picture_side else ()
         except ReplyInvalid as error:
             raise DecoderLost("reply", DecoderCrashed(f"the decoding process sent {error}")) from error
-        return found.with_pixels(pixels, views)
+        return found.with_pixels(pixels, views, pictures)
 
-    def _read_views(self, frames: int) -> tuple[Image.Image, ...]:
-        sizes = np.empty((frames, 2), dtype=np.uint32)
+    def _read_pictures(self, count: int) -> tuple[Image.Image, ...]:
+        sizes = np.empty((count, 2), dtype=np.uint32)
         self._read(sizes, self._layout.sizes_at)
-        at = self._layout.views_at
-        views = []
+        at = self._layout.pictures_at
+        pictures = []
         for width, height in check_sizes(sizes):
-            view = np.empty((height, width, 3), dtype=np.uint8)
-            self._read(view, at)
-            at += view.nbytes
-            views.append(Image.fromarray(view))
-        return tuple(views)
+            picture = np.empty((height, width, 3), dtype=np.uint8)
+            self._read(picture, at)
+            at += picture.nbytes
+            pictures.append(Image.fromarray(picture))
+        return tuple(pictures)
 
     def _read(self, array: np.ndarray, at: int) -> None:
         """Fill an array from the shared memory."""

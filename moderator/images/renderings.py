@@ -115,7 +115,10 @@ def _others(
         yield "inverted", _finish(picture, picture.inverted, crop, turn)
     if not picture.metadata.turned_by_all:
         other = 1 if picture.metadata.turned else picture.metadata.orientation
-        yield "turned" if turn == 1 else "as-stored", _finish(picture, shown, crop, other)
+        name = "turned" if turn == 1 else "as-stored"
+        yield name, _finish(picture, shown, crop, other)
+        if picture.alpha is not None:
+            yield f"{name}-on-black", _finish(picture, shown, crop, other, BLACK)
     if picture.crops:
         yield "uncropped", _finish(picture, shown, None, turn)
         for number, box in enumerate(picture.crops[1:], start=2):

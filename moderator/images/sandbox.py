@@ -31,8 +31,17 @@ from PIL import (  # Pillow would import these at the first file of a format, bu
 from moderator.errors import ImageTooLarge
 from moderator.images.decode import DecodeLimits
 from moderator.images.prepare import PreprocessSpec, prepare
-from moderator.images.protocol import READY_LINES, REQUEST, MemoryLayout, load_spec, pack_error, pack_image
+from moderator.images.protocol import (
+    READY_LINES,
+    REQUEST,
+    MemoryLayout,
+    load_spec,
+    pack_error,
+    pack_image,
+    pack_views,
+)
 from moderator.images.seccomp import confine, die_with_parent
+from moderator.view import ViewPlan
 
 #: Generous, regardless of the settings.
 TRIAL_LIMITS = DecodeLimits(max_bytes=10**6, max_pixels=10**6, max_frames=1, timeout=60.0)
@@ -59,7 +68,7 @@ def main() -> None:
     trials = [_sample(name) for name in ("JPEG", "PNG", "WEBP")]
     word = READY_LINES[confine(memory)]
     for trial in trials:  # does decoding still work when confined?
-        prepare(trial, replace(spec, limits=TRIAL_LIMITS))
+        prepare(trial, replace(spec, limits=TRIAL_LIMITS), ViewPlan(spec.max_views))
     connection.sendall(word)
     serve(connection, shared, spec)
 
@@ -75,13 +84,15 @@ def serve(connection: socket.socket, shared: mmap.mmap, spec: PreprocessSpec) ->
     layout = MemoryLayout.of(spec)
     room = np.frombuffer(shared, dtype=np.uint8, offset=layout.pixels_at)
     while request := connection.recv(REQUEST.size, socket.MSG_WAITALL):
-        number, length, view_side = REQUEST.unpack(request)
+        number, length, picture_side, most, turned = REQUEST.unpack(request)
         # CPU time; SIGPROF kills a process that exceeds it. The worker watches the clock, unless it was stopped.
         signal.setitimer(signal.ITIMER_PROF, spec.limits.timeout + 1)
         try:
-            image = prepare(shared[:length], spec, view_side)
+            image = prepare(shared[:length], spec, ViewPlan(most, turned), picture_side)
             room[: image.pixels.size] = image.pixels.ravel()
-            write_views(image.views, shared, layout)
+            views = pack_views(image.views)
+            shared[layout.views_at : layout.views_at + len(views)] = views
+            write_pictures(image.pictures, shared, layout)
             reply = pack_image(number, image)
         except MemoryError:
             too_large = ImageTooLarge("the image needs more memory than allowed (MODERATOR_DECODE_MEMORY)")
@@ -92,12 +103,12 @@ def serve(connection: socket.socket, shared: mmap.mmap, spec: PreprocessSpec) ->
         connection.sendall(reply)
 
 
-def write_views(views: Sequence[Image.Image], shared: mmap.mmap, layout: MemoryLayout) -> None:
-    """Write the sizes of views and their pixels to the shared memory."""
-    at = layout.views_at
-    for number, view in enumerate(views):
-        struct.pack_into("<II", shared, layout.sizes_at + 8 * number, view.width, view.height)
-        rows = view.tobytes()
+def write_pictures(pictures: Sequence[Image.Image], shared: mmap.mmap, layout: MemoryLayout) -> None:
+    """Write the sizes of pictures and their pixels to the shared memory."""
+    at = layout.pictures_at
+    for number, picture in enumerate(pictures):
+        struct.pack_into("<II", shared, layout.sizes_at + 8 * number, picture.width, picture.height)
+        rows = picture.tobytes()
         shared[at : at + len(rows)] = rows
         at += len(rows)
 

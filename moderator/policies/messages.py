@@ -11,6 +11,7 @@ from moderator.policies.fields import MAX_NAME, MAX_VERSION
 from moderator.policies.pointer_schema import Canary, Pointer
 from moderator.policies.schema import PROBE, Category, Policy, Rule
 from moderator.policies.signal_schema import SignalEntry
+from moderator.policies.view_options import MAX_VIEWS, ViewOptions
 from moderator.policies.yaml_reader import Document, Fault, KeyPath
 from moderator.suggestions import closest, did_you_mean
 
@@ -32,6 +33,9 @@ EXAMPLES = {
     "kind": "kind: hash-list",
     "file": "file: lists/bad.pdq",
     "sha256": "sha256: and the 64 hexadecimal digits that `sha256sum` says",
+    "views": "views: {most: 10, turned: true}",
+    "most": "most: 10",
+    "turned": "turned: true",
     "active": "active: 1",
     "shadow": "shadow: [2]",
     "canary": "canary: {version: 2, percent: 10}",
@@ -40,6 +44,7 @@ EXAMPLES = {
 
 _THRESHOLD = "a threshold is a number above 0 and at most 1"
 _RANGES = {
+    "most": f"the number of views is a whole number from 1 to {MAX_VIEWS}",
     "midpoint": "a midpoint is a number above 0 and below 1",
     "review": _THRESHOLD,
     "block": _THRESHOLD,
@@ -86,7 +91,7 @@ def _allowed(path: KeyPath, pointers: bool) -> list[str]:
     """Return the keys that are allowed below a path."""
     if pointers:
         return list((Canary if path[-1:] == ("canary",) else Pointer).model_fields)
-    below: dict[str, type[BaseModel]] = {"categories": Category, "signals": SignalEntry}
+    below: dict[str, type[BaseModel]] = {"categories": Category, "signals": SignalEntry, "views": ViewOptions}
     return list(below.get(str(path[0]) if path else "", Policy).model_fields)
 
 
@@ -124,6 +129,8 @@ def _explain(
         return f"{_shown(value, written)} is not a number as needed: {_range(key)}{odd}{_number(key, value)}"
     if kind in _OUT_OF_RANGE:
         return f"{_shown(value, written)} is out of range: {_range(key)}{_number(key, value)}"
+    if kind == "bool_type":
+        return f"{_shown(value, written)} is neither true nor false; {write}"
     if kind == "too_short":
         return f"is an empty list; {write}"
     if kind == "too_long":
@@ -143,7 +150,16 @@ def _explain(
 
 
 _OUT_OF_RANGE = {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"}
-_WRONG_KIND = {"string_type", "tuple_type", "dict_type", "model_type", "enum", "int_type", "float_type"}
+_WRONG_KIND = {
+    "string_type",
+    "tuple_type",
+    "dict_type",
+    "model_type",
+    "enum",
+    "int_type",
+    "float_type",
+    "bool_type",
+}
 
 
 def _range(key: str) -> str:
@@ -212,7 +228,7 @@ def _number(key: str, value: Any) -> str:
         return f"; write {number:g}" if 0 <= number <= 100 else fallback
     return (
         f"; write {number:g}, without quotes"
-        if 1 <= number <= MAX_VERSION and number.is_integer()
+        if 1 <= number <= (MAX_VIEWS if key == "most" else MAX_VERSION) and number.is_integer()
         else fallback
     )
 

@@ -42,6 +42,8 @@ from moderator.policies.fields import (
     refuse,
 )
 from moderator.policies.signal_schema import SignalEntry
+from moderator.policies.view_options import ViewOptions
+from moderator.view import ViewPlan
 
 #: A category with this rule takes its score from a signal of this kind.
 PROBE = "probe"
@@ -151,6 +153,7 @@ class Policy(Frozen):
     safe: Prompts = ()
     categories: Annotated[dict[Slug, Category], Field(min_length=1, max_length=MAX_CATEGORIES)]
     signals: Annotated[tuple[SignalEntry, ...], Field(max_length=MAX_SIGNALS)] = ()
+    views: ViewOptions = ViewOptions()
 
     @field_validator("categories", mode="wrap")
     @classmethod
@@ -218,6 +221,15 @@ class Policy(Frozen):
         )
         return self
 
+    def view_plan(self, limit: int) -> ViewPlan:
+        """Return the views to make, at most `limit` of one picture.
+
+        The rule `softmax-mean` is a recipe for whole pictures, so a policy with no other has views only if it says how
+        many.
+        """
+        rules = {category.rule for category in self.categories.values() if category.signal is None}
+        return self.views.plan(limit, 1 if rules == {Rule.SOFTMAX_MEAN} else limit)
+
     def canonical(self) -> bytes:
         """Return the input of the digest: JSON in UTF-8, keys sorted, no whitespace, defaults filled in.
 
@@ -226,6 +238,9 @@ class Policy(Frozen):
         format adds must be left out while it has its default, or released digests change.
         """
         content = self.model_dump(mode="json", exclude={"description"})
+        content["views"] = self.views.model_dump(mode="json", exclude_defaults=True)
+        if not content["views"]:
+            del content["views"]
         for category in content["categories"].values():
             # Leave out the unused source: `signal` was added later, and the prompt keys mean nothing beside a signal.
             for key in ("signal",) if category["signal"] is None else PROMPT_KEYS:

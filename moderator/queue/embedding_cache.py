@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from moderator.queue import keys
 from moderator.queue.commands import Command
 from moderator.queue.executors import Executor
 from moderator.verdicts import ImageFacts
+from moderator.view import View, ViewPlan
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,8 +18,16 @@ class SeenImage:
     """The cached facts and embeddings of an image."""
 
     facts: ImageFacts
+    views: tuple[View, ...]
     embeddings: NDArray[np.float32]
-    """float32 [renderings of frames, dimension]"""
+    """float32 [views, dimension]"""
+
+
+class _Described(BaseModel):
+    """What is kept beside the embeddings."""
+
+    facts: ImageFacts
+    views: tuple[View, ...]
 
 
 class EmbeddingCache:
@@ -37,28 +46,30 @@ class EmbeddingCache:
         self._size = size
         self._executor = executor
 
-    def get(self, sha256: str) -> SeenImage | None:
-        """Return the cached image with this digest (hexadecimal), or None; a corrupt entry is ignored."""
-        name = self._name(sha256)
+    def get(self, sha256: str, plan: ViewPlan) -> SeenImage | None:
+        """Return the cached image with this digest (hexadecimal) in these views, or None; ignore a corrupt entry."""
+        name = self._name(sha256, plan)
         script_keys = [keys.EMBEDDINGS, keys.EMBEDDING_PREFIX + name]
-        facts, vectors = self._executor.run(Command("recall_embedding", script_keys, [name], tuple))
-        if facts is None or vectors is None:
+        described, vectors = self._executor.run(Command("recall_embedding", script_keys, [name], tuple))
+        if described is None or vectors is None:
             return None
         try:
-            read = ImageFacts.model_validate_json(facts)
-            rows = np.frombuffer(vectors, dtype=np.float32).reshape(-1, self._dimension)
+            read = _Described.model_validate_json(described)
+            rows = np.frombuffer(vectors, dtype=np.float32).reshape(len(read.views), self._dimension)
         except (ValidationError, ValueError):
             return None
-        whole = read.sha256 == sha256 and len(rows) > 0 and np.isfinite(rows).all()
-        return SeenImage(read, rows) if whole else None
+        if read.facts.sha256 != sha256 or not len(rows) or not np.isfinite(rows).all():
+            return None
+        return SeenImage(read.facts, read.views, rows)
 
-    def put(self, facts: ImageFacts, embeddings: NDArray[np.float32]) -> None:
-        """Keep an image's embeddings, float32 [renderings of frames, dimension]."""
-        name = self._name(facts.sha256)
+    def put(self, image: SeenImage, plan: ViewPlan) -> None:
+        """Keep an image's embeddings in the views of a plan."""
+        name = self._name(image.facts.sha256, plan)
         script_keys = [keys.EMBEDDINGS, keys.EMBEDDING_PREFIX + name]
-        vectors = np.ascontiguousarray(embeddings, dtype=np.float32).tobytes()
-        args = [keys.EMBEDDING_PREFIX, name, facts.model_dump_json(), vectors, self._size]
+        vectors = np.ascontiguousarray(image.embeddings, dtype=np.float32).tobytes()
+        described = _Described(facts=image.facts, views=image.views).model_dump_json()
+        args = [keys.EMBEDDING_PREFIX, name, described, vectors, self._size]
         self._executor.run(Command("keep_embedding", script_keys, args, lambda answer: None))
 
-    def _name(self, sha256: str) -> str:
-        return f"{self._space}:{sha256}"
+    def _name(self, sha256: str, plan: ViewPlan) -> str:
+        return f"{self._space}:{plan}:{sha256}"

@@ -5,15 +5,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from moderator.verdicts import ModelFacts
+from moderator.view import View
 
 if TYPE_CHECKING:  # modules that only pass evidence on do not load NumPy
     from numpy.typing import NDArray
 
 #: Little-endian on every machine.
 DTYPE, NUMPY_DTYPE = "float16", "<f2"
+
+_VIEWS = TypeAdapter(tuple[View, ...])
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,15 +29,19 @@ class Evidence:
     """
 
     embeddings: "NDArray[Any]"
-    """[frames, dimension]: float32 from the model, float16 from the outbox."""
+    """[views, dimension]: float32 from the model, float16 from the outbox."""
     readings: Mapping[str, Any]
     """By the key of a signal: `score`, `unsure` and `facts`, or `error`. See `moderator.signals.evaluator.plain`."""
     model: ModelFacts
     """The model that computed the embeddings."""
+    views: tuple[View, ...] = ()
+    """What each row of the embeddings shows; empty: each is a whole frame."""
 
     def to_fields(self) -> tuple[bytes, bytes, bytes]:
         """Return the bytes of the embeddings (C order), then their description and the readings as JSON."""
         tensor = {"dtype": DTYPE, "shape": self.embeddings.shape, "model": self.model}
+        if not all(view.is_whole for view in self.views):
+            tensor["views"] = self.views
         return self.embeddings.astype(NUMPY_DTYPE).tobytes(), to_json(tensor), to_json(self.readings)
 
     @classmethod
@@ -50,6 +58,9 @@ class Evidence:
             if described["dtype"] != DTYPE:
                 raise ValueError(f"{described['dtype']} is not {DTYPE}")
             rows = np.frombuffer(embedding, dtype=NUMPY_DTYPE).reshape(described["shape"])
-            return cls(rows, json.loads(readings), ModelFacts.model_validate(described["model"]))
+            views = _VIEWS.validate_python(described.get("views", ()))
+            if views and len(views) != len(rows):
+                raise ValueError(f"{len(views)} views of {len(rows)} rows")
+            return cls(rows, json.loads(readings), ModelFacts.model_validate(described["model"]), views)
         except (KeyError, TypeError) as error:
             raise ValueError(f"no embedding: {error}") from error

@@ -1,6 +1,6 @@
-"""Judge scores: compare them with thresholds, pick the worst frame, and name the prompts that explain it."""
+"""Judge scores: compare them with thresholds, pick the worst view, and name the prompts that explain it."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from moderator.errors import EmbeddingInvalid
 from moderator.policies.schema import Category, Policy, Rule
+from moderator.scoring.allowance import with_allowance
 from moderator.scoring.layout import Layout
 from moderator.scoring.rules import Floats, Scores, score
 from moderator.verdicts import CategoryVerdict, Decision, TopPrompt
+from moderator.view import View
 
 TOP_PROMPTS = 3
 _NO_SIGNALS: Mapping[str, float] = MappingProxyType({})
@@ -66,14 +68,16 @@ def judge(
     embeddings: Floats,
     signals: Mapping[str, float] = _NO_SIGNALS,
     unsure: Set[str] = frozenset(),
+    views: Sequence[View] = (),
 ) -> Judgement:
-    """Judge one image by the embeddings of its frames: in each category the worst frame decides.
+    """Judge one image by the embeddings of its views: in each category the worst view decides.
 
     Args:
         compiled: the policy, ready for scoring.
-        embeddings: float32 [frames, dimension], rows of length 1.
+        embeddings: float32 [views, dimension], rows of length 1.
         signals: score of each signal of the policy, in its worst frame.
         unsure: the signals whose categories go to review unless they block.
+        views: what each row shows; without it, each is a whole frame.
 
     Raises:
         EmbeddingInvalid: an embedding is not finite or is zero, or a score from it is not finite.
@@ -84,8 +88,8 @@ def judge(
             "and check the weights"
         )
     if not compiled.policy.signals:
-        return _judge_prompts(compiled, embeddings)
-    judged = _judge_prompts(compiled, embeddings) if compiled.layout.categories else None
+        return _judge_prompts(compiled, embeddings, views)
+    judged = _judge_prompts(compiled, embeddings, views) if compiled.layout.categories else None
     return _with_signals(compiled.policy, judged, signals, unsure)
 
 
@@ -122,16 +126,18 @@ def severest(categories: Mapping[str, CategoryVerdict]) -> tuple[str, CategoryVe
     return max(categories.items(), key=lambda c: SEVERITY.index(c[1].decision) + c[1].score * 0.5)
 
 
-def _judge_prompts(compiled: CompiledPolicy, embeddings: Floats) -> Judgement:
+def _judge_prompts(compiled: CompiledPolicy, embeddings: Floats, views: Sequence[View]) -> Judgement:
     layout = compiled.layout
     scores = score(layout, embeddings @ compiled.matrix.T, compiled.scale, compiled.bias)
+    if views:
+        scores = with_allowance(scores, views)
     if not np.isfinite(scores.unsafe).all():  # NaN would stay below every threshold
         raise EmbeddingInvalid(
             f"the scores of {compiled.policy.reference} are not finite; remove the compiled policies in the cache, and "
             "check the weights"
         )
     levels = severities(layout, scores)
-    worst = np.argmax(levels + scores.unsafe * 0.5, axis=0)  # the severest frame, then the highest score
+    worst = np.argmax(levels + scores.unsafe * 0.5, axis=0)  # the severest view, then the highest score
     numbers = np.arange(len(layout.categories))
     level, unsafe = levels[worst, numbers], scores.unsafe[worst, numbers]
     explained = top_prompts(layout, scores, worst)
@@ -141,25 +147,32 @@ def _judge_prompts(compiled: CompiledPolicy, embeddings: Floats) -> Judgement:
         safe_score=float(scores.safe[worst[top], top]),
         unsafe_score=float(unsafe[top]),
         categories={
-            name: CategoryVerdict(value, SEVERITY[severity], prompts)
-            for name, value, severity, prompts in zip(
-                layout.categories, unsafe.tolist(), level.tolist(), explained, strict=True
+            name: CategoryVerdict(
+                score=value, decision=SEVERITY[severity], top_prompts=prompts, view=_named(views, row)
+            )
+            for name, value, severity, prompts, row in zip(
+                layout.categories, unsafe.tolist(), level.tolist(), explained, worst.tolist(), strict=True
             )
         },
     )
 
 
-def top_prompts(layout: Layout, scores: Scores, frames: NDArray[np.int64]) -> list[tuple[TopPrompt, ...]]:
-    """Return the most probable prompts of each category in the frame that decided it, most probable first.
+def _named(views: Sequence[View], row: int) -> View | None:
+    """Return the view that a verdict names: none for a whole picture."""
+    return None if not views or views[row].is_whole else views[row]
+
+
+def top_prompts(layout: Layout, scores: Scores, rows: NDArray[np.int64]) -> list[tuple[TopPrompt, ...]]:
+    """Return the most probable prompts of each category in the view that decided it, most probable first.
 
     Args:
         layout: index arrays with C categories and T pairs.
-        scores: of all frames.
-        frames: int [C], the frame to explain in each category.
+        scores: of all views.
+        rows: int [C], the view to explain in each category.
     """
     pairs = np.arange(len(layout.gather))
-    probability = scores.probability[frames[layout.category], pairs]
-    similarity = scores.similarity[frames[layout.category], pairs]
+    probability = scores.probability[rows[layout.category], pairs]
+    similarity = scores.similarity[rows[layout.category], pairs]
     # Within a category, both give the same order, but only the similarity never underflows.
     order = np.lexsort((-similarity, layout.category))
     leading = pairs - layout.starts[layout.category[order]] < TOP_PROMPTS

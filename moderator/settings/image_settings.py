@@ -33,6 +33,13 @@ class ImageSettings(Section):
         description="Frames of an animation that are judged at most: those that the others resemble. If a frame "
         "resembles none of them, the decision is `review` at least.",
     )
+    views: int = Field(
+        10,
+        ge=1,
+        le=64,
+        description="Most views of one picture that are judged: the whole, and parts that a viewer sees as pictures of "
+        "their own. 1: the whole alone. A policy may ask for fewer.",
+    )
     decode: Literal["processes", "threads"] = Field(
         "processes",
         description="Where the worker decodes: in confined `processes`, which a hostile image may crash, hang or take "

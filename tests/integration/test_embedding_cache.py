@@ -6,17 +6,24 @@ import pytest
 from moderator.queue import keys
 from moderator.queue.connection import Redis, connect
 from moderator.queue.embedded_server import EmbeddedServer
-from moderator.queue.embedding_cache import EmbeddingCache
+from moderator.queue.embedding_cache import EmbeddingCache, SeenImage
 from moderator.queue.executors import RedisExecutor
 from moderator.verdicts import ImageFacts
+from moderator.view import View, ViewPlan
 from tests.integration.conftest import StartWorker
 from tests.support.service import make_client
 
+PLAN = ViewPlan(10)
 ROWS = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
 
 
-def facts(number: int, frames: int = 3) -> ImageFacts:
+def facts(number: int, frames: int = 2) -> ImageFacts:
     return ImageFacts(sha256=f"{number:064x}", width=5, height=6, format="gif", frames=frames)
+
+
+def seen(number: int) -> SeenImage:
+    views = View("whole", 0, (0, 0, 5, 6)), View("panel", 0, (0, 0, 2, 6), 90), View("whole", 1, (0, 0, 5, 6))
+    return SeenImage(facts(number, frames=2), views, ROWS)
 
 
 @pytest.fixture
@@ -30,26 +37,28 @@ def cache(redis: Redis) -> EmbeddingCache:
 
 
 def test_what_was_kept_is_found_bit_by_bit(cache: EmbeddingCache) -> None:
-    assert cache.get(facts(1).sha256) is None
-    cache.put(facts(1), ROWS)
-    found = cache.get(facts(1).sha256)
+    assert cache.get(facts(1).sha256, PLAN) is None
+    cache.put(seen(1), PLAN)
+    found = cache.get(facts(1).sha256, PLAN)
     assert found is not None
-    assert found.facts == facts(1)
+    assert (found.facts, found.views) == (facts(1), seen(1).views)
     assert np.array_equal(found.embeddings, ROWS)
 
 
 def test_another_model_or_other_limits_find_nothing(redis: Redis, cache: EmbeddingCache) -> None:
-    cache.put(facts(1), ROWS)
-    assert EmbeddingCache(RedisExecutor(redis), "other", dimension=4, size=3).get(facts(1).sha256) is None
+    cache.put(seen(1), PLAN)
+    other = EmbeddingCache(RedisExecutor(redis), "other", dimension=4, size=3)
+    assert other.get(facts(1).sha256, PLAN) is None
+    assert cache.get(facts(1).sha256, ViewPlan(10, turned=True)) is None
 
 
 def test_those_used_longest_ago_make_room(redis: Redis, cache: EmbeddingCache) -> None:
     for number in (1, 2, 3):
-        cache.put(facts(number), ROWS)
-    assert cache.get(facts(1).sha256) is not None
-    cache.put(facts(4), ROWS)
-    assert cache.get(facts(2).sha256) is None
-    assert all(cache.get(facts(number).sha256) is not None for number in (1, 3, 4))
+        cache.put(seen(number), PLAN)
+    assert cache.get(facts(1).sha256, PLAN) is not None
+    cache.put(seen(4), PLAN)
+    assert cache.get(facts(2).sha256, PLAN) is None
+    assert all(cache.get(facts(number).sha256, PLAN) is not None for number in (1, 3, 4))
     assert redis.zcard(keys.EMBEDDINGS) == len(redis.keys(f"{keys.EMBEDDING_PREFIX}*")) == 3
 
 
@@ -65,9 +74,9 @@ def test_those_used_longest_ago_make_room(redis: Redis, cache: EmbeddingCache) -
 def test_what_makes_no_sense_is_not_used(
     redis: Redis, cache: EmbeddingCache, field: str, value: bytes
 ) -> None:
-    cache.put(facts(1), ROWS)
-    redis.hset(f"{keys.EMBEDDING_PREFIX}space:{facts(1).sha256}", field, value)
-    assert cache.get(facts(1).sha256) is None
+    cache.put(seen(1), PLAN)
+    redis.hset(f"{keys.EMBEDDING_PREFIX}space:{PLAN}:{facts(1).sha256}", field, value)
+    assert cache.get(facts(1).sha256, PLAN) is None
 
 
 def test_a_worker_does_not_embed_the_same_file_twice(

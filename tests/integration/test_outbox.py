@@ -30,6 +30,7 @@ from moderator.queue.outbox import Delivery, Outbox, read_lags
 from moderator.queue.subscriptions import WEBHOOKS, Subscription, Subscriptions
 from moderator.settings import Settings
 from moderator.verdicts import Decision, ModelFacts, Verdict
+from moderator.view import ViewPlan
 from tests.integration.conftest import StartWorker
 from tests.support.http_server import Answer, HttpServer
 from tests.support.ledger_events import body, event, everything
@@ -255,12 +256,14 @@ def test_the_embedding_is_the_encoders(
     found = {one.identity[1]: one for one in taken(Outbox(client.redis, "archive"))}
 
     encoder = EmbeddedEncoder(dtype="float32")
-    spec = PreprocessSpec(DecodeLimits.from_settings(Settings()), encoder.preprocess, Settings().jpeg_draft)
+    settings = Settings()
+    limits, most = DecodeLimits.from_settings(settings), settings.views
+    spec = PreprocessSpec(limits, encoder.preprocess, settings.jpeg_draft, most)
     for file in files:
         verdict, evidence = client.verdict(file.name), found[file.name].evidence
         assert verdict is not None
         assert evidence is not None
-        expected = encoder.embed_images(prepare(file.read_bytes(), spec).pixels)
+        expected = encoder.embed_images(prepare(file.read_bytes(), spec, ViewPlan(most)).pixels)
         assert evidence.embeddings.shape == expected.shape
         np.testing.assert_allclose(evidence.embeddings, expected, atol=1e-3)
         assert evidence.model == verdict.model

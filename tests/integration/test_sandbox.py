@@ -32,6 +32,7 @@ from moderator.images.pool import DecoderPool
 from moderator.images.prepare import PreparedImage, PreprocessSpec, prepare
 from moderator.images.resize import Resize
 from moderator.queue.embedded_server import EmbeddedServer
+from moderator.view import ViewPlan
 from tests.integration.conftest import StartWorker
 from tests.support.hostile_images import slow_png
 from tests.support.service import DEMO, make_client, until
@@ -40,7 +41,9 @@ SPEC = PreprocessSpec(
     DecodeLimits(max_bytes=5_000_000, max_pixels=80_000_000, max_frames=4, timeout=10.0),
     Resize(64, 64),
     draft=True,
+    max_views=6,
 )
+PLAN = ViewPlan(6, turned=True)
 MEMORY = 2_000_000_000
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has it")
 
@@ -100,6 +103,9 @@ def test_the_answer_is_that_of_a_thread() -> None:
         encode(noise.convert("RGB"), name) for name in ("JPEG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "ICO")
     ]
     images += [encode(noise.convert("CMYK"), "JPEG"), encode(noise.convert("F"), "TIFF")]
+    collage = Image.new("RGB", (400, 300), "white")
+    collage.paste(Image.open(DEMO / "cat.jpg").resize((150, 120)), (30, 20))
+    images += [encode(collage, "JPEG"), encode(collage.resize((90, 2000)), "PNG")]
     images.append(encode(noise.convert("RGB"), "MPO", save_all=True, append_images=[noise.convert("RGB")]))
     images += [encode(noise.convert("L"), "TIFF", compression=c) for c in ("tiff_lzw", "jpeg", "zstd")]
     for name in ("GIF", "PNG", "WEBP", "AVIF", "TIFF"):
@@ -113,16 +119,17 @@ def test_the_answer_is_that_of_a_thread() -> None:
     with pool() as decoders:
         pids = decoders.pids
         for data in images:
-            assert decoders.prepare(data).views == ()
-            found, expected = decoders.prepare(data, view_side=16), prepare(data, SPEC, view_side=16)
+            assert decoders.prepare(data).pictures == ()
+            found, expected = decoders.prepare(data, PLAN, 16), prepare(data, SPEC, PLAN, 16)
+            assert (found.views, found.left_out) == (expected.views, expected.left_out)
             assert (found.width, found.height, found.format) == (
                 expected.width,
                 expected.height,
                 expected.format,
             )
             np.testing.assert_array_equal(found.pixels, expected.pixels)
-            for view, seen in zip(found.views, expected.views, strict=True):
-                np.testing.assert_array_equal(np.asarray(view), np.asarray(seen))
+            for picture, seen in zip(found.pictures, expected.pictures, strict=True):
+                np.testing.assert_array_equal(np.asarray(picture), np.asarray(seen))
         for bad in (b"", b"%PDF-1.7", images[0][:900], bytes(6_000_000)):
             with pytest.raises(ModeratorError) as theirs:
                 decoders.prepare(bad)
@@ -271,18 +278,19 @@ HOSTILE = """
 import mmap, os, socket, struct, sys, time
 connection = socket.socket(fileno=0)
 connection.sendall(b"sealed.\\n")
-while request := connection.recv(16):
+while request := connection.recv(25):
 {body}
 """
 PICTURE = (
-    'b"\\1" + request[:8] + struct.pack("<IIIIII?8s32s512s", 3, 2, {frames}, 1, 1, 0, 0, b"png", b"", b"")'
+    'b"\\1" + request[:8] + struct.pack("<IIIIIIII?8s32s512s", '
+    '3, 2, {frames}, {frames}, 0, 1, 1, 0, 0, b"png", b"", b"")'
 )
 
 
 @pytest.mark.parametrize(
     ("body", "error", "reason"),
     [
-        ("connection.sendall(b'x' * 573)", DecoderCrashed, "reply"),
+        ("connection.sendall(b'x' * 594)", DecoderCrashed, "reply"),
         ("connection.sendall(b'x' * 100); connection.close(); time.sleep(99)", DecoderCrashed, "reply"),
         ("connection.sendall(" + PICTURE.format(frames=1000) + ")", DecoderCrashed, "reply"),
         (
@@ -292,7 +300,7 @@ PICTURE = (
         ),
         ("[(connection.sendall(b'\\1'), time.sleep(0.05)) for _ in range(900)]", DecodeTimeout, "timeout"),
         (
-            "request = bytes(16); connection.sendall(" + PICTURE.format(frames=1) + ")",
+            "request = bytes(25); connection.sendall(" + PICTURE.format(frames=1) + ")",
             DecoderCrashed,
             "reply",
         ),

@@ -62,8 +62,11 @@ def verdicts(moderator: Moderator, samples: list[Sample]) -> list[Verdict]:
 @pytest.fixture(scope="module")
 def probabilities(clip_folder: Path, samples: list[Sample]) -> np.ndarray:
     """Softmax over all prompts, for each image as its worst rendering shows it."""
-    reference = Reference(clip_folder)
-    each = (reference.probabilities(sample.renderings, [*UNSAFE, *SAFE]) for sample in samples)
+    images = [image for sample in samples for image in sample.renderings]
+    # At once: the texts cost several times as much as an image.
+    rows = Reference(clip_folder).probabilities(images, [*UNSAFE, *SAFE])
+    ends = np.cumsum([len(sample.renderings) for sample in samples])
+    each = np.split(rows, ends[:-1])
     return np.stack([p[p[:, : len(UNSAFE)].mean(axis=1).argmax()] for p in each])
 
 

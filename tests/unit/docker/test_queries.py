@@ -19,6 +19,7 @@ from workers.worker_metrics import STAGES, describe
 
 DOCKER = Path(__file__).parents[3] / "docker"
 PROMETHEUS = DOCKER / "prometheus"
+RULE_TESTS = ("alerts_test.yml", "alerts_slow_test.yml")
 TARGET_LABELS = {"job", "instance"}
 #: Series that Prometheus itself makes.
 OWN = {"up": set(), "ALERTS": {"alertname", "alertstate"}}
@@ -125,7 +126,8 @@ def test_an_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> Non
 def test_every_alert_is_named_once_and_proven_by_a_rule_test() -> None:
     names = [rule["alert"] for rule in alert_rules()]
     assert len(names) == len(set(names))
-    tests = yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text())["tests"]
+    files = [PROMETHEUS / name for name in RULE_TESTS]
+    tests = [test for file in files for test in yaml.safe_load(file.read_text())["tests"]]
     fired: set[str] = set()
     for test in tests:
         fired |= {case["alertname"] for case in test.get("alert_rule_test", []) if case.get("exp_alerts")}
@@ -181,7 +183,7 @@ def promtool() -> str:
     [
         ["check", "rules", "alerts.yml"],
         ["check", "config", "prometheus.yml"],
-        ["test", "rules", "alerts_test.yml"],
+        *(["test", "rules", name] for name in RULE_TESTS),
     ],
     ids=" ".join,
 )

@@ -19,6 +19,7 @@ from moderator.images.prepare import PreprocessSpec, prepare
 from moderator.images.resize import Pixels, Resize
 from moderator.signals.signal import Frame, SignalResult
 from moderator.signals.signal_registry import KINDS
+from moderator.view import ViewPlan
 from tests.support.colour_encoder import ColourEncoder, picture
 from tests.support.fake_signals import Slow, Whole, installed, raising
 from tests.support.policies import release
@@ -102,19 +103,19 @@ def test_the_model_sees_the_same_whatever_else_looks(tmp_path: Path, data: bytes
     assert without.engine.embedding_space == beside.engine.embedding_space
 
 
-@pytest.mark.parametrize("view_side", [1, 16, 100, 300, 2**31 - 1])
+@pytest.mark.parametrize("picture_side", [1, 16, 100, 300, 2**31 - 1])
 @pytest.mark.parametrize("size", [(1600, 1200), (1200, 90), (260, 500), (63, 64)])
-def test_views_are_apart_from_the_models_input(size: tuple[int, int], view_side: int) -> None:
+def test_pictures_are_apart_from_the_models_input(size: tuple[int, int], picture_side: int) -> None:
     limits = DecodeLimits(max_bytes=10**7, max_pixels=10**7, max_frames=4, timeout=10.0)
     spec, data = PreprocessSpec(limits, Resize(16, 16), draft=True), noise("JPEG", size)
-    found, alone = prepare(data, spec, view_side), prepare(data, spec)
+    found, alone = prepare(data, spec, picture_side=picture_side), prepare(data, spec)
     np.testing.assert_array_equal(found.pixels, alone.pixels)
-    (view,) = found.views
-    assert min(view.size) >= min(*size, view_side)
-    assert alone.views == ()
+    (shown,) = found.pictures
+    assert min(shown.size) >= min(*size, picture_side)
+    assert alone.pictures == ()
 
 
-def test_a_view_is_the_same_whoever_else_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_is_the_same_whoever_else_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hash of a list must not depend on what a shadow wants."""
     sizes: list[tuple[int, int]] = []
 
@@ -188,11 +189,11 @@ def test_a_kind_that_is_gone_is_its_shadows(tmp_path: Path, monkeypatch: pytest.
         assert_failed_alone(judged(moderator), "SignalFailed")
 
 
-def test_views_that_cannot_be_had_are_the_shadows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def narrow(data: bytes, spec: PreprocessSpec, view_side: int = 0) -> Any:
-        if view_side:
+def test_pictures_that_cannot_be_had_are_the_shadows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def narrow(data: bytes, spec: PreprocessSpec, plan: ViewPlan, picture_side: int = 0) -> Any:
+        if picture_side:
             raise ImageTooLarge("more memory than allowed")
-        return prepare(data, spec)
+        return prepare(data, spec, plan)
 
     monkeypatch.setattr("moderator.engine.preparer.prepare", narrow)
     assert_failed_alone(judged(made(tmp_path, "whole")), "ImageTooLarge")

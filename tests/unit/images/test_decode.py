@@ -334,13 +334,32 @@ def test_a_tiff_whose_pages_form_a_loop_ends() -> None:
 # --- damage
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name != "JPEG"])
+@pytest.mark.parametrize("name", ["TIFF", "WEBP", "AVIF"])
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
-def test_truncated_files_are_broken(name: str, keep: float) -> None:
+def test_truncated_files_of_which_browsers_show_nothing_are_broken(name: str, keep: float) -> None:
     rng = np.random.default_rng(0)
     data = encode(Image.fromarray(rng.integers(0, 256, (90, 90, 3), dtype=np.uint8)), name)
     with pytest.raises(ImageBroken):
         decode(data[: int(len(data) * keep)], LIMITS)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("name", ["PNG", "GIF", "BMP", "ICO"])
+@pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
+def test_of_other_truncated_files_what_is_there_is_judged(name: str, keep: float, interlaced: bool) -> None:
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(1, 256, (96, 96, 3), dtype=np.uint8)).convert(
+        "L" if name == "GIF" else "RGB"
+    )
+    options = {"interlace": interlaced} if name == "GIF" else {"sizes": [(96, 96)]} if name == "ICO" else {}
+    data = encode(picture, name, **options)
+    decoded = decode(data[: int(len(data) * keep)], LIMITS)
+    assert decoded.coverage.truncated
+    shown = np.asarray(decoded.frames[0])
+    there = (shown == np.asarray(picture.convert("RGB"))).all(axis=(1, 2))
+    assert keep - 0.2 < there.mean() < keep + 0.1
+    if not (interlaced and name == "GIF"):
+        assert (shown[~there][1:-1] == 255).all(), "the rest is transparent, so white on white"
 
 
 @pytest.mark.parametrize(

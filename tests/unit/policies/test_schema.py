@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from moderator.policies.fields import MAX_CATEGORIES, MAX_PROMPT, MAX_PROMPTS, MAX_TEMPLATES, fill
 from moderator.policies.pointer_schema import Pointer, canary_picks
 from moderator.policies.schema import Category, Policy, Rule
+from moderator.view import ViewPlan
 
 
 def content(**changes: Any) -> dict[str, Any]:
@@ -375,3 +376,32 @@ def test_the_rule_probe_names_a_signal_of_that_kind_and_changes_nothing() -> Non
     assert "is of kind hash-list" in problems(wrong)["categories", "known", "rule"]
     missing = content(categories={"smoking": {"rule": "probe", "unsafe": ["a smoker"]}})
     assert ("categories", "smoking", "rule") in problems(missing)
+
+
+def test_views_are_left_out_of_the_digest_by_default() -> None:
+    plain = Policy.model_validate(content())
+    for same in ({"views": {}}, {"views": {"most": None, "turned": False}}):
+        assert Policy.model_validate(content(**same)).digest == plain.digest
+    others = [Policy.model_validate(content(views=v)) for v in ({"most": 4}, {"turned": True}, {"most": 5})]
+    assert len({policy.digest for policy in (plain, *others)}) == 4
+
+
+def test_a_policy_asks_for_views_within_the_setting() -> None:
+    asked = Policy.model_validate(content(views={"most": 4, "turned": True}))
+    assert [asked.view_plan(limit) for limit in (1, 10)] == [ViewPlan(1, True), ViewPlan(4, True)]
+    assert Policy.model_validate(content()).view_plan(10) == ViewPlan(10)
+
+
+def test_the_classic_recipe_judges_the_whole_unless_its_policy_asks_for_views() -> None:
+    classic = {"unsafe": ["smoke"], "safe": ["a plate"], "rule": "softmax-mean"}
+    other = {**classic, "rule": "softmax-sum"}
+    assert Policy.model_validate(content(categories={"c": classic})).view_plan(10) == ViewPlan(1)
+    assert Policy.model_validate(content(categories={"c": classic, "o": other})).view_plan(10) == ViewPlan(10)
+    asked = content(categories={"c": classic}, views={"most": 6})
+    assert Policy.model_validate(asked).view_plan(10) == ViewPlan(6)
+
+
+@pytest.mark.parametrize("views", [{"most": 0}, {"most": 65}, {"most": "3"}, {"turned": 1}, {"tiles": 4}])
+def test_views_are_strict(views: dict[str, Any]) -> None:
+    ((location, _),) = problems(content(views=views)).items()
+    assert location == ("views", next(iter(views)))

@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from moderator.queue.evidence import Evidence
 from moderator.verdicts import ModelFacts
+from moderator.view import View
 
 MODEL = ModelFacts(id="embedded", revision="1", preprocessing="p", device="cpu", dtype="float32")
 
@@ -30,6 +32,27 @@ def test_other_programs_can_read_the_fields() -> None:
     assert json.loads(readings)["hash-list|x"]["facts"] == {"list": "x"}
 
 
+def test_the_views_come_with_the_embeddings() -> None:
+    views = (
+        View("whole", 0, (0, 0, 9, 9)),
+        View("panel", 0, (1, 2, 3, 4)),
+        View("whole", 0, (0, 0, 9, 9), 180),
+    )
+    kept = replace(evidence(), views=views)
+    assert Evidence.from_fields(*kept.to_fields()).views == views
+    assert json.loads(kept.to_fields()[1])["views"][1] == {
+        "name": "panel",
+        "frame": 0,
+        "box": [1, 2, 3, 4],
+        "turn": 0,
+    }
+
+
+def test_whole_frames_need_no_views() -> None:
+    views = tuple(View("whole", frame, (0, 0, 9, 9)) for frame in range(3))
+    assert replace(evidence(), views=views).to_fields() == evidence().to_fields()
+
+
 def test_what_came_from_the_outbox_can_be_kept_again() -> None:
     """As in a dead letter."""
     fields = evidence().to_fields()
@@ -46,6 +69,12 @@ def test_what_came_from_the_outbox_can_be_kept_again() -> None:
         (1, b'{"dtype": "float32", "shape": [3, 8], "model": {}}'),
         (1, b'{"dtype": "float16", "shape": "x", "model": {}}'),
         (1, b'{"dtype": "float16", "shape": [3, 8], "model": {}}'),
+        (
+            1,
+            json.dumps(
+                {"dtype": "float16", "shape": [3, 8], "model": MODEL.model_dump(), "views": [1]}
+            ).encode(),
+        ),
         (2, b"\xff"),
     ],
 )

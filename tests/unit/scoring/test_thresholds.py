@@ -9,6 +9,7 @@ from moderator.scoring.layout import lay_out
 from moderator.scoring.rules import Scores
 from moderator.scoring.thresholds import SEVERITY, CompiledPolicy, judge, severities
 from moderator.verdicts import Decision, Verdict
+from moderator.view import View
 from tests.support.scoring_cases import PROMPTS, Case, cases, policy, rows
 
 
@@ -228,3 +229,38 @@ def test_similarities_reach_the_rules_by_one_product() -> None:
     )
     assert rows(case.policy, [case.cosines]).tolist() == [[0.25]]
     assert judge(compiled(case.policy, 10, -2.5), images(case)).unsafe_score == 0.5
+
+
+WHOLE, PANEL, TURNED = (
+    View("whole", 0, (0, 0, 90, 60)),
+    View("panel", 0, (10, 20, 30, 40)),
+    View("whole", 0, (0, 0, 90, 60), 90),
+)
+
+
+def test_the_view_that_decides_is_named_for_each_category() -> None:
+    p = policy(
+        {"a": {"unsafe": ["thing 0"]}, "b": {"unsafe": ["thing 1"]}, "c": {"unsafe": ["thing 2"]}},
+        ("thing 3",),
+    )
+    rows = np.array([frame(t2=0.9), frame(t0=0.9), frame(t1=0.9)])
+    found = judge(compiled(p), rows, views=(WHOLE, PANEL, TURNED)).categories
+    assert [found[name].view for name in "abc"] == [PANEL, TURNED, None]
+
+
+def test_a_verdict_says_nothing_of_whole_pictures() -> None:
+    p = policy({"a": {"unsafe": ["thing 0"]}}, ("thing 3",))
+    for chosen, views in (([frame(t0=0.9)], ()), ([frame(t0=0.9), frame(t3=0.9)], (WHOLE, PANEL))):
+        found = judge(compiled(p), np.array(chosen), views=views).categories
+        verdict = Verdict(event_id="e", source="s", decision=Decision.BLOCK, is_safe=False, categories=found)
+        assert "view" not in verdict.model_dump_json()
+        assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
+
+
+def test_a_named_view_is_read_back() -> None:
+    p = policy({"a": {"unsafe": ["thing 0"]}}, ("thing 3",))
+    found = judge(compiled(p), np.array([frame(t3=0.9), frame(t0=0.9)]), views=(WHOLE, PANEL)).categories
+    verdict = Verdict(event_id="e", source="s", decision=Decision.BLOCK, is_safe=False, categories=found)
+    text = verdict.model_dump_json()
+    assert '"view":{"name":"panel","frame":0,"box":[10,20,30,40],"turn":0}' in text
+    assert Verdict.model_validate_json(text) == verdict

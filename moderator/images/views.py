@@ -1,0 +1,297 @@
+"""Choose the views of a picture: the whole, and parts that a viewer sees as pictures of their own.
+
+The evidence is in the decoded pixels alone: borders and gaps of one colour (`moderator.images.blank`), and straight
+edges between pictures (`moderator.images.seams`). A photograph that fills its frame has one view, the whole.
+"""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from itertools import pairwise
+
+from PIL import Image
+
+from moderator.images.blank import Content, around, find_content, gaps, is_blank, is_noise
+from moderator.images.rectangles import find_rectangles
+from moderator.images.seams import (
+    Box,
+    Edge,
+    Levels,
+    checked,
+    sample,
+    short_edges,
+    spanning_edges,
+    upright_steps,
+)
+from moderator.view import TURNS, ViewPlan
+
+#: From this ratio of its sides, a part is covered by squares along the longer one. Each begins at most this share of
+#: its side after the one before.
+LONG_RATIO = 1.9
+SQUARE_STRIDE_SHARE = 0.7
+#: Most squares along one part that are looked at for content.
+SQUARES_MAX = 64
+#: A view covers at most this share of the picture: a larger one would show the same as the whole. A thing on a
+#: background of one colour is seen well in the whole, unless it is smaller.
+RECTANGLE_AREA_MAX = 0.85
+THING_AREA_MAX = 0.5
+#: A part is no picture of its own below this share of the picture's shorter side, or this many pixels.
+SIDE_MIN_SHARE = 0.14
+SIDE_MIN_PIXELS = 24
+#: An empty line separates contents of at least this share of a side: lines of text are no pictures of their own.
+CONTENT_SHARE = 0.25
+#: A part with a shorter side below this share of the picture's, such as a bar of buttons, is not covered by squares.
+SQUARES_SIDE_MIN_SHARE = 0.3
+#: Least share of an edge from end to end that has steps: in the whole picture, and in a part of one, which is surely
+#: composed.
+EDGE_SHARE, INNER_EDGE_SHARE = 0.65, 0.55
+#: Least share of a side of a pasted picture that has steps.
+SIDE_EDGE_SHARE = 0.6
+#: Of two parts that overlap more than this share of their union, only the first is a view.
+OVERLAP_MAX = 0.8
+#: Side of the patches that show whether there is noise.
+PATCH_PIXELS = 48
+#: Most parts that are searched for further parts.
+SEARCHES_MAX = 24
+#: A picture of that many pixels without parts is also judged in tiles, each of this share of its sides.
+TILED_PIXELS_MIN = 30_000_000
+TILE_SHARE = 0.55
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of a decoded picture: the name of its view, its bounds, and by how many degrees it is turned."""
+
+    name: str
+    box: Box
+    turn: int = 0
+
+
+def choose_views(picture: Image.Image, plan: ViewPlan, pixels: int = 0) -> tuple[list[Region], int]:
+    """Return the views of a picture, the whole first, and how many more there are than the plan allows.
+
+    Args:
+        picture: mode RGB.
+        plan: most views, and whether to turn pictures.
+        pixels: width x height of the picture in the file, if it was decoded at a reduced size.
+    """
+    whole = Region("whole", (0, 0, *picture.size))
+    if plan.most == 1:
+        return [whole], 0
+    others = _distinct(whole.box, _Search(picture).run())
+    if not others and max(pixels, picture.width * picture.height) >= TILED_PIXELS_MIN:
+        others = [Region("tile", box) for box in _tiles(*picture.size)]
+    parts = [whole, *others]
+    if plan.turned:
+        turned = [[Region(part.name, part.box, turn) for turn in TURNS[1:]] for part in parts]
+        parts = [whole, *turned[0], *others, *(part for copies in turned[1:] for part in copies)]
+    return parts[: plan.most], max(0, len(parts) - plan.most)
+
+
+class _Search:
+    """A search for the parts of a picture: each part that is found is searched again."""
+
+    def __init__(self, picture: Image.Image) -> None:
+        self._picture = picture
+        self._side = min(picture.size)
+        self._shortest = max(SIDE_MIN_PIXELS, int(SIDE_MIN_SHARE * self._side))
+
+    def run(self) -> list[Region]:
+        """Return the parts, most important first: the content without borders, then pictures by their size."""
+        whole: Box = (0, 0, *self._picture.size)
+        content, inner = self._search(whole)
+        if content is None:
+            return []
+        leading = [Region("trimmed", content)] if content != whole else []
+        squares = [] if inner else self._squares(content)
+        leaves: list[Region] = []
+        parents: list[Region] = []
+        waiting, searches = deque(inner), 1
+        while waiting:
+            box = waiting.popleft()
+            content, inner = self._search(box) if searches < SEARCHES_MAX else (box, [])
+            searches += 1
+            if content is None:
+                continue
+            waiting += inner
+            if inner:
+                parents.append(Region("panel", content))
+            else:
+                leaves.append(Region("panel", content))
+                squares += self._squares(content)
+        leaves.sort(key=lambda part: -_area(part.box))
+        parents.sort(key=lambda part: -_area(part.box))
+        return [*leading, *leaves, *parents, *squares]
+
+    def _search(self, box: Box) -> tuple[Box | None, list[Box]]:
+        """Return the content of a part, None if it is empty, and the parts inside it."""
+        whole = box == (0, 0, *self._picture.size)
+        levels = sample(self._picture, box)
+        found = find_content(levels)
+        if (found is None or _cut(found, levels)) and not self._noisy(box):
+            found = find_content(levels, noise=False)
+        if found is None or (not whole and self._is_empty(box, levels)):
+            return None, []
+        inner = _scaled(found, levels, box)
+        content = box
+        if inner != box:
+            if min(inner[2] - inner[0], inner[3] - inner[1]) < self._shortest:
+                inner = around(inner, box)
+            shown = inner if found.rectangle else around(inner, box)
+            most = THING_AREA_MAX if not found.rectangle else RECTANGLE_AREA_MAX if whole else 1.0
+            if _area(shown) <= most * _area(box):
+                content = shown
+            levels = sample(self._picture, inner)
+        return content, self._split(inner, levels, found.rectangle)
+
+    def _is_empty(self, box: Box, levels: Levels) -> bool:
+        """Return whether a part shows nothing: one colour, or noise alone."""
+        return is_blank(levels) or (is_noise(levels) and self._noisy(box))
+
+    def _noisy(self, box: Box) -> bool:
+        """Return whether a corner of a part is noise. A sample does not show it: its pixels are no neighbours."""
+        left, top, right, bottom = box
+        width, height = min(PATCH_PIXELS, right - left), min(PATCH_PIXELS, bottom - top)
+        corners = [(x, y) for x in (left, right - width) for y in (top, bottom - height)]
+        return any(is_noise(sample(self._picture, (x, y, x + width, y + height))) for x, y in corners)
+
+    def _split(self, box: Box, levels: Levels, rectangle: bool) -> list[Box]:
+        """Return the parts of a content: between gaps, else between edges from end to end, else pasted rectangles.
+
+        What is no rectangle has no edges from end to end: a label across a bottle is none.
+        """
+        sideways = levels.transpose(0, 2, 1)
+        for view, upright in ((levels, False), (sideways, True)):
+            if cuts := gaps(view, self._least(view, box, upright)):
+                start, end = (box[0], box[2]) if upright else (box[1], box[3])
+                scale = (end - start) / view.shape[1]
+                pieces = self._pieces(box, [start + round(cut * scale) for cut in cuts], upright)
+                # Several things on one background are one photograph; pictures are rectangles.
+                if any(self._has_rectangle(piece) for piece in pieces):
+                    return pieces
+        steps = {True: upright_steps(levels), False: upright_steps(sideways)}
+        spanning: dict[bool, list[Edge]] = {}
+        if rectangle:
+            least = EDGE_SHARE if box == (0, 0, *self._picture.size) else INNER_EDGE_SHARE
+            spanning = {way: spanning_edges(self._picture, box, steps[way], way, least) for way in steps}
+        if any(spanning.values()):
+            upright = max(steps, key=lambda way: max((edge.share for edge in spanning[way]), default=0.0))
+            pieces = self._pieces(box, [edge.position for edge in spanning[upright]], upright)
+            if len(pieces) > 1 or (pieces and _area(pieces[0]) <= RECTANGLE_AREA_MAX * _area(box)):
+                return pieces
+        upright_edges = short_edges(box, steps[True], True)
+        level_edges = short_edges(box, steps[False], False) if upright_edges else []
+        rectangles = find_rectangles(upright_edges, level_edges, box, self._shortest)
+        scale = max((box[2] - box[0]) / levels.shape[2], (box[3] - box[1]) / levels.shape[1])
+        found: list[Box] = []
+        for one in rectangles:
+            if not any(_overlap(one, other) for other in found):
+                exact = self._bounded(one, box, scale)
+                found += [exact] if exact is not None else []
+        return found
+
+    def _bounded(self, rectangle: Box, box: Box, reach: float) -> Box | None:
+        """Return the exact bounds of a rectangle; None if one of its sides is no edge in the picture itself."""
+        exact = list(rectangle)
+        for side, position in enumerate(rectangle):
+            if position == box[side]:
+                continue
+            upright = side % 2 == 0
+            start, end = (rectangle[1], rectangle[3]) if upright else (rectangle[0], rectangle[2])
+            edge = checked(self._picture, Edge(position, start, end, 0.0), reach, upright)
+            if edge.share < SIDE_EDGE_SHARE:
+                return None
+            exact[side] = edge.position
+        return exact[0], exact[1], exact[2], exact[3]
+
+    def _has_rectangle(self, box: Box) -> bool:
+        """Return whether the content of a part is a rectangle."""
+        found = find_content(sample(self._picture, box), noise=False)
+        return found is not None and found.rectangle
+
+    def _least(self, view: Levels, box: Box, upright: bool) -> int:
+        """Return the fewest samples of a content between gaps."""
+        side = box[2] - box[0] if upright else box[3] - box[1]
+        rows: int = view.shape[1]
+        return math.ceil(max(CONTENT_SHARE, self._shortest / side) * rows)
+
+    def _pieces(self, box: Box, cuts: list[int], upright: bool) -> list[Box]:
+        """Cut a box at positions, and drop pieces that are too small."""
+        left, top, right, bottom = box
+        start, end = (left, right) if upright else (top, bottom)
+        across = (bottom - top) if upright else (right - left)
+        places = [start, *sorted(cuts), end]
+        return [
+            (a, top, b, bottom) if upright else (left, a, right, b)
+            for a, b in pairwise(places)
+            if min(b - a, across) >= self._shortest
+        ]
+
+    def _squares(self, box: Box) -> list[Region]:
+        """Return overlapping squares along a long part, without empty ones, widely spread first; none if not long."""
+        left, top, right, bottom = box
+        width, height = right - left, bottom - top
+        side, length = min(width, height), max(width, height)
+        if length < LONG_RATIO * side or side < SQUARES_SIDE_MIN_SHARE * self._side:
+            return []
+        count = min(SQUARES_MAX, 1 + math.ceil((length / side - 1) / SQUARE_STRIDE_SHARE))
+        squares = []
+        for number in _spread(count):
+            at = round(number * (length - side) / (count - 1))
+            x, y = (left + at, top) if width > height else (left, top + at)
+            square = (x, y, x + side, y + side)
+            if not self._is_empty(square, sample(self._picture, square)):
+                squares.append(Region("square", square))
+        return squares
+
+
+def _cut(content: Content, levels: Levels) -> bool:
+    """Return whether a content is less than its sample."""
+    return (content.right - content.left, content.bottom - content.top) != (levels.shape[2], levels.shape[1])
+
+
+def _spread(count: int) -> list[int]:
+    """Return the numbers below a count in an order whose first ones are spread: the ends, the middle, the quarters."""
+    bits = count.bit_length()
+    inner = sorted(range(1, count - 1), key=lambda number: f"{number:0{bits}b}"[::-1])
+    return [0, count - 1, *inner]
+
+
+def _scaled(content: Content, levels: Levels, box: Box) -> Box:
+    """Return the bounds of a content in pixels."""
+    left, top, right, bottom = box
+    across, down = (right - left) / levels.shape[2], (bottom - top) / levels.shape[1]
+    return (
+        left + round(content.left * across),
+        top + round(content.top * down),
+        left + round(content.right * across),
+        top + round(content.bottom * down),
+    )
+
+
+def _distinct(whole: Box, parts: list[Region]) -> list[Region]:
+    """Leave out parts that show nearly the same as the whole or as an earlier part."""
+    kept: list[Region] = []
+    for part in parts:
+        if all(_overlap(part.box, other) <= OVERLAP_MAX for other in (whole, *(one.box for one in kept))):
+            kept.append(part)
+    return kept
+
+
+def _tiles(width: int, height: int) -> list[Box]:
+    """Return four tiles in the corners and one in the centre."""
+    w, h = round(TILE_SHARE * width), round(TILE_SHARE * height)
+    corners = [(x, y) for y in (0, height - h) for x in (0, width - w)]
+    return [(x, y, x + w, y + h) for x, y in (*corners, ((width - w) // 2, (height - h) // 2))]
+
+
+def _area(box: Box) -> int:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """Return the area that two boxes share, over that which they cover together."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    common = max(0, width) * max(0, height)
+    return common / (_area(a) + _area(b) - common)

@@ -1,0 +1,45 @@
+"""Make allowance for many looks: the more views a picture has, the higher a view's score must be.
+
+Each further look is a further chance of a false alarm. Scores of safe pictures fall off about exponentially on the
+logit scale, so a bar that is raised by a fixed step for each doubling of the views keeps the share of false alarms.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from moderator.scoring.rules import Floats, Scores
+from moderator.view import View, pictures_of
+
+#: Logits by which a view's score is lowered for each doubling of the views of its picture besides the whole. Measured
+#: on safe photographs in collages, grids and frames; see docs/views.md.
+LOGITS_PER_DOUBLING = 0.1
+
+
+def allowances(views: Sequence[View]) -> Floats:
+    """Return by how many logits the score of each view is lowered: float32 [views], 0 for whole pictures."""
+    pictures = pictures_of(views)
+    others = Counter(picture for picture, view in zip(pictures, views, strict=True) if not view.is_whole)
+    looks = [1 if view.is_whole else others[picture] for picture, view in zip(pictures, views, strict=True)]
+    return np.float32(LOGITS_PER_DOUBLING) * np.log2(np.array(looks, dtype=np.float32))
+
+
+def with_allowance(scores: Scores, views: Sequence[View]) -> Scores:
+    """Return the scores of views, lowered by their allowances; those of whole pictures stay bit for bit."""
+    lowered = allowances(views)
+    rows = np.flatnonzero(lowered)
+    if not len(rows):
+        return scores
+    unsafe, safe = scores.unsafe.copy(), scores.safe.copy()
+    unsafe[rows] = _shifted(unsafe[rows], -lowered[rows, None])
+    safe[rows] = _shifted(safe[rows], lowered[rows, None])
+    return replace(scores, unsafe=unsafe, safe=safe)
+
+
+def _shifted(scores: Floats, logits: Floats) -> Floats:
+    """Shift scores on the logit scale: p / (1 - p) is multiplied by exp(logits)."""
+    factor = np.exp(logits)
+    shifted: Floats = scores * factor / (1 - scores + scores * factor)
+    return shifted

@@ -1,0 +1,44 @@
+import math
+
+import numpy as np
+import pytest
+
+from moderator.scoring.allowance import LOGITS_PER_DOUBLING, allowances, with_allowance
+from moderator.scoring.rules import Scores
+from moderator.view import View
+
+
+def view(name: str, frame: int = 0, turn: int = 0) -> View:
+    return View(name, frame, (0, 0, 9, 9), turn)
+
+
+def scores(unsafe: list[float], safe: list[float]) -> Scores:
+    nothing = np.zeros((len(unsafe), 0), np.float32)
+    columns = (np.array([[value] for value in values], np.float32) for values in (unsafe, safe))
+    return Scores(*columns, nothing, nothing)
+
+
+def logit(p: float) -> float:
+    return math.log(p / (1 - p))
+
+
+def test_whole_frames_and_a_single_other_view_are_judged_as_they_are() -> None:
+    given = scores([0.7, 0.6, 0.8], [0.3, 0.4, 0.2])
+    assert with_allowance(given, [view("whole", n) for n in range(3)]) is given
+    assert with_allowance(given, [view("whole"), view("trimmed"), view("whole", 1)]) is given
+
+
+def test_more_views_of_a_frame_need_more() -> None:
+    views = [view("whole"), *(view("panel") for _ in range(4)), view("whole", 1), view("whole", 1, 90)]
+    assert allowances(views) == pytest.approx([0, *[2 * LOGITS_PER_DOUBLING] * 4, 0, 0])
+    found = with_allowance(scores([0.9] * 7, [0.1] * 7), views)
+    expected = logit(0.9) - 2 * LOGITS_PER_DOUBLING
+    assert [logit(p) for p in found.unsafe[1:5, 0]] == pytest.approx([expected] * 4, abs=1e-5)
+    assert found.unsafe[[0, 5, 6], 0].tolist() == [np.float32(0.9)] * 3, "bit by bit"
+    np.testing.assert_allclose(found.unsafe + found.safe, 1, atol=1e-6)
+
+
+def test_the_ends_of_the_scale_stay() -> None:
+    found = with_allowance(scores([0.0, 1.0], [1.0, 0.0]), [view("panel"), view("panel")])
+    assert found.unsafe[:, 0].tolist() == [0, 1]
+    assert found.safe[:, 0].tolist() == [1, 0]
