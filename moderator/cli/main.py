@@ -44,7 +44,7 @@ COMMANDS = {
     "worker": "Serve the queue: take events from Redis, judge them, publish verdicts.",
     "deliver": "Deliver verdicts to webhooks and to the other consumers of the outbox.",
     "submit": "Put images on the queue; a worker judges them.",
-    "backfill": "Judge a large collection of images, resumable at any moment.",
+    "backfill": "Judge any number of images, and write the verdicts into a folder of Parquet files.",
     "doctor": "Examine this installation: Redis, secrets, policies, and the machine.",
     "probe": "Train a linear probe on labelled images, measure it, use it.",
     "bench": "Measure the encoder on labelled images.",

@@ -35,6 +35,7 @@ COMMANDS = {
         "worker",
         "deliver",
         "submit",
+        "backfill",
         "spool",
         "verdicts",
         "dead-letters",
