@@ -203,7 +203,7 @@ def _show(output: Path, summary: BackfillSummary, again: str) -> None:
         rate = summary.new / max(summary.seconds, 1e-9)
         _print(f"{summary.new} of them in this run, {rate:.1f} images/s")
     if summary.skipped:
-        _print(f"{summary.skipped} entries skipped: by their names they are no images")
+        _print(f"skipped, for their names are not those of images: {summary.skipped}")
     if summary.resubmitted:
         _print(f"{summary.resubmitted} images sent again: their verdicts expired before they were read")
     for kind, count in summary.failures.items():

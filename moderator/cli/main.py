@@ -46,7 +46,7 @@ COMMANDS = {
     "keys": "Make, list and revoke the API keys of the gateway.",
     "deliver": "Deliver verdicts to webhooks and to the other consumers of the outbox.",
     "submit": "Put images on the queue; a worker judges them.",
-    "backfill": "Judge a large collection of images, resumable at any moment.",
+    "backfill": "Judge any number of images, and write the verdicts into a folder of Parquet files.",
     "doctor": "Examine this installation: Redis, secrets, policies, and the machine.",
     "probe": "Train a linear probe on labelled images, measure it, use it.",
     "bench": "Measure the encoder on labelled images.",

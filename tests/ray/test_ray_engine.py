@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.dataset
@@ -35,7 +34,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def queued(
     images: Path, settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, dict[str, object]]]:
+) -> dict[str, dict[str, object]]:
     """The rows that the queue gives, by path."""
     folder = tmp_path_factory.mktemp("queue")
     with EmbeddedServer(folder / "server") as server:
@@ -44,7 +43,7 @@ def queued(
         done = run_cli("backfill", str(images), "-o", "results", cwd=folder, **common)
         assert worker.stop() == 0
     assert done.returncode == 3, done.stderr
-    yield rows(folder / "results")
+    return rows(folder / "results")
 
 
 def rows(output: Path) -> dict[str, dict[str, object]]:

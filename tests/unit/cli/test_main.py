@@ -36,6 +36,7 @@ COMMANDS = {
         "deliver",
         "submit",
         "archive",
+        "backfill",
         "spool",
         "verdicts",
         "dead-letters",
