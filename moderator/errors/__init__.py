@@ -110,12 +110,12 @@ from moderator.errors.queue_errors import (
 )
 
 __all__ = [
+    "ApiKeyRefused",
     "ArchiveError",
     "ArchiveFilterInvalid",
     "ArchiveNewer",
     "ArchiveOff",
     "ArchiveUnavailable",
-    "ApiKeyRefused",
     "AttemptsExhausted",
     "BackfillBusy",
     "BackfillError",
@@ -184,8 +184,8 @@ __all__ = [
     "Unexpected",
     "UseError",
     "VerdictChanged",
-    "VerdictNotFound",
     "VerdictExpired",
+    "VerdictNotFound",
     "VerdictTimeout",
     "VerdictUnreadable",
     "VerdictsMissed",

@@ -1,4 +1,4 @@
-"""Find what may be pictures pasted on another picture, from straight edges that meet in their corners."""
+"""Rectangles: what may be pictures pasted on another picture, from straight edges that meet in their corners."""
 
 from itertools import combinations
 
@@ -64,3 +64,16 @@ def _covers(edge: Edge, start: int, end: int) -> bool:
 def _missed(edge: Edge, start: int, end: int) -> float:
     """Return how far the ends of an edge are from those of a side, as a share of it."""
     return (abs(edge.start - start) + abs(edge.end - end)) / (end - start)
+
+
+def area_of(box: Box) -> int:
+    """Return the pixels that a box covers."""
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def overlap_of(a: Box, b: Box) -> float:
+    """Return the area that two boxes share, over that which they cover together."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    common = max(0, width) * max(0, height)
+    return common / (area_of(a) + area_of(b) - common)

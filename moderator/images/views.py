@@ -13,7 +13,7 @@ from PIL import Image
 
 from moderator.images.blank import Content, around, find_content, gaps, is_blank, is_noise
 from moderator.images.layout_screen import may_be_composed
-from moderator.images.rectangles import find_rectangles
+from moderator.images.rectangles import area_of, find_rectangles, overlap_of
 from moderator.images.seams import (
     Box,
     Edge,
@@ -123,8 +123,8 @@ class _Search:
             else:
                 leaves.append(Region("panel", content))
                 squares += self._squares(content)
-        leaves.sort(key=lambda part: -_area(part.box))
-        parents.sort(key=lambda part: -_area(part.box))
+        leaves.sort(key=lambda part: -area_of(part.box))
+        parents.sort(key=lambda part: -area_of(part.box))
         return [*leading, *leaves, *parents, *squares]
 
     def _search(self, box: Box) -> tuple[Box | None, list[Box]]:
@@ -143,7 +143,7 @@ class _Search:
                 inner = around(inner, box)
             shown = inner if found.rectangle else around(inner, box)
             most = THING_AREA_MAX if not found.rectangle else RECTANGLE_AREA_MAX if whole else 1.0
-            if _area(shown) <= most * _area(box):
+            if area_of(shown) <= most * area_of(box):
                 content = shown
             levels = sample(self._picture, inner)
         return content, self._split(inner, levels, found.rectangle)
@@ -181,7 +181,7 @@ class _Search:
         if any(spanning.values()):
             upright = max(steps, key=lambda way: max((edge.share for edge in spanning[way]), default=0.0))
             pieces = self._pieces(box, [edge.position for edge in spanning[upright]], upright)
-            if len(pieces) > 1 or (pieces and _area(pieces[0]) <= RECTANGLE_AREA_MAX * _area(box)):
+            if len(pieces) > 1 or (pieces and area_of(pieces[0]) <= RECTANGLE_AREA_MAX * area_of(box)):
                 return pieces
         upright_edges = short_edges(box, steps[True], True)
         level_edges = short_edges(box, steps[False], False) if upright_edges else []
@@ -189,7 +189,7 @@ class _Search:
         scale = max((box[2] - box[0]) / levels.shape[2], (box[3] - box[1]) / levels.shape[1])
         found: list[Box] = []
         for one in rectangles:
-            if not any(_overlap(one, other) for other in found):
+            if not any(overlap_of(one, other) for other in found):
                 exact = self._bounded(one, box, scale)
                 found += [exact] if exact is not None else []
         return found
@@ -277,7 +277,7 @@ def _distinct(whole: Box, parts: list[Region]) -> list[Region]:
     """Leave out parts that show nearly the same as the whole or as an earlier part."""
     kept: list[Region] = []
     for part in parts:
-        if all(_overlap(part.box, other) <= OVERLAP_MAX for other in (whole, *(one.box for one in kept))):
+        if all(overlap_of(part.box, other) <= OVERLAP_MAX for other in (whole, *(one.box for one in kept))):
             kept.append(part)
     return kept
 
@@ -287,15 +287,3 @@ def _tiles(width: int, height: int) -> list[Box]:
     w, h = round(TILE_SHARE * width), round(TILE_SHARE * height)
     corners = [(x, y) for y in (0, height - h) for x in (0, width - w)]
     return [(x, y, x + w, y + h) for x, y in (*corners, ((width - w) // 2, (height - h) // 2))]
-
-
-def _area(box: Box) -> int:
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _overlap(a: Box, b: Box) -> float:
-    """Return the area that two boxes share, over that which they cover together."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    common = max(0, width) * max(0, height)
-    return common / (_area(a) + _area(b) - common)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from moderator.cli.demo import PHOTOGRAPHS
-from moderator.images import views as module
+from moderator.images.rectangles import overlap_of
 from moderator.images.views import Region, choose_views
 from moderator.view import ViewPlan
 
@@ -51,7 +51,7 @@ def parts(picture: Image.Image, plan: ViewPlan = PLAN) -> list[Region]:
 def shows(found: list[Region], x: int, y: int, size: tuple[int, int] = (300, 240)) -> bool:
     """Whether a part shows a picture at a place, and hardly anything else."""
     place = (x, y, x + size[0], y + size[1])
-    return any(module._overlap(part.box, place) > 0.85 for part in found[1:])
+    return any(overlap_of(part.box, place) > 0.85 for part in found[1:])
 
 
 def long_picture(size: tuple[int, int]) -> Image.Image:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from moderator.scoring.allowance import LOGITS_PER_DOUBLING, allowances, with_allowance
+from moderator.scoring.allowance import LOGITS_OF_WHOLE, LOGITS_PER_DOUBLING, allowances, with_allowance
 from moderator.scoring.rules import Scores
 from moderator.view import View
 
@@ -25,7 +25,13 @@ def logit(p: float) -> float:
 def test_whole_frames_and_a_single_other_view_are_judged_as_they_are() -> None:
     given = scores([0.7, 0.6, 0.8], [0.3, 0.4, 0.2])
     assert with_allowance(given, [view("whole", n) for n in range(3)]) is given
-    assert with_allowance(given, [view("whole"), view("trimmed"), view("whole", 1)]) is given
+    assert with_allowance(given, [view("whole"), view("panel"), view("whole", 1)]) is given
+
+
+@pytest.mark.parametrize("name", ["trimmed", "square"])
+def test_a_whole_picture_that_other_views_show_better_needs_more(name: str) -> None:
+    views = [view("whole"), view(name), view("whole", 1), view("panel", 1)]
+    assert allowances(views) == pytest.approx([LOGITS_OF_WHOLE, 0, 0, 0])
 
 
 def test_more_views_of_a_frame_need_more() -> None:
