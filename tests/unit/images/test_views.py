@@ -5,6 +5,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from moderator.cli.demo import PHOTOGRAPHS
+from moderator.images import views as module
 from moderator.images.rectangles import overlap_of
 from moderator.images.views import Region, choose_views
 from moderator.view import ViewPlan
