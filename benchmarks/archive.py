@@ -29,7 +29,7 @@ from benchmarks.archive_kills import KillRow, run_kills
 from benchmarks.setup import POLICIES, cpu_flags, make_photographs, print_result, service
 from benchmarks.throughput import run_service
 from moderator.archive.archive_state import read_state
-from moderator.archive.store import open_archive
+from moderator.archive.archive_store import open_archive
 from moderator.client import Client
 from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.outbox import Outbox

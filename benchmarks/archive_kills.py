@@ -21,9 +21,9 @@ import numpy as np
 import sqlalchemy as sa
 
 from moderator.archive.archive_records import NewRecord
+from moderator.archive.archive_store import Added, Archive, open_archive
 from moderator.archive.evidence_reader import read_blocks
 from moderator.archive.segments import seal
-from moderator.archive.store import Added, Archive, open_archive
 from moderator.archive.tables import verdicts
 from moderator.archive.verdict_filter import VerdictFilter
 from moderator.client import Client

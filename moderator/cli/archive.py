@@ -20,7 +20,7 @@ from moderator.errors import StatementInvalid
 from moderator.settings import load_settings
 
 if TYPE_CHECKING:
-    from moderator.archive.store import ArchivedVerdict
+    from moderator.archive.archive_store import ArchivedVerdict
 
 #: Most different reasons shown for verdicts without a statement.
 REASONS_SHOWN_MAX = 10
@@ -51,7 +51,7 @@ def status(json: JsonOption = False) -> None:
       moderator archive status
     """
     from moderator.archive.archive_state import read_state
-    from moderator.archive.store import open_archive
+    from moderator.archive.archive_store import open_archive
 
     state = read_state(open_archive(load_settings()))
     if json:
@@ -90,8 +90,8 @@ def seal() -> None:
 
       moderator archive seal
     """
+    from moderator.archive.archive_store import open_archive
     from moderator.archive.segments import seal
-    from moderator.archive.store import open_archive
 
     console.print(f"wrote {seal(open_archive(load_settings()), everything=True)} segments", highlight=False)
 
@@ -122,7 +122,7 @@ def export(
       moderator archive export --format dsa --since 2026-01-01 --until 2026-02-01 -o january.jsonl
     """
     from moderator.archive.archive_export import write_csv, write_jsonl, write_parquet
-    from moderator.archive.store import open_archive
+    from moderator.archive.archive_store import open_archive
     from moderator.archive.verdict_filter import VerdictFilter
 
     if format is ExportFormat.PARQUET and output is None:

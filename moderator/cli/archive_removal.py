@@ -82,9 +82,9 @@ def retain(
 
       MODERATOR_ARCHIVE_KEEP=allow=30,block=365 moderator archive retain --dry-run
     """
+    from moderator.archive.archive_store import open_archive
     from moderator.archive.retention import count_expired
     from moderator.archive.retention import retain as delete_expired
-    from moderator.archive.store import open_archive
 
     settings = load_settings()
     if not settings.archive_days:
@@ -114,8 +114,8 @@ def place(
 
       moderator archive hold place --source shop --event 6f1c0e9a --reason 'case 12/2026'
     """
+    from moderator.archive.archive_store import open_archive
     from moderator.archive.holds import place_hold
-    from moderator.archive.store import open_archive
 
     archive = open_archive(load_settings())
     number = place_hold(archive, reason, subject=subject, source=source, event_id=event)
@@ -130,8 +130,8 @@ def list_(json: JsonOption = False) -> None:
 
       moderator archive hold list
     """
+    from moderator.archive.archive_store import open_archive
     from moderator.archive.holds import list_holds
-    from moderator.archive.store import open_archive
 
     for hold in list_holds(open_archive(load_settings())):
         if json:
@@ -150,16 +150,16 @@ def release(number: Annotated[int, typer.Argument(help="As `list` prints it.")])
 
       moderator archive hold release 3
     """
+    from moderator.archive.archive_store import open_archive
     from moderator.archive.holds import release_hold
-    from moderator.archive.store import open_archive
 
     release_hold(open_archive(load_settings()), number)
     console.print(f"released hold {number}", highlight=False)
 
 
 def _erasure(settings: Settings) -> "Erasure":
+    from moderator.archive.archive_store import open_archive
     from moderator.archive.erasure import Erasure
-    from moderator.archive.store import open_archive
     from moderator.queue.connection import SentinelLogin, connect
     from moderator.queue.spool_file import Spool
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from moderator.archive.archive_metrics import ArchiveMetrics
 from moderator.archive.archive_records import NewRecord, read_delivery
+from moderator.archive.archive_store import Archive, open_archive
 from moderator.archive.maintenance import Maintenance
-from moderator.archive.store import Archive, open_archive
 from moderator.delivery.consumers import Settle
 from moderator.errors import ArchiveNewer, ArchiveUnavailable, ConsumerUnavailable, RecordRefused
 from moderator.queue.outbox import Delivery

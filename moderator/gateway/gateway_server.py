@@ -11,7 +11,7 @@ from functools import partial
 import uvicorn
 
 from moderator.errors import SettingsError
-from moderator.gateway.app import create_app
+from moderator.gateway.gateway_app import create_app
 from moderator.gateway.service import Service
 from moderator.settings import Settings
 

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from moderator.errors import VerdictsMissed, VerdictTimeout
 from moderator.events import Event
@@ -18,6 +19,9 @@ from moderator.queue.records import Acceptance
 from moderator.settings import Settings
 from moderator.submission import check_submission
 from moderator.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from moderator.archive.archive_store import Archive
 
 Accepted = list[tuple[Event, Acceptance]]
 
@@ -116,10 +120,23 @@ class Service:
             self._stop = asyncio.create_task(self._stopping.wait())
         return self._stop
 
+    @cached_property
+    def archive(self) -> "Archive":
+        """The archive of the settings. For threads: it waits for its database.
+
+        Raises:
+            ImportError, ExtraMissing: the extra for it is not installed.
+        """
+        from moderator.archive.archive_store import open_archive  # an extra
+
+        return open_archive(self.settings)
+
     async def close(self) -> None:
         """End what is left."""
         if self._stop is not None:
             self._stop.cancel()
+        if "archive" in self.__dict__:
+            await asyncio.to_thread(self.archive.close)
 
     async def _prepare(self, body: dict[str, Any]) -> tuple[Event, Command[Accepted]]:
         if _inline_size(body) < THREAD_CHARACTERS_MIN:

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from importlib import import_module
 from typing import Any
 
-from moderator.errors import ExtraMissing, ModeratorError
+from moderator.errors import ArchiveFilterInvalid, ExtraMissing
 from moderator.gateway.problems import RequestRefused
 from moderator.gateway.service import Service
 from moderator.queue.commands import entries_before
@@ -58,7 +57,7 @@ async def list_verdicts(service: Service, filters: ListFilter, cursor: str | Non
         RequestRefused: the cursor is of another list; or the archive cannot be used.
         QueueUnavailable: Redis does not answer.
     """
-    if getattr(service.settings, "archive_url", None) is not None:
+    if service.settings.archive_url is not None:
         return await asyncio.to_thread(_from_archive, service, filters, cursor, limit)
     return await _from_stream(service, filters, cursor, limit)
 
@@ -98,19 +97,16 @@ def _position(cursor: str | None) -> str:
 
 def _from_archive(service: Service, filters: ListFilter, cursor: str | None, limit: int) -> ListPage:
     try:
-        store, verdict_filter = (
-            import_module(f"moderator.archive.{name}") for name in ("store", "verdict_filter")
-        )
-        archive = store.open_archive(service.settings)
+        from moderator.archive.verdict_filter import VerdictFilter
+
+        archive = service.archive
     except (ImportError, ExtraMissing) as error:
         detail = f"the archive needs an extra here: pip install 'moderator[archive]' ({error})"
         raise RequestRefused(501, "archive-missing", detail) from error
     try:
-        page = archive.list_verdicts(verdict_filter.VerdictFilter(**asdict(filters)), cursor, limit)
-    except ModeratorError as error:
-        if type(error).__name__ == "ArchiveFilterInvalid":
-            raise RequestRefused(422, "cursor-invalid", str(error)) from error
-        raise
+        page = archive.list_verdicts(VerdictFilter(**asdict(filters)), cursor, limit)
+    except ArchiveFilterInvalid as error:
+        raise RequestRefused(422, "cursor-invalid", str(error)) from error
     return ListPage(page.items, page.next)
 
 

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from benchmarks.archive_kills import start_archiver
-from moderator.archive.store import open_archive
+from moderator.archive.archive_store import open_archive
 from moderator.archive.verdict_filter import VerdictFilter
 from moderator.queue.outbox import Outbox
 from moderator.settings import Settings

@@ -18,13 +18,13 @@ from benchmarks.archive_kills import run_kills
 from moderator.archive import segments
 from moderator.archive.archive_records import read_delivery
 from moderator.archive.archive_state import read_state
+from moderator.archive.archive_store import Archive, open_archive
 from moderator.archive.erasure import Erasure
 from moderator.archive.evidence_reader import evidence_of, read_blocks
 from moderator.archive.holds import list_holds, place_hold, release_hold
 from moderator.archive.maintenance import Maintenance
 from moderator.archive.retention import count_expired, retain
 from moderator.archive.segments import list_segments, path_of, seal
-from moderator.archive.store import Archive, open_archive
 from moderator.archive.tables import SCHEMA_REVISION, metadata
 from moderator.archive.verdict_filter import VerdictFilter
 from moderator.cli.main import app

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from moderator.gateway import api_keys
 from moderator.gateway.api_keys import Scope
-from moderator.gateway.app import create_app
+from moderator.gateway.gateway_app import create_app
 from moderator.queue.connection import connect
 from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.executors import RedisExecutor

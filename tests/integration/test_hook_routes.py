@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from moderator.client import Client
-from moderator.gateway.app import create_app
+from moderator.gateway.gateway_app import create_app
 from moderator.queue.embedded_server import EmbeddedServer
 from moderator.settings import Settings
 from tests.support.hook_bodies import (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from moderator.archive.archive_records import read_delivery
-from moderator.archive.store import Added, Archive
+from moderator.archive.archive_store import Added, Archive
 from moderator.events import event_key
 from moderator.queue.evidence import Evidence
 from moderator.queue.outbox import Delivery

@@ -57,13 +57,11 @@ def long_modules(root: Path) -> set[str]:
 
 
 def modules_of_one_name(root: Path) -> set[str]:
-    """Commands have modules of their names (`cli/`); packages may have an `__init__` and an `app` each."""
+    """Commands have modules of their names (`cli/`); packages may have an `__init__` each."""
     paths = [
         path for path, _ in modules(root, "moderator", "workers") if not path.startswith("moderator/cli/")
     ]
-    return sharing(
-        (Path(path).name, path) for path in paths if not path.endswith(("/__init__.py", "/app.py"))
-    )
+    return sharing((Path(path).name, path) for path in paths if not path.endswith("/__init__.py"))
 
 
 def classes_of_one_name(root: Path) -> set[str]:

@@ -26,7 +26,7 @@ GATEWAY = (
     "moderator.verdicts",
 )
 #: The gateway itself, with all that it imports of ours.
-GATEWAY_APP = ("moderator.gateway.app", "moderator.gateway.gateway_server")
+GATEWAY_APP = ("moderator.gateway.gateway_app", "moderator.gateway.gateway_server")
 #: What they cannot do without. On a slow or busy machine these alone take most of the time.
 LIBRARIES = "import numpy, pydantic, redis"
 GATEWAY_LIBRARIES = (

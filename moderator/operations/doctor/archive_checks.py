@@ -24,7 +24,7 @@ def examine_archive(settings: Settings) -> Iterator[Finding]:
         )
         return
     from moderator.archive.archive_state import read_state
-    from moderator.archive.store import open_archive
+    from moderator.archive.archive_store import open_archive
 
     try:
         state = read_state(open_archive(settings))

@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 from moderator.archive.archive_export import COLUMNS, write_csv, write_jsonl, write_parquet
-from moderator.archive.store import ArchivedVerdict
+from moderator.archive.archive_store import ArchivedVerdict
 from moderator.verdicts import Decision
 from tests.support.archived import NOON, make_verdict
 from tests.support.tools import needs_extra

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from moderator.archive.store import open_archive
+from moderator.archive.archive_store import open_archive
 from moderator.archive.verdict_filter import VerdictFilter
 from moderator.delivery.archive_writer import MAINTENANCE_SECONDS, ArchiveWriter
 from moderator.delivery.consumers import is_installed, make_consumer

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from moderator.archive.archive_store import open_archive
 from moderator.archive.segments import list_segments, path_of, seal
-from moderator.archive.store import open_archive
 from moderator.operations.doctor import archive_checks
 from moderator.operations.doctor.archive_checks import examine_archive
 from moderator.operations.doctor.findings import Level
