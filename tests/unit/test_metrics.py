@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from moderator.archive.archive_metrics import ArchiveMetrics
 from moderator.delivery.delivery_metrics import DeliveryMetrics
+from moderator.delivery.object_metrics import OBJECT_ACTIONS
 from moderator.errors import FetchFailed, NotAnImage
 from moderator.policies.policy_metrics import LoadedPolicy
 from moderator.queue.outbox import ConsumerLag
@@ -66,7 +67,7 @@ def test_names_and_labels_are_the_contract() -> None:
 def test_described_names_are_the_exported_ones(registry: CollectorRegistry, metrics: Metrics) -> None:
     registry.register(QueueCollector(lambda: QueueState({"moderation": 0}, {"moderation": 0.0}, 0)))
     DeliveryMetrics(registry, ["webhooks"], metrics.count_failure)
-    for collector in ArchiveMetrics().collectors:
+    for collector in (*ArchiveMetrics().collectors, OBJECT_ACTIONS.counter(None)):
         registry.register(collector)
     exported = set(re.findall(r"^# TYPE (\S+) ", generate_latest(registry).decode(), re.M))
     exported = {name for name in exported if not name.endswith("_created")}
