@@ -111,7 +111,10 @@ print(json.dumps(sorted(sys.modules)))
             "moderator.verdicts",
         ],
         ["moderator.scoring", "moderator.queue", "moderator.delivery"],
-        [f"moderator.archive.{name}" for name in ("archive_store", "erasure", "evidence_reader", "statements")],
+        [
+            f"moderator.archive.{name}"
+            for name in ("archive_store", "erasure", "evidence_reader", "statements")
+        ],
         ["moderator.fetching.breaker_metrics", "moderator.policies.policy_metrics"],
         ["moderator.gateway.hooks"],
     ],
