@@ -66,6 +66,7 @@ clean:                      ## remove the environment and all caches
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) install --quiet --constraint constraints.txt torch
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
+	@$(BIN)/python -m compileall -q moderator workers # tests start hundreds of processes
 	@touch $@
 
 .venv-openclip/installed: pyproject.toml constraints-openclip.txt
