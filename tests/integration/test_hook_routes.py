@@ -191,10 +191,18 @@ def test_a_misspelt_parameter_is_named(app: TestClient) -> None:
 
 
 def test_metrics(app: TestClient) -> None:
-    registry = app.app.state.registry  # type: ignore[attr-defined]
-    labels = {"hook": "tusd", "failure": "late", "answer": "hold"}
-    assert registry.get_sample_value("moderation_hook_failures_total", labels) >= 1
-    assert (
-        registry.get_sample_value("moderation_hook_reports_total", {"hook": "s3", "outcome": "superseded"})
-        >= 1
-    )
+    def value(name: str, **labels: str) -> float:
+        return app.app.state.registry.get_sample_value(name, labels) or 0.0  # type: ignore[attr-defined]
+
+    def counted() -> tuple[float, float]:
+        return (
+            value("moderation_hook_failures_total", hook="tusd", failure="late", answer="hold"),
+            value("moderation_hook_reports_total", hook="s3", outcome="superseded"),
+        )
+
+    late, superseded = counted()
+    assert post(app, "tusd", tusd_body("pre-finish"))[0] == 200
+    for sequencer in ("0055AED6DCD90281E5", "0055AED6DCD90281E4"):
+        record = s3_record(key="counted.jpg", sequencer=sequencer)
+        assert post(app, "s3", s3_body(record))[0] == 200
+    assert counted() == (late + 1, superseded + 1)
