@@ -1,11 +1,9 @@
 """`moderator archive`: look at, export, retain and erase what the archive holds."""
 
 import json as json_module
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -14,7 +12,7 @@ import typer
 
 from moderator.atomic import replacing
 from moderator.cli.archive_removal import erase, hold_app, retain
-from moderator.cli.options import JsonOption
+from moderator.cli.options import JsonOption, read_moment
 from moderator.cli.output import console, errors, plain, print_json
 from moderator.errors import StatementInvalid
 from moderator.settings import load_settings
@@ -150,20 +148,6 @@ def export(
         with _opened(output) as out:
             written = write(archive.scan(filters), out)
     errors.print(f"wrote {written}", highlight=False)
-
-
-def read_moment(text: str | None) -> datetime | None:
-    """Return the moment that an option names: a date or time (UTC unless it says otherwise), or days or hours ago."""
-    if text is None:
-        return None
-    if ago := re.fullmatch(r"(\d{1,5})([dh])", text):
-        unit = "days" if ago[2] == "d" else "hours"
-        return datetime.now(UTC) - timedelta(**{unit: int(ago[1])})
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is neither a date, as 2026-01-31, nor 30d or 12h") from error
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _write_statements(found: "Iterator[ArchivedVerdict]", out: IO[str]) -> tuple[int, int]:

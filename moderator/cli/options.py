@@ -1,7 +1,9 @@
 """Options and outputs that several commands share."""
 
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -101,3 +103,17 @@ def save_picture(picture: object, path: Path) -> None:
 def text_name(image: str) -> str:
     """Return the name in a form that JSON can carry: file names need not be UTF-8."""
     return image.encode("utf-8", "replace").decode()
+
+
+def read_moment(text: str | None) -> datetime | None:
+    """Return the moment that an option names: a date or time (UTC unless it says otherwise), or days or hours ago."""
+    if text is None:
+        return None
+    if ago := re.fullmatch(r"(\d{1,5})([dh])", text):
+        unit = "days" if ago[2] == "d" else "hours"
+        return datetime.now(UTC) - timedelta(**{unit: int(ago[1])})
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is neither a date, as 2026-01-31, nor 30d or 12h") from error
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

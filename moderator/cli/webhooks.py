@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from moderator.cli.options import JsonOption
+from moderator.cli.options import JsonOption, read_moment
 from moderator.cli.output import console, errors, plain, print_json
 from moderator.client import DEFAULT_SOURCE, Client
 from moderator.errors import ModeratorError, VerdictNotFound
@@ -136,7 +136,6 @@ def redeliver(
 
       moderator webhooks redeliver --target https://example.org/hook --since 12h
     """
-    from moderator.cli.archive import read_moment
 
     if (event_id is None) == (target is None) or (target is None) != (since is None):
         raise typer.BadParameter("give an event, or --target and --since")
