@@ -90,9 +90,11 @@ class PillowSource:
         return pages
 
     def _load(self, image: Image.Image) -> Image.Image:
-        if self._format == "BMP" and not load_leniently(image):
-            self._missing = missing_rows(image)
-            self.truncated = True
+        if self._format == "BMP":
+            if not load_leniently(image):
+                self._missing = missing_rows(image)
+                self.truncated = True
+            return image
         if self._format != "JPEG":
             image.load()
             return image

@@ -134,7 +134,10 @@ def read_png(data: bytes) -> PngFile:
             piece = start + 4 * (kind == b"fdAT"), min(end, len(data))
             if png.damaged is None and position <= len(data) and _is_damaged(view, kind, start, end):
                 png.damaged = piece
-            (_add_data if kind == b"IDAT" else _add_frame_data)(png, seen, *piece)
+            if kind == b"IDAT":
+                _add_data(png, seen, *piece)
+            else:
+                _add_frame_data(png, *piece)
         elif position > len(data) or (kind[0] & _ANCILLARY and _is_damaged(view, kind, start, end)):
             png.changed = True
         else:
@@ -159,7 +162,7 @@ def _add_data(png: PngFile, seen: set[bytes], start: int, end: int) -> None:
         png.frames[0].parts = png.parts  # the first control chunk came before it
 
 
-def _add_frame_data(png: PngFile, seen: set[bytes], start: int, end: int) -> None:
+def _add_frame_data(png: PngFile, start: int, end: int) -> None:
     png.changed = True
     frame = png.frames[-1] if png.frames else None
     if frame is not None and frame.parts is not png.parts and start < end:
