@@ -28,16 +28,14 @@ _BETTER_THAN_WHOLE = frozenset({"trimmed", "square"})
 
 def allowances(views: Sequence[View]) -> Floats:
     """Return by how many logits the score of each view is lowered: float32 [views], 0 for a picture of one view."""
-    pictures = pictures_of(views)
-    others = Counter(picture for picture, view in zip(pictures, views, strict=True) if not view.is_whole)
-    replaced = {
-        picture for picture, view in zip(pictures, views, strict=True) if view.name in _BETTER_THAN_WHOLE
-    }
+    pairs = list(zip(pictures_of(views), views, strict=True))
+    others = Counter(picture for picture, view in pairs if not view.is_whole)
+    replaced = {picture for picture, view in pairs if view.name in _BETTER_THAN_WHOLE}
     lowered = [
         LOGITS_OF_WHOLE * (picture in replaced)
         if view.is_whole
         else LOGITS_PER_DOUBLING * np.log2(others[picture])
-        for picture, view in zip(pictures, views, strict=True)
+        for picture, view in pairs
     ]
     return np.array(lowered, dtype=np.float32)
 
