@@ -56,6 +56,13 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded
         yield server
 
 
+@pytest.fixture(scope="module")
+def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A server of the module's own, without a worker: for tests that look at events that wait."""
+    with EmbeddedServer(tmp_path_factory.mktemp("module-server")) as server:
+        yield server
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
     """A server of the test's own, to be stopped and filled with odd things."""

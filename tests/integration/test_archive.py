@@ -304,15 +304,9 @@ def test_what_has_had_its_time_goes_unless_it_is_held(archive: Archive) -> None:
 # --- erasure
 
 
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    with EmbeddedServer(tmp_path_factory.mktemp("erasure")) as server:
-        yield server
-
-
 @pytest.fixture
-def client(redis_server: EmbeddedServer, settings: Settings) -> Iterator[Client]:
-    with client_alone(redis_server, "3") as client:
+def client(module_server: EmbeddedServer, settings: Settings) -> Iterator[Client]:
+    with client_alone(module_server, "3") as client:
         yield client
 
 
@@ -541,14 +535,14 @@ def test_an_sqlite_file_is_for_its_user_alone(tmp_path: Path) -> None:
 def test_the_commands(
     settings: Settings,
     archive: Archive,
-    redis_server: EmbeddedServer,
+    module_server: EmbeddedServer,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     fill(archive, range(10))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MODERATOR_ARCHIVE_URL", settings.archive_url or "")
-    monkeypatch.setenv("MODERATOR_REDIS_URL", redis_server.url)
+    monkeypatch.setenv("MODERATOR_REDIS_URL", module_server.url)
     monkeypatch.setenv("MODERATOR_ARCHIVE_KEEP", "allow=30")
     load_settings.cache_clear()
 

@@ -33,15 +33,9 @@ Got = tuple[int, Any]
 
 
 @pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    with EmbeddedServer(tmp_path_factory.mktemp("hooks")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def settings(own_server: EmbeddedServer) -> Settings:
+def settings(module_server: EmbeddedServer) -> Settings:
     return Settings(
-        redis_url=own_server.url,
+        redis_url=module_server.url,
         gateway_anonymous=True,
         gateway_rate=0,
         buckets="uploads",
@@ -59,8 +53,8 @@ def app(settings: Settings) -> Iterator[TestClient]:
 
 
 @pytest.fixture(scope="module")
-def queue(own_server: EmbeddedServer) -> Client:
-    return Client(settings=Settings(redis_url=own_server.url))
+def queue(module_server: EmbeddedServer) -> Client:
+    return Client(settings=Settings(redis_url=module_server.url))
 
 
 def post(app: TestClient, hook: str, body: bytes, **headers: str) -> Got:

@@ -29,15 +29,8 @@ def aws() -> Iterator[Aws]:
 
 
 @pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """Without a worker: the tests look at events that wait."""
-    with EmbeddedServer(tmp_path_factory.mktemp("sqs")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def client(own_server: EmbeddedServer) -> Client:
-    return Client(settings=Settings(redis_url=own_server.url, buckets="direct, fanned, moved"))
+def client(module_server: EmbeddedServer) -> Client:
+    return Client(settings=Settings(redis_url=module_server.url, buckets="direct, fanned, moved"))
 
 
 def make_queue(aws: Aws, name: str) -> tuple[str, str]:
@@ -135,11 +128,11 @@ def test_sqs_keeps_what_our_queue_does_not_take(aws: Aws, server: EmbeddedServer
     assert facts["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "1"
 
 
-def test_the_command(aws: Aws, own_server: EmbeddedServer, client: Client, tmp_path: Path) -> None:
+def test_the_command(aws: Aws, module_server: EmbeddedServer, client: Client, tmp_path: Path) -> None:
     url, _ = make_queue(aws, "command")
     body = s3_body(s3_record("moved", "by-command.jpg")).decode()
     aws.client("sqs").send_message(QueueUrl=url, MessageBody=body)
-    settings = environment(redis_url=own_server.url, buckets="moved")
+    settings = environment(redis_url=module_server.url, buckets="moved")
     process = subprocess.Popen(
         [sys.executable, "-m", "moderator", "hooks", "sqs", url, "--policy", "marketplace"],
         env={**settings, "AWS_ENDPOINT_URL": aws.endpoint},
@@ -156,10 +149,12 @@ def test_the_command(aws: Aws, own_server: EmbeddedServer, client: Client, tmp_p
     assert process.returncode == 0, log
 
 
-def test_a_queue_that_may_not_be_read_is_named(aws: Aws, own_server: EmbeddedServer, tmp_path: Path) -> None:
+def test_a_queue_that_may_not_be_read_is_named(
+    aws: Aws, module_server: EmbeddedServer, tmp_path: Path
+) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "moderator", "hooks", "sqs", f"{aws.endpoint}/123456789012/missing"],
-        env={**environment(redis_url=own_server.url, buckets="moved"), "AWS_ENDPOINT_URL": aws.endpoint},
+        env={**environment(redis_url=module_server.url, buckets="moved"), "AWS_ENDPOINT_URL": aws.endpoint},
         cwd=tmp_path,
         capture_output=True,
         text=True,
