@@ -208,7 +208,7 @@ def test_patience_counts_from_the_first_try_that_had_to_wait(client: Client, led
     """Not from when the event was accepted: it may have stood in the queue for long."""
     ledger.accept(body("a"))
     time.sleep(0.2)
-    waits = []
+    began, waits = time.monotonic(), []
     for counts, held_off in ((False, True), (False, False), (True, True), (True, False), (True, False)):
         claim = claim_one(ledger, event("a"))
         assert claim.waited >= 0.2
@@ -219,7 +219,7 @@ def test_patience_counts_from_the_first_try_that_had_to_wait(client: Client, led
     attempts, held = zip(*waits, strict=True)
     assert attempts == (1, 1, 1, 2, 3)
     assert held[0] == held[4] == 0.0
-    assert 0.1 <= held[1] < held[2] < held[3] < 2
+    assert 0.1 <= held[1] < held[2] < held[3] < time.monotonic() - began
 
 
 def test_a_retry_of_what_is_answered_changes_nothing(client: Client, ledger: Ledger) -> None:

@@ -386,9 +386,10 @@ def test_webhooks_are_delivered_apart_from_the_worker(
     Webhook(SECRET).verify(second.body.decode(), dict(second.headers))
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     until(lambda: len(Outbox(client.redis, WEBHOOKS)) == 0)
-    shown = process.metrics()
+    delivered = "moderation_deliveries_total{consumer=webhooks,result=delivered}"
+    shown = until(lambda: (page := process.metrics())[delivered] and page)
     assert shown[waiting] == 0
-    assert shown["moderation_deliveries_total{consumer=webhooks,result=delivered}"] == 1
+    assert shown[delivered] == 1
     assert shown["moderation_deliveries_total{consumer=webhooks,result=failed}"] == 1
     assert shown["moderation_failures_total{error=WebhookFailed,stage=webhook}"] == 1
     assert (process.get_status("/ready"), process.get_status("/live")) == (200, 200)
@@ -434,7 +435,7 @@ def test_redis_may_go_and_come_back(
     client.redis.hset(keys.WEBHOOK_PREFIX + key, mapping={"url": http.url("/hook"), "body": "{}"})
     client.redis.zadd(keys.WEBHOOKS, {key: 0})
     until(lambda: http.asked("/hook"))
-    assert process.ready()
+    until(process.ready)
     assert process.stop() == 0
 
 

@@ -32,7 +32,7 @@ def test_a_worker_takes_a_changed_pointer_and_keeps_what_works(
 
     pointer.write_text(POINTER % (1, 2))
     until(lambda: version(client, small_images) == 1)
-    assert info(worker.metrics()) == {("active", "1"), ("shadow", "2")}
+    until(lambda: info(worker.metrics()) == {("active", "1"), ("shadow", "2")})
 
     pointer.write_text("marketplace: {active: ")
     until(lambda: "active.yaml" in worker.log)
@@ -41,10 +41,12 @@ def test_a_worker_takes_a_changed_pointer_and_keeps_what_works(
     (folder / "marketplace" / "1.yaml").write_text("name: marketplace\n")
     until(lambda: str(Path("marketplace") / "1.yaml") in worker.log)
     assert version(client, small_images) == 1, "a broken file replaced a working policy"
-    assert any(
-        v
-        for k, v in worker.metrics().items()
-        if k.startswith("moderation_failures_total{error=PolicyInvalid")
+    until(
+        lambda: any(
+            v
+            for k, v in worker.metrics().items()
+            if k.startswith("moderation_failures_total{error=PolicyInvalid")
+        )
     )
 
     pointer.write_text("marketplace: {active: 2}\n")

@@ -741,4 +741,4 @@ def test_a_server_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
         return seconds
 
     with EmbeddedServer(tmp_path / "server") as server:
-        assert asyncio.run(ask_twice()) < 2
+        assert asyncio.run(ask_twice()) < 5, "not for the time of a client's call"

@@ -36,9 +36,12 @@ def path() -> str:
 
 
 def dead_delivery(client: Client, event_key: str) -> DeadLetter | None:
-    return next(
-        (x for x in client.dead_letters if x.webhook and x.key.startswith(f"webhook:{event_key}#")), None
-    )
+    """The dead letter of an event's delivery, which leaves the outbox just after it is one."""
+    for letter in client.dead_letters:
+        if letter.webhook and letter.key.startswith(f"webhook:{event_key}#"):
+            waits = client.redis.zscore(keys.WEBHOOKS, letter.key.removeprefix("webhook:"))
+            return letter if waits is None else None
+    return None
 
 
 def test_a_verdict_is_posted_with_a_signature_that_verifies(
@@ -343,7 +346,8 @@ def test_a_delivery_that_cannot_be_read_is_buried_and_the_rest_goes_on(
     letter = until(lambda: client.dead_letters.get(f"webhook:{key}"))
 
     assert letter.error == "DeliveryUnreadable"
-    assert client.redis.zscore(keys.WEBHOOKS, key) is None
+    # A worker that ends between the two steps does both again.
+    until(lambda: client.redis.zscore(keys.WEBHOOKS, key) is None)
     assert not client.redis.exists(keys.WEBHOOK_PREFIX + key)
     http.answers[path] = [Answer(200)]
     client.submit(path=small_images[0], webhook=http.url(path))
