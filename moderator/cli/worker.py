@@ -67,11 +67,12 @@ def worker(
     # The model's threads need the interpreter a few hundred times per batch; by default, each time may mean a wait of
     # 5 ms for a thread that decodes. In seconds.
     sys.setswitchinterval(0.0005)
-    from workers.memory import bound_arenas
+    from workers.memory import bound_arenas, kept_for_good
     from workers.shutdown import Shutdown
 
     bound_arenas()
     with Shutdown() as shutdown:
-        from workers.runner import Worker  # loads the model libraries
+        with kept_for_good():
+            from workers.runner import Worker  # loads the model libraries
 
         Worker(load_settings()).run(shutdown)
