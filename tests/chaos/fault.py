@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from moderator.queue.embedded_server import EmbeddedServer
 from tests.chaos.stage import Server, Setting, Stage
+from tests.support.service import ForkedWorker, WorkerProcess
 
 #: Seconds before a fault strikes in the quick version, at least and at most.
 QUICKLY = 0.2, 0.7
@@ -68,6 +69,8 @@ class Fault(ABC):
     between: ClassVar[tuple[float, float]] = (0.5, 2.0)
     #: Whether the worker may die of it.
     may_kill_worker: ClassVar[bool] = False
+    #: Whether workers start as an operator starts them in the quick version, too, where others are forked.
+    real_start: ClassVar[bool] = False
 
     def __init__(self, quick: bool, folder: Path) -> None:
         self.quick = quick
@@ -117,7 +120,8 @@ def play(kind: type[Fault], *, quick: bool, cache: Path, seed: int, events: int)
         except Skipped as reason:
             return Row(kind.name, skipped=str(reason))
         random = Random(f"{seed} {kind.name}")
-        stage = stack.enter_context(Stage(folder, server, setting, cache, random))
+        start = ForkedWorker if quick and not kind.real_start else WorkerProcess
+        stage = stack.enter_context(Stage(folder, server, setting, cache, random, start))
         with fault.around(stage):
             for trial in range(trials):
                 stage.wait(*(fault.between if not quick else QUICKLY))

@@ -53,7 +53,7 @@ class SlowWorker(Fault):
     def around(self, stage: Stage) -> Iterator[None]:
         with self._http:
             settings = {**stage.worker.settings, "metrics_port": str(free_port())}
-            self._second = WorkerProcess(self.folder / "second", **settings).start()
+            self._second = type(stage.worker)(self.folder / "second", **settings).start()
             yield
             stage.load.stop()
             # Until the slow ones are through: their server ends with this block.

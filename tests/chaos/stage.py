@@ -73,16 +73,25 @@ class Stage:
         server: is started and stopped here.
         setting: the rest.
         cache: compiled policies; shared by stages, so that workers start quickly.
+        start: how workers start.
         random: chooses moments.
     """
 
-    def __init__(self, folder: Path, server: Server, setting: Setting, cache: Path, random: Random) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        server: Server,
+        setting: Setting,
+        cache: Path,
+        random: Random,
+        start: type[WorkerProcess] = WorkerProcess,
+    ) -> None:
         self.folder, self.server, self.random = folder, server, random
         self.images = folder / "images"
         self.images.mkdir()
         files = [small_jpeg(self.images / f"{n}.jpg", shade=shade) for n, shade in enumerate(setting.shades)]
         server.start()
-        self.worker = WorkerProcess(
+        self.worker = start(
             folder / "worker",
             **{
                 "redis_url": server.url,

@@ -9,12 +9,6 @@ from tests.chaos.catalogue import FAULTS
 from tests.chaos.fault import Fault, play
 from tests.chaos.stage import Stage
 
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 #: Without the fault that may take a worker half a minute to end; a test of the worker's life has just that end.
 QUICK = [fault for fault in FAULTS.values() if not fault.may_kill_worker]
 

@@ -14,6 +14,7 @@ from tests.support.hostile_images import large_jpeg
 
 class WorkerKill(Fault):
     name = "worker-kill"
+    real_start = True
     what = "the worker is killed (SIGKILL) and started again, as an init system would"
     trials = (20, 1)
     between = (0.0, 3.0)
@@ -28,6 +29,7 @@ class WorkerKill(Fault):
 
 class WorkerStop(Fault):
     name = "worker-stop"
+    real_start = True
     what = "the worker is told to stop (SIGTERM), ends what it has in hand, and a new one takes over"
 
     def __init__(self, quick: bool, folder: Path) -> None:
@@ -47,6 +49,7 @@ class Signals(Fault):
     """Once is a clean stop, twice a quick one."""
 
     name = "signals"
+    real_start = True
     what = (
         "SIGTERM, SIGINT, SIGQUIT and SIGHUP, each once and each twice; the worker is started again each time"
     )
@@ -86,6 +89,7 @@ class WorkerMemory(Fault):
     """Every allocation that needs more address space fails. A cgroup's limit kills, as `worker-kill` does."""
 
     name = "worker-memory"
+    real_start = True
     what = (
         "the worker gets no more memory, and large images, for two seconds; if it dies, it is started again"
     )

@@ -14,6 +14,7 @@ from tests.support.service import (
     OLD_SECRET,
     SECRET,
     SETTINGS,
+    ForkedWorker,
     WorkerProcess,
     copy_policies,
     make_client,
@@ -21,12 +22,6 @@ from tests.support.service import (
 )
 
 StartWorker = Callable[..., WorkerProcess]
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compiled policies: one folder for all workers, so that each starts quickly."""
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +74,7 @@ def worker(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[WorkerProcess]:
     """The worker that most tests share. It must live through all that they send, and end with 0."""
-    process = WorkerProcess(
+    process = ForkedWorker(
         tmp_path_factory.mktemp("worker"),
         redis_url=shared_server.url,
         policies=str(policies),
@@ -102,12 +97,18 @@ def client(shared_server: EmbeddedServer, worker: WorkerProcess) -> Client:
 
 
 @pytest.fixture
-def start_worker(tmp_path: Path, policies: Path, images: Path, cache: Path) -> Iterator[StartWorker]:
-    """Start workers of the test's own: `start_worker(url, wait=True, **settings)`. Killed at the end if need be."""
+def start_worker(
+    request: pytest.FixtureRequest, tmp_path: Path, policies: Path, images: Path, cache: Path
+) -> Iterator[StartWorker]:
+    """Start workers of the test's own: `start_worker(url, wait=True, **settings)`. Killed at the end if need be.
+
+    They are forked, except in tests with the mark `real_start`.
+    """
     started: list[WorkerProcess] = []
+    kind = WorkerProcess if request.node.get_closest_marker("real_start") else ForkedWorker
 
     def start(url: str, *, wait: bool = True, **settings: str) -> WorkerProcess:
-        process = WorkerProcess(
+        process = kind(
             tmp_path / f"worker-{len(started)}",
             **{
                 "redis_url": url,

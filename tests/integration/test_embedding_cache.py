@@ -32,33 +32,33 @@ def redis(server: EmbeddedServer) -> Redis:
 
 
 @pytest.fixture
-def cache(redis: Redis) -> EmbeddingCache:
+def seen_before(redis: Redis) -> EmbeddingCache:
     return EmbeddingCache(RedisExecutor(redis), "space", dimension=4, size=3)
 
 
-def test_what_was_kept_is_found_bit_by_bit(cache: EmbeddingCache) -> None:
-    assert cache.get(facts(1).sha256, PLAN) is None
-    cache.put(seen(1), PLAN)
-    found = cache.get(facts(1).sha256, PLAN)
+def test_what_was_kept_is_found_bit_by_bit(seen_before: EmbeddingCache) -> None:
+    assert seen_before.get(facts(1).sha256, PLAN) is None
+    seen_before.put(seen(1), PLAN)
+    found = seen_before.get(facts(1).sha256, PLAN)
     assert found is not None
     assert (found.facts, found.views) == (facts(1), seen(1).views)
     assert np.array_equal(found.embeddings, ROWS)
 
 
-def test_another_model_or_other_limits_find_nothing(redis: Redis, cache: EmbeddingCache) -> None:
-    cache.put(seen(1), PLAN)
+def test_another_model_or_other_limits_find_nothing(redis: Redis, seen_before: EmbeddingCache) -> None:
+    seen_before.put(seen(1), PLAN)
     other = EmbeddingCache(RedisExecutor(redis), "other", dimension=4, size=3)
     assert other.get(facts(1).sha256, PLAN) is None
-    assert cache.get(facts(1).sha256, ViewPlan(10, turned=True)) is None
+    assert seen_before.get(facts(1).sha256, ViewPlan(10, turned=True)) is None
 
 
-def test_those_used_longest_ago_make_room(redis: Redis, cache: EmbeddingCache) -> None:
+def test_those_used_longest_ago_make_room(redis: Redis, seen_before: EmbeddingCache) -> None:
     for number in (1, 2, 3):
-        cache.put(seen(number), PLAN)
-    assert cache.get(facts(1).sha256, PLAN) is not None
-    cache.put(seen(4), PLAN)
-    assert cache.get(facts(2).sha256, PLAN) is None
-    assert all(cache.get(facts(number).sha256, PLAN) is not None for number in (1, 3, 4))
+        seen_before.put(seen(number), PLAN)
+    assert seen_before.get(facts(1).sha256, PLAN) is not None
+    seen_before.put(seen(4), PLAN)
+    assert seen_before.get(facts(2).sha256, PLAN) is None
+    assert all(seen_before.get(facts(number).sha256, PLAN) is not None for number in (1, 3, 4))
     assert redis.zcard(keys.EMBEDDINGS) == len(redis.keys(f"{keys.EMBEDDING_PREFIX}*")) == 3
 
 
@@ -72,11 +72,11 @@ def test_those_used_longest_ago_make_room(redis: Redis, cache: EmbeddingCache) -
     ],
 )
 def test_what_makes_no_sense_is_not_used(
-    redis: Redis, cache: EmbeddingCache, field: str, value: bytes
+    redis: Redis, seen_before: EmbeddingCache, field: str, value: bytes
 ) -> None:
-    cache.put(seen(1), PLAN)
+    seen_before.put(seen(1), PLAN)
     redis.hset(f"{keys.EMBEDDING_PREFIX}space:{PLAN}:{facts(1).sha256}", field, value)
-    assert cache.get(facts(1).sha256, PLAN) is None
+    assert seen_before.get(facts(1).sha256, PLAN) is None
 
 
 def test_a_worker_does_not_embed_the_same_file_twice(

@@ -15,7 +15,7 @@ import pytest
 
 from moderator.queue.embedded_server import EmbeddedServer, free_port
 from tests.support.aws import Aws, aws_server
-from tests.support.service import DEMO, WorkerProcess, environment
+from tests.support.service import DEMO, ForkedWorker, WorkerProcess, environment
 from tests.support.tools import needs
 from tests.support.tus import install_tus
 from tests.support.walk import walk
@@ -72,7 +72,7 @@ def worker(aws: Aws, folder: Path, settings: dict[str, str]) -> Iterator[WorkerP
     if ALONE:
         yield None
         return
-    process = WorkerProcess(
+    process = ForkedWorker(
         folder / "worker", **settings, **aws.settings, buckets="pictures", fetch_roots=str(folder)
     ).start()
     yield process

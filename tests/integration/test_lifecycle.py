@@ -20,6 +20,7 @@ def published(client: Client) -> Counter[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.real_start
 def test_a_stop_under_load_loses_nothing(
     server: EmbeddedServer, start_worker: StartWorker, images: Path, small_images: list[Path]
 ) -> None:
@@ -45,6 +46,7 @@ def test_a_stop_under_load_loses_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.real_start
 def test_a_worker_that_is_killed_is_stood_in_for_by_another(
     server: EmbeddedServer, start_worker: StartWorker, images: Path
 ) -> None:
@@ -175,6 +177,7 @@ def test_a_worker_waits_for_a_server_that_comes_late(
     assert client.wait(client.submit(path=small_images[0]).id).decision is not Decision.ERROR
 
 
+@pytest.mark.real_start
 def test_a_second_worker_on_the_same_port_says_so(
     worker: WorkerProcess, shared_server: EmbeddedServer, start_worker: StartWorker
 ) -> None:
@@ -194,6 +197,7 @@ def test_a_second_worker_on_the_same_port_says_so(
         ("max_attempts", "none", 2, "MODERATOR_MAX_ATTEMPTS"),
     ],
 )
+@pytest.mark.real_start
 def test_a_wrong_setting_is_named(
     shared_server: EmbeddedServer, start_worker: StartWorker, setting: str, value: str, code: int, told: str
 ) -> None:

@@ -16,6 +16,8 @@ from tests.integration.conftest import StartWorker
 from tests.support.service import WorkerProcess, environment, make_client, until
 from tests.support.tools import needs
 
+pytestmark = pytest.mark.real_start
+
 
 def published(client: Client) -> Counter[str]:
     return Counter(v.event_id for _, v in client.verdicts.tail("0", follow=False))

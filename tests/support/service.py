@@ -12,8 +12,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import pytest
 from PIL import Image
@@ -22,6 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from moderator.client import Client
 from moderator.queue.embedded_server import EmbeddedServer, free_port
 from moderator.settings import Settings
+from tests.support.fork_server import ForkedProcess, ForkServer
 from tests.support.policies import release
 
 T = TypeVar("T")
@@ -55,6 +57,15 @@ def environment(**settings: str) -> dict[str, str]:
     ours = {f"MODERATOR_{name.upper()}": value for name, value in settings.items()}
     # One thread: several processes with many threads each would wait for one another on a small machine.
     return {**clean, "COLUMNS": "200", "OMP_NUM_THREADS": "1", **ours}
+
+
+#: What the processes of tests have that change nothing.
+PLAIN_ENVIRONMENT = environment()
+
+
+@cache
+def fork_server() -> ForkServer:
+    return ForkServer(PLAIN_ENVIRONMENT)
 
 
 def run_first(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,20 +109,25 @@ class WorkerProcess:
         self.port = int(settings.setdefault("metrics_port", str(free_port())))
         self.settings = {"model_threads": "1", **settings}
         self.log_file = folder / "worker.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
 
     def start(self, *, wait: bool = True) -> "WorkerProcess":
         with self.log_file.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "moderator", self.command, *self.options],
-                env=environment(**self.settings),
-                cwd=self.folder,
-                stdout=output,
-                stderr=output,
-            )
+            self._process = self._launch(environment(**self.settings), output)
         if wait:
             self.wait_until_ready()
         return self
+
+    def _launch(
+        self, variables: dict[str, str], output: BinaryIO
+    ) -> "subprocess.Popen[bytes] | ForkedProcess":
+        return subprocess.Popen(
+            [sys.executable, "-m", "moderator", self.command, *self.options],
+            env=variables,
+            cwd=self.folder,
+            stdout=output,
+            stderr=output,
+        )
 
     def wait_until_ready(self) -> None:
         until(lambda: self.poll() is not None or self.ready(), START_TIMEOUT, f"{self.url}/ready")
@@ -180,6 +196,21 @@ class WorkerProcess:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+
+class ForkedWorker(WorkerProcess):
+    """`moderator worker`, forked from a process that has imported all it needs: for tests of a worker that runs.
+
+    Where the environment changes what Python imports, it is started as an operator does.
+    """
+
+    def _launch(
+        self, variables: dict[str, str], output: BinaryIO
+    ) -> "subprocess.Popen[bytes] | ForkedProcess":
+        server = fork_server()
+        if not server.serves(variables):
+            return super()._launch(variables, output)
+        return server.start([self.command, *self.options], variables, self.folder, output)
 
 
 class DeliverProcess(WorkerProcess):
