@@ -27,7 +27,7 @@ class Request:
 
 @dataclass
 class HttpServer:
-    """Answers each path, with its query or for any, with its list of answers, one by one; the last one stays. Port 0 is a free one."""
+    """Answers each path, for any query or for one, with its answers in turn; the last one stays. Port 0: any port."""
 
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
