@@ -192,12 +192,11 @@ def test_a_second_worker_on_the_same_port_says_so(
 @pytest.mark.parametrize(
     ("setting", "value", "code", "told"),
     [
-        ("encoder", "clap:x", 2, "clap"),
+        pytest.param("encoder", "clap:x", 2, "clap", marks=pytest.mark.real_start),
         ("webhook_secret", "whsec_!!!", 2, "MODERATOR_WEBHOOK_SECRET"),
         ("max_attempts", "none", 2, "MODERATOR_MAX_ATTEMPTS"),
     ],
 )
-@pytest.mark.real_start
 def test_a_wrong_setting_is_named(
     shared_server: EmbeddedServer, start_worker: StartWorker, setting: str, value: str, code: int, told: str
 ) -> None:

@@ -201,16 +201,15 @@ class WorkerProcess:
 class ForkedWorker(WorkerProcess):
     """`moderator worker`, forked from a process that has imported all it needs: for tests of a worker that runs.
 
-    Where the environment changes what Python imports, it is started as an operator does.
+    Where the environment changes what Python imports, and on other systems than Linux, it starts as others do.
     """
 
     def _launch(
         self, variables: dict[str, str], output: BinaryIO
     ) -> "subprocess.Popen[bytes] | ForkedProcess":
-        server = fork_server()
-        if not server.serves(variables):
+        if sys.platform != "linux" or not fork_server().serves(variables):
             return super()._launch(variables, output)
-        return server.start([self.command, *self.options], variables, self.folder, output)
+        return fork_server().start([self.command, *self.options], variables, self.folder, output)
 
 
 class DeliverProcess(WorkerProcess):
