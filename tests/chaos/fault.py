@@ -120,8 +120,8 @@ def play(kind: type[Fault], *, quick: bool, cache: Path, seed: int, events: int)
         except Skipped as reason:
             return Row(kind.name, skipped=str(reason))
         random = Random(f"{seed} {kind.name}")
-        start = ForkedWorker if quick and not kind.real_start else WorkerProcess
-        stage = stack.enter_context(Stage(folder, server, setting, cache, random, start))
+        process = ForkedWorker if quick and not kind.real_start else WorkerProcess
+        stage = stack.enter_context(Stage(folder, server, setting, cache, random, process))
         with fault.around(stage):
             for trial in range(trials):
                 stage.wait(*(fault.between if not quick else QUICKLY))

@@ -73,7 +73,7 @@ class Stage:
         server: is started and stopped here.
         setting: the rest.
         cache: compiled policies; shared by stages, so that workers start quickly.
-        start: how workers start.
+        process: how workers start.
         random: chooses moments.
     """
 
@@ -84,14 +84,14 @@ class Stage:
         setting: Setting,
         cache: Path,
         random: Random,
-        start: type[WorkerProcess] = WorkerProcess,
+        process: type[WorkerProcess] = WorkerProcess,
     ) -> None:
         self.folder, self.server, self.random = folder, server, random
         self.images = folder / "images"
         self.images.mkdir()
         files = [small_jpeg(self.images / f"{n}.jpg", shade=shade) for n, shade in enumerate(setting.shades)]
         server.start()
-        self.worker = start(
+        self.worker = process(
             folder / "worker",
             **{
                 "redis_url": server.url,

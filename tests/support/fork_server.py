@@ -34,8 +34,13 @@ MODULES = (
     "moderator.encoders.embedded.embedded_encoder",
     "moderator.encoders.runtimes.artefact",
 )
-#: Variables that a forked process may have otherwise than the server: nothing reads them during an import.
-READ_LATER = ("MODERATOR_", "PYTEST_")
+#: Variables that a forked process may have otherwise than the server: nothing reads them during an import, or they are
+#: set by what is imported.
+READ_LATER = (
+    *("MODERATOR_", "PYTEST_"),
+    *("HF_HUB_DISABLE_PROGRESS_BARS", "ORT_DISABLE_TELEMETRY", "TORCHINDUCTOR_CACHE_DIR"),
+    *("TQDM_DISABLE", "TRANSFORMERS_VERBOSITY"),
+)
 MESSAGE_BYTES_MAX = 200_000
 
 
