@@ -15,7 +15,7 @@ from moderator.cli.policy_findings import finding_rows, print_rows, problem_row,
 from moderator.errors import PolicyInvalid
 from moderator.policies.catalogue import Catalogue
 from moderator.policies.fields import NO_SHIFT, threshold_text
-from moderator.policies.lint import Severity
+from moderator.policies.lint_finding import Severity
 from moderator.policies.schema import Policy
 from moderator.policies.snapshot import Snapshot
 from moderator.policies.view_options import ViewOptions
