@@ -17,6 +17,7 @@ from safetensors.numpy import save
 from moderator.atomic import write_atomically
 from moderator.errors import EmbeddingInvalid
 from moderator.policies.fields import fill
+from moderator.policies.requirements import require_encoder
 from moderator.policies.schema import Policy
 from moderator.scoring.layout import lay_out
 from moderator.scoring.rules import Floats
@@ -48,6 +49,7 @@ class Compiler:
         """Return the policy, ready for scoring. Cheap for a policy that was compiled before. Thread-safe.
 
         Raises:
+            EncoderForeign: the policy's thresholds were measured on other encoders.
             EmbeddingInvalid: the text tower returned NaN.
             WeightsInvalid: the text tower was unloaded, and cannot be loaded again.
         """
@@ -67,7 +69,7 @@ class Compiler:
             self._encoder.unload_texts()
 
     def _load_or_embed(self, policy: Policy) -> CompiledPolicy:
-        layout = lay_out(policy)
+        layout = lay_out(policy, require_encoder(policy, self._encoder.identity))
         if not layout.prompts:  # only signals
             nothing = np.zeros((0, self._encoder.dimension), dtype=np.float32)
             return CompiledPolicy(policy, layout, nothing, self._encoder.scale, self._encoder.bias)

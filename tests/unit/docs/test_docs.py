@@ -12,7 +12,8 @@ import pytest
 from docs.examples import examples_in, with_examples
 from moderator.events import parse_message
 from moderator.operations.doctor.server_checks import RIGHTS
-from moderator.policies.lint import Severity, lint
+from moderator.policies.lint import lint
+from moderator.policies.lint_finding import Severity
 from moderator.policies.loader import parse_policy
 from moderator.verdicts import Verdict
 
@@ -36,6 +37,13 @@ def test_the_policy_in_the_readme_is_sound() -> None:
     policy = parse_policy(blocks("yaml")[0])
     assert policy.reference == "pets@1"
     assert [f for f in lint(policy) if f.severity is not Severity.HINT] == []
+
+
+def test_the_conditions_on_the_page_of_policies_are_sound() -> None:
+    (text,) = [
+        text for text in blocks("yaml", (ROOT / "docs" / "policies.md").read_text()) if "when:" in text
+    ]
+    assert lint(parse_policy(text)) == ()
 
 
 def test_the_policies_on_the_page_of_signals_are_sound() -> None:
