@@ -4,7 +4,7 @@ Scores are computed category by category for thousands of views, which differs f
 these could change a decision, the image is scored once more exactly as the judge does it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from moderator.view import View, rows_of
 #: Level of a category, and decision of an image, for which a reading or a sound embedding is missing.
 NOT_COMPUTABLE = -1
 #: Views that are scored at a time: their similarities stay in the processor's cache.
-CHUNK_ROWS = 4096
+CHUNK_ROWS = 2048
 #: Relative error of a similarity, in float32, by the order in which its products are summed.
 _SIMILARITY_ERROR = 2e-7
 
@@ -110,37 +110,65 @@ def _planned(policy: Policy, block: ImageBlock) -> ImageBlock:
 
 def _by_prompts(compiled: CompiledPolicy, block: ImageBlock) -> tuple[Floats, Levels]:
     """Return the scores and levels of the layout's categories -> [n, C]."""
-    layout = compiled.layout
-    halves = _halves(layout)
-    both = np.empty((len(block.embeddings), len(layout.categories), 2), dtype=np.float32)
-    for at in range(0, len(both), CHUNK_ROWS):
-        part = block.embeddings[at : at + CHUNK_ROWS].astype(np.float32)
-        both[at : at + CHUNK_ROWS] = _score_chunk(compiled, halves, part)
-    scores = _allowed(both[..., 0], both[..., 1], block.views)
-    unsafe, levels, near = _worst(layout, scores, block.starts, _margin(compiled))
-    again = np.flatnonzero(near)
-    if len(again):
-        unsafe[again], levels[again] = _decide_exactly(compiled, block, again)
+    halves = _halves(compiled.layout)
+    unsafe = np.empty((len(block), len(halves)), dtype=np.float32)
+    levels = np.empty(unsafe.shape, dtype=np.int8)
+    for images in _chunks(block.starts):
+        part = _part(block, images)
+        similarities, sound = _similarities(compiled, part.embeddings)
+        both = _score_all(compiled, halves, similarities)
+        scores = _allowed(both[..., 0], both[..., 1], part.views)
+        scores.unsafe[~sound] = np.nan
+        unsafe[images], levels[images], near = _worst(compiled, scores, part.starts)
+        again = np.flatnonzero(near)
+        if len(again):
+            unsafe[again + images.start], levels[again + images.start] = _decide_exactly(
+                compiled, part, again
+            )
     unsafe[levels == NOT_COMPUTABLE] = np.nan
     return unsafe, levels
 
 
-def _score_chunk(compiled: CompiledPolicy, halves: list[tuple[Indices, int]], embeddings: Floats) -> Floats:
-    """Return the unsafe and safe scores of views -> [rows, C, 2]. Arrays lie prompt by prompt: rows are contiguous."""
-    with np.errstate(invalid="ignore"):  # what is not finite stays so, and is found in the end
-        logits = compiled.matrix @ embeddings.T
-    if not embeddings.any(axis=1).all():
-        logits[:, ~embeddings.any(axis=1)] = np.nan
-    logits *= np.float32(compiled.scale)
+def _chunks(starts: Indices) -> Iterator[slice]:
+    """Yield images of about `CHUNK_ROWS` views."""
+    first, last = 0, len(starts) - 1
+    while first < last:
+        fits = int(np.searchsorted(starts, starts[first] + CHUNK_ROWS, side="right")) - 1
+        end = min(max(fits, first + 1), last)
+        yield slice(first, end)
+        first = end
+
+
+def _part(block: ImageBlock, images: slice) -> ImageBlock:
+    starts = block.starts[images.start : images.stop + 1]
+    rows = slice(int(starts[0]), int(starts[-1]))
+    views = None if block.views is None else block.views[rows]
+    return ImageBlock(block.embeddings[rows].astype(np.float32), starts - starts[0], views)
+
+
+def _similarities(compiled: CompiledPolicy, embeddings: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return the cosines of prompts and views -> [P, rows], and which views are finite and not zero."""
+    with np.errstate(invalid="ignore"):  # what is not finite stays so
+        similarities: Floats = compiled.matrix @ embeddings.T
+    sound: NDArray[np.bool_] = np.isfinite(similarities).all(axis=0)
+    zero = np.flatnonzero(similarities[0] == 0)
+    sound[zero] &= embeddings[zero].any(axis=1)
+    return similarities, sound
+
+
+def _score_all(compiled: CompiledPolicy, halves: list[tuple[Indices, int]], similarities: Floats) -> Floats:
+    """Return unsafe and safe scores of views -> [rows, C, 2]. Overwrites the similarities."""
+    logits = np.multiply(similarities, np.float32(compiled.scale), out=similarities)
     logits += np.float32(compiled.bias)
-    shape = (len(halves), 2, len(embeddings))
+    shape = (len(halves), 2, logits.shape[1])
     top, sums = np.full(shape, -np.inf, np.float32), np.zeros(shape, np.float32)
     for number, (rows, unsafe) in enumerate(halves):
         own = logits[rows]
         own[:unsafe].max(axis=0, out=top[number, 0])
         if unsafe < len(own):
             own[unsafe:].max(axis=0, out=top[number, 1])
-        own -= top[number].max(axis=0)
+        with np.errstate(invalid="ignore"):
+            own -= top[number].max(axis=0)
         np.exp(own, out=own)
         own[:unsafe].sum(axis=0, out=sums[number, 0])
         own[unsafe:].sum(axis=0, out=sums[number, 1])
@@ -165,36 +193,33 @@ def _allowed(unsafe: Floats, safe: Floats, views: Sequence[View] | None) -> Scor
     return scores if views is None else with_allowance(scores, views)
 
 
-def _margin(compiled: CompiledPolicy) -> np.float32:
-    """Return by how much a score may differ from the judge's. A score moves by at most a quarter of its logits."""
-    return np.float32(_SIMILARITY_ERROR * (1 + abs(compiled.scale) + abs(compiled.bias)))
-
-
 def _worst(
-    layout: Layout, scores: Scores, starts: Indices, margin: np.float32
+    compiled: CompiledPolicy, scores: Scores, starts: Indices, exact: bool = False
 ) -> tuple[Floats, Levels, NDArray[np.bool_]]:
-    """Return scores and levels of the worst views [n, C], and whether a level may differ from the judge's [n].
+    """Return scores and levels of the worst views [n, C], and which levels may differ from the judge's [n].
 
-    The levels of images that are not finite are `NOT_COMPUTABLE`.
+    One view that is not sound makes its image not computable.
     """
-    levels = severities(layout, scores)
-    near = np.zeros(len(levels), dtype=np.bool_)
-    for moved in (-margin, margin):
-        other = replace(scores, unsafe=scores.unsafe + moved, safe=scores.safe - moved)
-        near |= (severities(layout, other) != levels).any(axis=1)
-    levels[~np.isfinite(scores.unsafe)] = 3  # one view that is not sound spoils its image
-    if len(levels) == len(starts) - 1:
-        unsafe = scores.unsafe.copy()
-    else:
+    # A score moves by at most a quarter of its logits.
+    margin = np.float32(0 if exact else _SIMILARITY_ERROR * (1 + abs(compiled.scale) + abs(compiled.bias)))
+    levels = severities(compiled.layout, _moved(scores, margin))
+    lower = levels if exact else severities(compiled.layout, _moved(scores, -margin))
+    near = (levels != lower).any(axis=1)
+    unsafe = scores.unsafe
+    spoilt = ~np.isfinite(unsafe).all(axis=1)
+    if len(unsafe) != len(starts) - 1:
         firsts = starts[:-1]
+        near, spoilt = (np.logical_or.reduceat(flags, firsts) for flags in (near, spoilt))
         # The severest view, then the highest score.
-        key = np.maximum.reduceat(np.nan_to_num(levels + scores.unsafe * 0.5, nan=9.0), firsts, axis=0)
-        near = np.logical_or.reduceat(near, firsts)
-        levels = np.minimum(key.astype(np.int64), 3)
-        unsafe = ((key - levels) * 2).astype(np.float32)
-    spoilt = (levels == 3).any(axis=1)
+        worst = np.maximum.reduceat(levels + np.nan_to_num(unsafe) * 0.5, firsts, axis=0)
+        levels = np.minimum(worst.astype(np.int64), 2)
+        unsafe = ((worst - levels) * 2).astype(np.float32)
     levels[spoilt] = NOT_COMPUTABLE
     return unsafe, levels.astype(np.int8), near & ~spoilt
+
+
+def _moved(scores: Scores, by: np.float32) -> Scores:
+    return replace(scores, unsafe=scores.unsafe + by, safe=scores.safe - by) if by else scores
 
 
 def _decide_exactly(compiled: CompiledPolicy, block: ImageBlock, images: Indices) -> tuple[Floats, Levels]:
@@ -204,16 +229,13 @@ def _decide_exactly(compiled: CompiledPolicy, block: ImageBlock, images: Indices
     levels = np.empty(scores.shape, dtype=np.int8)
     for count in np.unique(counts):
         those = np.flatnonzero(counts == count)
-        step = max(1, CHUNK_ROWS // int(count))
-        for at in range(0, len(those), step):
-            chunk = those[at : at + step]
-            rows = (block.starts[images[chunk]][:, None] + np.arange(count)).ravel()
-            stack = block.embeddings[rows].astype(np.float32).reshape(len(chunk), count, -1)
-            # One product for each image, of the shape that the judge multiplies.
-            similarities = np.matmul(stack, compiled.matrix.T).reshape(len(rows), -1)
-            found = score(compiled.layout, similarities, compiled.scale, compiled.bias)
-            views = None if block.views is None else [block.views[row] for row in rows.tolist()]
-            allowed = _allowed(found.unsafe, found.safe, views)
-            starts = np.arange(len(chunk) + 1) * count
-            scores[chunk], levels[chunk], _ = _worst(compiled.layout, allowed, starts, np.float32(0))
+        rows = (block.starts[images[those]][:, None] + np.arange(count)).ravel()
+        # One product for each image, of the shape that the judge multiplies.
+        stack = block.embeddings[rows].reshape(len(those), count, -1)
+        similarities = np.matmul(stack, compiled.matrix.T).reshape(len(rows), -1)
+        found = score(compiled.layout, similarities, compiled.scale, compiled.bias)
+        views = None if block.views is None else [block.views[row] for row in rows.tolist()]
+        allowed = _allowed(found.unsafe, found.safe, views)
+        starts = np.arange(len(those) + 1) * count
+        scores[those], levels[those], _ = _worst(compiled, allowed, starts, exact=True)
     return scores, levels
