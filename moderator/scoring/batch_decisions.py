@@ -150,7 +150,7 @@ def _similarities(compiled: CompiledPolicy, embeddings: Floats) -> tuple[Floats,
     """Return the cosines of prompts and views -> [P, rows], and which views are finite and not zero."""
     with np.errstate(invalid="ignore"):  # what is not finite stays so
         similarities: Floats = compiled.matrix @ embeddings.T
-    sound: NDArray[np.bool_] = np.isfinite(similarities).all(axis=0)
+    sound = np.logical_and.reduce(np.isfinite(similarities), axis=0)
     zero = np.flatnonzero(similarities[0] == 0)
     sound[zero] &= embeddings[zero].any(axis=1)
     return similarities, sound
