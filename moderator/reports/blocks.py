@@ -47,7 +47,7 @@ class Bars:
 
 
 @dataclass(frozen=True)
-class Mark:
+class ChartMark:
     """A place on the horizontal axis with its name, such as a threshold."""
 
     x: float
@@ -63,7 +63,7 @@ class LineChart:
     x_label: str
     y_label: str
     series: Sequence[Series]
-    marks: Sequence[Mark] = ()
+    marks: Sequence[ChartMark] = ()
     x_range: tuple[float, float] | None = None
     """Default: that of the data, rounded."""
     y_range: tuple[float, float] | None = None
@@ -79,7 +79,7 @@ class Histogram:
     edges: Sequence[float]
     """Of the bins: one more than values."""
     series: Sequence[Bars]
-    marks: Sequence[Mark] = ()
+    marks: Sequence[ChartMark] = ()
     x_label: str = ""
     description: str = ""
 

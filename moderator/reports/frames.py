@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from moderator.reports.blocks import Bars, Mark, Series
+from moderator.reports.blocks import Bars, ChartMark, Series
 from moderator.reports.scales import Scale
 from moderator.reports.shapes import WIDTH, Drawing, shortened, text_width
 
@@ -57,7 +57,7 @@ def vertical_axis(drawing: Drawing, scale: Scale, left: float, right: float, lab
     drawing.upright_text("label", 13, (scale.start + scale.end) / 2, label)
 
 
-def mark_rows(marks: Sequence[Mark], scale: Scale) -> list[int]:
+def mark_rows(marks: Sequence[ChartMark], scale: Scale) -> list[int]:
     """Return the row in which the name of each mark stands, so that none covers another."""
     ends: list[float] = []
     rows = []
@@ -69,7 +69,7 @@ def mark_rows(marks: Sequence[Mark], scale: Scale) -> list[int]:
     return rows
 
 
-def draw_marks(drawing: Drawing, marks: Sequence[Mark], scale: Scale, top: float, bottom: float) -> None:
+def draw_marks(drawing: Drawing, marks: Sequence[ChartMark], scale: Scale, top: float, bottom: float) -> None:
     """Draw a line for each mark, with its name above the plot."""
     rows = mark_rows(marks, scale)
     for mark, row in zip(sorted(marks, key=lambda one: one.x), rows, strict=True):
@@ -85,7 +85,7 @@ def draw_marks(drawing: Drawing, marks: Sequence[Mark], scale: Scale, top: float
         )
 
 
-def marks_height(marks: Sequence[Mark], scale: Scale) -> float:
+def marks_height(marks: Sequence[ChartMark], scale: Scale) -> float:
     """Return the height that the names of marks take above a plot."""
     rows = mark_rows(marks, scale)
     return LINE_HEIGHT * (max(rows) + 1) + 4 if rows else 0.0

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderator.reports.blocks import BarChart, Bars, Histogram, LineChart, Mark, Series
+from moderator.reports.blocks import BarChart, Bars, ChartMark, Histogram, LineChart, Series
 from moderator.reports.charts import data_of, description_of, draw
 from moderator.reports.frames import mark_rows
 from moderator.reports.scales import Scale, number_text, round_range
@@ -57,16 +57,16 @@ def test_each_strip_of_a_histogram_has_a_scale_of_its_own() -> None:
 
 
 def test_names_of_near_marks_do_not_cover_each_other() -> None:
-    marks = [Mark(0.5, "review 0.50"), Mark(0.52, "block 0.52"), Mark(0.9, "other")]
+    marks = [ChartMark(0.5, "review 0.50"), ChartMark(0.52, "block 0.52"), ChartMark(0.9, "other")]
     assert mark_rows(marks, Scale(0, 1, 0, WIDTH)) == [0, 1, 0]
 
 
 def test_nothing_is_drawn_outside() -> None:
     series = [Series("s" * 200, [0, 5, 9], [1, math.nan if n == 2 else 2, 3]) for n in range(9)]
     for chart in (
-        LineChart("t", "x", "y", series, [Mark(99, "m" * 60)], x_range=(0, 9)),
+        LineChart("t", "x", "y", series, [ChartMark(99, "m" * 60)], x_range=(0, 9)),
         BarChart("t", ["l" * 300], [Bars("a", [5], [4], [9])], x_range=(0, 6)),
-        Histogram("t", [0, 1], [Bars("a", [1])], [Mark(-3, "low")]),
+        Histogram("t", [0, 1], [Bars("a", [1])], [ChartMark(-3, "low")]),
     ):
         drawing = draw(chart)
         for shape in drawing.shapes:

@@ -8,11 +8,11 @@ from PIL import Image
 from moderator.reports.blocks import (
     BarChart,
     Bars,
+    ChartMark,
     ContactSheet,
     DataTable,
     Histogram,
     LineChart,
-    Mark,
     Series,
     SheetItem,
 )
@@ -45,8 +45,8 @@ def everything(text: str) -> Report:
     report.section(
         text,
         DataTable(text, [text, "n"], [[text, 1], [None, 2.5]]),
-        LineChart(text, text, text, [line, points], [Mark(0.5, text)]),
-        Histogram(text, [0, 0.5, 1], [Bars(text, [3, 4]), Bars(text, [0, 0])], [Mark(0.5, text)], text),
+        LineChart(text, text, text, [line, points], [ChartMark(0.5, text)]),
+        Histogram(text, [0, 0.5, 1], [Bars(text, [3, 4]), Bars(text, [0, 0])], [ChartMark(0.5, text)], text),
         BarChart(text, [text, "b"], [Bars(text, [1, 2], [0, 1], [2, 3]), Bars(text, [2, 1])], text),
         BarChart(text, [text], [Bars(text, [1]), Bars(text, [2])], stacked=True),
         ContactSheet(text, [SheetItem(None, text, [text]), SheetItem(picture(), text)], text),

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from moderator.errors import LabelsInvalid, SignalFailed
 from moderator.policies.schema import Policy
 from moderator.scoring.batch_decisions import decide_block
 from moderator.signals.signal import Frame, SignalResult
+from moderator.tuning.file_thumbnails import file_thumbnails
 from moderator.tuning.labelled_cache import CACHE_FILE
 from moderator.tuning.labelled_images import load_labelled, open_engine
 from tests.support.colour_encoder import ColourEncoder, picture, write_policies
@@ -174,3 +176,12 @@ def test_a_failure_of_a_batch_is_that_of_one_image(
     images = load_labelled(labels, engine, [policy])
     assert [path.name for path, _ in images.failed] == ["2.png", "broken.png", "no.png"]
     assert len(images) == 5
+
+
+def test_files_have_small_pictures_or_none(engine: Engine, labels: Path) -> None:
+    folder = labels.parent
+    found = list(file_thumbnails(engine, [folder / "0.png", folder / "broken.png", folder / "no.png"]))
+    assert found[1:] == [None, None]
+    assert found[0] is not None
+    with Image.open(BytesIO(found[0])) as image:
+        assert image.size == (20, 10)
