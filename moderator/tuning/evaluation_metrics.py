@@ -143,11 +143,14 @@ def _figures(found: NDArray[np.int64], alarms: NDArray[np.int64], shares: Sequen
     # A positive wins against the negatives below it, and half against those of the same score.
     wins = (found * (negatives[:, None] - flagged + 0.5 * alarms)).sum(axis=1)
     precision = recalled / np.maximum(recalled + flagged, 1)
-    columns: list[Numbers] = [wins / (positives * negatives), (found * precision).sum(axis=1) / positives]
+    columns: list[NDArray[np.floating]] = [
+        wins / (positives * negatives),
+        (found * precision).sum(axis=1) / positives,
+    ]
     for one in shares:
         groups = (flagged <= _allowed(one, int(negatives[0]))).sum(axis=1)
         reached = np.take_along_axis(recalled, np.maximum(groups - 1, 0)[:, None], axis=1)[:, 0]
-        columns.append(np.where(groups > 0, reached / positives, 0.0))
+        columns.append(np.where(groups > 0, reached / positives, 0.0).astype(np.float64))
     return np.stack(columns, axis=1)
 
 
@@ -156,7 +159,7 @@ def _bootstrap(
 ) -> Numbers:
     """Return the figures of samples drawn with replacement -> float64 [resamples, figures]."""
     sides = (np.flatnonzero(truth), np.flatnonzero(~truth))
-    parts = [np.empty((0, 2 + len(shares)))]
+    parts: list[Numbers] = [np.empty((0, 2 + len(shares)))]
     at_once = max(1, _RESAMPLED_AT_ONCE // len(truth))
     for at in range(0, resamples, at_once):
         count = min(at_once, resamples - at)
