@@ -18,7 +18,13 @@ from moderator.reports.blocks import (
     SheetItem,
     Tone,
 )
-from moderator.tuning.evaluation import CategoryFigures, DecisionCounts, Evaluation, OperatingPoint
+from moderator.tuning.evaluation import (
+    ALARM_SHARES,
+    CategoryFigures,
+    DecisionCounts,
+    Evaluation,
+    OperatingPoint,
+)
 from moderator.tuning.evaluation_curves import point_cost
 from moderator.tuning.evaluation_load import ReviewLoad
 from moderator.tuning.evaluation_metrics import Estimate
@@ -35,6 +41,11 @@ from moderator.tuning.evaluation_texts import (
 from moderator.verdicts import Decision
 
 _SHARE_AXIS = (0.0, 100.0)
+_DECIDED = {
+    Decision.ALLOW: "allowed, with only",
+    Decision.REVIEW: "to review, by",
+    Decision.BLOCK: "blocked, by",
+}
 
 
 def decisions_chart(evaluation: Evaluation) -> BarChart:
@@ -75,24 +86,19 @@ def found_chart(evaluation: Evaluation) -> BarChart:
 
 def decisions_table(evaluation: Evaluation) -> DataTable:
     """Return the confusion of decisions and truth, by images."""
-    rows: list[list[str | int]] = []
-    for name, counts in (("safe images", evaluation.safe), ("images that show something", evaluation.unsafe)):
-        rows.append([name, counts.total, counts.allow, counts.review, counts.block])
-    for name, figures in evaluation.categories.items():
-        for kind, counts in (
-            (f"{name}: images that show it", figures.shown),
-            (f"{name}: others", figures.others),
-        ):
-            rows.append([kind, counts.total, counts.allow, counts.review, counts.block])
-    columns = ["truth", "images", "allow", "review", "block"]
-    return DataTable(
-        "Decisions against truth. Rows of a category count what that category alone says.", columns, rows
-    )
+    named = [("all together", evaluation.unsafe, evaluation.safe)]
+    named += [(f"{name} alone", one.shown, one.others) for name, one in evaluation.categories.items()]
+    rows: list[list[Cell]] = [
+        [name, *(number for one in counts for number in (one.total, one.allow, one.review, one.block))]
+        for name, *counts in named
+    ]
+    decisions = ["allowed", "to review", "blocked"]
+    columns = ["category", "images that show it", *decisions, "images that do not", *decisions]
+    return DataTable("Decisions against truth", columns, rows)
 
 
 def figures_table(evaluation: Evaluation) -> DataTable:
-    """Return the figures of each category."""
-    named = [*evaluation.categories.items(), ("any category", evaluation.overall)]
+    """Return how well the thresholds of each category do."""
     rows: list[list[Cell]] = [
         [
             name,
@@ -101,15 +107,32 @@ def figures_table(evaluation: Evaluation) -> DataTable:
             share_text(figures.flagged.false_alarms),
             share_text(figures.flagged.precision),
             MISSING if figures.flagged.f1 is None else f"{figures.flagged.f1:.2f}",
+        ]
+        for name, figures in _named(evaluation)
+    ]
+    columns = ["category", "images", "found", "flagged falsely", "precision", "F1"]
+    return DataTable("With the thresholds of this version; review counts as found", columns, rows)
+
+
+def ranking_table(evaluation: Evaluation) -> DataTable:
+    """Return how well the scores of each category separate, whatever the thresholds."""
+    rows: list[list[Cell]] = [
+        [
+            name,
             figure_text(figures.ranking.roc_auc),
             figure_text(figures.ranking.average_precision),
             *(share_text(recall) for recall in figures.ranking.recall_at),
+            MISSING if figures.calibration_error is None else f"{figures.calibration_error:.3f}",
         ]
-        for name, figures in named
+        for name, figures in _named(evaluation)
     ]
-    columns = ["category", "images", "found", "flagged falsely", "precision", "F1", "ROC-AUC"]
-    columns += ["average precision", "found at 1 % false alarms", "at 5 %"]
-    return DataTable("Figures, with 95 % intervals. Review counts as found.", columns, rows)
+    columns = ["category", "ROC-AUC", "average precision"]
+    columns += [f"found at {percent(alarms)} false alarms" for alarms in ALARM_SHARES]
+    return DataTable("Whatever the thresholds", [*columns, "calibration error"], rows)
+
+
+def _named(evaluation: Evaluation) -> list[tuple[str, CategoryFigures]]:
+    return [*evaluation.categories.items(), ("any category", evaluation.overall)]
 
 
 def load_table(load: ReviewLoad) -> DataTable:
@@ -170,9 +193,7 @@ def mistakes_sheet(
 
 def _item(mistake: Mistake, picture: bytes | None) -> SheetItem:
     shown = f"shows {', '.join(mistake.shows)}" if mistake.shows else "labelled safe"
-    facts = [f"{shown}; {mistake.decision} by {mistake.category} {mistake.score:.2f}"]
-    if mistake.decision is Decision.ALLOW:
-        facts = [f"{shown}; allowed, {mistake.category} only {mistake.score:.2f}"]
+    facts = [f"{shown}; {_DECIDED[mistake.decision]} {mistake.category} {mistake.score:.2f}"]
     if mistake.top_prompts:
         prompts = [f"{one.prompt} ({percent(one.probability)})" for one in mistake.top_prompts]
         facts.append(f"nearest: {'; '.join(prompts)}")
@@ -265,7 +286,7 @@ def _cost(figures: CategoryFigures) -> LineChart:
         "expected cost",
         series,
         x_range=(0, 1),
-        y_range=(0, 0.5),
+        y_range=(0, max(0.5, *(max(one.y) for one in series))),
     )
 
 

@@ -13,6 +13,7 @@ from moderator.tuning.evaluation_charts import (
     found_chart,
     load_table,
     mistakes_sheet,
+    ranking_table,
     slices_table,
 )
 from moderator.tuning.evaluation_load import ReviewLoad
@@ -58,17 +59,17 @@ def evaluation_report(
     """
     overall = evaluation.overall
     summary = [
-        (f"of {evaluation.safe.total:,} safe images flagged", share_text(overall.flagged.false_alarms)),
-        (f"of {evaluation.unsafe.total:,} others found", share_text(overall.flagged.recall)),
-        ("found at 5 % false alarms", share_text(overall.ranking.recall_at[1])),
-        ("ROC-AUC", figure_text(overall.ranking.roc_auc)),
+        (f"of {evaluation.safe.total:,} safe images are flagged", share_text(overall.flagged.false_alarms)),
+        (f"of {evaluation.unsafe.total:,} others are found", share_text(overall.flagged.recall)),
+        ("would be found at 5 % false alarms", share_text(overall.ranking.recall_at[1])),
+        ("ROC-AUC of the scores", figure_text(overall.ranking.roc_auc)),
     ]
     lead = "\n\n".join([evaluation.sentence, *notes])
     report = Report(f"{evaluation.policy} on {evaluation.images:,} labelled images", summary, lead, facts)
     report.section(
         "Decisions", decisions_chart(evaluation), found_chart(evaluation), decisions_table(evaluation)
     )
-    report.section("Figures by category", figures_table(evaluation), text=_FIGURES_TEXT)
+    report.section("Figures", figures_table(evaluation), ranking_table(evaluation), text=_FIGURES_TEXT)
     report.section(
         "Work for people",
         load_table(load),

@@ -24,7 +24,8 @@ def gap_text(estimate: Estimate) -> str:
     """Return a difference of shares in percentage points with its sign, such as `+12 (+3 to +21)`."""
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return MISSING
-    return f"{100 * estimate.value:+.0f} ({100 * estimate.low:+.0f} to {100 * estimate.high:+.0f})"
+    value, low, high = (_points(number) for number in (estimate.value, estimate.low, estimate.high))
+    return f"{value} ({low} to {high})"
 
 
 def figure_text(estimate: Estimate) -> str:
@@ -43,3 +44,8 @@ def count_text(estimate: Estimate | None) -> str:
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:,.0f}"
     return f"{estimate.value:,.0f} ({estimate.low:,.0f}–{estimate.high:,.0f})"
+
+
+def _points(share: float) -> str:
+    points = round(100 * share)
+    return f"{points:+d}".replace("-", "−") if points else "0"
