@@ -50,12 +50,12 @@ def test_the_bootstrap_agrees_with_drawing_one_by_one() -> None:
     figures = ranking_figures(truth, scores, resamples=2000)
     again = np.random.default_rng(2)
     drawn = []
-    for _ in range(500):
+    for _ in range(200):
         rows = np.concatenate([again.choice(60, 60), 60 + again.choice(140, 140)])
         drawn.append(roc_auc_score(truth[rows], scores[rows]))
     low, high = np.percentile(drawn, [2.5, 97.5])
-    assert figures.roc_auc.low == pytest.approx(low, abs=0.015)
-    assert figures.roc_auc.high == pytest.approx(high, abs=0.015)
+    assert figures.roc_auc.low == pytest.approx(low, abs=0.02)
+    assert figures.roc_auc.high == pytest.approx(high, abs=0.02)
 
 
 def test_the_bootstrap_has_a_seed() -> None:
