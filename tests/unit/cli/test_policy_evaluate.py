@@ -34,7 +34,7 @@ def test_a_sentence_then_a_table(data: Path) -> None:
     result = run(data, *ALL)
     assert result.exit_code == 0, result.output
     sentence, heading, red, overall = result.stdout.splitlines()
-    assert sentence.startswith("Of 1 safe image, 0 would go to review and 0 be blocked.")
+    assert sentence.startswith("Of 1 safe image, none would go to review and none be blocked.")
     assert heading.split()[0] == "category"
     assert red.split()[:4] == ["red", "2", "100", "%"]
     assert overall.startswith("any category")

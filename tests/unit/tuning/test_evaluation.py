@@ -48,8 +48,8 @@ def test_decisions_are_counted_against_truth(evaluation: Evaluation) -> None:
 
 def test_the_sentence_says_what_would_happen(evaluation: Evaluation) -> None:
     assert evaluation.sentence == (
-        "Of 4 safe images, 0 would go to review and 1 be blocked. Of 2 images that show something not allowed, "
-        "1 would be blocked, 0 go to review, and 1 be let through."
+        "Of 4 safe images, none would go to review and 1 be blocked. Of 2 images that show something not allowed, "
+        "1 would be blocked, none go to review, and 1 be let through."
     )
 
 

@@ -6,6 +6,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score, ro
 
 from moderator.tuning.evaluation_metrics import (
     NOTHING,
+    Estimate,
     difference,
     expected_calibration_error,
     f1,
@@ -108,3 +109,11 @@ def test_calibration_error_is_the_mean_distance_in_the_bins() -> None:
     # Bin 9: mean 0.9425, share 3 of 4; bin 1: mean 0.1, share 0.
     assert expected_calibration_error(truth, scores) == pytest.approx((4 * 0.1925 + 0.1) / 5)
     assert expected_calibration_error(truth[:0], scores[:0]) is None
+
+
+def test_perfect_scores_of_few_images_are_not_certain() -> None:
+    truth = np.arange(16) < 6
+    figures = ranking_figures(truth, truth.astype(float))
+    assert figures.roc_auc == Estimate(1.0)
+    assert figures.recall_at[1].value == 1
+    assert figures.recall_at[1].low == share(6, 6).low
