@@ -4,7 +4,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +24,28 @@ from moderator.errors import ReplayImpossible
 from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.outbox import Delivery
 from moderator.settings import Settings, load_settings
+from moderator.tuning import labelled_images
 from moderator.tuning.labelled_images import open_engine
 from moderator.tuning.replay import replay
 from moderator.verdicts import Verdict, revised
 from tests.support.archived import make_delivery
+from tests.support.policies import activate, release
 from tests.support.service import DEMO, WorkerProcess, make_client, until
 
 VERDICTS = 200
+POLICY = """\
+name: shop
+version: {version}
+safe: [a person, a building, a landscape, food, furniture, a machine]
+categories:
+  animals: {{unsafe: [a cat, a bird, a wild animal], review: {review}, block: 0.8}}
+  tools:
+    unsafe: [a hammer, a knife or a fork]
+    safe: [a cup of coffee]
+    calibration: {{kind: platt, slope: 1.2, offset: 0.1}}
+    review: 0.4
+  either: {{when: animals or tools, review: 0.3, block: never}}
+"""
 #: A migration as a later version has one.
 LATER = """
 import sqlalchemy as sa
@@ -75,10 +90,22 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy whose second version sends more to review."""
+    folder = tmp_path_factory.mktemp("policies")
+    (folder / "shop").mkdir()
+    for version, review in ((1, 0.4), (2, 0.05)):
+        (folder / "shop" / f"{version}.yaml").write_text(POLICY.format(version=version, review=review))
+        release(folder, "shop", version)
+    activate(folder, "shop", 1)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def deliveries(
     module_server: EmbeddedServer,
     pictures: list[Path],
-    policies: Path,
+    shop: Path,
     cache: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> list[Delivery]:
@@ -88,11 +115,11 @@ def deliveries(
     worker = WorkerProcess(
         folder / "worker",
         redis_url=module_server.url,
-        policies=str(policies),
+        policies=str(shop),
         fetch_roots=str(pictures[0].parent),
         cache=str(cache),
         archive_url=url,
-        default_policy="marketplace",
+        default_policy="shop",
     ).start()
     with make_client(module_server.url, archive_url=url) as client:
         client.submit_many([{"path": str(path)} for path in pictures], id="set", source="shop")
@@ -106,8 +133,8 @@ def deliveries(
 
 
 @pytest.fixture(scope="module")
-def engine(policies: Path, cache: Path) -> Iterator[Engine]:
-    with open_engine(Settings(policies=policies, cache=cache, decode="threads")) as engine:
+def engine(shop: Path, cache: Path) -> Iterator[Engine]:
+    with open_engine(Settings(policies=shop, cache=cache, decode="threads")) as engine:
         yield engine
 
 
@@ -122,7 +149,7 @@ def test_verdicts_replay_after_a_restart_an_upgrade_and_on_a_fresh_cache(
     archive_settings: Settings,
     deliveries: list[Delivery],
     engine: Engine,
-    policies: Path,
+    shop: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -142,8 +169,8 @@ def test_verdicts_replay_after_a_restart_an_upgrade_and_on_a_fresh_cache(
         assert archive.database.revision() == "9000"
         expect_the_same(archive, engine)
 
-        fresh = Settings(policies=policies, cache=tmp_path / "fresh", decode="threads")
-        with open_engine(fresh) as restarted:
+        fresh = Settings(policies=shop, cache=tmp_path / "fresh", decode="threads")
+        with open_engine(fresh, encoder=engine.encoder) as restarted:
             expect_the_same(archive, restarted)
 
 
@@ -181,8 +208,7 @@ def test_what_cannot_be_replayed_is_an_error(
 def test_the_commands_replay_and_backtest(
     archive_settings: Settings,
     deliveries: list[Delivery],
-    policies: Path,
-    cache: Path,
+    engine: Engine,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -190,13 +216,8 @@ def test_the_commands_replay_and_backtest(
         archive.add([read_delivery(delivery) for delivery in deliveries])
         seal(archive, everything=True)
     monkeypatch.chdir(tmp_path)
-    for name, value in {
-        "archive_url": archive_settings.archive_url or "",
-        "policies": str(policies),
-        "cache": str(cache),
-        "decode": "threads",
-    }.items():
-        monkeypatch.setenv(f"MODERATOR_{name.upper()}", value)
+    monkeypatch.setenv("MODERATOR_ARCHIVE_URL", archive_settings.archive_url or "")
+    monkeypatch.setattr(labelled_images, "open_engine", lambda settings: nullcontext(engine))  # loaded once
     load_settings.cache_clear()
 
     def run(*words: str) -> str:
@@ -208,32 +229,27 @@ def test_the_commands_replay_and_backtest(
         explained = json.loads(run("replay", "set/3", "--json"))
         assert explained["same_decision"]
         assert explained["score_difference"] < 1e-4
-        assert explained["policy"]["digest"] == explained["policy"]["digest"].lower() != ""
-        category = explained["categories"]["weapons"]
+        assert explained["policy"]["digest"] == engine.catalogue.get("shop", 1).digest
+        category = explained["categories"]["animals"]
         assert category["replayed"]["prompts"][0]["similarity"] > 0
         assert category["replayed"]["score"] == pytest.approx(category["archived"]["score"], abs=1e-4)
+        assert explained["categories"]["either"]["when"] == "animals or tools"
+        assert "judged by  the archived embedding" in run("replay", "set/3")
 
-        same = json.loads(run("policy", "backtest", "marketplace@3", "--json"))
+        same = json.loads(run("policy", "backtest", "shop", "--json"))
         assert (same["images"], same["flips"], same["not_computable"]) == (VERDICTS, 0, 0)
         archived = Counter(Verdict.model_validate_json(one.body).decision.value for one in deliveries)
         assert {row["before"]: row["images"] for row in same["decisions"]} == archived
-        changed = json.loads(
-            run("policy", "backtest", "marketplace@2", "--json", "--html", str(tmp_path / "report.html"))
-        )
-        against = json.loads(
-            run("policy", "backtest", "marketplace@2", "--against", "marketplace@3", "--json")
-        )
+        report = tmp_path / "report.html"
+        changed = json.loads(run("policy", "backtest", "shop@2", "--json", "--html", str(report)))
+        against = json.loads(run("policy", "backtest", "shop@2", "--against", "shop@1", "--json"))
         assert changed["flips"] == against["flips"] > 0
         assert changed["decisions"] == against["decisions"]
         assert changed["categories"] == against["categories"]
-        assert "marketplace@2 decides" in (tmp_path / "report.html").read_text()
-        assert "the archive has no such images" in run("policy", "backtest", "family-safe@2")
-        assert f"of {VERDICTS} images" in run("policy", "backtest", "family-safe@2", "--all")
-        assert (
-            json.loads(run("policy", "backtest", "marketplace@3", "--until", "2020-01-01", "--json"))[
-                "images"
-            ]
-            == 0
-        )
+        assert {row["category"] for row in changed["samples"]} <= {"animals", "tools", "either"}
+        assert "shop@2 decides" in report.read_text()
+        assert f"of {VERDICTS} images" in run("policy", "backtest", "shop@2", "--since", "1d")
+        none = json.loads(run("policy", "backtest", "shop@2", "--until", "2020-01-01", "--json"))
+        assert none["images"] == 0
     finally:
         load_settings.cache_clear()
