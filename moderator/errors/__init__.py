@@ -76,6 +76,7 @@ from moderator.errors.object_errors import (
     ObjectUnverified,
 )
 from moderator.errors.policy_errors import (
+    FloodNotOpen,
     PolicyChanged,
     PolicyConflict,
     PolicyError,
@@ -135,6 +136,7 @@ __all__ = [
     "ExtraMissing",
     "FetchFailed",
     "FetchRefused",
+    "FloodNotOpen",
     "HoldNotFound",
     "HostUnavailable",
     "ImageBroken",
