@@ -1,0 +1,148 @@
+"""The flood breaker in a worker: count what is published, divert blocks of categories in flood, keep the state current."""
+
+import logging
+from collections.abc import Mapping
+from threading import Lock
+
+from moderator.engine.engine import Engine
+from moderator.policies.schema import Policy
+from moderator.queue.floods import FloodKey, FloodReading, Floods
+from moderator.scoring.flood import FloodRule, FloodState, FloodTurn, describe_rise, next_turn
+from moderator.settings import FloodSettings
+from moderator.verdicts import Decision, Diversion, Verdict
+from workers.worker_metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+_LOGGED = {
+    FloodTurn.OPEN: "its blocks go to review now: %s",
+    FloodTurn.CALM: "it blocks as usual again; blocks count again after the cool-down",
+    FloodTurn.HIGH: "it blocks far more than usual again",
+    FloodTurn.CLOSE: "its blocks count again",
+}
+
+
+class FloodWatch:
+    """Counts verdicts and diverts blocks from memory; `refresh` alone talks to Redis. Thread-safe.
+
+    Args:
+        floods: where all workers count.
+        rule: when a breaker opens and closes.
+        engine: knows the policies in force.
+        metrics: show the state, and count.
+    """
+
+    def __init__(self, floods: Floods, rule: FloodRule, engine: Engine, metrics: Metrics) -> None:
+        self._floods = floods
+        self._rule = rule
+        self._engine = engine
+        self._metrics = metrics
+        self._counts: dict[FloodKey, tuple[int, int]] = {}
+        self._lock = Lock()
+        # Replaced as a whole: readers need no lock.
+        self._open: Mapping[FloodKey, str] = {}
+        self._known: set[FloodKey] = set()
+
+    def divert(self, verdict: Verdict, policy: Policy) -> Verdict:
+        """Return the verdict; one that blocks in categories in flood alone becomes a review that says so."""
+        if not self._open or verdict.decision is not Decision.BLOCK:
+            return verdict
+        blocking = [name for name, one in verdict.categories.items() if one.decision is Decision.BLOCK]
+        category = verdict.top_category
+        if category is None or not all(self._is_open(policy, name) for name in blocking):
+            return verdict
+        reason = self._open.get(FloodKey(policy.name, category))
+        if reason is None:  # closed meanwhile
+            return verdict
+        diversion = Diversion(category=category, reason=f"flood breaker: {reason}")
+        return verdict.model_copy(update={"decision": Decision.REVIEW, "diverted": diversion})
+
+    def count(self, verdict: Verdict) -> None:
+        """Count a published verdict."""
+        facts = verdict.policy
+        if facts is None or facts.version is None or not verdict.categories:
+            return
+        policy = self._engine.catalogue.snapshot.policies.get((facts.name, facts.version))
+        if policy is None:
+            return
+        if verdict.diverted is not None:
+            self._metrics.floods.count_diverted(facts.name, verdict.diverted.category)
+        with self._lock:
+            for name, category in verdict.categories.items():
+                if _is_watched(policy, name):
+                    key = FloodKey(facts.name, name)
+                    images, blocks = self._counts.get(key, (0, 0))
+                    self._counts[key] = images + 1, blocks + (category.decision is Decision.BLOCK)
+
+    def refresh(self) -> None:
+        """Send the counts since the last call, read the state, and open or close breakers.
+
+        Raises errors of Redis: then the counts are sent with the next ones, and the state stays as it was read last.
+        """
+        with self._lock:
+            counts, self._counts = self._counts, {}
+        self._known |= counts.keys()
+        wanted = dict.fromkeys(self._known | self._in_force(), (0, 0)) | counts
+        try:
+            reading = self._floods.count(wanted)
+        except BaseException:
+            self._put_back(counts)
+            raise
+        self._turn(reading)
+
+    def _turn(self, reading: FloodReading) -> None:
+        """Show the state as it was read, and change what is due. The next call reads the changes, whoever made them."""
+        opened = {}
+        for key, flood in reading.floods.items():
+            record = flood.record
+            reason = record.reason
+            is_open = record.state(self._rule, reading.now) is FloodState.OPEN
+            turn = next_turn(record, self._rule, reading.now)
+            if turn is not None:
+                if turn is FloodTurn.OPEN:
+                    reason = describe_rise(record)
+                if self._floods.turn(key, flood, turn, reason):
+                    level = logging.INFO if turn is FloodTurn.CALM else logging.WARNING
+                    text = _LOGGED[turn] % reason if turn is FloodTurn.OPEN else _LOGGED[turn]
+                    log.log(level, "flood breaker: category %s of %s: %s", key.category, key.policy, text)
+                is_open = turn is not FloodTurn.CLOSE
+            if is_open:
+                opened[key] = reason
+        self._open = opened
+        self._metrics.floods.show((*key, key in opened) for key in reading.floods)
+
+    def _in_force(self) -> set[FloodKey]:
+        resolved = self._engine.catalogue.snapshot.resolved
+        return {
+            FloodKey(name, category)
+            for name, one in resolved.items()
+            for policy in (one.active, one.canary)
+            if policy is not None
+            for category in policy.categories
+            if _is_watched(policy, category)
+        }
+
+    def _is_open(self, policy: Policy, category: str) -> bool:
+        return FloodKey(policy.name, category) in self._open and _is_watched(policy, category)
+
+    def _put_back(self, counts: Mapping[FloodKey, tuple[int, int]]) -> None:
+        with self._lock:
+            for key, (images, blocks) in counts.items():
+                more, more_blocks = self._counts.get(key, (0, 0))
+                self._counts[key] = images + more, blocks + more_blocks
+
+
+def rule_of(settings: FloodSettings) -> FloodRule:
+    """Return the rule of the settings."""
+    return FloodRule(
+        settings.flood_ratio,
+        settings.flood_blocks,
+        settings.flood_history,
+        settings.flood_learning,
+        settings.flood_cooldown,
+    )
+
+
+def _is_watched(policy: Policy, category: str) -> bool:
+    spec = policy.categories.get(category)
+    return spec is not None
