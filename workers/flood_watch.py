@@ -1,4 +1,4 @@
-"""The flood breaker in a worker: count what is published, divert blocks of categories in flood, keep the state current."""
+"""The flood breaker in a worker: counts what is published, and diverts blocks of categories in flood."""
 
 import logging
 from collections.abc import Mapping
@@ -6,7 +6,8 @@ from threading import Lock
 
 from moderator.engine.engine import Engine
 from moderator.policies.schema import Policy
-from moderator.queue.floods import FloodKey, FloodReading, Floods
+from moderator.queue.executors import Executor
+from moderator.queue.floods import FloodKey, FloodReading, Floods, flood_rule
 from moderator.scoring.flood import FloodRule, FloodState, FloodTurn, describe_rise, next_turn
 from moderator.settings import FloodSettings
 from moderator.verdicts import Decision, Diversion, Verdict
@@ -14,6 +15,8 @@ from workers.worker_metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+#: Seconds between two exchanges with Redis.
+FLOODS_EVERY_SECONDS = 1.0
 _LOGGED = {
     FloodTurn.OPEN: "its blocks go to review now: %s",
     FloodTurn.CALM: "it blocks as usual again; blocks count again after the cool-down",
@@ -27,12 +30,12 @@ class FloodWatch:
 
     Args:
         floods: where all workers count.
-        rule: when a breaker opens and closes.
+        rule: when a breaker opens and closes; None: it is switched off.
         engine: knows the policies in force.
         metrics: show the state, and count.
     """
 
-    def __init__(self, floods: Floods, rule: FloodRule, engine: Engine, metrics: Metrics) -> None:
+    def __init__(self, floods: Floods, rule: FloodRule | None, engine: Engine, metrics: Metrics) -> None:
         self._floods = floods
         self._rule = rule
         self._engine = engine
@@ -60,7 +63,7 @@ class FloodWatch:
     def count(self, verdict: Verdict) -> None:
         """Count a published verdict."""
         facts = verdict.policy
-        if facts is None or facts.version is None or not verdict.categories:
+        if self._rule is None or facts is None or facts.version is None or not verdict.categories:
             return
         policy = self._engine.catalogue.snapshot.policies.get((facts.name, facts.version))
         if policy is None:
@@ -79,6 +82,8 @@ class FloodWatch:
 
         Raises errors of Redis: then the counts are sent with the next ones, and the state stays as it was read last.
         """
+        if self._rule is None:
+            return
         with self._lock:
             counts, self._counts = self._counts, {}
         self._known |= counts.keys()
@@ -88,19 +93,21 @@ class FloodWatch:
         except BaseException:
             self._put_back(counts)
             raise
-        self._turn(reading)
+        self._turn(reading, self._rule)
 
-    def _turn(self, reading: FloodReading) -> None:
+    def _turn(self, reading: FloodReading, rule: FloodRule) -> None:
         """Show the state as it was read, and change what is due. The next call reads the changes, whoever made them."""
         opened = {}
         for key, flood in reading.floods.items():
             record = flood.record
             reason = record.reason
-            is_open = record.state(self._rule, reading.now) is FloodState.OPEN
-            turn = next_turn(record, self._rule, reading.now)
+            is_open = record.state(rule, reading.now) is FloodState.OPEN
+            turn = next_turn(record, rule, reading.now)
             if turn is not None:
                 if turn is FloodTurn.OPEN:
                     reason = describe_rise(record)
+                elif turn is FloodTurn.CLOSE:
+                    reason = "the category blocks as usual again"
                 if self._floods.turn(key, flood, turn, reason):
                     level = logging.INFO if turn is FloodTurn.CALM else logging.WARNING
                     text = _LOGGED[turn] % reason if turn is FloodTurn.OPEN else _LOGGED[turn]
@@ -132,17 +139,14 @@ class FloodWatch:
                 self._counts[key] = images + more, blocks + more_blocks
 
 
-def rule_of(settings: FloodSettings) -> FloodRule:
-    """Return the rule of the settings."""
-    return FloodRule(
-        settings.flood_ratio,
-        settings.flood_blocks,
-        settings.flood_history,
-        settings.flood_learning,
-        settings.flood_cooldown,
-    )
+def make_flood_watch(
+    settings: FloodSettings, executor: Executor, engine: Engine, metrics: Metrics
+) -> FloodWatch:
+    """Return the flood breaker of the settings."""
+    rule = flood_rule(settings) if settings.flood_breaker else None
+    return FloodWatch(Floods(executor, settings.flood_window), rule, engine, metrics)
 
 
 def _is_watched(policy: Policy, category: str) -> bool:
     spec = policy.categories.get(category)
-    return spec is not None
+    return spec is not None and spec.flood

@@ -85,6 +85,9 @@ class Category(Frozen):
     `severity` and `message`, a text for the uploader, stand in the verdict if the category decides. `dsa` states the
     reasons of a block as the EU's DSA Transparency Database wants them. None of the three changes a decision.
 
+    `flood: off` excepts a category from the flood breaker: its blocks are never diverted to review, however many they
+    are. For lists of known illegal pictures.
+
     `midpoint` is the score of the bare rule that counts as 0.5, so that one threshold means the same in each category.
     """
 
@@ -103,6 +106,7 @@ class Category(Frozen):
     severity: Annotated[CategorySeverity | None, Field(exclude_if=unless_none)] = None
     message: Annotated[Message | None, Field(exclude_if=unless_none)] = None
     dsa: Annotated[StatementBlock | None, Field(exclude_if=unless_none)] = None
+    flood: Annotated[bool, Field(strict=True, exclude_if=lambda on: on)] = True
     _says_probe: bool = False
 
     @model_validator(mode="wrap")

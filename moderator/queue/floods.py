@@ -14,6 +14,7 @@ from moderator.queue import keys
 from moderator.queue.commands import Command, ask, require_all
 from moderator.queue.executors import Executor
 from moderator.scoring.flood import BlockCounts, FloodRecord, FloodRule, FloodTurn
+from moderator.settings import FloodSettings
 
 #: Parts of the window. A part takes images for its share of the time, and at least so many images: where few images
 #: come, the window is longer.
@@ -75,12 +76,16 @@ class Floods:
     def count(self, counts: Mapping[FloodKey, tuple[int, int]]) -> FloodReading:
         """Add images and blocks to categories, and return their records; with (0, 0), a record is read alone."""
         items = list(counts.items())
-        parts = [items[at : at + CATEGORIES_COUNTED_MAX] for at in range(0, len(items), CATEGORIES_COUNTED_MAX)]
+        parts = [
+            items[at : at + CATEGORIES_COUNTED_MAX] for at in range(0, len(items), CATEGORIES_COUNTED_MAX)
+        ]
         answers = require_all(self._executor.run_each([self._count(part) for part in parts]))
         floods = {key: flood for answer in answers for key, flood in answer.floods.items()}
         return FloodReading(max((answer.now for answer in answers), default=0.0), floods)
 
-    def turn(self, key: FloodKey, flood: StoredFlood, turn: FloodTurn, reason: str = "", by: str = "") -> bool:
+    def turn(
+        self, key: FloodKey, flood: StoredFlood, turn: FloodTurn, reason: str = "", by: str = ""
+    ) -> bool:
         """Change the state of a category as it was read; return False if somebody else has changed it since.
 
         Args:
@@ -95,7 +100,9 @@ class Floods:
             facts = {"at": datetime.now(UTC).isoformat(timespec="seconds"), **key._asdict()}
             entry = json.dumps({**facts, "change": turn.value, "by": by, "reason": reason})
         args = [flood.turns, turn.value, reason, entry, FLOOD_LOG_ENTRIES_MAX]
-        return self._executor.run(Command("turn_flood", [keys.FLOOD_PREFIX + str(key), keys.FLOOD_LOG], args, bool))
+        return self._executor.run(
+            Command("turn_flood", [keys.FLOOD_PREFIX + str(key), keys.FLOOD_LOG], args, bool)
+        )
 
     def known(self) -> list[FloodKey]:
         """Return all categories that are watched, sorted."""
@@ -106,7 +113,9 @@ class Floods:
         """Return the records of categories."""
         return self.count(dict.fromkeys(wanted, (0, 0)))
 
-    def close(self, key: FloodKey, rule: FloodRule, reason: str, by: str, *, accept: bool = False) -> FloodRecord:
+    def close(
+        self, key: FloodKey, rule: FloodRule, reason: str, by: str, *, accept: bool = False
+    ) -> FloodRecord:
         """Close the breaker of a category by hand, and return its record as it was.
 
         Args:
@@ -148,6 +157,17 @@ class Floods:
             return FloodReading(float(answer[0]), dict(zip(wanted, map(_read_flood, rows), strict=True)))
 
         return Command("count_flood", script_keys, args, read)
+
+
+def flood_rule(settings: FloodSettings) -> FloodRule:
+    """Return the rule of the settings."""
+    return FloodRule(
+        settings.flood_ratio,
+        settings.flood_blocks,
+        settings.flood_history,
+        settings.flood_learning,
+        settings.flood_cooldown,
+    )
 
 
 def _read_flood(fields: Sequence[bytes]) -> StoredFlood:

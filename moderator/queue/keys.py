@@ -46,8 +46,8 @@ EMBEDDINGS = "moderation:embeddings"
 #: Sorted set of the policies that workers know, by the time until which an announcement holds.
 KNOWN_POLICIES = "moderation:known-policies"
 
-#: Sorted set of the categories that the flood breaker watches (`policy:category`), by the time at which their counts are
-#: forgotten, and the list of the latest changes of its state.
+#: Sorted set of the categories that the flood breaker watches (`policy:category`), by the time at which their counts
+#: are forgotten, and the list of the latest changes of its state.
 FLOODS = "moderation:floods"
 FLOOD_LOG = "moderation:flood-log"
 

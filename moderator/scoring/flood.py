@@ -13,7 +13,7 @@ import numpy as np
 
 #: A usual rate below this counts as this: a rise from one block in 10,000 images to five is no flood.
 USUAL_RATE_MIN = 0.005
-#: Images that a history counts for at most: rates drift, so that a longer history is no more certain about the next hour.
+#: Images that a history counts for at most: rates drift, so a longer history is no more certain about the next hour.
 HISTORY_STRENGTH_IMAGES = 500.0
 #: Times the odds at the highest rate of a window in the history at which the breaker opens at the earliest: some
 #: categories come in waves, and a wave as high as the last one is no flood.
@@ -56,8 +56,8 @@ class FloodRule:
     """When a breaker opens and closes.
 
     `ratio`: times the usual odds of a block at which it opens. `blocks_min`: in the window, below which it never does.
-    `history_min`, `learning_seconds`: images in the history and its age, likewise. `cooldown_seconds`: for which the rate
-    is calm before it closes.
+    `history_min`, `learning_seconds`: images in the history and its age, likewise. `cooldown_seconds`: for which the
+    rate is calm before it closes.
     """
 
     ratio: float

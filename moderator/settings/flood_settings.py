@@ -21,7 +21,9 @@ class FloodSettings(Section):
         description="Seconds that are compared with what is usual; more where fewer than 300 images come in that time.",
     )
     flood_history: int = Field(
-        500, ge=1, description="Images of a category before the window without which its breaker stays closed."
+        500,
+        ge=1,
+        description="Images of a category before the window without which its breaker stays closed.",
     )
     flood_learning: float = Field(
         3600.0, ge=0, description="Seconds since the first image of a category, likewise."
