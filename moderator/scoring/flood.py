@@ -142,8 +142,8 @@ def chance(record: FloodRecord) -> float:
     # Each term of the tail over the one before.
     j = np.arange(k, n, dtype=np.float64)
     ratios = (n - j) * (j + a) / ((j + 1.0) * (n - j - 1.0 + b))
-    tail = 1.0 + float(np.exp(np.cumsum(np.log(ratios))).sum())
-    return min(1.0, math.exp(min(0.0, sum(first))) * tail)
+    logs = sum(first) + np.concatenate([[0.0], np.cumsum(np.log(ratios))])
+    return min(1.0, float(np.exp(np.minimum(logs, 0.0)).sum()))
 
 
 def next_turn(record: FloodRecord, rule: FloodRule, now: float) -> FloodTurn | None:
