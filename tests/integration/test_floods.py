@@ -20,7 +20,7 @@ from moderator.testing.memory_queue import MemoryServer
 from moderator.verdicts import Decision, Verdict
 from tests.integration.conftest import StartWorker
 from tests.support.policies import activate, release
-from tests.support.service import copy_policies, json_lines, make_client, run_cli, until
+from tests.support.service import json_lines, make_client, run_cli, until
 
 RED = FloodKey("sale", "red")
 BLUE = FloodKey("sale", "blue")
@@ -32,7 +32,13 @@ safe: [a chair, a landscape]
 categories:
   red: {{unsafe: [a red panda], block: {block}}}
 """
-SETTINGS = {"flood_window": "1.2", "flood_history": "200", "flood_learning": "0", "flood_cooldown": "0.3"}
+SETTINGS = {
+    "default_policy": "sale",
+    "flood_window": "1.2",
+    "flood_history": "200",
+    "flood_learning": "0",
+    "flood_cooldown": "0.3",
+}
 
 
 @pytest.fixture
@@ -99,8 +105,8 @@ def judge(client: Client, image: Path, count: int) -> list[Verdict]:
 def test_a_bad_version_cannot_block_everything(
     module_server: EmbeddedServer, start_worker: StartWorker, small_images: list[Path], tmp_path: Path
 ) -> None:
-    folder = copy_policies(tmp_path / "policies")
-    (folder / "sale").mkdir()
+    folder = tmp_path / "policies"
+    (folder / "sale").mkdir(parents=True)
     for version, block in ((1, "never"), (2, "0.000001")):
         (folder / "sale" / f"{version}.yaml").write_text(POLICY.format(version=version, block=block))
         release(folder, "sale", version)
@@ -128,12 +134,12 @@ def test_a_bad_version_cannot_block_everything(
         """Activate the bad version; seconds until a block is diverted."""
         activate(folder, "sale", 2)
         start = time.monotonic()
-        until(lambda: any(one.diverted for one in judge(client, image, 10)), what="a diverted block")
+        until(lambda: any(one.diverted for one in judge(client, image, 10)), 60, "a diverted block")
         return time.monotonic() - start
 
     assert {one.decision for one in judge(client, image, 5)} == {Decision.ALLOW}
     until(lambda: worker.metrics().get(is_open) == 0)
-    assert flood() < 10
+    assert flood() < 30
     (verdict,) = judge(client, image, 1)
     assert (verdict.decision, verdict.is_safe) == (Decision.REVIEW, False)
     assert verdict.categories["red"].decision is Decision.BLOCK
@@ -150,13 +156,14 @@ def test_a_bad_version_cannot_block_everything(
     until(lambda: judge(client, image, 1)[0].decision is Decision.ALLOW)
     others_allow(13)
     until(lambda: worker.metrics()[is_open] == 0)
-    assert flood() < 10
+    assert flood() < 30
 
     # The blocks are right after all.
     (closed,) = commands("close", "sale", "red", "--reason", "as meant", "--accept", "--actor", "ann")
     assert closed["closed"] is True
     until(lambda: judge(client, image, 1)[0].decision is Decision.BLOCK)
-    log = commands("--log")
+    with connect(module_server.url) as redis:
+        log = Floods(RedisExecutor(redis), 0.0).log(10)
     assert [entry["change"] for entry in log] == ["accept", "open", "close", "open"]
     assert (log[0]["by"], log[0]["reason"]) == ("ann", "as meant")
     assert worker.stop() == 0, worker.log
