@@ -107,6 +107,7 @@ class Metrics:
         self._policies = PolicyMetrics(registry)
         self.count_opinion = self._policies.count_opinion
         self.floods = FloodMetrics(registry)
+        self.show_foreign_policies = self._policies.show_foreign
         queue, breakers = QueueMetrics(registry), BreakerMetrics(registry)
         self.redeliveries, self.stream_limit = queue.redeliveries, queue.stream_limit
         self.count_recall = queue.count_recall

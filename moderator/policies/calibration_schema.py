@@ -1,5 +1,6 @@
 """The keys `calibration` and `probe` of a category, which change its score. Pure data."""
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -10,6 +11,8 @@ from moderator.policies.fields import Frozen, Located, Slug, refuse
 MIN_SLOPE, MAX_SLOPE = 0.01, 100.0
 MAX_OFFSET = 50.0
 MAX_POINTS = 64
+#: Log-odds are those of a score that is at least so far from 0 and from 1: the grain of a float32 below 1.
+SCORE_GRAIN = 2.0**-24
 
 _Score = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 
@@ -20,6 +23,12 @@ class PlattCalibration(Frozen):
     kind: Literal["platt"]
     slope: Annotated[float, Field(strict=True, ge=MIN_SLOPE, le=MAX_SLOPE, allow_inf_nan=False)]
     offset: Annotated[float, Field(strict=True, ge=-MAX_OFFSET, le=MAX_OFFSET, allow_inf_nan=False)]
+
+    @property
+    def score_range(self) -> tuple[float, float]:
+        """The lowest and the highest score that it gives."""
+        bound = self.slope * math.log((1 - SCORE_GRAIN) / SCORE_GRAIN)
+        return _expit(self.offset - bound), _expit(self.offset + bound)
 
 
 class IsotonicCalibration(Frozen):
@@ -49,6 +58,15 @@ class IsotonicCalibration(Frozen):
                 problems.append((("points", n), message, point))
         refuse(problems)
         return self
+
+    @property
+    def score_range(self) -> tuple[float, float]:
+        """The lowest and the highest score that it gives."""
+        return self.points[0][1], self.points[-1][1]
+
+
+def _expit(logit: float) -> float:
+    return 1 / (1 + math.exp(min(-logit, 700.0)))
 
 
 Calibration = Annotated[PlattCalibration | IsotonicCalibration, Field(discriminator="kind")]

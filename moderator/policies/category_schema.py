@@ -32,6 +32,7 @@ from moderator.policies.fields import (
     refuse,
     unless_none,
 )
+from moderator.verdicts import CategorySeverity
 
 #: A category with this rule takes its score from a signal of this kind.
 PROBE = "probe"
@@ -57,15 +58,6 @@ class Rule(StrEnum):
     def is_relative(self) -> bool:
         """Whether the safe score is 1 minus the unsafe score, so that both can be moved together."""
         return self in (Rule.SOFTMAX_SUM, Rule.MARGIN)
-
-
-class CategorySeverity(StrEnum):
-    """How grave it is if a picture shows what a category does not allow. For whoever handles the verdict."""
-
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-    CRITICAL = "critical"
 
 
 def _parsed(text: str) -> str:
