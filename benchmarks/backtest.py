@@ -1,4 +1,4 @@
-"""Measure a back-test over the archive against the bare product of embeddings and prompts, in threads, on the same data.
+"""Measure a back-test of the archive against the bare product of embeddings and prompts, in threads, on the same data.
 
 The archive is SQLite with its segments of float16 embeddings, 512 numbers each, made once under a temporary folder: 1.1
 GB for 1,000,000. The policy has 5 categories of 8 prompts. Both sides read the same segments and convert and multiply

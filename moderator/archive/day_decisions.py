@@ -16,8 +16,8 @@ from moderator.verdicts import Decision
 
 #: Decisions in the order of their levels. Verdicts with an error have no evidence.
 LEVELS = (Decision.ALLOW, Decision.REVIEW, Decision.BLOCK)
-#: Verdicts are read for so long at a time: the numbers of more would be a long text.
-READ_HOURS = 1
+#: About so many verdicts are read at a time: the numbers of more would be a long text.
+READ_VERDICTS_MAX = 500_000
 #: The facts on the image in a verdict's body begin with this, and it stands before what comes from outside; their
 #: counts of frames end within so many characters.
 _IMAGE, _IMAGE_CHARACTERS = '"image":{', 400
@@ -33,7 +33,7 @@ class DayDecisions:
     levels: NDArray[np.int8]
     """[n] 0 allow, 1 review, 2 block."""
     unseen: NDArray[np.int64]
-    """The numbers of those that judged an image of which a part was not seen, ascending."""
+    """The numbers of verdicts on images of which a part was not seen, ascending; also of others."""
     errors: int
     """Verdicts with the decision `error`, which are not among them."""
 
@@ -77,23 +77,22 @@ def read_day(archive: Archive, since: datetime, until: datetime, policy: str | N
     unseen: list[int] = []
     errors = 0
     v = verdicts.c
+    step = timedelta(days=1) / (1 + count_frames(archive, [since.date()]) // READ_VERDICTS_MAX)
     with archive.database.read() as connection:
-        for begin, end in _hours(since, until):
+        for begin, end in _steps(since, until, step):
             period = (v.decided_at >= begin, v.decided_at < end)
-            wanted = None
-            if policy is not None:
-                wanted = _numbers(connection, v.policy == policy, *period)
-            for level, decision in enumerate(LEVELS):
+            wanted = None if policy is None else _numbers(connection, v.policy == policy, *period)
+            for level, decision in enumerate((*LEVELS, Decision.ERROR)):
                 ids = _numbers(connection, v.decision == decision.value, *period)
-                ids = ids if wanted is None else ids[np.isin(ids, wanted)]
+                ids = ids if wanted is None else ids[_among(ids, wanted)]
+                if decision is Decision.ERROR:
+                    errors += len(ids)
+                    continue
                 parts.append(ids)
                 levels.append(np.full(len(ids), level, np.int8))
-            named = () if policy is None else (v.policy == policy,)
-            failed = sa.select(sa.func.count()).where(v.decision == Decision.ERROR.value, *period, *named)
-            errors += connection.execute(failed).scalar_one()
-            unseen += _unseen(archive, connection, *period, *named)
+            unseen += _unseen(archive, connection, *period)
     ids = np.concatenate(parts)
-    order = np.argsort(ids, kind="stable")
+    order = np.argsort(ids)
     return DayDecisions(ids[order], np.concatenate(levels)[order], np.array(sorted(unseen), np.int64), errors)
 
 
@@ -105,8 +104,7 @@ def read_flags(archive: Archive, first: int, last: int) -> Iterator[tuple[int, s
         yield from (tuple(row) for row in connection.execute(chosen))
 
 
-def _hours(since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
-    step = timedelta(hours=READ_HOURS)
+def _steps(since: datetime, until: datetime, step: timedelta) -> Iterator[tuple[datetime, datetime]]:
     while since < until:
         yield since, min(since + step, until)
         since += step
@@ -119,12 +117,22 @@ def _numbers(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> 
     return np.array([], np.int64) if not text else np.fromstring(text, np.int64, sep=",")
 
 
+def _among(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which numbers are among others."""
+    if not len(wanted):
+        return np.zeros(len(ids), np.bool_)
+    others = np.sort(wanted)
+    at = np.minimum(np.searchsorted(others, ids), len(others) - 1)
+    found: NDArray[np.bool_] = others[at] == ids
+    return found
+
+
 def _unseen(archive: Archive, connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[int]:
     v = verdicts.c
     found = sa.func.instr if archive.database.is_sqlite else sa.func.strpos
     excerpt: Any = sa.func.substr(v.body, found(v.body, _IMAGE), _IMAGE_CHARACTERS)
     reached = v.decision.in_([decision.value for decision in LEVELS[1:]])  # what is unseen is never allowed
-    rows = connection.execute(sa.select(v.id, excerpt).where(reached, *conditions))
+    rows = connection.execute(sa.select(v.id, excerpt).where(reached, *conditions)).all()
     return [id for id, text in rows if _UNSEEN.search(text)]
 
 

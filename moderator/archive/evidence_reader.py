@@ -58,7 +58,7 @@ def read_blocks(
 ) -> Iterator[EvidenceBlock]:
     """Yield all evidence of a period in blocks of up to 65,536 frames of one space: each frame once.
 
-    Embeddings of a segment are not copied. What is archived meanwhile is left out, and so is what is erased meanwhile.
+    What is archived meanwhile is left out, and so is what is erased meanwhile.
 
     Args:
         archive: the archive.

@@ -47,7 +47,7 @@ class EvidenceBlock:
     frames: "NDArray[Any]"
     """int16 [rows]: number of the frame within its verdict, from 0."""
     embeddings: "NDArray[Any]"
-    """float16 [rows, dimension]: without a copy from the file."""
+    """float16 [rows, dimension]."""
     readings: Sequence[str | None]
     """JSON on the first frame of each verdict; empty if they were not asked for."""
     tensors: Sequence[str | None]
@@ -125,7 +125,7 @@ def read_segment(path: Path, *, readings: bool = True, verify: bool = True) -> E
     table = _read_table(path, names, verify)
     try:
         space = Space(**json.loads(table.schema.metadata[SPACE_KEY]))
-        column = table.column("embedding").combine_chunks()
+        column = _one_chunk(table.column("embedding"))
         start = column.offset * space.dimension
         numbers = np.frombuffer(column.buffers()[1], dtype="<f2")
         length = len(column) * space.dimension
@@ -179,10 +179,15 @@ def _texts(column: Any) -> list[str | None]:
     """Return a column of texts; equal ones are one object, so that many are read, hashed and parsed quickly."""
     import numpy as np
 
-    coded = column.combine_chunks()
+    coded = _one_chunk(column)
     known = np.array([*coded.dictionary.to_pylist(), None], dtype=object)
     texts: list[str | None] = known[coded.indices.fill_null(len(known) - 1).to_numpy()].tolist()
     return texts
+
+
+def _one_chunk(column: Any) -> Any:
+    """Return a column as one array; a segment has one row group, so it is not copied."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _read_table(path: Path, names: list[str], verify: bool) -> Any:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from moderator.errors import EmbeddingInvalid
 from moderator.policies.schema import Policy, Rule
 from moderator.scoring import batch_decisions
-from moderator.scoring.batch_decisions import BatchDecisions, ImageBlock, decide_block
+from moderator.scoring.batch_decisions import BatchDecisions, ImageBlock, Widener, decide_block
 from moderator.scoring.layout import lay_out
 from moderator.scoring.thresholds import SEVERITY, CompiledPolicy, judge
 from moderator.view import View, rows_of
@@ -178,3 +178,12 @@ def test_no_image_is_no_decision() -> None:
     found = decide_block(compiled, ImageBlock(np.empty((0, 2), np.float16), np.zeros(1, np.int64)))
     assert found.scores.shape == (0, 1)
     assert found.decisions.shape == (0,)
+
+
+def test_every_float16_is_widened_to_the_same_number() -> None:
+    numbers = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(64, -1)
+    expected = numbers.astype(np.float32)
+    found = Widener()(numbers)
+    finite = np.isfinite(expected)
+    assert (found[finite].view(np.int32) == expected[finite].view(np.int32)).all(), "bit by bit"
+    assert (np.abs(found[~finite]) > 65535).all()
