@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from moderator.cli import policy_changes, policy_evaluate, policy_floods
+from moderator.cli import policy_changes, policy_evaluate, policy_floods, policy_rollout
 from moderator.cli.options import JsonOption, PoliciesOption, policies_folder, policy_reference
 from moderator.cli.policy_findings import finding_rows, print_rows, problem_row, problem_rows, unmet_rows
 from moderator.cli.policy_sheet import print_policy
@@ -152,6 +152,7 @@ def _warn(catalogue: Catalogue) -> None:
 
 
 app.command()(policy_evaluate.evaluate)
+app.command()(policy_rollout.rollout)
 for _change in (policy_changes.release, policy_changes.activate, policy_changes.rollback, policy_changes.log):
     app.command()(_change)
 app.add_typer(policy_floods.app, name="floods")

@@ -141,7 +141,7 @@ class RolloutCounts:
         self.last = max(at, self.last or at)
         version = facts.get("version")
         decision = judged_decision(verdict)
-        if version in (self.active, self.canary):
+        if self.canary is not None and version in (self.active, self.canary):
             self._count_arm(version, decision, at[:13], verdict)
         if decision == ERROR:
             return
@@ -175,8 +175,6 @@ class RolloutCounts:
         return CanaryCounts(arms[self.canary], arms[self.active], len(both), alone)
 
     def _count_arm(self, version: int, decision: str, hour: str, verdict: Mapping[str, Any]) -> None:
-        if self.canary is None:
-            return
         arm = self._arms.setdefault((hour, version), ArmCounts(version))
         arm.decisions[decision] += 1
         if decision == ERROR:

@@ -9,7 +9,6 @@ from moderator.tuning.rate_tests import fisher_exact, holm
 from moderator.tuning.rollout import (
     DECISIONS,
     ERROR,
-    ArmCounts,
     CanaryCounts,
     Change,
     RolloutCounts,
@@ -172,9 +171,9 @@ def _canary_figures(policy: str, counts: CanaryCounts, percent: float) -> Canary
     names = sorted({name for arm in (canary, active) for name, _ in arm.categories})
     for name in names:
         for decision in DECISIONS[1:]:
-            hits = [arm.categories[name, decision] for arm in (canary, active)]
-            if any(hits):
-                rows.append((name, decision, *hits))
+            one, other = (arm.categories[name, decision] for arm in (canary, active))
+            if one or other:
+                rows.append((name, decision, one, other))
     totals = canary.images, active.images
     chances = holm([fisher_exact((one, totals[0]), (other, totals[1])) for *_, one, other in rows])
     differences = [

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from moderator.reports.blocks import Bars, BarChart, ContactSheet, DataTable, SheetItem
+from moderator.reports.blocks import BarChart, Bars, ContactSheet, DataTable, SheetItem
 from moderator.reports.page import Report
 from moderator.tuning.rollout import DECISIONS, Change, Disagreement
 from moderator.tuning.rollout_figures import (
@@ -14,13 +14,13 @@ from moderator.tuning.rollout_figures import (
 )
 
 _CANARY_TEXT = (
-    "The canary decides for a part of the events that depends on their ids alone, so both versions see the same kind of "
-    "images. Compared are the hours in which both decided. Chance: how likely a difference as large would be without "
-    "any (Fisher's exact test), adjusted for the number of rows (Holm, 1979)."
+    "The canary decides for a part of the events that depends on their ids alone, so both versions see the same kind "
+    "of images. Compared are the hours in which both decided. Chance: how likely a difference as large would be "
+    "without any (Fisher's exact test), adjusted for the number of rows (Holm, 1979)."
 )
 _OPINIONS_TEXT = (
-    "A shadow asks for no second opinions: of these images, {count} had one that changed the decision of the active version, "
-    "which some of the disagreements may come from."
+    "A shadow asks for no second opinions: of these images, {count} had one that changed the decision of the active "
+    "version, which some of the disagreements may come from."
 )
 
 
@@ -74,8 +74,8 @@ def _shadow_sections(
     if counts.failures:
         blocks.append(_reasons_table("Images that it could not judge", counts.failures))
     text = [
-        f"It judged {counts.judged:,} images that version {active} decided, and failed on {counts.failed:,}. A failure is "
-        "neither an agreement nor a disagreement."
+        f"It judged {counts.judged:,} images that version {active} decided, and failed on {counts.failed:,}. A failure "
+        "is neither an agreement nor a disagreement."
     ]
     if counts.beside_others:
         text.append(f"{counts.beside_others:,} images that other versions decided are left out.")
@@ -132,8 +132,9 @@ def _changes_table(shadow: ShadowFigures) -> DataTable:
 
 
 def _reasons_table(caption: str, failures: Mapping[tuple[str, str], int]) -> DataTable:
-    rows = [(type, message, count) for (type, message), count in failures.items()]
-    return DataTable(caption, ("error", "reason", "images"), sorted(rows, key=lambda row: -row[2]))
+    ordered = sorted(failures.items(), key=lambda item: -item[1])
+    rows = [(type, message, count) for (type, message), count in ordered]
+    return DataTable(caption, ("error", "reason", "images"), rows)
 
 
 def _sheet(
@@ -185,7 +186,8 @@ def _canary_section(report: Report, figures: CanaryFigures) -> None:
         if arm.failures:
             blocks.append(_reasons_table(f"Errors of version {arm.version}", arm.failures))
     text = (
-        f"Version {canary.version} decides for {figures.percent:g} % of the events. It decided {canary.images:,} images in "
-        f"the hours compared, version {active.version} {active.images:,}; {counts.alone:,} in other hours are left out."
+        f"Version {canary.version} decides for {figures.percent:g} % of the events. In the hours compared it decided "
+        f"{canary.images:,} images, version {active.version} {active.images:,}. {counts.alone:,} in other hours are left "
+        "out."
     )
     report.section(f"Canary: version {canary.version}", *blocks, text=f"{text}\n\n{_CANARY_TEXT}")
