@@ -187,7 +187,7 @@ def _canary_section(report: Report, figures: CanaryFigures) -> None:
             blocks.append(_reasons_table(f"Errors of version {arm.version}", arm.failures))
     text = (
         f"Version {canary.version} decides for {figures.percent:g} % of the events. In the hours compared it decided "
-        f"{canary.images:,} images, version {active.version} {active.images:,}. {counts.alone:,} in other hours are left "
-        "out."
+        f"{canary.images:,} images, version {active.version} {active.images:,}. {counts.alone:,} in other hours "
+        "are left out."
     )
     report.section(f"Canary: version {canary.version}", *blocks, text=f"{text}\n\n{_CANARY_TEXT}")
