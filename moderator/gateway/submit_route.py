@@ -26,7 +26,7 @@ Wait = Annotated[
         le=WAIT_SECONDS_MAX,
         allow_inf_nan=False,
         description="Seconds to wait for the verdict, which is then the answer (200); MODERATOR_GATEWAY_WAIT bounds "
-        "it. If it does not come in time, the answer is that without `wait` (202).",
+        "it. If it does not come in time, the answer is that without `wait`.",
     ),
 ]
 _WAIT_SECONDS = TypeAdapter(Annotated[float, Field(ge=0, le=WAIT_SECONDS_MAX, allow_inf_nan=False)])

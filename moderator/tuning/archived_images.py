@@ -88,7 +88,7 @@ def image_block(policy: ArchivePolicy, block: "EvidenceBlock") -> ImageBlock:
             signals[name], unsure[name] = _kept(texts, key)
     for name, reader in policy.readers.items():
         signals[name], unsure[name] = _read(reader, block.embeddings, starts)
-    return ImageBlock(block.embeddings, starts, _views(block), signals, unsure)
+    return ImageBlock(block.embeddings, starts, _views(block), signals, unsure, frozenset(policy.opinions))
 
 
 def _kept(texts: Sequence[str | None], key: str) -> "tuple[Any, Any]":

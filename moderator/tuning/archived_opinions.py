@@ -56,8 +56,8 @@ def _with_opinion(
         rows, views = rows[chosen], [views[row] for row in chosen]
     scores = {name: float(values[image]) for name, values in images.signals.items()}
     unsure = frozenset(name for name, doubts in images.unsure.items() if doubts[image])
-    judgement = judge(policy.compiled, rows, scores, unsure, views)
-    asked = questions(policy.policy, judgement, unsure)
+    judgement = judge(policy.compiled, rows, scores, unsure, views, images.unasked)
+    asked = questions(policy.compiled, judgement, unsure)
     if asked:
         readings = restored(json.loads(block.readings[start] or "{}"))
         given = {name: readings.get(opinion_key(key, asked)) for name, key in policy.opinions.items()}
@@ -69,6 +69,6 @@ def _with_opinion(
             else Opinion(one.score, one.unsure, one.clears)
             for name, one in given.items()
         }
-        judgement = with_opinions(policy.policy, judgement, opinions)
+        judgement = with_opinions(policy.compiled, judgement, opinions, unsure)
     levels = [SEVERITY.index(category.decision) for category in judgement.categories.values()]
     return levels, SEVERITY.index(judgement.decision)
