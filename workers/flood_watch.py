@@ -1,6 +1,7 @@
 """The flood breaker in a worker: counts what is published, and diverts blocks of categories in flood."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from threading import Lock
 
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two exchanges with Redis.
 FLOODS_EVERY_SECONDS = 1.0
+_Version = tuple[str, int]
 _LOGGED = {
     FloodTurn.OPEN: "its blocks go to review now: %s",
     FloodTurn.CALM: "it blocks as usual again; blocks count again after the cool-down",
@@ -40,7 +42,8 @@ class FloodWatch:
         self._rule = rule
         self._engine = engine
         self._metrics = metrics
-        self._counts: dict[FloodKey, tuple[int, int]] = {}
+        self._images: Counter[_Version] = Counter()
+        self._blocks: Counter[tuple[_Version, str]] = Counter()
         self._lock = Lock()
         # Replaced as a whole: readers need no lock.
         self._open: Mapping[FloodKey, str] = {}
@@ -50,9 +53,11 @@ class FloodWatch:
         """Return the verdict; one that blocks in categories in flood alone becomes a review that says so."""
         if not self._open or verdict.decision is not Decision.BLOCK:
             return verdict
-        blocking = [name for name, one in verdict.categories.items() if one.decision is Decision.BLOCK]
+        blocking = (name for name, one in verdict.categories.items() if one.decision is Decision.BLOCK)
+        if not all(self._is_open(policy, name) for name in blocking):
+            return verdict
         category = verdict.top_category
-        if category is None or not all(self._is_open(policy, name) for name in blocking):
+        if category is None:
             return verdict
         reason = self._open.get(FloodKey(policy.name, category))
         if reason is None:  # closed meanwhile
@@ -65,17 +70,15 @@ class FloodWatch:
         facts = verdict.policy
         if self._rule is None or facts is None or facts.version is None or not verdict.categories:
             return
-        policy = self._engine.catalogue.snapshot.policies.get((facts.name, facts.version))
-        if policy is None:
-            return
         if verdict.diverted is not None:
             self._metrics.floods.count_diverted(facts.name, verdict.diverted.category)
+        blocked = [name for name, one in verdict.categories.items() if one.decision is Decision.BLOCK]
+        version = facts.name, facts.version
         with self._lock:
-            for name, category in verdict.categories.items():
-                if _is_watched(policy, name):
-                    key = FloodKey(facts.name, name)
-                    images, blocks = self._counts.get(key, (0, 0))
-                    self._counts[key] = images + 1, blocks + (category.decision is Decision.BLOCK)
+            # A version's verdicts have all of its categories.
+            self._images[version] += 1
+            for name in blocked:
+                self._blocks[version, name] += 1
 
     def refresh(self) -> None:
         """Send the counts since the last call, read the state, and open or close breakers.
@@ -85,13 +88,17 @@ class FloodWatch:
         if self._rule is None:
             return
         with self._lock:
-            counts, self._counts = self._counts, {}
+            images, self._images = self._images, Counter()
+            blocks, self._blocks = self._blocks, Counter()
+        counts = self._by_category(images, blocks)
         self._known |= counts.keys()
         wanted = dict.fromkeys(self._known | self._in_force(), (0, 0)) | counts
         try:
             reading = self._floods.count(wanted)
         except BaseException:
-            self._put_back(counts)
+            with self._lock:
+                self._images.update(images)
+                self._blocks.update(blocks)
             raise
         self._turn(reading, self._rule)
 
@@ -132,11 +139,20 @@ class FloodWatch:
     def _is_open(self, policy: Policy, category: str) -> bool:
         return FloodKey(policy.name, category) in self._open and _is_watched(policy, category)
 
-    def _put_back(self, counts: Mapping[FloodKey, tuple[int, int]]) -> None:
-        with self._lock:
-            for key, (images, blocks) in counts.items():
-                more, more_blocks = self._counts.get(key, (0, 0))
-                self._counts[key] = images + more, blocks + more_blocks
+    def _by_category(
+        self, images: Mapping[_Version, int], blocks: Mapping[tuple[_Version, str], int]
+    ) -> dict[FloodKey, tuple[int, int]]:
+        """Return images and blocks of each watched category, of all versions together."""
+        policies = self._engine.catalogue.snapshot.policies
+        counts: dict[FloodKey, tuple[int, int]] = {}
+        for version, number in images.items():
+            policy = policies.get(version)
+            for category in policy.categories if policy is not None else ():
+                if policy is not None and _is_watched(policy, category):
+                    key = FloodKey(version[0], category)
+                    before, blocked = counts.get(key, (0, 0))
+                    counts[key] = before + number, blocked + blocks.get((version, category), 0)
+        return counts
 
 
 def make_flood_watch(

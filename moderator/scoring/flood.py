@@ -90,7 +90,7 @@ class FloodRecord:
     began: float = 0.0
     """When the history began."""
     peak: float = 0.0
-    """The highest rate of the window in the history."""
+    """The highest rate of the window in the history, from before the present window."""
     opened_at: float | None = None
     calm_since: float | None = None
     reason: str = ""

@@ -5,7 +5,7 @@ import re
 from moderator.testing.memory_common import Words, seconds
 from moderator.testing.memory_store import Hash, List, MemoryStore, SortedSet
 
-_Part = tuple[int, int, float]
+_Part = tuple[int, int, float, float]
 
 
 def count_flood(store: MemoryStore, keys: Words, args: Words) -> list[bytes]:
@@ -26,20 +26,22 @@ def count_flood(store: MemoryStore, keys: Words, args: Words) -> list[bytes]:
         if int(images) > 0:
             last = parts[-1] if parts else None
             if last is None or (now - last[2] >= part_seconds and last[0] >= part_images):
+                rate = 0.0
                 if len(parts) == most_parts:
+                    rate = window[1] / window[0]
                     old = parts.pop(0)
                     if b"opened_at" not in fields:
                         kept = 0.5 ** (max(0.0, now - as_of) / half_life)
                         before, blocked, as_of = before * kept + old[0], blocked * kept + old[1], now
-                        peak = max(peak * kept, window[1] / window[0])
+                        peak = max(peak * kept, old[3])
                     window = [window[0] - old[0], window[1] - old[1]]
-                last = (0, 0, now)
+                last = (0, 0, now, rate)
                 parts.append(last)
-            parts[-1] = (last[0] + int(images), last[1] + int(blocks), last[2])
+            parts[-1] = (last[0] + int(images), last[1] + int(blocks), *last[2:])
             window = [window[0] + int(images), window[1] + int(blocks)]
             fields |= {b"images": _number(before), b"blocks": _number(blocked), b"as_of": seconds(as_of)}
             fields |= {b"began": seconds(began), b"peak": seconds(peak)}
-            fields[b"window"] = b";".join(b"%d,%d,%.6f" % part for part in parts)
+            fields[b"window"] = b";".join(b"%d,%d,%.6f,%.6f" % part for part in parts)
             store.set(record, fields, int(ttl))
             store.at(listed, SortedSet)[name] = now + ttl
         answers += [_number(value) for value in (before, blocked, *window)]
@@ -87,7 +89,8 @@ def turn_flood(store: MemoryStore, keys: Words, args: Words) -> int:
 
 
 def _parts(text: bytes) -> list[_Part]:
-    return [(int(n), int(k), float(at)) for n, k, at in re.findall(rb"(\d+),(\d+),([\d.]+)", text)]
+    found = re.findall(rb"(\d+),(\d+),([\d.]+),([\d.]+)", text)
+    return [(int(n), int(k), float(began), float(rate)) for n, k, began, rate in found]
 
 
 def _number(value: float) -> bytes:

@@ -5,8 +5,10 @@
 -- Returns the time, then for each category: images and blocks of the history, of the window, when the history began, the
 -- highest rate of the window in it, when the breaker opened, since when it is calm, why, and the number of its changes.
 --
--- The parts of the window are `images,blocks,began;...`, the oldest first. What leaves the window becomes history, unless
--- the breaker is open: a flood must not become usual. The history loses half of its weight with each half-life.
+-- The parts of the window are `images,blocks,began,rate;...`, the oldest first; the rate is that of the window before the
+-- part. What leaves the window becomes history, unless the breaker is open: a flood must not become usual. So the highest
+-- rate is one window old at least, and a rise is not compared with itself. The history loses half of its weight with each
+-- half-life.
 local part_seconds, part_images, most_parts = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local half_life, ttl = tonumber(ARGV[4]), tonumber(ARGV[5])
 
@@ -16,15 +18,15 @@ if mistake then return mistake end
 
 local function parts_of(text)
   local parts = {}
-  for images, blocks, began in string.gmatch(text or '', '(%d+),(%d+),([%d.]+)') do
-    parts[#parts + 1] = {tonumber(images), tonumber(blocks), tonumber(began)}
+  for images, blocks, began, rate in string.gmatch(text or '', '(%d+),(%d+),([%d.]+),([%d.]+)') do
+    parts[#parts + 1] = {tonumber(images), tonumber(blocks), tonumber(began), tonumber(rate)}
   end
   return parts
 end
 
 local function text_of(parts)
   local texts = {}
-  for i, part in ipairs(parts) do texts[i] = string.format('%d,%d,%.6f', part[1], part[2], part[3]) end
+  for i, part in ipairs(parts) do texts[i] = string.format('%d,%d,%.6f,%.6f', unpack(part)) end
   return table.concat(texts, ';')
 end
 
@@ -43,16 +45,18 @@ for i = 2, #KEYS do
   if images > 0 then
     local last = parts[#parts]
     if not last or (now - last[3] >= part_seconds and last[1] >= part_images) then
+      local rate = 0
       if #parts == most_parts then
+        rate = lately_blocked / lately
         local old = table.remove(parts, 1)
         if not is_open then
           local kept = 0.5 ^ (math.max(0, now - as_of) / half_life)
           before, blocked, as_of = before * kept + old[1], blocked * kept + old[2], now
-          peak = math.max(peak * kept, lately_blocked / lately)
+          peak = math.max(peak * kept, old[4])
         end
         lately, lately_blocked = lately - old[1], lately_blocked - old[2]
       end
-      last = {0, 0, now}
+      last = {0, 0, now, rate}
       parts[#parts + 1] = last
     end
     last[1], last[2] = last[1] + images, last[2] + blocks

@@ -21,7 +21,7 @@ elseif change == 'high' then
 else
   if change == 'accept' then
     local images, blocks = 0, 0
-    for n, k in string.gmatch(redis.call('HGET', record, 'window') or '', '(%d+),(%d+),') do
+    for n, k in string.gmatch(redis.call('HGET', record, 'window') or '', '(%d+),(%d+),[%d.]+,[%d.]+') do
       images, blocks = images + tonumber(n), blocks + tonumber(k)
     end
     redis.call('HSET', record, 'images', images, 'blocks', blocks, 'as_of', seconds(now), 'began', seconds(now),

@@ -144,3 +144,14 @@ def test_normal_load_never_opens() -> None:
             rate = min(0.9, usual * np.exp(drift + 0.35 * np.sin(step / 1440 * 6.28)))
             clocked.step(n, rng.binomial(n, rate), seconds=10.0)
         assert clocked.turns == [], seed
+
+
+def test_a_rise_is_not_compared_with_itself() -> None:
+    """Where few images come, a jump fills the window slowly."""
+    clocked = Clocked()
+    for step in range(2000):
+        clocked.step(1, int(step % 20 == 0), seconds=20.0)
+    assert clocked.turns == []
+    for step in range(300):
+        clocked.step(1, int(step % 5 < 3), seconds=20.0)
+    assert clocked.turns == [FloodTurn.OPEN]
