@@ -1,13 +1,14 @@
 """Measure the flood breaker: false alarms on traffic that drifts, how soon a jump opens it, and its cost per verdict.
 
 Traffic is simulated over the queue in memory with a clock of its own, with the settings' defaults. Normal traffic: a
-usual rate of blocks from 0.01 to 30 %, which drifts (log-normal, ten minutes long) and swings by a third with the day. A jump: after two hours the version changes, and 60 % of the images are blocked.
+usual rate of blocks from 0.01 to 30 %, which drifts (log-normal, ten minutes long) and swings by a third with the day.
+A jump: after two hours the version changes, and 60 % of the images are blocked.
 
     python benchmarks/flood.py [--seeds 40] [--hours 12] [--drift 0.3]
 
 The last line is JSON. `false_alarms`: runs of normal traffic in which it opened. `seconds`, `blocked`: medians until it
-opened, by images a second and usual rate. `microseconds`: to divert and count a verdict of eight categories that allows,
-and one that all of them block.
+opened, by images a second and usual rate. `microseconds`: to divert and count a verdict of eight categories that
+allows, and one that all of them block.
 """
 
 import argparse
