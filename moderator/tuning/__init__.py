@@ -1,0 +1,1 @@
+"""Policies by evidence: drafts, lint by embedding, differences, evaluation, tuning, back-tests."""
