@@ -79,7 +79,7 @@ def _edited(text: str, keys: Keys, value: Any) -> str:
     Raises:
         LookupError: the layout does not allow it.
     """
-    node: Node = yaml.compose(text, Loader=yaml.SafeLoader)
+    node: Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     for depth, key in enumerate(keys):
         if not isinstance(node, MappingNode):
             raise LookupError(key)
@@ -89,7 +89,10 @@ def _edited(text: str, keys: Keys, value: Any) -> str:
                 value = {missing: value}
             return text if value is None else _added(text, node, key, value)
         if depth == len(keys) - 1:
-            return _removed(text, node, *found) if value is None else _replaced(text, node, *found, value)
+            key_node, old = found
+            if value is None:
+                return _removed(text, node, key_node, old)
+            return _replaced(text, node, key_node, old, value)
         node = found[1]
     raise LookupError
 
