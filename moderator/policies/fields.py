@@ -30,6 +30,9 @@ MAX_TEMPLATES = 100
 MAX_SHADOWS = 10
 MAX_SIGNALS = 20
 MAX_FILE_NAME = 200
+MAX_MESSAGE = 500
+MAX_CONDITION = 500
+MAX_ENCODERS = 20
 
 #: Placeholder for the prompt in a template.
 SLOT = "{}"
@@ -65,16 +68,23 @@ def refuse(problems: Iterable[Located]) -> None:
         raise ValidationError.from_exception_data("policy", details)
 
 
-def _clean(text: str) -> str:
-    """Return the text on one line, with single spaces and composed characters: equal looks, equal digest."""
-    text = unicodedata.normalize("NFC", " ".join(text.split()))
-    if not text:
-        raise policy_error("is empty; write the text or remove the line")
-    if len(text) > MAX_PROMPT:
-        raise policy_error(f"has {len(text)} characters; at most {MAX_PROMPT} are allowed, so shorten it")
-    if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
-        raise policy_error("contains a control character; remove it")
-    return text
+def _one_line(most: int) -> AfterValidator:
+    """Return a validator of texts of at most `most` characters.
+
+    It puts the text on one line, with single spaces and composed characters: equal looks, equal digest.
+    """
+
+    def clean(text: str) -> str:
+        text = unicodedata.normalize("NFC", " ".join(text.split()))
+        if not text:
+            raise policy_error("is empty; write the text or remove the line")
+        if len(text) > most:
+            raise policy_error(f"has {len(text)} characters; at most {most} are allowed, so shorten it")
+        if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
+            raise policy_error("contains a control character; remove it")
+        return text
+
+    return AfterValidator(clean)
 
 
 def _unique(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -121,12 +131,20 @@ ReviewThreshold = Annotated[
 Midpoint = Annotated[float, Field(strict=True, gt=0, lt=1, allow_inf_nan=False)]
 NO_SHIFT = 0.5
 Percent = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
-Prompt = Annotated[str, AfterValidator(_clean)]
+Prompt = Annotated[str, _one_line(MAX_PROMPT)]
+#: For whoever uploaded the picture.
+Message = Annotated[str, _one_line(MAX_MESSAGE)]
+ConditionText = Annotated[str, _one_line(MAX_CONDITION)]
 Prompts = Annotated[tuple[Prompt, ...], Field(max_length=MAX_PROMPTS), AfterValidator(_unique)]
 Template = Annotated[Prompt, AfterValidator(_has_slot)]
 Templates = Annotated[
     tuple[Template, ...], Field(min_length=1, max_length=MAX_TEMPLATES), AfterValidator(_unique)
 ]
+
+
+def unless_none(value: object) -> bool:
+    """Return whether to leave a value out of the digest and of JSON (for `exclude_if`): fields of later formats."""
+    return value is None
 
 
 class Frozen(BaseModel):

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from moderator.errors import SignalFailed
+from moderator.policies.category_schema import Category, Rule
 from moderator.policies.characters import named, odd_in_prompt
 from moderator.policies.fields import NEVER, SLOT, same_text
-from moderator.policies.schema import Category, Policy, Rule
+from moderator.policies.schema import Policy
 from moderator.policies.signal_schema import SignalEntry
 from moderator.policies.yaml_reader import KeyPath
 from moderator.signals.words import WordList

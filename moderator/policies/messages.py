@@ -1,60 +1,26 @@
 """Explain in plain words what is wrong with a value in a policy file and how to fix it. Pure."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from moderator.policies.calibration_schema import CALIBRATIONS, CategoryProbe
+from moderator.policies.category_schema import PROBE, Category, CategorySeverity, Rule
 from moderator.policies.characters import foreign, plain_letters
-from moderator.policies.dsa_schema import STATEMENT_EXAMPLES, StatementBlock
+from moderator.policies.dsa_schema import StatementBlock
+from moderator.policies.encoder_scales import CategoryScale, EncoderScales
 from moderator.policies.fields import MAX_NAME, MAX_VERSION
+from moderator.policies.key_examples import EXAMPLES, RANGES
 from moderator.policies.pointer_schema import Canary, Pointer
-from moderator.policies.schema import PROBE, Category, Policy, Rule
+from moderator.policies.schema import Policy
 from moderator.policies.signal_schema import SignalEntry
 from moderator.policies.view_options import MAX_VIEWS, ViewOptions
 from moderator.policies.yaml_reader import Document, Fault, KeyPath
 from moderator.suggestions import closest, did_you_mean
 
-#: What to write where a key is missing or holds something of the wrong kind.
-EXAMPLES = {
-    "name": "name: marketplace",
-    "version": "version: 1",
-    "description": "description: What is not allowed here",
-    "templates": 'templates: ["a photo of {}"]',
-    "safe": "safe: [a plate of food, a landscape]",
-    "categories": "categories: and below it, indented, one key for each category",
-    "unsafe": "unsafe: [a gun, a rifle]",
-    "rule": "rule: softmax-sum",
-    "midpoint": "midpoint: 0.35",
-    "review": "review: 0.45",
-    "block": "block: 0.8",
-    "signals": "signals: and below it '- {name: known-bad, kind: hash-list, file: lists/bad.pdq, sha256: ...}'",
-    "signal": "signal: known-bad",
-    "kind": "kind: hash-list",
-    "file": "file: lists/bad.pdq",
-    "sha256": "sha256: and the 64 hexadecimal digits that `sha256sum` says",
-    "views": "views: {most: 10, turned: true}",
-    "most": "most: 10",
-    "turned": "turned: true",
-    "active": "active: 1",
-    "shadow": "shadow: [2]",
-    "canary": "canary: {version: 2, percent: 10}",
-    "percent": "percent: 10",
-    **STATEMENT_EXAMPLES,
-}
-
-_THRESHOLD = "a threshold is a number above 0 and at most 1"
-_RANGES = {
-    "most": f"the number of views is a whole number from 1 to {MAX_VIEWS}",
-    "midpoint": "a midpoint is a number above 0 and below 1",
-    "review": _THRESHOLD,
-    "block": _THRESHOLD,
-    "percent": "a percentage is a number from 0 to 100",
-    "version": f"a version is a whole number from 1 to {MAX_VERSION}",
-    "active": f"a version is a whole number from 1 to {MAX_VERSION}",
-    "shadow": f"a version is a whole number from 1 to {MAX_VERSION}",
-}
+_BELOW_CATEGORY: dict[str, type[BaseModel]] = {"dsa": StatementBlock, "probe": CategoryProbe}
 
 
 def explain(error: ValidationError, document: Document, pointers: bool) -> Iterator[Fault]:
@@ -65,13 +31,13 @@ def explain(error: ValidationError, document: Document, pointers: bool) -> Itera
         document: the file that was validated.
         pointers: whether the document is the pointer file.
     """
-    details = [(tuple(p for p in e["loc"] if p != "[key]"), e) for e in error.errors(include_url=False)]
+    details = [(_key_path(e["loc"]), e) for e in error.errors(include_url=False)]
     places = [path for path, _ in details]
     misspelt = {
         (*path[:-1], meant)
         for path, e in details
         if e["type"] == "extra_forbidden"
-        and (meant := closest(str(path[-1]), _allowed(path[:-1], pointers))) is not None
+        and (meant := closest(str(path[-1]), _allowed(e["loc"][:-1], pointers))) is not None
     }
     for path, detail in details:
         kind = detail["type"]
@@ -82,21 +48,42 @@ def explain(error: ValidationError, document: Document, pointers: bool) -> Itera
             continue
         message: str | None
         if kind == "extra_forbidden":
-            message = _unknown_key(str(path[-1]), _allowed(path[:-1], pointers))
+            message = _unknown_key(str(path[-1]), _allowed(detail["loc"][:-1], pointers))
         else:
             written = document.written.get(path)
             message = _explain(kind, path, detail["input"], written, detail.get("ctx") or {})
         yield Fault(document.line_of(path), path, message or f"{detail['msg']}; correct the value")
 
 
+def _key_path(location: KeyPath) -> KeyPath:
+    """Return the keys of a location: without what pydantic adds for keys of mappings and for kinds of calibration."""
+    path = [part for part in location if part != "[key]"]
+    for n in range(len(path) - 1, 2, -1):
+        if path[n - 1] == "calibration" and path[n] in CALIBRATIONS and path[n - 2] != "categories":
+            del path[n]
+            break
+    return tuple(path)
+
+
 def _allowed(path: KeyPath, pointers: bool) -> list[str]:
-    """Return the keys that are allowed below a path."""
+    """Return the keys that are allowed at a location."""
     if pointers:
         return list((Canary if path[-1:] == ("canary",) else Pointer).model_fields)
-    if path[:1] == ("categories",) and path[2:3] == ("dsa",):
-        return list(StatementBlock.model_fields)
-    below: dict[str, type[BaseModel]] = {"categories": Category, "signals": SignalEntry, "views": ViewOptions}
-    return list(below.get(str(path[0]) if path else "", Policy).model_fields)
+    category: type[BaseModel] = Category
+    model: type[BaseModel] = Policy
+    below: dict[str, type[BaseModel]] = {"signals": SignalEntry, "views": ViewOptions}
+    if path[:1] == ("encoders",):
+        path, model, category = path[2:], EncoderScales, CategoryScale
+    match path:
+        case ("categories", _, "calibration", kind):
+            model = CALIBRATIONS[str(kind)]
+        case ("categories", _, key, *_):
+            model = _BELOW_CATEGORY[str(key)]
+        case ("categories", _):
+            model = category
+        case (key, *_):
+            model = below.get(str(key), model)
+    return list(model.model_fields)
 
 
 def _unknown_key(key: str, allowed: list[str]) -> str:
@@ -124,8 +111,14 @@ def _explain(
         return _not_text(value, written)
     if kind == "tuple_type":
         return f"has to be a list; {write}" if example else "has to be a list"
-    if kind in ("dict_type", "model_type"):
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
         return f"has to have keys below it; {_keys_below(path)}"
+    if kind == "union_tag_not_found":
+        return f"has no 'kind'; {write}"
+    if kind == "union_tag_invalid":
+        return _unknown_choice("kind", str(context["tag"]), CALIBRATIONS)
+    if kind == "enum" and key == "severity":
+        return _unknown_choice(key, str(value), CategorySeverity)
     if kind == "enum":
         return _unknown_rule(str(value))
     if kind in ("int_type", "int_from_float", "float_type"):
@@ -159,6 +152,7 @@ _WRONG_KIND = {
     "tuple_type",
     "dict_type",
     "model_type",
+    "model_attributes_type",
     "enum",
     "int_type",
     "float_type",
@@ -167,7 +161,7 @@ _WRONG_KIND = {
 
 
 def _range(key: str) -> str:
-    return _RANGES.get(key, "the format asks for another one")
+    return RANGES.get(key, "the format asks for another one")
 
 
 def _keys_below(path: KeyPath) -> str:
@@ -200,6 +194,11 @@ def _unknown_rule(rule: str) -> str:
     return f"'{rule[:40]}' is not a rule; {hint} (rules: {', '.join(Rule)}){foreign(rule)}"
 
 
+def _unknown_choice(what: str, value: str, choices: Iterable[str]) -> str:
+    hint = did_you_mean(value, choices) or "choose one"
+    return f"'{value[:40]}' is not a {what}; {hint} ({', '.join(choices)}){foreign(value)}"
+
+
 def _shown(value: Any, written: str | None) -> str:
     if written is not None:
         return written[:40]
@@ -230,10 +229,9 @@ def _number(key: str, value: Any) -> str:
         return f"; write {number:g}" if 0 < number <= 1 else fallback
     if key == "percent":
         return f"; write {number:g}" if 0 <= number <= 100 else fallback
+    largest = MAX_VIEWS if key == "most" else MAX_VERSION if key in ("version", "active", "shadow") else 0
     return (
-        f"; write {number:g}, without quotes"
-        if 1 <= number <= (MAX_VIEWS if key == "most" else MAX_VERSION) and number.is_integer()
-        else fallback
+        f"; write {number:g}, without quotes" if 1 <= number <= largest and number.is_integer() else fallback
     )
 
 

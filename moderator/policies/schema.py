@@ -7,35 +7,34 @@ what a file may contain and what a version's digest covers.
 import hashlib
 import json
 from collections.abc import Mapping
-from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import (
     Field,
-    ModelWrapValidatorHandler,
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from moderator.policies.dsa_schema import StatementBlock
+from moderator.identity import Identity
+from moderator.policies.category_references import condition_problems, signal_problems
+from moderator.policies.category_schema import PROMPT_KEYS, Category, Rule
+from moderator.policies.encoder_scales import EncoderScales
 from moderator.policies.fields import (
     MAX_CATEGORIES,
     MAX_DESCRIPTION,
+    MAX_ENCODERS,
     MAX_PROMPTS,
     MAX_SIGNALS,
     NO_SHIFT,
     SLOT,
-    BlockThreshold,
     Frozen,
     Located,
-    Midpoint,
     Prompts,
-    ReviewThreshold,
     Slug,
     Templates,
     Version,
@@ -46,108 +45,13 @@ from moderator.policies.signal_schema import SignalEntry
 from moderator.policies.view_options import ViewOptions
 from moderator.view import ViewPlan
 
-#: A category with this rule takes its score from a signal of this kind.
-PROBE = "probe"
-#: Keys of a category that mean nothing where a signal gives the score.
-PROMPT_KEYS = {"unsafe", "safe", "rule", "midpoint"}
-
-
-class Rule(StrEnum):
-    """How the similarities of a category's prompts become its score."""
-
-    SOFTMAX_MEAN = "softmax-mean"
-    SOFTMAX_SUM = "softmax-sum"
-    SOFTMAX_MAX = "softmax-max"
-    SIGMOID = "sigmoid"
-    MARGIN = "margin"
-
-    @property
-    def needs_safe(self) -> bool:
-        """Whether the score is relative to safe prompts: without any it would be the same for every image."""
-        return self is not Rule.SIGMOID
-
-    @property
-    def is_relative(self) -> bool:
-        """Whether the safe score is 1 minus the unsafe score, so that both can be moved together."""
-        return self in (Rule.SOFTMAX_SUM, Rule.MARGIN)
-
-
-class Category(Frozen):
-    """One thing that is not allowed. `review <= score < block` goes to people; `score >= block` is blocked.
-
-    `block` defaults to 0.5; `block: never` blocks at no score. Without `review`, no score goes to people.
-
-    The score comes from prompts by a rule, or from the `signal` of that name. The rule `probe` is optional and only
-    states that the signal is a probe. `safe` lists hard negatives of this category, in addition to the policy's
-    shared ones.
-
-    `dsa` states the reasons of a block as the EU's DSA Transparency Database wants them; it changes no verdict.
-
-    `midpoint` is the score of the bare rule that counts as 0.5, so that one threshold means the same in each category.
-    """
-
-    signal: Slug | None = None
-    unsafe: Annotated[Prompts, Field(validate_default=True)] = ()
-    safe: Prompts = ()
-    rule: Rule = Rule.SOFTMAX_SUM
-    midpoint: Midpoint = NO_SHIFT
-    review: ReviewThreshold = None
-    block: BlockThreshold = 0.5
-    dsa: Annotated[StatementBlock | None, Field(exclude_if=lambda block: block is None)] = None
-    _says_probe: bool = False
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _probe_is_a_signal(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        if not isinstance(value, Mapping) or value.get("rule") != PROBE or value.get("signal") is None:
-            return handler(value)
-        category = handler({key: other for key, other in value.items() if key != "rule"})
-        category._says_probe = True
-        return category
-
-    @field_validator("unsafe", mode="before")
-    @classmethod
-    def _needed_without_signal(cls, value: Any, info: ValidationInfo) -> Any:
-        if info.data.get("signal", "") is None:
-            if value == ():
-                raise PydanticKnownError("missing")
-            if value == []:
-                raise PydanticKnownError(
-                    "too_short", {"field_type": "Tuple", "min_length": 1, "actual_length": 0}
-                )
-        return value
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        given = self.model_fields_set & PROMPT_KEYS if self.signal is not None else set()
-        message = "goes with prompts, and this category takes its score from a signal; remove one of the two"
-        refuse([((key,), message, None) for key in sorted(given)])
-        return self
-
-    @model_validator(mode="after")
-    def _movable(self) -> Self:
-        if self.midpoint != NO_SHIFT and not self.rule.is_relative:
-            rules = " and ".join(rule for rule in Rule if rule.is_relative)
-            message = f"goes with the rules {rules}, and this is {self.rule}; remove it or change the rule"
-            refuse([(("midpoint",), message, self.midpoint)])
-        return self
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.review is not None and self.review >= self.block:
-            default = "" if "block" in self.model_fields_set else " (the default)"
-            message = (
-                f"{self.review:g} is not below block {self.block:g}{default}; "
-                "lower review, raise block, or remove review to send nothing to people"
-            )
-            refuse([(("review",), message, self.review)])
-        return self
-
 
 class Policy(Frozen):
     """One version of a policy: the content of `policies/<name>/<version>.yaml`, with all defaults filled in.
 
     Categories are sorted by name, so that two policies with the same digest have the same order.
+
+    `encoders` lists encoders on which the thresholds were measured. Then the policy is used with these alone.
     """
 
     name: Slug
@@ -158,6 +62,9 @@ class Policy(Frozen):
     categories: Annotated[dict[Slug, Category], Field(min_length=1, max_length=MAX_CATEGORIES)]
     signals: Annotated[tuple[SignalEntry, ...], Field(max_length=MAX_SIGNALS)] = ()
     views: ViewOptions = ViewOptions()
+    encoders: Annotated[
+        tuple[EncoderScales, ...], Field(max_length=MAX_ENCODERS, exclude_if=lambda listed: not listed)
+    ] = ()
 
     @field_validator("categories", mode="wrap")
     @classmethod
@@ -201,29 +108,39 @@ class Policy(Frozen):
         return value
 
     @model_validator(mode="after")
-    def _signals_exist(self) -> Self:
-        names = [signal.name for signal in self.signals]
-        listed = f"signals of this policy: {', '.join(names)}" if names else "the policy has no 'signals:'"
+    def _references_exist(self) -> Self:
         refuse(
-            (
-                ("categories", title, "signal"),
-                f"there is no signal '{category.signal}' ({listed}); add it to 'signals:' or correct the name",
-                category.signal,
+            (("categories", *path), message, value)
+            for path, message, value in (
+                *signal_problems(self.categories, self.signals),
+                *condition_problems(self.categories),
             )
-            for title, category in self.categories.items()
-            if category.signal is not None and category.signal not in names
-        )
-        kinds = {signal.name: signal.kind for signal in self.signals}
-        refuse(
-            (
-                ("categories", title, "rule"),
-                f"is {PROBE}, and the signal '{category.signal}' is of kind {kinds[category.signal]}; remove the rule",
-                PROBE,
-            )
-            for title, category in self.categories.items()
-            if category._says_probe and category.signal is not None and kinds[category.signal] != PROBE
         )
         return self
+
+    @model_validator(mode="after")
+    def _scales_fit(self) -> Self:
+        listed = [scales.identity for scales in self.encoders]
+        problems: list[Located] = [
+            ((n,), f"is the same encoder as item {listed.index(identity) + 1}; remove one of them", None)
+            for n, identity in enumerate(listed)
+            if identity in listed[:n]
+        ]
+        for n, scales in enumerate(self.encoders):
+            problems += [((n, *path), message, v) for path, message, v in scales.problems(self.categories)]
+        refuse((("encoders", *path), message, value) for path, message, value in problems)
+        return self
+
+    def categories_on(self, encoder: Identity) -> Mapping[str, Category] | None:
+        """Return the categories with the thresholds that apply on an encoder.
+
+        None: the policy lists encoders, and this is none of them.
+        """
+        if not self.encoders:
+            return self.categories
+        return next(
+            (scales.apply(self.categories) for scales in self.encoders if scales.identity == encoder), None
+        )
 
     def view_plan(self, limit: int) -> ViewPlan:
         """Return the views to make, at most `limit` of one picture.
@@ -231,7 +148,7 @@ class Policy(Frozen):
         The rule `softmax-mean` is a recipe for whole pictures, so a policy with no other has views only if it says how
         many.
         """
-        rules = {category.rule for category in self.categories.values() if category.signal is None}
+        rules = {category.rule for category in self.categories.values() if category.has_prompts}
         return self.views.plan(limit, 1 if rules == {Rule.SOFTMAX_MEAN} else limit)
 
     def canonical(self) -> bytes:
@@ -246,8 +163,11 @@ class Policy(Frozen):
         if not content["views"]:
             del content["views"]
         for category in content["categories"].values():
-            # Leave out the unused source: `signal` was added later, and the prompt keys mean nothing beside a signal.
-            for key in ("signal",) if category["signal"] is None else PROMPT_KEYS:
+            # Leave out the unused sources: `signal` was added later, and the prompt keys mean nothing beside another.
+            unused = set() if category["signal"] is not None else {"signal"}
+            if category["signal"] is not None or "when" in category:
+                unused |= PROMPT_KEYS
+            for key in unused:
                 del category[key]
             if category.get("midpoint") == NO_SHIFT:
                 del category["midpoint"]
@@ -285,7 +205,7 @@ def _without_safe(categories: Any) -> list[Located]:
     for name, category in categories.items():
         fields = dict(category) if isinstance(category, Mapping | Category) else {"rule": None}
         rule = fields.get("rule", Rule.SOFTMAX_SUM)
-        if fields.get("signal") is not None:
+        if fields.get("signal") is not None or fields.get("when") is not None:
             continue
         if isinstance(rule, str) and rule in list(Rule) and Rule(rule).needs_safe and not fields.get("safe"):
             message = (

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from moderator.policies.schema import Policy, Rule
+from moderator.policies.category_schema import Rule
+from moderator.policies.schema import Policy
 
 Indices = NDArray[np.int64]
 

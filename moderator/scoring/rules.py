@@ -24,8 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from moderator.policies.category_schema import Rule
 from moderator.policies.fields import NO_SHIFT
-from moderator.policies.schema import Rule
 from moderator.scoring.layout import Layout
 
 Floats = NDArray[np.float32]

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderator.errors import EmbeddingInvalid
-from moderator.policies.schema import Category, Policy, Rule
+from moderator.policies.category_schema import Category, Rule
+from moderator.policies.schema import Policy
 from moderator.scoring.allowance import with_allowance
 from moderator.scoring.layout import Layout
 from moderator.scoring.rules import Floats, Scores, score

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from moderator.policies.schema import Policy, Rule
+from moderator.policies.category_schema import Rule
+from moderator.policies.schema import Policy
 from moderator.scoring.layout import lay_out
 from moderator.scoring.rules import Scores, score
 

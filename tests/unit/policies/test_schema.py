@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from moderator.policies.category_schema import Category, Rule
 from moderator.policies.fields import MAX_CATEGORIES, MAX_PROMPT, MAX_PROMPTS, MAX_TEMPLATES, fill
 from moderator.policies.pointer_schema import Pointer, canary_picks
-from moderator.policies.schema import Category, Policy, Rule
+from moderator.policies.schema import Policy
 from moderator.view import ViewPlan
 
 

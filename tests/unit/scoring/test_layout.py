@@ -1,6 +1,7 @@
 import numpy as np
 
-from moderator.policies.schema import Policy, Rule
+from moderator.policies.category_schema import Rule
+from moderator.policies.schema import Policy
 from moderator.scoring.layout import lay_out
 
 POLICY = Policy.model_validate(

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moderator.policies.schema import Rule
+from moderator.policies.category_schema import Rule
 from moderator.scoring.layout import lay_out
 from moderator.scoring.rules import score, sigmoid
 from tests.support.scoring_cases import COSINES, PROMPTS, Case, by_hand, cases, policy, rows

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moderator.errors import EmbeddingInvalid
-from moderator.policies.schema import Policy, Rule
+from moderator.policies.category_schema import Rule
+from moderator.policies.schema import Policy
 from moderator.scoring.layout import lay_out
 from moderator.scoring.rules import Scores
 from moderator.scoring.thresholds import SEVERITY, CompiledPolicy, judge, severities
