@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +28,9 @@ from moderator.signals.signal import Frame
 from moderator.signals.signal_calls import Specification
 from moderator.verdicts import ImageFacts
 from moderator.view import View, ViewPlan
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +194,18 @@ class Preparer:
                 read = dict.fromkeys((spec.key for spec in some), ours(error))
             readings.update({opinion_key(key, questions): outcome for key, outcome in read.items()})
         return readings
+
+    def picture(self, data: bytes, side: int) -> "Image":
+        """Return the first picture of a file (RGB, upright), for people to look at.
+
+        Args:
+            data: the file.
+            side: pixels that suffice for the shorter side: a large JPEG is decoded at a reduced size.
+
+        Raises:
+            ImageError: as `prepare`.
+        """
+        return self._decode(data, WHOLE_ALONE, side).pictures[0]
 
     def recall(self, facts: ImageFacts, views: tuple[View, ...], selection: Selection) -> Prepared:
         """Return an image whose embeddings are known: everything needed besides them, without its pixels."""

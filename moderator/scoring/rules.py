@@ -71,8 +71,29 @@ def score(layout: Layout, similarities: Floats, scale: float, bias: float) -> Sc
     sums = np.add.reduceat(weights, layout.halves, axis=1).reshape(count, categories, 2)
     total = sums.sum(axis=2)
 
-    both = np.empty((count, categories, 2), dtype=np.float32)
+    both = rule_scores(layout, top, sums)
     probability = weights / total[:, layout.category]
+    if (sigmoids := layout.rules.get(Rule.SIGMOID)) is not None:
+        pairs = np.isin(layout.category, sigmoids)
+        probability[:, pairs] = sigmoid(logits[:, pairs])
+    return Scores(
+        unsafe=both[..., 0],
+        safe=both[..., 1],
+        similarity=np.maximum(cosine, -1),
+        probability=probability,
+    )
+
+
+def rule_scores(layout: Layout, top: Floats, sums: Floats) -> Floats:
+    """Apply the rules and midpoints of a policy -> float32 [n, C, 2], unsafe and safe scores in [0, 1].
+
+    Args:
+        layout: index arrays of the policy, with C categories.
+        top: float32 [n, C, 2], the highest logit of each category's unsafe and safe half; -inf: it is empty.
+        sums: float32 [n, C, 2], sum over the half of exp(logit - highest logit of both halves).
+    """
+    peak, total = top.max(axis=2), sums.sum(axis=2)
+    both = np.empty_like(sums)
     for rule, which in layout.rules.items():
         match rule:
             case Rule.SOFTMAX_MEAN:
@@ -84,8 +105,6 @@ def score(layout: Layout, similarities: Floats, scale: float, bias: float) -> Sc
                 both[:, which] = np.exp(top[:, which] - peak[:, which, None]) / total[:, which, None]
             case Rule.SIGMOID:
                 both[:, which] = sigmoid(top[:, which])
-                pairs = np.isin(layout.category, which)
-                probability[:, pairs] = sigmoid(logits[:, pairs])
             case Rule.MARGIN:
                 unsafe = sigmoid(top[:, which, 0] - top[:, which, 1])
                 both[:, which] = np.stack([unsafe, 1 - unsafe], axis=-1)
@@ -93,10 +112,6 @@ def score(layout: Layout, similarities: Floats, scale: float, bias: float) -> Sc
     if moved.size:
         odds = both[:, moved] * np.stack([1 - layout.midpoint[moved], layout.midpoint[moved]], axis=-1)
         both[:, moved] = odds / odds.sum(axis=-1, keepdims=True)
-    return Scores(
-        # Sums of rounded probabilities may exceed 1 by an ulp.
-        unsafe=np.clip(both[..., 0], 0, 1),
-        safe=np.clip(both[..., 1], 0, 1),
-        similarity=np.maximum(cosine, -1),
-        probability=probability,
-    )
+    # Sums of rounded probabilities may exceed 1 by an ulp.
+    clipped: Floats = np.clip(both, 0, 1)
+    return clipped
