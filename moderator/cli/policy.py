@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from moderator.cli import policy_changes
+from moderator.cli import policy_changes, policy_log
 from moderator.cli.options import JsonOption, PoliciesOption, policies_folder, policy_reference
 from moderator.cli.policy_findings import finding_rows, print_rows, problem_row, problem_rows, unmet_rows
 from moderator.errors import PolicyInvalid
@@ -176,5 +176,13 @@ def _warn(catalogue: Catalogue) -> None:
         typer.echo(f"{summary} in {catalogue.folder}: run 'moderator policy lint'", err=True)
 
 
-for _change in (policy_changes.release, policy_changes.activate, policy_changes.rollback, policy_changes.log):
-    app.command()(_change)
+for _command in (
+    policy_changes.release,
+    policy_changes.activate,
+    policy_changes.shadow,
+    policy_changes.canary,
+    policy_changes.promote,
+    policy_changes.rollback,
+    policy_log.log,
+):
+    app.command()(_command)
