@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from moderator.cli import policy_changes, policy_log
+from moderator.cli import policy_changes, policy_log, policy_new
 from moderator.cli.options import JsonOption, PoliciesOption, policies_folder, policy_reference
 from moderator.cli.policy_findings import finding_rows, print_rows, problem_row, problem_rows, unmet_rows
 from moderator.errors import PolicyInvalid
@@ -177,6 +177,7 @@ def _warn(catalogue: Catalogue) -> None:
 
 
 for _command in (
+    policy_new.new,
     policy_changes.release,
     policy_changes.activate,
     policy_changes.shadow,
