@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from moderator.cli import policy_changes, policy_log, policy_new
+from moderator.cli import policy_changes, policy_evaluate, policy_log, policy_new
 from moderator.cli.options import JsonOption, PoliciesOption, policies_folder, policy_reference
 from moderator.cli.policy_findings import finding_rows, print_rows, problem_row, problem_rows, unmet_rows
 from moderator.errors import PolicyInvalid
@@ -178,11 +178,12 @@ def _warn(catalogue: Catalogue) -> None:
 
 for _command in (
     policy_new.new,
+    policy_evaluate.evaluate,
     policy_changes.release,
-    policy_changes.activate,
     policy_changes.shadow,
     policy_changes.canary,
     policy_changes.promote,
+    policy_changes.activate,
     policy_changes.rollback,
     policy_log.log,
 ):

@@ -10,6 +10,8 @@ from moderator.policies.fields import Frozen, Located, Slug, refuse
 MIN_SLOPE, MAX_SLOPE = 0.01, 100.0
 MAX_OFFSET = 50.0
 MAX_POINTS = 64
+#: Log-odds are those of a score that is at least so far from 0 and from 1: the grain of a float32 below 1.
+SCORE_GRAIN = 2.0**-24
 
 _Score = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 

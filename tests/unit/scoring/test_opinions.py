@@ -2,13 +2,15 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from moderator.policies.schema import Policy
+from moderator.scoring.layout import lay_out
 from moderator.scoring.opinions import Opinion, OpinionOutcome, outcome_of, questions, with_opinions
-from moderator.scoring.thresholds import SEVERITY, Judgement
+from moderator.scoring.thresholds import SEVERITY, CompiledPolicy, Judgement
 from moderator.signals.question import Question, opinion_key
 from moderator.verdicts import CategoryVerdict, Decision
 
@@ -28,6 +30,8 @@ POLICY = Policy.model_validate(
     }
 )
 
+COMPILED = CompiledPolicy(POLICY, lay_out(POLICY), np.zeros((0, 1), np.float32), 1.0, 0.0)
+
 
 def judgement(**decisions: tuple[Decision, float]) -> Judgement:
     quiet = {"animals": (ALLOW, 0.1), "guard": (ALLOW, 0.0), "scam": (ALLOW, 0.0), "weapons": (ALLOW, 0.2)}
@@ -40,19 +44,19 @@ WEAPONS = judgement(weapons=(REVIEW, 0.6))
 
 
 def after(first: Judgement, *clears: str, score: float = 0.0, unsure: bool = False) -> Judgement:
-    return with_opinions(POLICY, first, {"guard": Opinion(score, unsure, frozenset(clears))})
+    return with_opinions(COMPILED, first, {"guard": Opinion(score, unsure, frozenset(clears))})
 
 
 def test_questions_are_those_of_the_categories_in_review() -> None:
-    assert questions(POLICY, WEAPONS, frozenset()) == (Question("weapons", ("a gun",), ("a toy",)),)
-    assert questions(POLICY, judgement(), frozenset()) == ()
-    assert questions(POLICY, judgement(weapons=(BLOCK, 0.9), animals=(REVIEW, 0.5)), frozenset()) == ()
+    assert questions(COMPILED, WEAPONS, frozenset()) == (Question("weapons", ("a gun",), ("a toy",)),)
+    assert questions(COMPILED, judgement(), frozenset()) == ()
+    assert questions(COMPILED, judgement(weapons=(BLOCK, 0.9), animals=(REVIEW, 0.5)), frozenset()) == ()
 
 
 def test_what_a_signal_did_not_read_stays_with_people() -> None:
     first = judgement(scam=(REVIEW, 0.7))
-    assert questions(POLICY, first, frozenset()) == (Question("scam"),)
-    assert questions(POLICY, first, frozenset({"scam"})) == ()
+    assert questions(COMPILED, first, frozenset()) == (Question("scam"),)
+    assert questions(COMPILED, first, frozenset({"scam"})) == ()
 
 
 @pytest.mark.parametrize(("score", "decision"), [(0.49, REVIEW), (0.5, REVIEW), (0.9, BLOCK)])
@@ -80,13 +84,13 @@ def test_another_category_in_review_keeps_the_image_there() -> None:
 def test_a_missing_answer_clears_nothing() -> None:
     found = after(WEAPONS, unsure=True)
     assert (found.decision, found.categories["guard"].decision) == (REVIEW, REVIEW)
-    assert with_opinions(POLICY, WEAPONS, {"guard": Opinion()}) == found
+    assert with_opinions(COMPILED, WEAPONS, {"guard": Opinion()}) == found
 
 
 def test_all_opinions_have_to_clear() -> None:
     yes, no = Opinion(0.0, False, frozenset({"weapons"})), Opinion(0.0, False)
-    assert with_opinions(POLICY, WEAPONS, {"a": yes, "b": no}).decision is REVIEW
-    assert with_opinions(POLICY, WEAPONS, {"a": yes, "b": yes}).decision is ALLOW
+    assert with_opinions(COMPILED, WEAPONS, {"a": yes, "b": no}).decision is REVIEW
+    assert with_opinions(COMPILED, WEAPONS, {"a": yes, "b": yes}).decision is ALLOW
 
 
 @given(

@@ -1,0 +1,302 @@
+"""The charts and tables of an evaluation. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from moderator.reports.blocks import (
+    BarChart,
+    Bars,
+    Cell,
+    ChartMark,
+    ContactSheet,
+    DataTable,
+    Histogram,
+    LineChart,
+    Series,
+    SheetItem,
+    Tone,
+)
+from moderator.tuning.evaluation import (
+    ALARM_SHARES,
+    CategoryFigures,
+    DecisionCounts,
+    Evaluation,
+    OperatingPoint,
+)
+from moderator.tuning.evaluation_curves import point_cost
+from moderator.tuning.evaluation_load import ReviewLoad
+from moderator.tuning.evaluation_metrics import Estimate
+from moderator.tuning.evaluation_mistakes import Mistake
+from moderator.tuning.evaluation_slices import Slices
+from moderator.tuning.evaluation_texts import (
+    MISSING,
+    count_text,
+    figure_text,
+    gap_text,
+    percent,
+    share_text,
+)
+from moderator.verdicts import Decision
+
+_SHARE_AXIS = (0.0, 100.0)
+_DECIDED = {
+    Decision.ALLOW: "allowed, with only",
+    Decision.REVIEW: "to review, by",
+    Decision.BLOCK: "blocked, by",
+}
+
+
+def decisions_chart(evaluation: Evaluation) -> BarChart:
+    """Return what would happen to the images of each kind."""
+    groups = [("safe", evaluation.safe)] + [
+        (name, figures.shown) for name, figures in evaluation.categories.items() if figures.shown.total
+    ]
+    return BarChart(
+        "What would happen to images that show …",
+        [f"{name} ({counts.total:,})" for name, counts in groups],
+        [
+            Bars("let through", [_percent(counts.allow, counts) for _, counts in groups], tone="allow"),
+            Bars("review", [_percent(counts.review, counts) for _, counts in groups], tone="review"),
+            Bars("blocked", [_percent(counts.block, counts) for _, counts in groups], tone="block"),
+        ],
+        x_label="share of these images, %",
+        stacked=True,
+        x_range=_SHARE_AXIS,
+    )
+
+
+def found_chart(evaluation: Evaluation) -> BarChart:
+    """Return how much each category finds and flags falsely."""
+    named = [(name, one.flagged) for name, one in evaluation.categories.items() if one.shown.total]
+    found = [point.recall for _, point in named]
+    alarms = [point.false_alarms for _, point in named]
+    return BarChart(
+        "Found, and flagged falsely, by each category",
+        [name for name, _ in named],
+        [
+            Bars("found", *_percents(found), tone="accent"),
+            Bars("flagged falsely, of all other images", *_percents(alarms), tone="block"),
+        ],
+        x_label="share, %, with 95 % intervals",
+        x_range=_SHARE_AXIS,
+    )
+
+
+def decisions_table(evaluation: Evaluation) -> DataTable:
+    """Return the confusion of decisions and truth, by images."""
+    named = [("all together", evaluation.unsafe, evaluation.safe)]
+    named += [(f"{name} alone", one.shown, one.others) for name, one in evaluation.categories.items()]
+    rows: list[list[Cell]] = [
+        [name, *(number for one in counts for number in (one.total, one.allow, one.review, one.block))]
+        for name, *counts in named
+    ]
+    decisions = ["allowed", "to review", "blocked"]
+    columns = ["category", "images that show it", *decisions, "images that do not", *decisions]
+    return DataTable("Decisions against truth", columns, rows)
+
+
+def figures_table(evaluation: Evaluation) -> DataTable:
+    """Return how well the thresholds of each category do."""
+    rows: list[list[Cell]] = [
+        [
+            name,
+            figures.shown.total,
+            share_text(figures.flagged.recall),
+            share_text(figures.flagged.false_alarms),
+            share_text(figures.flagged.precision),
+            MISSING if figures.flagged.f1 is None else f"{figures.flagged.f1:.2f}",
+        ]
+        for name, figures in _named(evaluation)
+    ]
+    columns = ["category", "images", "found", "flagged falsely", "precision", "F1"]
+    return DataTable("With the thresholds of this version; review counts as found", columns, rows)
+
+
+def ranking_table(evaluation: Evaluation) -> DataTable:
+    """Return how well the scores of each category separate, whatever the thresholds."""
+    rows: list[list[Cell]] = [
+        [
+            name,
+            figure_text(figures.ranking.roc_auc),
+            figure_text(figures.ranking.average_precision),
+            *(share_text(recall) for recall in figures.ranking.recall_at),
+            MISSING if figures.calibration_error is None else f"{figures.calibration_error:.3f}",
+        ]
+        for name, figures in _named(evaluation)
+    ]
+    columns = ["category", "ROC-AUC", "average precision"]
+    columns += [f"found at {percent(alarms)} false alarms" for alarms in ALARM_SHARES]
+    return DataTable("Whatever the thresholds", [*columns, "calibration error"], rows)
+
+
+def _named(evaluation: Evaluation) -> list[tuple[str, CategoryFigures]]:
+    return [*evaluation.categories.items(), ("any category", evaluation.overall)]
+
+
+def load_table(load: ReviewLoad) -> DataTable:
+    """Return how many images people would look at."""
+    rows: list[list[str]] = [
+        ["uploads mixed as in this set", share_text(load.review), share_text(load.block)],
+        ["uploads that are all safe", share_text(load.safe_review), share_text(load.safe_block)],
+    ]
+    columns = ["", "go to review", "blocked"]
+    if load.uploads_per_day is not None:
+        columns += ["reviews a day", "wrong blocks a day"]
+        rows[0] += [count_text(load.review_per_day), MISSING]
+        rows[1] += [count_text(load.safe_review_per_day), count_text(load.safe_block_per_day)]
+    uploads = f" at {load.uploads_per_day:,} uploads a day" if load.uploads_per_day is not None else ""
+    return DataTable(f"Load on people{uploads}", columns, rows)
+
+
+def category_charts(name: str, figures: CategoryFigures) -> list[Histogram | LineChart]:
+    """Return the charts of one category: scores, other thresholds, calibration, cost."""
+    marks = []
+    if figures.review is not None:
+        marks.append(ChartMark(figures.review, f"review {figures.review:g}", "review"))
+    if figures.block is not None:
+        marks.append(ChartMark(figures.block, f"block {figures.block:g}", "block"))
+    charts: list[Histogram | LineChart] = [_scores(name, figures, marks), _sweep(figures, marks)]
+    if figures.calibration:
+        charts.append(_reliability(name, figures))
+    if figures.cost is not None:
+        charts.append(_cost(figures))
+    return charts
+
+
+def slices_table(slices: Slices) -> DataTable:
+    """Return the mistakes by the values of a column."""
+    rows: list[list[Cell]] = [
+        [
+            one.value,
+            one.safe,
+            share_text(one.alarms),
+            gap_text(one.alarms_gap),
+            one.unsafe,
+            share_text(one.missed),
+            gap_text(one.missed_gap),
+        ]
+        for one in slices.slices
+    ]
+    columns = [slices.column, "safe", "flagged falsely", "against the rest, points"]
+    columns += ["show something", "missed", "against the rest, points"]
+    return DataTable(f"Mistakes by {slices.column}", columns, rows)
+
+
+def mistakes_sheet(
+    title: str, mistakes: Iterable[Mistake], thumbnails: Mapping[Path, bytes | None], text: str = ""
+) -> ContactSheet:
+    """Return pictures of mistakes with the prompts that made them."""
+    return ContactSheet(title, [_item(one, thumbnails.get(one.path)) for one in mistakes], text)
+
+
+def _item(mistake: Mistake, picture: bytes | None) -> SheetItem:
+    shown = f"shows {', '.join(mistake.shows)}" if mistake.shows else "labelled safe"
+    facts = [f"{shown}; {_DECIDED[mistake.decision]} {mistake.category} {mistake.score:.2f}"]
+    if mistake.top_prompts:
+        prompts = [f"{one.prompt} ({percent(one.probability)})" for one in mistake.top_prompts]
+        facts.append(f"nearest: {'; '.join(prompts)}")
+    if mistake.view is not None:
+        facts.append(f"seen in a part: {mistake.view.name}")
+    return SheetItem(picture, mistake.path.name, facts)
+
+
+def _scores(name: str, figures: CategoryFigures, marks: list[ChartMark]) -> Histogram:
+    shown, others = figures.shown_histogram, figures.others_histogram
+    return Histogram(
+        "Scores, and the thresholds",
+        np.linspace(0, 1, len(shown) + 1).tolist(),
+        [
+            Bars(f"{figures.shown.total:,} images that show {name}", shown.tolist(), tone="accent"),
+            Bars(f"{figures.others.total:,} others", others.tolist(), tone="quiet"),
+        ],
+        marks,
+        x_label="score",
+    )
+
+
+def _sweep(figures: CategoryFigures, marks: list[ChartMark]) -> LineChart:
+    sweep = figures.sweep
+    x = sweep.thresholds.tolist()
+    series = []
+    if not np.isnan(sweep.found).any():
+        series.append(Series("found", x, (100 * sweep.found).tolist(), tone="accent"))
+    if not np.isnan(sweep.alarms).any():
+        series.append(Series("others flagged falsely", x, (100 * sweep.alarms).tolist(), tone="block"))
+    return LineChart(
+        "What another threshold would do",
+        "threshold",
+        "share, %",
+        series,
+        marks,
+        x_range=(0, 1),
+        y_range=_SHARE_AXIS,
+    )
+
+
+def _reliability(name: str, figures: CategoryFigures) -> LineChart:
+    bins = figures.calibration
+    error = figures.calibration_error or 0.0
+    return LineChart(
+        f"Calibration: expected error {error:.2f}",
+        "score",
+        f"share that shows {name}, %",
+        [
+            Series("as the score says", [0, 1], [0, 100], tone="guide"),
+            Series(
+                "measured",
+                [one.mean_score for one in bins],
+                [100 * (one.share.value or 0) for one in bins],
+                [100 * (one.share.low or 0) for one in bins],
+                [100 * (one.share.high or 0) for one in bins],
+                tone="accent",
+                points=True,
+            ),
+        ],
+        x_range=(0, 1),
+        y_range=_SHARE_AXIS,
+    )
+
+
+def _cost(figures: CategoryFigures) -> LineChart:
+    assert figures.cost is not None
+    weights = figures.cost.weights
+    series = [
+        Series(
+            "flag nothing, or everything",
+            weights.tolist(),
+            np.minimum(weights, 1 - weights).tolist(),
+            tone="guide",
+        ),
+        Series("the best threshold", weights.tolist(), figures.cost.best.tolist(), tone="quiet"),
+    ]
+    points: list[tuple[Tone, float | None, OperatingPoint]] = [
+        ("review", figures.review, figures.flagged),
+        ("block", figures.block, figures.blocked),
+    ]
+    for tone, threshold, point in points:
+        found, alarms = point.recall.value, point.false_alarms.value
+        if threshold is not None and found is not None and alarms is not None:
+            costs = point_cost(weights, found, alarms)
+            series.append(Series(f"{tone} at {threshold:g}", weights.tolist(), costs.tolist(), tone=tone))
+    return LineChart(
+        "Cost, as misses weigh more",
+        "weight of a miss against a false alarm",
+        "expected cost",
+        series,
+        x_range=(0, 1),
+        y_range=(0, max(0.5, *(max(one.y) for one in series))),
+    )
+
+
+def _percent(count: int, counts: DecisionCounts) -> float:
+    return 100 * count / counts.total if counts.total else 0.0
+
+
+def _percents(estimates: Sequence[Estimate]) -> tuple[list[float], list[float], list[float]]:
+    return (
+        [100 * (one.value or 0) for one in estimates],
+        [100 * (one.low or 0) for one in estimates],
+        [100 * (one.high or 0) for one in estimates],
+    )
