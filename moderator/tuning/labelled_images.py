@@ -15,8 +15,8 @@ from moderator.encoders.encoder import Encoder
 from moderator.engine.engine import Engine
 from moderator.engine.resolver import PolicyResolver
 from moderator.errors import LabelsInvalid, ModeratorError
-from moderator.image_paths import list_images
 from moderator.identity import Identity
+from moderator.image_paths import list_images
 from moderator.policies.catalogue import Selection
 from moderator.policies.schema import Policy
 from moderator.scoring.batch_decisions import ImageBlock
@@ -135,7 +135,9 @@ def load_unlabelled(
     else:
         files = read_label_file(source)
     if not files:
-        raise LabelsInvalid(f"{source}: no image in it; give a folder with some, or a CSV file that names some")
+        raise LabelsInvalid(
+            f"{source}: no image in it; give a folder with some, or a CSV file that names some"
+        )
     return embed_labelled([(file, frozenset()) for file in files], engine, policies, progress=progress)
 
 

@@ -47,7 +47,8 @@ def write(folder: Path, version: int, text: str) -> None:
 
 
 def run(folder: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(app, [*arguments, "--policies", str(folder)])
+    model = ["--no-embedding"] if arguments[0] == "lint" else []
+    return CliRunner().invoke(app, [*arguments, *model, "--policies", str(folder)])
 
 
 def rows(result: Result) -> list[dict[str, Any]]:
