@@ -6,6 +6,7 @@ import socket
 from uuid import uuid4
 
 from moderator.engine.engine import Engine
+from moderator.errors import EncoderForeign
 from moderator.policies.policy_metrics import LoadedPolicy
 from moderator.policies.snapshot import Snapshot
 from moderator.printable import printable
@@ -79,6 +80,9 @@ class PolicyWatch:
                 if (name, shadow.version) not in snapshot.unusable
             ]
         self._metrics.show_policies(loaded)
+        self._metrics.show_foreign_policies(
+            {key for key, error in snapshot.unusable.items() if isinstance(error, EncoderForeign)}
+        )
 
 
 def held_policies(snapshot: Snapshot) -> dict[str, HeldPolicy]:

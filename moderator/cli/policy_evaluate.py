@@ -12,6 +12,7 @@ from moderator.cli.options import JsonOption, PoliciesOption, loading, policy_re
 from moderator.cli.output import console, errors, plain, print_json
 
 if TYPE_CHECKING:
+    from moderator.policies.schema import Policy
     from moderator.tuning.evaluation import Evaluation
     from moderator.tuning.labelled_images import LabelledImages
 
@@ -106,8 +107,10 @@ def evaluate(
 
             paths = [one.path for one in (*mistakes.alarms, *mistakes.missed)]
             thumbnails = dict(zip(paths, file_thumbnails(engine, paths), strict=True))
+            notes = _notes(policy, images)
             facts = _facts(evaluation, images, data)
-            evaluation_report(evaluation, mistakes, load, thumbnails, facts, _notes(images)).write(html)
+            page = evaluation_report(evaluation, mistakes, load, thumbnails, images.failed, facts, notes)
+            page.write(html)
     if as_json:
         print_json(record_of(evaluation, images, mistakes, load))
         return
@@ -132,13 +135,18 @@ def _report_failures(images: "LabelledImages") -> None:
         errors.print(f"and {more} more that cannot be judged; --json lists all", style="yellow")
 
 
-def _notes(images: "LabelledImages") -> list[str]:
-    if not images.failed:
-        return []
-    count = len(images.failed)
-    return [
-        f"{count:,} more image{' is' if count == 1 else 's are'} left out: no decoder can read them as images."
-    ]
+def _notes(policy: "Policy", images: "LabelledImages") -> list[str]:
+    from moderator.signals.evaluator import Moment, due
+
+    notes = []
+    if images.failed:
+        count = len(images.failed)
+        notes.append(
+            f"{count:,} more image{' is' if count == 1 else 's are'} left out, which could not be judged."
+        )
+    if due([policy], Moment.REVIEW):
+        notes.append("Second opinions were not asked: what they would clear or block counts as review.")
+    return notes
 
 
 def _facts(evaluation: "Evaluation", images: "LabelledImages", data: Path) -> list[tuple[str, str]]:

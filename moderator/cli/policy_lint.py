@@ -13,7 +13,7 @@ from moderator.cli.policy_findings import finding_rows, print_rows, problem_row,
 from moderator.cli.policy_sample import SampleCounts, examine_by_embedding, print_samples
 from moderator.errors import PolicyInvalid
 from moderator.policies.catalogue import Catalogue
-from moderator.policies.lint import Severity
+from moderator.policies.lint_finding import Severity
 from moderator.policies.schema import Policy
 from moderator.policies.snapshot import Snapshot
 

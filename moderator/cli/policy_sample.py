@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from moderator.cli.options import loading, progress_bar
 from moderator.cli.output import Rows, console, errors, plain
 from moderator.errors import ModeratorError
-from moderator.policies.lint import LintFinding, Severity
+from moderator.policies.lint_finding import LintFinding, Severity
 from moderator.policies.schema import Policy
 from moderator.settings import load_settings
 

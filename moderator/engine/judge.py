@@ -163,12 +163,19 @@ class Judge:
 def _judgement(
     compiled: CompiledPolicy, embeddings: Floats, readings: Readings, views: Sequence[View], unseen: bool
 ) -> Judgement:
-    policy = compiled.policy
-    readings = {**readings, **_unasked(policy)}
+    policy, unasked = compiled.policy, _unasked(compiled.policy)
+    readings = {**readings, **unasked}
     rows = rows_of(policy.view_plan(len(views)), views)
     if len(rows) < len(views):
         embeddings, views = embeddings[rows], [views[row] for row in rows]
-    judgement = judge(compiled, embeddings, scores(policy, readings), unsure(policy, readings), views)
+    judgement = judge(
+        compiled,
+        embeddings,
+        scores(policy, readings),
+        unsure(policy, readings),
+        views,
+        unasked=frozenset(spec.name for spec in policy.signals if spec.key in unasked),
+    )
     return _at_least_review(judgement) if unseen else judgement
 
 

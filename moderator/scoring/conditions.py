@@ -1,4 +1,8 @@
-"""Score conditions over categories: `and` is min, `or` is max, `not` is 1 - s (Zadeh, 1965, "Fuzzy Sets")."""
+"""Score conditions over categories: `and` is min, `or` is max, `not` is 1 - s (Zadeh, 1965, "Fuzzy Sets").
+
+Where a signal did not read all of an image, its score is a lower bound, and so is the condition's: `not` counts as 0.
+The same holds for a second opinion that was not asked.
+"""
 
 from functools import reduce
 

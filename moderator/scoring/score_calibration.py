@@ -1,4 +1,4 @@
-"""Move scores along their log-odds: calibration, and a probe beside words. Exact for arrays of any shape.
+"""Move scores along their log-odds: calibration, and a probe beside words.
 
 | step     | formula                                                              |
 | -------- | -------------------------------------------------------------------- |
@@ -10,7 +10,8 @@ Sources: Genest and Zidek, 1986, "Combining Probability Distributions" (the loga
 "Probabilistic Outputs for Support Vector Machines"; Zadrozny and Elkan, 2002, "Transforming Classifier Scores into
 Accurate Multiclass Probability Estimates".
 
-Each is monotone: of two scores, the higher one never becomes the lower.
+Each is monotone: of two scores, the higher one never becomes the lower. Log-odds are those of a score that is at least
+2^-24 from 0 and from 1, the grain of a 32-bit number, so that no score is beyond any calibration.
 """
 
 import numpy as np

@@ -83,6 +83,7 @@ def judge(
     signals: Mapping[str, float] = _NO_SIGNALS,
     unsure: Set[str] = frozenset(),
     views: Sequence[View] = (),
+    unasked: Set[str] = frozenset(),
 ) -> Judgement:
     """Judge one image by the embeddings of its views: in each category with prompts the worst view decides.
 
@@ -92,6 +93,7 @@ def judge(
         signals: score of each signal of the policy, in its worst frame.
         unsure: the signals whose categories go to review unless they block.
         views: what each row shows; without it, each is a whole frame.
+        unasked: the signals that are only read if the image goes to review: no condition relies on what they deny.
 
     Raises:
         EmbeddingInvalid: an embedding is not finite or is zero, or a score from it is not finite.
@@ -103,7 +105,8 @@ def judge(
         )
     plan, found = compiled.plan, _judge_prompts(compiled, embeddings, views)
     flags = unsure_categories(plan, dict.fromkeys(unsure, True))
-    scores = final_scores(plan, found.unsafe[None], signals, flags)
+    bounds = unsure_categories(plan, dict.fromkeys(unsure | unasked, True)) if unasked else flags
+    scores = final_scores(plan, found.unsafe[None], signals, bounds)
     levels = final_levels(plan, scores, found.levels[None], flags)[0]
     scores = scores[0]
     if not np.isfinite(scores).all():  # NaN would stay below every threshold

@@ -118,13 +118,13 @@ class Evaluation:
         parts = []
         if safe.total:
             parts.append(
-                f"Of {_counted(safe.total, 'safe image')}, {safe.review:,} would go to review and {safe.block:,} be "
-                "blocked."
+                f"Of {_counted(safe.total, 'safe image')}, {_some(safe.review)} would go to review and "
+                f"{_some(safe.block)} be blocked."
             )
         if unsafe.total:
             parts.append(
-                f"Of {_counted(unsafe.total, 'image')} that show something not allowed, {unsafe.block:,} would be "
-                f"blocked, {unsafe.review:,} go to review, and {unsafe.allow:,} be let through."
+                f"Of {_counted(unsafe.total, 'image')} that show something not allowed, {_some(unsafe.block)} would be "
+                f"blocked, {_some(unsafe.review)} go to review, and {_some(unsafe.allow)} be let through."
             )
         return " ".join(parts)
 
@@ -233,3 +233,7 @@ def _counts(levels: NDArray[np.int8]) -> DecisionCounts:
 
 def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _some(count: int) -> str:
+    return f"{count:,}" if count else "none"

@@ -69,7 +69,10 @@ def decisions_chart(evaluation: Evaluation) -> BarChart:
 
 def found_chart(evaluation: Evaluation) -> BarChart:
     """Return how much each category finds and flags falsely."""
-    named = [(name, one.flagged) for name, one in evaluation.categories.items() if one.shown.total]
+    named = [
+        (name if one.shown.total else f"{name} (not shown)", one.flagged)
+        for name, one in evaluation.categories.items()
+    ]
     found = [point.recall for _, point in named]
     alarms = [point.false_alarms for _, point in named]
     return BarChart(
@@ -122,7 +125,9 @@ def ranking_table(evaluation: Evaluation) -> DataTable:
             figure_text(figures.ranking.roc_auc),
             figure_text(figures.ranking.average_precision),
             *(share_text(recall) for recall in figures.ranking.recall_at),
-            MISSING if figures.calibration_error is None else f"{figures.calibration_error:.3f}",
+            MISSING
+            if figures.calibration_error is None or not figures.shown.total
+            else f"{figures.calibration_error:.3f}",
         ]
         for name, figures in _named(evaluation)
     ]
@@ -204,13 +209,14 @@ def _item(mistake: Mistake, picture: bytes | None) -> SheetItem:
 
 def _scores(name: str, figures: CategoryFigures, marks: list[ChartMark]) -> Histogram:
     shown, others = figures.shown_histogram, figures.others_histogram
+    strips = [
+        Bars(f"{figures.shown.total:,} images that show {name}", shown.tolist(), tone="accent"),
+        Bars(f"{figures.others.total:,} others", others.tolist(), tone="quiet"),
+    ]
     return Histogram(
-        "Scores, and the thresholds",
+        f"Scores of {name}, and the thresholds",
         np.linspace(0, 1, len(shown) + 1).tolist(),
-        [
-            Bars(f"{figures.shown.total:,} images that show {name}", shown.tolist(), tone="accent"),
-            Bars(f"{figures.others.total:,} others", others.tolist(), tone="quiet"),
-        ],
+        [strip for strip in strips if any(strip.values)],
         marks,
         x_label="score",
     )

@@ -101,12 +101,14 @@ def ranking_figures(
     values = _figures(found, alarms, shares)[0]
     spread = _bootstrap(truth, starts, shares, resamples, np.random.default_rng(seed))
     figures = [_estimate(value, column) for value, column in zip(values, spread.T, strict=True)]
+    # Where all are found, or none, all samples agree, and only the number of images says how sure that is.
+    recalls = [_wider(one, share(round((one.value or 0) * positives), positives)) for one in figures[2:]]
     flagged = np.cumsum(alarms[0])
     thresholds = []
     for one in shares:
         groups = int((flagged <= _allowed(one, negatives)).sum())
         thresholds.append(float(scores[starts[groups - 1]]) if groups else None)
-    return RankingFigures(figures[0], figures[1], tuple(figures[2:]), tuple(thresholds))
+    return RankingFigures(figures[0], figures[1], tuple(recalls), tuple(thresholds))
 
 
 def expected_calibration_error(truth: Flags, scores: Numbers, bins: int = 10) -> float | None:
@@ -174,7 +176,14 @@ def _bootstrap(
 
 
 def _estimate(value: float, spread: Numbers) -> Estimate:
-    if not len(spread):
+    if not len(spread) or np.ptp(spread) == 0:  # samples that all agree say nothing of chance
         return Estimate(float(value))
     low, high = np.percentile(spread, [2.5, 97.5])
     return Estimate(float(value), float(min(low, value)), float(max(high, value)))
+
+
+def _wider(first: Estimate, second: Estimate) -> Estimate:
+    """Return the first figure with the interval that holds both."""
+    lows = [one.low for one in (first, second) if one.low is not None]
+    highs = [one.high for one in (first, second) if one.high is not None]
+    return Estimate(first.value, min(lows, default=None), max(highs, default=None))

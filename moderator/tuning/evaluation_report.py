@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from moderator.reports.blocks import DataTable
 from moderator.reports.page import Report
 from moderator.tuning.evaluation import CategoryFigures, Evaluation
 from moderator.tuning.evaluation_charts import (
@@ -20,6 +21,7 @@ from moderator.tuning.evaluation_load import ReviewLoad
 from moderator.tuning.evaluation_mistakes import Mistakes
 from moderator.tuning.evaluation_texts import figure_text, share_text
 
+_FAILURES_MAX = 50
 _FIGURES_TEXT = (
     "Found: of the images that show a category, the share that it blocks or sends to review. Flagged falsely:"
     " of all other images, the share that it blocks or sends to review. Precision: of what it flags, the "
@@ -44,6 +46,7 @@ def evaluation_report(
     mistakes: Mistakes,
     load: ReviewLoad,
     thumbnails: Mapping[Path, bytes | None],
+    failed: Sequence[tuple[Path, str]] = (),
     facts: Sequence[tuple[str, str]] = (),
     notes: Sequence[str] = (),
 ) -> Report:
@@ -54,13 +57,14 @@ def evaluation_report(
         mistakes: the worst of it.
         load: on people.
         thumbnails: small pictures of the mistakes.
+        failed: images that could not be judged, with the reasons.
         facts: what it was made from, for the end of the page.
         notes: what limits it, for its start.
     """
     overall = evaluation.overall
     summary = [
         (f"of {evaluation.safe.total:,} safe images are flagged", share_text(overall.flagged.false_alarms)),
-        (f"of {evaluation.unsafe.total:,} others are found", share_text(overall.flagged.recall)),
+        (f"of {evaluation.unsafe.total:,} that show something are found", share_text(overall.flagged.recall)),
         ("would be found at 5 % false alarms", share_text(overall.ranking.recall_at[1])),
         ("ROC-AUC of the scores", figure_text(overall.ranking.roc_auc)),
     ]
@@ -90,6 +94,10 @@ def evaluation_report(
         )
     if evaluation.slices:
         report.section("Parts of the images", *map(slices_table, evaluation.slices), text=_SLICES_TEXT)
+    if failed:
+        rows = [[str(path), reason] for path, reason in failed[:_FAILURES_MAX]]
+        title = f"{len(failed):,} images that could not be judged"
+        report.section("Left out", DataTable(title, ["image", "reason"], rows))
     report.section("How to read the charts", text=_CHARTS_TEXT)
     return report
 

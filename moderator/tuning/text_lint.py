@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from moderator.policies.category_schema import Category, Rule
 from moderator.policies.fields import NEVER, fill
-from moderator.policies.lint import LintFinding, Severity, highest_score
+from moderator.policies.lint_finding import LintFinding, Severity
 from moderator.policies.schema import Policy
+from moderator.policies.threshold_lint import score_range
 from moderator.policies.yaml_reader import KeyPath
 from moderator.scoring.batch_decisions import BatchDecisions, ImageBlock, decide_block
 from moderator.scoring.rules import Floats
@@ -183,18 +184,14 @@ def _out_of_reach(compiled: CompiledPolicy) -> Iterator[LintFinding]:
         )
         if not len(own) or np.isnan(own).all():  # a probe beside the words reads pictures alone
             continue
-        yield from _too_high(("categories", name), category, float(np.nanmax(own)))
+        highest = score_range(category, compiled.categories)[1]
+        yield from _too_high(("categories", name), category, float(np.nanmax(own)), highest)
 
 
-def _too_high(path: KeyPath, category: Category, reached: float) -> Iterator[LintFinding]:
+def _too_high(path: KeyPath, category: Category, reached: float, highest: float) -> Iterator[LintFinding]:
     for key, threshold in (("review", category.review), ("block", category.block)):
         # Beyond the highest score that the rule has, the pure lint says so.
-        if (
-            threshold is None
-            or threshold == NEVER
-            or threshold > highest_score(category)
-            or threshold <= reached
-        ):
+        if threshold is None or threshold == NEVER or threshold > highest or threshold <= reached:
             continue
         message = (
             f"{key} {threshold:g} is out of reach: even the unsafe prompts themselves, taken for pictures, score "

@@ -1,5 +1,6 @@
 """What a second opinion may change, and what not."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,65 @@ def test_nothing_is_allowed_that_was_not_cleared(
     assert found.decision == max((c.decision for c in found.categories.values()), key=SEVERITY.index)
     if unsure:
         assert found.decision is not ALLOW
+
+
+PLAIN = json.loads(POLICY.canonical())
+WITH_CONDITIONS = Policy.model_validate(
+    {
+        **PLAIN,
+        "categories": {
+            **PLAIN["categories"],
+            "agreed": {"when": "weapons and guard", "review": 0.3, "block": 0.55},
+            "sworn": {"when": "weapons and not guard", "block": 0.55},
+            "told": {"when": "weapons or scam", "review": 0.5, "block": 0.9},
+        },
+    }
+)
+
+
+def conditions(**opinion: Any) -> tuple[Judgement, Judgement]:
+    """An image with a score of 0.6 for weapons, and what the opinion makes of it."""
+    compiled = CompiledPolicy(
+        WITH_CONDITIONS, lay_out(WITH_CONDITIONS), np.zeros((0, 1), np.float32), 1.0, 0.0
+    )
+    quiet = {"animals": (ALLOW, 0.1), "guard": (ALLOW, 0.0), "scam": (ALLOW, 0.0), "weapons": (REVIEW, 0.6)}
+    first = {**quiet, "agreed": (ALLOW, 0.0), "sworn": (ALLOW, 0.0), "told": (REVIEW, 0.6)}
+    categories = {name: CategoryVerdict(s, d) for name, (d, s) in first.items()}
+    judged = Judgement(REVIEW, 0.4, 0.6, categories)
+    return judged, with_opinions(compiled, judged, {"guard": Opinion(**opinion)})
+
+
+def test_conditions_over_an_opinion_are_decided_when_it_is_given() -> None:
+    first, agreed = conditions(score=0.8, unsure=False)
+    assert agreed.categories["agreed"] == CategoryVerdict(0.6, BLOCK)
+    assert agreed.categories["sworn"] == CategoryVerdict(pytest.approx(0.2), ALLOW)
+    assert (agreed.decision, agreed.unsafe_score) == (BLOCK, 0.6)
+    assert agreed.categories["told"] == first.categories["told"], "it does not depend on the opinion"
+    denied = conditions(score=0.1, unsure=False)[1]
+    assert denied.categories["sworn"] == CategoryVerdict(0.6, BLOCK)
+
+
+def test_without_an_answer_no_condition_relies_on_what_it_denies() -> None:
+    unanswered = conditions(score=0.0, unsure=True)[1]
+    assert unanswered.categories["sworn"] == CategoryVerdict(0.0, REVIEW)
+    assert unanswered.categories["agreed"] == CategoryVerdict(0.0, REVIEW)
+    assert unanswered.decision is REVIEW
+
+
+def test_a_condition_may_be_cleared() -> None:
+    cleared = conditions(score=0.1, unsure=False, clears=frozenset({"weapons", "told"}))[1]
+    assert cleared.categories["told"] == CategoryVerdict(0.6, ALLOW, decided_by="guard")
+    assert cleared.decision is BLOCK, "of the condition that the opinion denies"
+
+
+def test_conditions_over_what_was_not_read_stay_with_people() -> None:
+    compiled = CompiledPolicy(
+        WITH_CONDITIONS, lay_out(WITH_CONDITIONS), np.zeros((0, 1), np.float32), 1.0, 0.0
+    )
+    first, _ = conditions()
+    asked = [question.category for question in questions(compiled, first, frozenset())]
+    assert asked == ["told", "weapons"]
+    assert [q.category for q in questions(compiled, first, frozenset({"scam"}))] == ["weapons"]
 
 
 def test_keys_depend_on_signal_and_questions() -> None:

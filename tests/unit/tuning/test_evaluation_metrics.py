@@ -6,6 +6,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score, ro
 
 from moderator.tuning.evaluation_metrics import (
     NOTHING,
+    Estimate,
     difference,
     expected_calibration_error,
     f1,
@@ -50,12 +51,12 @@ def test_the_bootstrap_agrees_with_drawing_one_by_one() -> None:
     figures = ranking_figures(truth, scores, resamples=2000)
     again = np.random.default_rng(2)
     drawn = []
-    for _ in range(500):
+    for _ in range(200):
         rows = np.concatenate([again.choice(60, 60), 60 + again.choice(140, 140)])
         drawn.append(roc_auc_score(truth[rows], scores[rows]))
     low, high = np.percentile(drawn, [2.5, 97.5])
-    assert figures.roc_auc.low == pytest.approx(low, abs=0.015)
-    assert figures.roc_auc.high == pytest.approx(high, abs=0.015)
+    assert figures.roc_auc.low == pytest.approx(low, abs=0.02)
+    assert figures.roc_auc.high == pytest.approx(high, abs=0.02)
 
 
 def test_the_bootstrap_has_a_seed() -> None:
@@ -108,3 +109,11 @@ def test_calibration_error_is_the_mean_distance_in_the_bins() -> None:
     # Bin 9: mean 0.9425, share 3 of 4; bin 1: mean 0.1, share 0.
     assert expected_calibration_error(truth, scores) == pytest.approx((4 * 0.1925 + 0.1) / 5)
     assert expected_calibration_error(truth[:0], scores[:0]) is None
+
+
+def test_perfect_scores_of_few_images_are_not_certain() -> None:
+    truth = np.arange(16) < 6
+    figures = ranking_figures(truth, truth.astype(float))
+    assert figures.roc_auc == Estimate(1.0)
+    assert figures.recall_at[1].value == 1
+    assert figures.recall_at[1].low == share(6, 6).low

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moderator.policies.lint import LintFinding, Severity
+from moderator.policies.lint_finding import LintFinding, Severity
 from moderator.policies.loader import parse_policy
 from moderator.scoring.batch_decisions import ImageBlock, decide_block
 from moderator.scoring.layout import lay_out
