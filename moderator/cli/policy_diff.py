@@ -185,8 +185,8 @@ def _print_parts(parts: "Sequence[PartDiff]") -> None:
         for sign, colour, lists in (("+", "green", part.added), ("-", "red", part.removed)):
             for side, texts in lists.items():
                 for text in texts:
-                    line = Text(f"  {sign} {side:6}  ", colour).append_text(plain(text))
-                    console.print(line, soft_wrap=True, highlight=False)
+                    prompt = Text(f"  {sign} {side:6}  ", colour).append_text(plain(text))
+                    console.print(prompt, soft_wrap=True, highlight=False)
         for key in part.keys:
             if part.state == "changed" or key.after is not None:
                 line = f"    {key.key}: {_value(key.before)} -> {_value(key.after)}"

@@ -1,5 +1,6 @@
 import json
 import re
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from moderator.cli import policy_workers
 from moderator.cli.policy import app
 from moderator.errors import PolicyChanged, PolicyConflict, PolicyInvalid, PolicyNotFound, PolicyUnreleased
+from moderator.settings import load_settings
 from tests.support.tools import needs_extra
 
 TEXT = """\
@@ -24,10 +26,13 @@ categories:
 
 
 @pytest.fixture(autouse=True)
-def no_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_redis(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Commands go on at once where no Redis answers."""
     monkeypatch.setenv("MODERATOR_REDIS_URL", "redis://localhost:1/0")
     monkeypatch.setattr(policy_workers, "ANSWER_SECONDS", 0.02)
+    load_settings.cache_clear()
+    yield
+    load_settings.cache_clear()
 
 
 @pytest.fixture
