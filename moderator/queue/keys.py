@@ -45,6 +45,9 @@ EMBEDDINGS = "moderation:embeddings"
 
 #: Sorted set of the policies that workers know, by the time until which an announcement holds.
 KNOWN_POLICIES = "moderation:known-policies"
+#: Sorted set of live workers, likewise, and what each holds of the policies, by the name of the worker.
+LIVE_WORKERS = "moderation:live-workers"
+HELD_POLICIES = "moderation:held-policies"
 
 #: Sorted set of the categories that the flood breaker watches (`policy:category`), by the time at which their counts
 #: are forgotten, and the list of the latest changes of its state.
