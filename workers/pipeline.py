@@ -292,8 +292,7 @@ class Pipeline:
         if judged.opinion is not None:
             self._metrics.count_opinion(judged.policy.name, judged.opinion)
         verdict = self._engine.verdict(attempt.event, attempt.prepared, judged, attempt.watch)
-        if self._floods is not None:
-            verdict = self._floods.divert(verdict, judged.policy)
+        verdict = self._floods.divert(verdict, judged.policy) if self._floods is not None else verdict
         evidence = None
         if self._keeps_evidence and verdict.model is not None and attempt.embeddings is not None:
             readings = {**attempt.shadow_readings, **attempt.prepared.readings, **judged.opinions}

@@ -9,14 +9,11 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from moderator.cli import policy_workers
-from moderator.cli.policy import app
-from moderator.errors import PolicyChanged, PolicyConflict, PolicyInvalid, PolicyNotFound, PolicyUnreleased
-from moderator.settings import load_settings
-from moderator.cli import policy_changes
+from moderator.cli import policy_changes, policy_workers
 from moderator.cli.policy import app
 from moderator.errors import PolicyChanged, PolicyConflict, PolicyInvalid, PolicyNotFound, PolicyUnreleased
 from moderator.identity import Identity
+from moderator.settings import load_settings
 from tests.support.tools import needs_extra
 
 TEXT = """\
