@@ -127,11 +127,19 @@ class Revision(_Record):
     reason: Annotated[str | None, Field(exclude_if=lambda value: value is None)] = None
 
 
+class Diversion(_Record):
+    """Why a block became a review: the flood breaker of the category was open."""
+
+    category: str
+    reason: str
+
+
 class Verdict(_Record):
     """The answer for one event.
 
     `bulk`: for an image of a bulk event, the id of that event. `image_key`, `image_version`: of an image from a bucket,
     as the event has them. `revises`: the verdict that this later one about the same event takes the place of.
+    `diverted`: why the decision is `review` although categories block.
     `severity`, `message`: of the category that decided, where the policy has them and the decision is review or block;
     the message is for whoever uploaded the image.
     """
@@ -158,6 +166,12 @@ class Verdict(_Record):
     image_key: Annotated[str | None, Field(exclude_if=lambda value: value is None)] = None
     image_version: Annotated[str | None, Field(exclude_if=lambda value: value is None)] = None
     revises: Annotated[Revision | None, Field(exclude_if=lambda value: value is None)] = None
+    diverted: Annotated[Diversion | None, Field(exclude_if=lambda value: value is None)] = None
+
+    @property
+    def judged_decision(self) -> Decision:
+        """The decision of the policy: of a diverted verdict, the block that became a review."""
+        return Decision.BLOCK if self.diverted is not None else self.decision
 
     @property
     def top_category(self) -> str | None:
@@ -194,6 +208,7 @@ def revised(
         "is_safe": decision is Decision.ALLOW,
         "error": None,
         "created_at": datetime.now(UTC),
+        "diverted": None,
         "revises": Revision(digest=digest, decided_at=verdict.created_at, by=by, reason=reason),
         **({"severity": None, "message": None} if decision is Decision.ALLOW else {}),
     }

@@ -9,6 +9,7 @@ from moderator.errors import ModeratorError, RedisMisused
 from moderator.events import Event
 from moderator.queue.ledger import Answer, Claim, DeadLetterReason, Ledger
 from workers.attempt import Attempt
+from workers.flood_watch import FloodWatch
 from workers.retries import Retry, RetryRules
 from workers.worker_metrics import Metrics
 
@@ -23,14 +24,23 @@ class Outcomes:
         ledger: where verdicts are published.
         metrics: counts outcomes.
         rules: decide what is retried.
+        floods: counts verdicts for the flood breaker; None: there is none.
     """
 
-    def __init__(self, engine: Engine, ledger: Ledger, metrics: Metrics, rules: RetryRules) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: Ledger,
+        metrics: Metrics,
+        rules: RetryRules,
+        floods: FloodWatch | None = None,
+    ) -> None:
         self._engine = engine
         self._settings = engine.settings
         self._ledger = ledger
         self._metrics = metrics
         self._rules = rules
+        self._floods = floods
 
     def publish(self, answers: Sequence[Answer]) -> None:
         """Publish verdicts together; those that Redis refuses are retried later."""
@@ -47,6 +57,8 @@ class Outcomes:
                 self._metrics.redeliveries.inc()
             else:
                 self._metrics.count_verdict(answer.verdict, outcome)
+                if self._floods is not None:
+                    self._floods.count(answer.verdict)
 
     def fail(self, attempt: Attempt, error: ModeratorError) -> Answer | None:
         """Retry an event later and return None, or return its `error` verdict and dead letter for publication."""

@@ -29,6 +29,7 @@ from moderator.queue.subscriptions import Subscriptions
 from moderator.signals.evaluator import Moment, plain
 from workers.attempt import Attempt, SlowShadows
 from workers.batcher import MicroBatcher, small_batch
+from workers.flood_watch import FloodWatch
 from workers.leases import Leases
 from workers.opinion_lane import OpinionLane
 from workers.outcomes import Outcomes
@@ -54,6 +55,7 @@ class Pipeline:
         cache: embeddings of images seen before.
         leases: note each event claimed here, and when it is finished.
         known: whether some worker knows a policy, by its reference.
+        floods: diverts blocks to review; None: blocks stay.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Pipeline:
         cache: EmbeddingCache | None = None,
         leases: Leases | None = None,
         known: Callable[[str], bool] = lambda reference: False,
+        floods: FloodWatch | None = None,
     ) -> None:
         self._engine = engine
         self._preparer = engine.preparer
@@ -79,7 +82,8 @@ class Pipeline:
         self._gate = gate
         self._cache = cache
         self._leases = leases or Leases()
-        self._outcomes = Outcomes(engine, ledger, metrics, RetryRules(engine.settings, known))
+        self._floods = floods
+        self._outcomes = Outcomes(engine, ledger, metrics, RetryRules(engine.settings, known), floods)
         self._keeps_evidence = Subscriptions.of(engine.settings).evidence
         # Two small batches of bulk are enough to keep the model busy with one; each further thread would only compete
         # with interactive events for the interpreter.
@@ -288,6 +292,7 @@ class Pipeline:
         if judged.opinion is not None:
             self._metrics.count_opinion(judged.policy.name, judged.opinion)
         verdict = self._engine.verdict(attempt.event, attempt.prepared, judged, attempt.watch)
+        verdict = self._floods.divert(verdict, judged.policy) if self._floods is not None else verdict
         evidence = None
         if self._keeps_evidence and verdict.model is not None and attempt.embeddings is not None:
             readings = {**attempt.shadow_readings, **attempt.prepared.readings, **judged.opinions}

@@ -34,13 +34,14 @@ from workers.backlog import READING_SECONDS, Backlog, read_outgoing
 from workers.batcher import MicroBatcher
 from workers.consumer_loop import ConsumerLoop
 from workers.deliverer import delivering, installed_consumers, make_loops
+from workers.flood_watch import FLOODS_EVERY_SECONDS, make_flood_watch
 from workers.handler import Handler
 from workers.health import HealthServer
 from workers.leases import Leases
 from workers.model_watch import ModelWatch
 from workers.periodic import Periodic
 from workers.pipeline import Pipeline
-from workers.policy_watch import PolicyWatch
+from workers.policy_watch import PolicyWatch, worker_name
 from workers.priority import PriorityGate
 from workers.recovery import Recovery
 from workers.shared_reading import SharedReading
@@ -144,10 +145,11 @@ class Worker:
             if settings.embedding_cache
             else None
         )
-        announcements = Announcements(executor)
+        announcements = Announcements(executor, worker_name())
         self._policies = PolicyWatch(self._engine, self._metrics, announcements)
         self._recovery = Recovery(self._redis, self._ledger, self._metrics, settings)
         self._leases = Leases(self._ledger.extend, settings.redeliver_after)
+        self._floods = make_flood_watch(settings, executor, self._engine, self._metrics)
         self._pipeline = Pipeline(
             self._engine,
             self._fetcher,
@@ -159,6 +161,7 @@ class Worker:
             cache,
             self._leases,
             announcements.knows,
+            self._floods,
         )
         self._watchdog = Watchdog(self._redis.ping, image=settings.fetch_timeout + settings.decode_timeout)
         self._handler = Handler(
@@ -261,6 +264,8 @@ class Worker:
             # At once, before other workers receive events whose policy only this one knows.
             Periodic("announcements", ANNOUNCE_EVERY_SECONDS, self._policies.announce, at_once=True),
             Periodic("model", MODEL_WATCH_EVERY_SECONDS, self._watch_model),
+            # At once, so that a worker that starts while a breaker is open knows of it.
+            Periodic("floods", FLOODS_EVERY_SECONDS, self._floods.refresh, at_once=True),
         ]
         leases = Periodic("leases", self._settings.redeliver_after / HEARTBEATS_PER_LEASE, self._leases.beat)
         try:
@@ -269,6 +274,7 @@ class Worker:
         finally:
             for thread in periodic:
                 thread.stop()
+            self._policies.leave()
             self._handler.close()
             leases.stop()
             self._pipeline.close()

@@ -17,6 +17,8 @@ from moderator.policies.policy_metrics import LoadedPolicy, PolicyMetrics
 from moderator.queue import outbox_metrics, queue_metrics
 from moderator.queue.queue_metrics import EMBEDDING_CACHE, REDELIVERIES, STREAM_LIMIT, QueueMetrics
 from moderator.verdicts import Decision, Verdict
+from workers import flood_metrics
+from workers.flood_metrics import FloodMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +106,7 @@ class Metrics:
         self.model_broken = MODEL_BROKEN.gauge(registry)
         self._policies = PolicyMetrics(registry)
         self.count_opinion = self._policies.count_opinion
+        self.floods = FloodMetrics(registry)
         self.show_foreign_policies = self._policies.show_foreign
         queue, breakers = QueueMetrics(registry), BreakerMetrics(registry)
         self.redeliveries, self.stream_limit = queue.redeliveries, queue.stream_limit
@@ -150,7 +153,7 @@ def describe() -> list[MetricRow]:
     return [
         *(EVENTS, DURATION, STAGE_DURATION, BATCH_SIZE),
         *(FAILURES, REDELIVERIES, DECODER_RESTARTS, EMBEDDING_CACHE),
-        *policy_metrics.ROWS,
+        *(*policy_metrics.ROWS, *flood_metrics.ROWS),
         *(MODEL_INFO, READY, MODEL_BROKEN, OPEN_BREAKERS, STREAM_LIMIT),
         *(*queue_metrics.BACKLOG_ROWS, *queue_metrics.READER_ROWS),
         *(delivery_metrics.DELIVERIES, *outbox_metrics.ROWS),

@@ -79,6 +79,7 @@ from moderator.errors.object_errors import (
 )
 from moderator.errors.policy_errors import (
     EncoderForeign,
+    FloodNotOpen,
     PolicyChanged,
     PolicyConflict,
     PolicyError,
@@ -140,6 +141,7 @@ __all__ = [
     "ExtraMissing",
     "FetchFailed",
     "FetchRefused",
+    "FloodNotOpen",
     "HoldNotFound",
     "HostUnavailable",
     "ImageBroken",

@@ -51,6 +51,10 @@ class PolicyNotWritten(PolicyError):
     """The policy folder cannot be changed: it is read-only, or another command is changing it."""
 
 
+class FloodNotOpen(PolicyError):
+    """The flood breaker of a category cannot be closed: it is not open, or workers keep changing it."""
+
+
 class SignalFailed(ModeratorError):
     """A signal that a policy uses cannot be made or read, so there is no judgement."""
 

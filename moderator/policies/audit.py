@@ -35,6 +35,12 @@ class Action(StrEnum):
     RELEASE = "release"
     ACTIVATE = "activate"
     ROLLBACK = "rollback"
+    SHADOW = "shadow"
+    """A shadow begins or ends."""
+    CANARY = "canary"
+    """A canary begins, gets another share, or ends."""
+    PROMOTE = "promote"
+    """A shadow or the canary becomes the active version."""
     UNRECORDED = "unrecorded"
     """Something other than the store changed `active.yaml`, such as an editor or git."""
 
@@ -61,7 +67,7 @@ class Record(BaseModel):
     action: Action
     policy: str
     version: int | None
-    """The version that was released or made active; None if a policy was removed from `active.yaml`."""
+    """The version that was released or got another role; None if a policy was removed from `active.yaml`."""
     before: Pointer | None = Field(None, alias="from")
     after: Pointer | None = Field(None, alias="to")
     """The policy's pointers; None for a release."""
@@ -145,7 +151,8 @@ def history(
     changes: list[Change] = []
     # Each policy's pointer after the current record; the loop goes back in time.
     later = dict[str, Pointer | None](pointers)
-    newest: set[str] = set()
+    # The parts of each policy's pointer that the records after the current one change.
+    replaced = dict[str, set[object]]()
     again: set[tuple[str, int]] = set()
     for name in {record.policy for record in records if record.action is not Action.RELEASE}:
         later.setdefault(name, None)
@@ -159,17 +166,45 @@ def history(
             gone = State.REPLACED if record.id in marked else State.NOT_APPLIED
             changes.append(Change(record, State.IN_FORCE if released else gone))
             continue
+        parts = replaced.setdefault(name, set())
         if record.after != later[name]:
             if record.before == later[name] and record.id not in marked:
                 changes.append(Change(record, State.NOT_APPLIED))
                 continue
-            found = _unrecorded(name, record.after, later[name])
-            changes.append(Change(found, State.REPLACED if name in newest else State.IN_FORCE))
-            newest.add(name)
-        changes.append(Change(record, State.REPLACED if name in newest else State.IN_FORCE))
-        newest.add(name)
+            changes.append(_change(_unrecorded(name, record.after, later[name]), parts))
+        changes.append(_change(record, parts))
         later[name] = record.before
     return changes[::-1]
+
+
+def _change(record: Record, replaced: set[object]) -> Change:
+    """Return the outcome of a change of a pointer that was made, and add the parts that it changes to `replaced`."""
+    parts = _parts(record.before, record.after)
+    match record.action:
+        case Action.SHADOW:
+            subject = parts & {record.version}
+        case Action.CANARY:
+            subject = parts & {"canary"}
+        case Action.UNRECORDED:
+            subject = parts
+        case _:
+            subject = parts & {"active"}
+    state = State.IN_FORCE if subject - replaced else State.REPLACED
+    replaced |= parts
+    return Change(record, state)
+
+
+def _parts(before: Pointer | None, after: Pointer | None) -> set[object]:
+    """Return what differs between two pointers: `active`, `canary`, and the versions that begin or end as shadows."""
+    one, other = (
+        (pointer.active, pointer.canary, {*pointer.shadow}) if pointer else (None, None, set[int]())
+        for pointer in (before, after)
+    )
+    return {
+        *(["active"] if one[0] != other[0] else []),
+        *(["canary"] if one[1] != other[1] else []),
+        *(one[2] ^ other[2]),
+    }
 
 
 def _unrecorded(name: str, before: Pointer | None, after: Pointer | None) -> Record:

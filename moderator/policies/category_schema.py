@@ -101,6 +101,8 @@ class Category(Frozen):
     """A text for whoever uploaded the picture. In the verdict if the category decides; changes no decision."""
     dsa: Annotated[StatementBlock | None, Field(exclude_if=unless_none)] = None
     """The reasons of a block as the EU's DSA Transparency Database wants them; changes no decision."""
+    flood: Annotated[bool, Field(strict=True, exclude_if=lambda on: on)] = True
+    """`off`: the flood breaker never diverts its blocks to review. For lists of known illegal pictures."""
     _says_probe: bool = False
 
     @model_validator(mode="wrap")

@@ -26,6 +26,7 @@ EXAMPLES = {
     "points": "points: [[0, 0], [0.4, 0.1], [1, 1]]",
     "severity": f"severity: {CategorySeverity.HIGH}",
     "message": "message: Pictures of weapons are not allowed here.",
+    "flood": "flood: off",
     "encoders": "encoders: and below it '- {id: ..., revision: ..., preprocessing: ..., categories: ...}'",
     "id": "id: and the encoder that `moderator models check` shows",
     "revision": "revision: and the revision that `moderator models check` shows",

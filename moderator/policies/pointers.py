@@ -20,18 +20,6 @@ def read_pointers(folder: Path) -> Pointers:
     return parse_pointers(read_file(path, missing=b""), str(path))
 
 
-def pointed_at(pointer: Pointer | None, version: int) -> Pointer:
-    """Return a policy's pointer with another active version.
-
-    If that version was a shadow or the canary, it no longer is. Other shadows and another canary stay.
-    """
-    if pointer is None:
-        return Pointer(active=version)
-    canary = pointer.canary if pointer.canary and pointer.canary.version != version else None
-    shadow = tuple(v for v in pointer.shadow if v != version)
-    return Pointer(active=version, shadow=shadow, canary=canary)
-
-
 def with_pointer(text: str, name: str, pointer: Pointer) -> str:
     """Return the text of a valid pointer file with one policy's pointer replaced or added.
 

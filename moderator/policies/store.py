@@ -6,6 +6,7 @@ No other code writes `releases.lock`, `active.yaml` and `audit.jsonl`; people ma
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from moderator.errors import PolicyConflict, PolicyNotFound, PolicyNotWritten, PolicyUnreleased
@@ -23,8 +24,16 @@ from moderator.policies.audit import (
 )
 from moderator.policies.catalogue import Catalogue
 from moderator.policies.loader import POINTER_FILE, load_policy, read_file
+from moderator.policies.pointer_changes import (
+    pointed_at,
+    promoted,
+    with_canary,
+    with_shadow,
+    without_canary,
+    without_shadow,
+)
 from moderator.policies.pointer_schema import Pointer
-from moderator.policies.pointers import pointed_at, read_pointers, with_pointer
+from moderator.policies.pointers import read_pointers, with_pointer
 from moderator.policies.policy_files import locked, replace_text
 from moderator.policies.releases import LOCK_FILE, read_releases, releases_text, verify
 from moderator.policies.schema import Policy
@@ -46,7 +55,11 @@ class PolicyStore:
     Changes wait for one another, start from the folder as it is by then, and are on disk when they return. Each is
     recorded (see `audit`). A change that makes no difference is neither made nor recorded.
 
-    All methods that change something raise, besides the errors that they list:
+    All methods that change something take the `name` and the `version` of a policy, a `reason` for the record, and
+    `expect`: what the caller has seen, so that nothing changes if it is otherwise by now. For a release that is the
+    digest of the text, for all others the active version, 0 for none; None: anything.
+
+    They raise, besides the errors that they list:
         PolicyNotFound: there is no such version.
         PolicyInvalid: the version, `releases.lock` or `active.yaml` is not valid.
         PolicyChanged: the version was edited after its release.
@@ -83,11 +96,7 @@ class PolicyStore:
     def release(self, name: str, version: int, *, expect: str | None = None, reason: str = "") -> Policy:
         """Release a version permanently: write its digest to `releases.lock`, and return the policy.
 
-        Args:
-            name: of the policy.
-            version: of the policy; one that is already released is not checked again.
-            expect: the digest of the text that the caller has seen; None: any.
-            reason: for the record.
+        A version that is released already is not checked again.
         """
         while True:
             policy = self._load(name, version)
@@ -105,7 +114,8 @@ class PolicyStore:
                 releases = read_releases(self.folder)
                 if not verify(policy, releases):
                     text = releases_text({**releases, (name, version): policy.digest})
-                    self._write(LOCK_FILE, text, self._record(Action.RELEASE, policy, reason))
+                    record = self._record(Action.RELEASE, name, version, policy.digest, reason)
+                    self._write(LOCK_FILE, text, record)
                 return policy
 
     def activate(self, name: str, version: int, *, expect: int | None = None, reason: str = "") -> Activation:
@@ -113,24 +123,70 @@ class PolicyStore:
 
         If it was a shadow or the canary, it no longer is. Other shadows and another canary stay.
 
-        Args:
-            name: of the policy.
-            version: of the policy.
-            expect: the active version that the caller has seen, 0 for none; None: any.
-            reason: for the record.
-
         Raises:
             PolicyUnreleased: the version is not released.
         """
-        return self._point(Action.ACTIVATE, name, version, expect, reason)
+        return self._point(
+            Action.ACTIVATE, name, version, partial(pointed_at, version=version), expect, reason
+        )
+
+    def shadow(
+        self, name: str, version: int, *, on: bool = True, expect: int | None = None, reason: str = ""
+    ) -> Activation:
+        """Score a released version beside the active one, which goes on to decide; or end that.
+
+        Args:
+            on: whether the version is to be a shadow. To end it, neither its file nor its release is needed.
+
+        Raises:
+            PolicyUnreleased: the version is not released.
+            PolicyNotFound: the policy has no active version.
+            PolicyConflict: the version is active, or there are too many shadows.
+        """
+
+        def change(pointer: Pointer) -> Pointer:
+            return with_shadow(pointer, name, version) if on else without_shadow(pointer, version)
+
+        return self._point(
+            Action.SHADOW, name, version, self._beside(name, change), expect, reason, needed=on
+        )
+
+    def canary(
+        self, name: str, version: int, percent: float | None, *, expect: int | None = None, reason: str = ""
+    ) -> Activation:
+        """Make a released version decide for a share of the events, in place of the active one; or end that.
+
+        Another canary of the policy ends. The choice of events is stable, see `pointer_schema.canary_picks`.
+
+        Args:
+            percent: of the events, 0 to 100; None ends the canary, which needs neither its file nor its release.
+
+        Raises:
+            PolicyUnreleased: the version is not released.
+            PolicyNotFound: the policy has no active version.
+            PolicyConflict: the version is active; or the canary to end is another version.
+        """
+
+        def change(pointer: Pointer) -> Pointer:
+            if percent is None:
+                return without_canary(pointer, name, version)
+            return with_canary(pointer, name, version, percent)
+
+        needed = percent is not None
+        return self._point(Action.CANARY, name, version, self._beside(name, change), expect, reason, needed)
+
+    def promote(self, name: str, version: int, *, expect: int | None = None, reason: str = "") -> Activation:
+        """Make a shadow or the canary decide for all events.
+
+        Raises:
+            PolicyUnreleased: the version is not released.
+            PolicyConflict: the version is neither a shadow nor the canary.
+        """
+        change = partial(promoted, name=name, version=version)
+        return self._point(Action.PROMOTE, name, version, change, expect, reason)
 
     def rollback(self, name: str, *, expect: int | None = None, reason: str = "") -> Activation:
         """Make the previously active version decide again; each repetition goes one version further back.
-
-        Args:
-            name: of the policy.
-            expect: the active version that the caller has seen; None: any.
-            reason: for the record.
 
         Raises:
             PolicyNotFound: no earlier version is recorded.
@@ -146,28 +202,57 @@ class PolicyStore:
             )
         # If somebody has changed the pointer since, the version before it differs as well.
         expect = pointer.active if expect is None else expect
-        return self._point(Action.ROLLBACK, name, earlier, expect, reason)
+        return self._point(
+            Action.ROLLBACK, name, earlier, partial(pointed_at, version=earlier), expect, reason
+        )
 
-    def _point(self, action: Action, name: str, version: int, expect: int | None, reason: str) -> Activation:
-        # Outside the lock: this may take long. A released version does not change in the meantime.
-        self.check(self._released(name, version))
+    def _point(
+        self,
+        action: Action,
+        name: str,
+        version: int,
+        change: Callable[[Pointer | None], Pointer],
+        expect: int | None,
+        reason: str,
+        needed: bool = True,
+    ) -> Activation:
+        """Replace a policy's pointer by what `change` makes of it; `needed`: the version is to be used from now on."""
+        if needed:
+            # Outside the lock: this may take long. A released version does not change in the meantime.
+            self.check(self._released(name, version))
         with locked(self.folder):
-            policy = self._released(name, version)
+            digest = read_releases(self.folder).get((name, version))
+            if needed:
+                digest = self._released(name, version).digest
             before = read_pointers(self.folder).get(name)
             active = before.active if before else 0
             if expect not in (None, active):
                 raise PolicyConflict(self._other_version(name, active, expect))
-            now = pointed_at(before, version)
+            now = change(before)
             if now != before:
                 text = read_file(self.folder / POINTER_FILE, missing=b"").decode("utf-8-sig")
                 text = with_pointer(text, name, now)
-                self._write(POINTER_FILE, text, self._record(action, policy, reason, before, now))
+                record = self._record(action, name, version, digest, reason, before, now)
+                self._write(POINTER_FILE, text, record)
             return Activation(before, now)
+
+    def _beside(self, name: str, change: Callable[[Pointer], Pointer]) -> Callable[[Pointer | None], Pointer]:
+        """Return a change that is refused for a policy without an active version."""
+
+        def changed(pointer: Pointer | None) -> Pointer:
+            if pointer is None:
+                self.read().get(name)  # raises, and lists what exists
+            assert pointer is not None
+            return change(pointer)
+
+        return changed
 
     def _record(
         self,
         action: Action,
-        policy: Policy,
+        name: str,
+        version: int,
+        digest: str | None,
         reason: str,
         before: Pointer | None = None,
         after: Pointer | None = None,
@@ -175,11 +260,11 @@ class PolicyStore:
         return Record(
             who=printable(self.actor),
             action=action,
-            policy=policy.name,
-            version=policy.version,
+            policy=name,
+            version=version,
             before=before,
             after=after,
-            digest=policy.digest,
+            digest=digest,
             why=printable(reason, " ")[:MAX_REASON_LENGTH],
         )
 

@@ -45,6 +45,14 @@ EMBEDDINGS = "moderation:embeddings"
 
 #: Sorted set of the policies that workers know, by the time until which an announcement holds.
 KNOWN_POLICIES = "moderation:known-policies"
+#: Sorted set of live workers, likewise, and what each holds of the policies, by the name of the worker.
+LIVE_WORKERS = "moderation:live-workers"
+HELD_POLICIES = "moderation:held-policies"
+
+#: Sorted set of the categories that the flood breaker watches (`policy:category`), by the time at which their counts
+#: are forgotten, and the list of the latest changes of its state.
+FLOODS = "moderation:floods"
+FLOOD_LOG = "moderation:flood-log"
 
 # Prefixes; an event's key (`Event.key`) follows. Verdict keys are also pub/sub channels that announce an answer.
 VERDICT_PREFIX = "moderation:verdict:"
@@ -60,6 +68,9 @@ OUTBOX_PREFIX = "moderation:outbox:"
 EMBEDDING_PREFIX = "moderation:embedding:"
 #: The name of an object in a store follows.
 OBJECT_PREFIX = "moderation:object:"
+
+#: Policy, `:` and category follow.
+FLOOD_PREFIX = "moderation:flood:"
 
 #: Set of the ids of API keys; the record of each by its id, and how much of its rate it has used.
 API_KEYS = "moderation:api-keys"

@@ -7,6 +7,7 @@ all sections. The page on settings is generated from here.
 from moderator.settings.archive_settings import ArchiveSettings
 from moderator.settings.bucket_settings import BucketSettings
 from moderator.settings.delivery_settings import DeliverySettings
+from moderator.settings.flood_settings import FloodSettings
 from moderator.settings.gateway_settings import GatewaySettings
 from moderator.settings.hook_settings import HOOKS, FailurePolicy, HookSettings
 from moderator.settings.host_settings import HostSettings
@@ -41,6 +42,7 @@ __all__ = [
     "BucketSettings",
     "DeliverySettings",
     "FailurePolicy",
+    "FloodSettings",
     "GatewaySettings",
     "HookSettings",
     "HostSettings",

@@ -18,6 +18,7 @@ from moderator.errors import SettingsError
 from moderator.settings.archive_settings import ArchiveSettings
 from moderator.settings.bucket_settings import BucketSettings
 from moderator.settings.delivery_settings import DeliverySettings
+from moderator.settings.flood_settings import FloodSettings
 from moderator.settings.gateway_settings import GatewaySettings
 from moderator.settings.hook_settings import HookSettings
 from moderator.settings.host_settings import HostSettings
@@ -57,6 +58,7 @@ class Settings(
     ImageSettings,
     WorkerSettings,
     ModelSettings,
+    FloodSettings,
     PolicySettings,
     QueueSettings,
     BaseSettings,

@@ -22,7 +22,7 @@ from moderator.queue.commands import Command
 from moderator.queue.deadline import block_seconds
 from moderator.queue.executors import AsyncExecutor, AsyncWait, Executor, Wait, read_each
 from moderator.queue.failures import typed
-from moderator.testing import memory_letters, memory_scripts
+from moderator.testing import memory_floods, memory_letters, memory_scripts
 from moderator.testing.memory_scripts import entries_after, entry_id
 from moderator.testing.memory_store import Hash, List, MemoryStore, SortedSet, Stream, String
 
@@ -199,6 +199,8 @@ def _xrevrange(store: MemoryStore, key: bytes, *words: bytes) -> list[Any]:
 _SCRIPTS: dict[str, Callable[..., Any]] = {
     script.__name__: script
     for script in (
+        memory_floods.count_flood,
+        memory_floods.turn_flood,
         memory_letters.bury,
         memory_letters.drop,
         memory_letters.redeliver,
@@ -223,6 +225,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "HGET": lambda store, key, field: (store.find(key, Hash) or Hash()).get(field),
     "HGETALL": lambda store, key: Hash(store.find(key, Hash) or ()),
     "LINDEX": _lindex,
+    "LRANGE": lambda store, key, first, last: _slice(list(store.find(key, List) or ()), first, last),
     "LLEN": lambda store, key: len(store.find(key, List) or ()),
     "MGET": _mget,
     "RPOP": _rpop,

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moderator.policies.loader import parse_pointers
-from moderator.policies.pointer_schema import Canary, Pointer
-from moderator.policies.pointers import pointed_at, with_pointer
+from moderator.policies.pointer_schema import Pointer
+from moderator.policies.pointers import with_pointer
 
 FILE = """\
 # which versions decide
@@ -66,11 +66,3 @@ def test_round_trip(pointers: dict[str, Pointer], name: str, pointer: Pointer) -
         text = with_pointer(text, n, p)
     assert parse_pointers(text) == pointers
     assert parse_pointers(with_pointer(text, name, pointer)) == {**pointers, name: pointer}
-
-
-def test_another_active_version_is_no_longer_shadow_or_canary() -> None:
-    assert pointed_at(None, 1) == Pointer(active=1)
-    canary = Canary(version=2, percent=5)
-    before = Pointer(active=1, shadow=(2, 3), canary=canary)
-    assert pointed_at(before, 2) == Pointer(active=2, shadow=(3,))
-    assert pointed_at(before, 3) == Pointer(active=3, shadow=(2,), canary=canary)

@@ -244,7 +244,7 @@ def test_the_log_shows_changes_by_hand(tmp_path: Path) -> None:
     assert [(c.record.action, c.record.version, c.state) for c in changes] == [
         (Action.ACTIVATE, 1, State.REPLACED),
         (Action.UNRECORDED, 2, State.REPLACED),
-        (Action.ACTIVATE, 3, State.REPLACED),
+        (Action.ACTIVATE, 3, State.IN_FORCE),
         (Action.UNRECORDED, 3, State.IN_FORCE),
     ]
     assert changes[-1].record.after == Pointer(active=3, canary=canary)
@@ -272,3 +272,74 @@ def test_lines_that_are_no_records_do_not_hide_the_others(tmp_path: Path) -> Non
     write(tmp_path, version=2)
     release(tmp_path, "market", 2)
     assert told(tmp_path)[-1] == (Action.RELEASE, 2, State.IN_FORCE)
+
+
+def test_a_version_is_tried_as_a_shadow_and_as_the_canary_and_promoted(tmp_path: Path) -> None:
+    write_released(tmp_path)
+    activate(tmp_path, "market", 1)
+    store = unchecked(tmp_path)
+    assert store.shadow("market", 2).now == Pointer(active=1, shadow=(2,))
+    assert store.shadow("market", 3).now == Pointer(active=1, shadow=(2, 3))
+    assert store.shadow("market", 3, on=False).now == Pointer(active=1, shadow=(2,))
+    assert store.canary("market", 2, 5).now.canary == Canary(version=2, percent=5)
+    assert store.canary("market", 2, 20).now == Pointer(
+        active=1, shadow=(2,), canary=Canary(version=2, percent=20)
+    )
+    assert store.promote("market", 2).now == Pointer(active=2) == read_pointers(tmp_path)["market"]
+    assert store.rollback("market").now == Pointer(active=1)
+    assert told(tmp_path)[3:] == [
+        (Action.ACTIVATE, 1, State.REPLACED),
+        (Action.SHADOW, 2, State.REPLACED),
+        (Action.SHADOW, 3, State.REPLACED),
+        (Action.SHADOW, 3, State.IN_FORCE),
+        (Action.CANARY, 2, State.REPLACED),
+        (Action.CANARY, 2, State.REPLACED),
+        (Action.PROMOTE, 2, State.REPLACED),
+        (Action.ROLLBACK, 1, State.IN_FORCE),
+    ]
+
+
+def test_a_shadow_leaves_the_activation_in_force(tmp_path: Path) -> None:
+    write_released(tmp_path)
+    activate(tmp_path, "market", 1)
+    unchecked(tmp_path).shadow("market", 2)
+    unchecked(tmp_path).canary("market", 3, 1)
+    assert told(tmp_path)[3:] == [
+        (Action.ACTIVATE, 1, State.IN_FORCE),
+        (Action.SHADOW, 2, State.IN_FORCE),
+        (Action.CANARY, 3, State.IN_FORCE),
+    ]
+
+
+def test_a_shadow_and_a_canary_need_a_release_an_active_version_and_what_they_need(tmp_path: Path) -> None:
+    write_released(tmp_path, versions=2)
+    write(tmp_path, version=3)
+    store = unchecked(tmp_path)
+    for act in (lambda: store.shadow("market", 1), lambda: store.canary("market", 1, 5)):
+        with pytest.raises(PolicyNotFound, match="no version of 'market' is active"):
+            act()
+    activate(tmp_path, "market", 1)
+    refused = Pointer(active=1)
+    for act in (lambda: store.shadow("market", 3), lambda: store.canary("market", 3, 5)):
+        with pytest.raises(PolicyUnreleased, match="policy release market@3"):
+            act()
+
+    def refuse(policy: Policy) -> None:
+        raise PolicyUnusable(policy.reference)
+
+    strict = PolicyStore(tmp_path, refuse)
+    for act in (lambda: strict.shadow("market", 2), lambda: strict.canary("market", 2, 5)):
+        with pytest.raises(PolicyUnusable, match="market@2"):
+            act()
+    with pytest.raises(PolicyConflict, match="version 1 of 'market' is active, not version 2"):
+        store.shadow("market", 2, expect=2)
+    assert read_pointers(tmp_path)["market"] == refused
+
+
+def test_a_role_is_ended_though_the_version_cannot_be_used_any_more(tmp_path: Path) -> None:
+    write_released(tmp_path)
+    point(tmp_path, "market: {active: 1, shadow: [2], canary: {version: 3, percent: 5}}")
+    write(tmp_path, version=2, text="broken")
+    (tmp_path / "market" / "3.yaml").unlink()
+    unchecked(tmp_path).shadow("market", 2, on=False)
+    assert unchecked(tmp_path).canary("market", 3, None).now == Pointer(active=1)

@@ -46,8 +46,8 @@ codes = [os.waitpid(child, 0)[1] for child in children]
 sys.exit(any(codes[kill:]))
 """
 
-#: Starts processes that release, activate and roll back versions of one policy, in any order. Every third version does
-#: not compile. Kills some, and prints each version that was ever seen active.
+#: Starts processes that do everything that the store can do with the versions of one policy, in any order. Every third
+#: version does not compile. Kills some, and prints each version that was ever seen with a role.
 ALL_ON_ONE = """\
 import os, random, signal, sys, time
 from pathlib import Path
@@ -66,15 +66,19 @@ for n in range(writers):
         children.append(child)
         continue
     random.seed(n)
-    for step in range(12):
+    for step in range(30):
         version = random.randint(1, versions)
-        act = random.choice(["release", "activate", "rollback"])
+        act = random.choice(["release", "activate", "rollback", "shadow", "unshadow", "canary", "end", "promote"])
+        if act == "promote" and (pointer := read_pointers(folder).get("shop")):
+            version = random.choice([*pointer.shadow, version])
         try:
-            if act == "rollback":
-                store.rollback("shop")
-            else:
-                getattr(store, act)("shop", version)
-                os.write(1, f"{act} {version}\\n".encode())
+            match act:
+                case "rollback": store.rollback("shop")
+                case "unshadow": store.shadow("shop", version, on=False)
+                case "canary": store.canary("shop", version, 10)
+                case "end": store.canary("shop", version, None)
+                case _: getattr(store, act)("shop", version)
+            os.write(1, f"{act} {version}\\n".encode())
         except (PolicyConflict, PolicyNotFound, PolicyUnreleased, PolicyUnusable):
             pass
     os._exit(0)
@@ -84,8 +88,9 @@ for child in children[:kill]:
 waiting = set(children)
 seen = set()
 while waiting:
-    pointer = read_pointers(folder).get("shop")
-    seen.add(pointer.active if pointer else 0)
+    if pointer := read_pointers(folder).get("shop"):
+        seen |= {pointer.active, *pointer.shadow}
+        seen |= {pointer.canary.version} if pointer.canary else set()
     ended, code = os.waitpid(-1, os.WNOHANG)
     if ended:
         waiting.discard(ended)
@@ -156,12 +161,14 @@ def test_one_policy_that_all_change_at_once_stays_at_a_version_that_compiles(tmp
     assert {int(line.split()[1]) for line in done if line.startswith("release")} <= releases
     usable = {version for version in releases if version % 3}
     assert releases == usable
-    assert {int(version) for version in seen.split()[1:]} - {0} <= usable
-    assert any(line.startswith("activate") for line in done)
-    changes = [c for c in unchecked(tmp_path).log() if c.record.action is not Action.RELEASE]
-    (in_force,) = [c for c in changes if c.state is State.IN_FORCE]
-    assert in_force.record.after == read_pointers(tmp_path)["shop"]
-    assert Action.UNRECORDED not in {c.record.action for c in changes}
+    assert {int(version) for version in seen.split()[1:]} <= usable
+    assert {line.split()[0] for line in done} >= {"activate", "shadow", "canary"}
+    log = [c for c in unchecked(tmp_path).log() if c.record.action is not Action.RELEASE]
+    made = [c.record for c in log if c.state is not State.NOT_APPLIED]
+    # Each change starts where the one before it ended, and the last one ended where the folder is.
+    assert [record.before for record in made] == [None, *(record.after for record in made[:-1])]
+    assert made[-1].after == read_pointers(tmp_path)["shop"]
+    assert Action.UNRECORDED not in {record.action for record in made}
 
 
 def kill_self(*_: object, **__: object) -> None:
