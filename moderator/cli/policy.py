@@ -1,4 +1,4 @@
-"""`moderator policy`: show, check, release, activate and roll back policies."""
+"""`moderator policy`: the commands on policies; those that list and show them are here."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from moderator.cli import policy_changes, policy_diff, policy_evaluate, policy_lint, policy_log, policy_new
+from moderator.cli import (
+    policy_backtest,
+    policy_changes,
+    policy_diff,
+    policy_evaluate,
+    policy_lint,
+    policy_log,
+    policy_new,
+)
 from moderator.cli.options import JsonOption, PoliciesOption, policies_folder, policy_reference
 from moderator.cli.policy_sheet import print_policy
 from moderator.policies.catalogue import Catalogue
@@ -110,6 +118,7 @@ for _command in (
     policy_lint.lint,
     policy_diff.diff,
     policy_evaluate.evaluate,
+    policy_backtest.backtest,
     policy_changes.release,
     policy_changes.shadow,
     policy_changes.canary,

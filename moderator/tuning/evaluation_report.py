@@ -9,16 +9,18 @@ from moderator.tuning.evaluation import CategoryFigures, Evaluation
 from moderator.tuning.evaluation_charts import (
     category_charts,
     decisions_chart,
-    decisions_table,
-    figures_table,
     found_chart,
-    load_table,
     mistakes_sheet,
-    ranking_table,
-    slices_table,
 )
 from moderator.tuning.evaluation_load import ReviewLoad
 from moderator.tuning.evaluation_mistakes import Mistakes
+from moderator.tuning.evaluation_tables import (
+    decisions_table,
+    figures_table,
+    load_table,
+    ranking_table,
+    slices_table,
+)
 from moderator.tuning.evaluation_texts import figure_text, share_text
 
 _FAILURES_MAX = 50
