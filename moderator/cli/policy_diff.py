@@ -197,7 +197,7 @@ def _print_changes(changes: "Sequence[ImageChange]", count: int, limit: int) -> 
     from moderator.tuning.policy_diff import count_transitions
 
     totals = ", ".join(f"{n} {transition}" for transition, n in count_transitions(changes).items())
-    noun = "image is" if len(changes) == 1 else "images are"
+    noun = f"image{'' if count == 1 else 's'} {'is' if len(changes) == 1 else 'are'}"
     console.print(
         f"{len(changes)} of {count} {noun} decided differently{': ' if totals else ''}{totals}",
         highlight=False,

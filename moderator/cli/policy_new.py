@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from moderator.tuning.new_policy import PolicyWords, Proposals
 
 #: Thresholds of a first draft: it is cautious about blocks until somebody has measured it.
-REVIEW, BLOCK = 0.5, 0.9
-NEGATIVES = 8
+REVIEW_THRESHOLD, BLOCK_THRESHOLD = 0.5, 0.9
+#: Most hard negatives that are proposed for a category unless the command says otherwise.
+PROPOSALS_MAX = 8
 
 
 def new(
@@ -57,15 +58,17 @@ def new(
         typer.Option("--template", metavar="TEXT", help=f"Into which prompts are put at {SLOT}."),
     ] = None,
     review: Annotated[
-        float | None, typer.Option(min=0, max=1, help=f"Score from which people look. Default: {REVIEW}.")
+        float | None,
+        typer.Option(min=0, max=1, help=f"Score from which people look. Default: {REVIEW_THRESHOLD}."),
     ] = None,
     block: Annotated[
-        str | None, typer.Option(help=f"Score from which it is blocked, or never. Default: {BLOCK}.")
+        str | None,
+        typer.Option(help=f"Score from which it is blocked, or never. Default: {BLOCK_THRESHOLD}."),
     ] = None,
     negatives: Annotated[
         int,
         typer.Option(min=0, max=50, help="Most hard negatives to propose for a category; 0 needs no model."),
-    ] = NEGATIVES,
+    ] = PROPOSALS_MAX,
     policies: PoliciesOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -106,8 +109,8 @@ def new(
             _propose(words, proposals)
         if not words.safe:
             words.safe = _ordinary(words, proposals)
-        words.review = REVIEW if words.review is None else words.review
-        words.block = BLOCK if words.block is None else words.block
+        words.review = REVIEW_THRESHOLD if words.review is None else words.review
+        words.block = BLOCK_THRESHOLD if words.block is None else words.block
         content, note = first_text(words), "written by 'moderator policy new'."
     if any(one.proposed for one in words.categories.values()):
         note += " Some safe prompts were proposed: remove those that are not allowed either."
