@@ -95,7 +95,7 @@ def judge(moderator: Moderator, folder: Path, reference: str) -> Set:
         category: log_odds(np.array([v.categories[category].score for _, v in judged]))
         + log_odds(np.array([spec.midpoint]))
         for category, spec in categories.items()
-        if spec.signal is None
+        if spec.has_prompts
     }
     return Set([p for p, _ in judged], odds)
 

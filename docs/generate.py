@@ -16,6 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from docs.examples import with_examples
+from docs.policy_reference import policy_reference_page
 from docs.schemas import SCHEMAS
 from moderator.cli.main import app
 from moderator.gateway import gateway_metrics
@@ -105,6 +106,7 @@ def expected() -> dict[Path, str]:
         ROOT / "docs" / "settings.md": settings_page(),
         ROOT / "docs" / "metrics.md": metrics_page(),
         ROOT / "docs" / "commands.md": commands_page(),
+        ROOT / "docs" / "policy-reference.md": policy_reference_page(),
         **{
             ROOT / "moderator" / "data" / "schemas" / f"{name}.json": json.dumps(schema(), indent=2) + "\n"
             for name, schema in SCHEMAS.items()

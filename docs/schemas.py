@@ -1,8 +1,9 @@
-"""JSON Schemas (2020-12) of the contract, from the models that read and write it: events, bulk events, verdicts."""
+"""JSON Schemas (2020-12) of the contract, from the models that read and write it: events, verdicts, policies."""
 
 from typing import Any
 
 from moderator.events import MAX_DEPTH, MAX_IMAGES, MAX_METADATA_CHARACTERS, Event
+from moderator.policies.schema import Policy
 from moderator.verdicts import Verdict
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -50,7 +51,17 @@ def verdict_schema() -> dict[str, Any]:
     return _titled("Verdict", "The answer for one event.", Verdict.model_json_schema())
 
 
-SCHEMAS = {"event": event_schema, "bulk-event": bulk_event_schema, "verdict": verdict_schema}
+def policy_schema() -> dict[str, Any]:
+    """Of a policy file. `moderator policy lint` also checks what refers to other keys."""
+    return _titled("Policy", "One version of a policy.", Policy.model_json_schema())
+
+
+SCHEMAS = {
+    "event": event_schema,
+    "bulk-event": bulk_event_schema,
+    "verdict": verdict_schema,
+    "policy": policy_schema,
+}
 """Each schema by the name of its file."""
 
 

@@ -21,3 +21,6 @@ class Identity:
         """Short stable name for files and caches (16 hex digits)."""
         text = "\n".join((self.id, self.revision, self.preprocessing))
         return sha256(text.encode()).hexdigest()[:16]
+
+    def __str__(self) -> str:
+        return f"{self.id} (revision {self.revision[:12]})"

@@ -20,6 +20,15 @@ class Decision(StrEnum):
     ERROR = "error"
 
 
+class CategorySeverity(StrEnum):
+    """How grave it is if a picture shows what a category does not allow, as the policy says."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, defer_build=True)
 
@@ -123,6 +132,8 @@ class Verdict(_Record):
 
     `bulk`: for an image of a bulk event, the id of that event. `image_key`, `image_version`: of an image from a bucket,
     as the event has them. `revises`: the verdict that this later one about the same event takes the place of.
+    `severity`, `message`: of the category that decided, where the policy has them and the decision is review or block;
+    the message is for whoever uploaded the image.
     """
 
     event_id: str
@@ -131,6 +142,8 @@ class Verdict(_Record):
     is_safe: bool
     safe_score: float | None = None
     unsafe_score: float | None = None
+    severity: Annotated[CategorySeverity | None, Field(exclude_if=lambda value: value is None)] = None
+    message: Annotated[str | None, Field(exclude_if=lambda value: value is None)] = None
     categories: dict[str, CategoryVerdict] = Field(default_factory=dict)
     policy: PolicyFacts | None = None
     model: ModelFacts | None = None
@@ -167,6 +180,8 @@ def revised(
 ) -> Verdict:
     """Return a later verdict about the same event: the same facts with another decision, made now.
 
+    If it allows the image, it has neither severity nor message.
+
     Args:
         verdict: the verdict to revise.
         digest: its digest.
@@ -180,5 +195,6 @@ def revised(
         "error": None,
         "created_at": datetime.now(UTC),
         "revises": Revision(digest=digest, decided_at=verdict.created_at, by=by, reason=reason),
+        **({"severity": None, "message": None} if decision is Decision.ALLOW else {}),
     }
     return verdict.model_copy(update=change)

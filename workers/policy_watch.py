@@ -3,6 +3,7 @@
 import logging
 
 from moderator.engine.engine import Engine
+from moderator.errors import EncoderForeign
 from moderator.policies.policy_metrics import LoadedPolicy
 from moderator.queue.announcements import Announcements
 from workers.worker_metrics import Metrics
@@ -53,3 +54,6 @@ class PolicyWatch:
                 if (name, shadow.version) not in snapshot.unusable
             ]
         self._metrics.show_policies(loaded)
+        self._metrics.show_foreign_policies(
+            {key for key, error in snapshot.unusable.items() if isinstance(error, EncoderForeign)}
+        )

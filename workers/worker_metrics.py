@@ -104,6 +104,7 @@ class Metrics:
         self.model_broken = MODEL_BROKEN.gauge(registry)
         self._policies = PolicyMetrics(registry)
         self.count_opinion = self._policies.count_opinion
+        self.show_foreign_policies = self._policies.show_foreign
         queue, breakers = QueueMetrics(registry), BreakerMetrics(registry)
         self.redeliveries, self.stream_limit = queue.redeliveries, queue.stream_limit
         self.count_recall = queue.count_recall

@@ -1,7 +1,7 @@
 """Read evidence back: of one verdict for a replay, of many for a back-test."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, time, timedelta
 from itertools import groupby
 
 import numpy as np
@@ -58,18 +58,19 @@ def read_blocks(
 ) -> Iterator[EvidenceBlock]:
     """Yield all evidence of a period in blocks of up to 65,536 frames of one space: each frame once.
 
-    Embeddings of a segment are not copied. What is archived meanwhile is left out, and so is what is erased meanwhile.
+    What is archived meanwhile is left out, and so is what is erased meanwhile.
 
     Args:
         archive: the archive.
         since: moment of the first decision, with a time zone; None: from the beginning.
         until: moment before which decisions were made; None: until now.
-        readings: also read signal readings and descriptions.
+        readings: also read signal readings.
     """
+    since, until = (moment and moment.astimezone(UTC) for moment in (since, until))
     c = segments.c
     days = [
         *([] if since is None else [c.day >= since.date()]),
-        *([] if until is None else [c.day <= until.date()]),
+        *([] if until is None else [c.day <= (until - timedelta.resolution).date()]),
     ]
     with (
         archive.database.read() as connection
@@ -83,8 +84,9 @@ def read_blocks(
             if _is_listed(archive, segment.id):
                 raise _missing(segment.path) from error
             continue
-        at_edge = any(moment is not None and moment.date() == segment.day for moment in (since, until))
-        yield _within(archive, block, since, until) if at_edge else block
+        begin = datetime.combine(segment.day, time.min, UTC)
+        inside = (since is None or since <= begin) and (until is None or until >= begin + timedelta(days=1))
+        yield block if inside else _within(archive, block, since, until)
 
 
 def _unsealed(
@@ -113,10 +115,10 @@ def _within(
 
 
 def _part(block: EvidenceBlock, rows: "slice | np.ndarray[tuple[int], np.dtype[np.bool_]]") -> EvidenceBlock:
-    texts = [
-        np.array(column, dtype=object)[rows].tolist() for column in (block.readings, block.tensors) if column
-    ]
-    readings, tensors = texts or ([], [])
+    readings, tensors = (
+        np.array(column, dtype=object)[rows].tolist() if column else []
+        for column in (block.readings, block.tensors)
+    )
     return EvidenceBlock(
         block.space, block.verdict_ids[rows], block.frames[rows], block.embeddings[rows], readings, tensors
     )

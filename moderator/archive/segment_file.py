@@ -47,11 +47,11 @@ class EvidenceBlock:
     frames: "NDArray[Any]"
     """int16 [rows]: number of the frame within its verdict, from 0."""
     embeddings: "NDArray[Any]"
-    """float16 [rows, dimension]: without a copy from the file."""
+    """float16 [rows, dimension]."""
     readings: Sequence[str | None]
-    """JSON on the first frame of each verdict; empty where they were not asked for."""
+    """JSON on the first frame of each verdict; empty if they were not asked for."""
     tensors: Sequence[str | None]
-    """The same for the description."""
+    """The description of the embeddings: the same."""
 
 
 def write_segment(path: Path, space: Space, rows: Sequence[StoredEvidence]) -> None:
@@ -112,7 +112,7 @@ def read_segment(path: Path, *, readings: bool = True, verify: bool = True) -> E
 
     Args:
         path: of the file.
-        readings: also read signal readings and descriptions.
+        readings: also read signal readings.
         verify: compare the checksums of its pages, which takes longer than to read them.
 
     Raises:
@@ -121,16 +121,16 @@ def read_segment(path: Path, *, readings: bool = True, verify: bool = True) -> E
     """
     import numpy as np
 
-    names = ["verdict_id", "frame", "embedding", *(("tensor", "readings") if readings else ())]
+    names = ["verdict_id", "frame", "embedding", "tensor", *(("readings",) if readings else ())]
     table = _read_table(path, names, verify)
     try:
         space = Space(**json.loads(table.schema.metadata[SPACE_KEY]))
-        column = table.column("embedding").combine_chunks()
+        column = _one_chunk(table.column("embedding"))
         start = column.offset * space.dimension
         numbers = np.frombuffer(column.buffers()[1], dtype="<f2")
         length = len(column) * space.dimension
         embeddings = numbers[start : start + length].reshape(-1, space.dimension)
-        texts = {name: table.column(name).to_pylist() if readings else [] for name in ("tensor", "readings")}
+        texts = {name: _texts(table.column(name)) if name in names else [] for name in ("tensor", "readings")}
         ids, frames = (table.column(name).to_numpy() for name in ("verdict_id", "frame"))
         return EvidenceBlock(space, ids, frames, embeddings, texts["readings"], texts["tensor"])
     except (KeyError, TypeError, ValueError) as error:
@@ -175,13 +175,31 @@ def make_block(space: Space, rows: Sequence[StoredEvidence]) -> EvidenceBlock:
     )
 
 
+def _texts(column: Any) -> list[str | None]:
+    """Return a column of texts; equal ones are one object, so that many are read, hashed and parsed quickly."""
+    import numpy as np
+
+    coded = _one_chunk(column)
+    known = np.array([*coded.dictionary.to_pylist(), None], dtype=object)
+    texts: list[str | None] = known[coded.indices.fill_null(len(known) - 1).to_numpy()].tolist()
+    return texts
+
+
+def _one_chunk(column: Any) -> Any:
+    """Return a column as one array; a segment has one row group, so it is not copied."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
 def _read_table(path: Path, names: list[str], verify: bool) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         # Mapped: a segment is replaced by another file, never written into.
-        with pq.ParquetFile(path, memory_map=True, page_checksum_verification=verify) as file:
+        texts = [name for name in ("tensor", "readings") if name in names]
+        with pq.ParquetFile(
+            path, memory_map=True, page_checksum_verification=verify, read_dictionary=texts
+        ) as file:
             return file.read(columns=names)
     except FileNotFoundError:
         raise

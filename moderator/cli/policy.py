@@ -9,16 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from moderator.cli import policy_changes
+from moderator.cli import policy_changes, policy_evaluate
 from moderator.cli.options import JsonOption, PoliciesOption, policies_folder, policy_reference
 from moderator.cli.policy_findings import finding_rows, print_rows, problem_row, problem_rows, unmet_rows
+from moderator.cli.policy_sheet import print_policy
 from moderator.errors import PolicyInvalid
 from moderator.policies.catalogue import Catalogue
-from moderator.policies.fields import NO_SHIFT, threshold_text
-from moderator.policies.lint import Severity
+from moderator.policies.lint_finding import Severity
 from moderator.policies.schema import Policy
 from moderator.policies.snapshot import Snapshot
-from moderator.policies.view_options import ViewOptions
 
 app = typer.Typer(no_args_is_help=True, help="Show, check, release, activate and roll back policies.")
 
@@ -55,7 +54,7 @@ def show(
     policies: PoliciesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one version of a policy: its prompts, rules and thresholds."""
+    """Show one version of a policy: its prompts, rules and thresholds, and those measured on each encoder."""
     name, version = policy_reference(reference)
     catalogue = _catalogue(policies)
     policy = catalogue.get(name, version)
@@ -63,31 +62,7 @@ def show(
     if as_json:
         typer.echo(json.dumps({**facts, **policy.model_dump(mode="json")}, ensure_ascii=False))
         return
-    console = Console()
-    console.print(Text.assemble((policy.reference, "bold"), "  ", _state(facts)))
-    if policy.description:
-        console.print(Text(policy.description))
-    console.print(Text(f"digest     {policy.digest}"))
-    console.print(Text(f"templates  {' | '.join(policy.templates)}"))
-    console.print(Text(f"safe       {', '.join(policy.safe) or '(none shared)'}"))
-    if policy.views != ViewOptions():
-        most = "as set" if policy.views.most is None else str(policy.views.most)
-        console.print(Text(f"views      {most}{', also turned' if policy.views.turned else ''}"))
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 1, 0))
-    for heading in ("category", "rule", "review", "block"):
-        table.add_column(heading, no_wrap=True, overflow="fold")
-    table.add_column("prompts", ratio=1)
-    for title, category in policy.categories.items():
-        rule, prompts = category.rule.value, Text.assemble(("unsafe: ", "red"), ", ".join(category.unsafe))
-        if category.midpoint != NO_SHIFT:
-            rule += f", midpoint {category.midpoint:g}"
-        if category.signal is not None:
-            rule, prompts = "signal", Text(category.signal)
-        if category.safe:
-            prompts.append_text(Text.assemble("\n", ("safe: ", "green"), ", ".join(category.safe)))
-        review = "-" if category.review is None else f"{category.review:g}"
-        table.add_row(title, rule, review, threshold_text(category.block), prompts)
-    console.print(table)
+    print_policy(Console(), policy, _state(facts))
 
 
 @app.command("lint")
@@ -176,5 +151,6 @@ def _warn(catalogue: Catalogue) -> None:
         typer.echo(f"{summary} in {catalogue.folder}: run 'moderator policy lint'", err=True)
 
 
+app.command()(policy_evaluate.evaluate)
 for _change in (policy_changes.release, policy_changes.activate, policy_changes.rollback, policy_changes.log):
     app.command()(_change)

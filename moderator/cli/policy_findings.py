@@ -11,7 +11,8 @@ from rich.markup import escape
 
 from moderator.errors import PolicyError, PolicyInvalid
 from moderator.policies.characters import shown
-from moderator.policies.lint import Severity, lint
+from moderator.policies.lint import lint
+from moderator.policies.lint_finding import Severity
 from moderator.policies.loader import POINTER_FILE, Problem, key_text, read_file
 from moderator.policies.releases import LOCK_FILE
 from moderator.policies.requirements import EncoderFacts, unmet

@@ -133,8 +133,8 @@ def check(body: dict[str, Any], seconds: float) -> HttpCall[Verdict | None]:
     return HttpCall("POST", f"/v1/events?wait={seconds:.1f}", json.dumps(body).encode(), _guarded(read))
 
 
-def verdict(event_key: str) -> HttpCall[Verdict | None]:
-    """Look up the verdict of an event (`Event.key`); None: it has none yet, or no longer."""
+def verdict(event_key: str, wait: float = 0.0) -> HttpCall[Verdict | None]:
+    """Look up the verdict of an event (`Event.key`), and wait that long for it; None: it is not there, or no longer."""
     source, id, _ = split_key(event_key)
 
     def read(answer: HttpAnswer) -> Verdict | None:
@@ -144,9 +144,8 @@ def verdict(event_key: str) -> HttpCall[Verdict | None]:
             raise refusal(answer)
         return read_verdict(answer.body)
 
-    return HttpCall(
-        "GET", f"/v1/verdicts/{quote(source, safe='')}/{quote(id, safe='')}", None, _guarded(read)
-    )
+    target = f"/v1/verdicts/{quote(source, safe='')}/{quote(id, safe='')}"
+    return HttpCall("GET", f"{target}?wait={wait:.1f}" if wait else target, None, _guarded(read))
 
 
 def read_verdict(text: bytes | str) -> Verdict:

@@ -14,7 +14,7 @@ from moderator.engine.preparer import Prepared, Preparer
 from moderator.engine.resolver import PolicyResolver
 from moderator.engine.second_stage import SecondStage
 from moderator.engine.stopwatch import Stopwatch
-from moderator.errors import ModeratorError, PolicyUnusable
+from moderator.errors import EncoderForeign, ModeratorError, PolicyUnusable
 from moderator.events import Event
 from moderator.images.decode import DecodeLimits
 from moderator.images.prepare import PreprocessSpec
@@ -161,7 +161,7 @@ class Engine:
 
     def verdict(self, event: Event, prepared: Prepared, judged: Judged, watch: Stopwatch) -> Verdict:
         """Return the verdict of a judged event."""
-        policy, judgement = judged.policy, judged.judgement
+        policy, judgement, decisive = judged.policy, judged.judgement, judged.decisive
         return Verdict(
             event_id=event.id,
             source=event.source,
@@ -169,6 +169,8 @@ class Engine:
             is_safe=judgement.is_safe,
             safe_score=judgement.safe_score,
             unsafe_score=judgement.unsafe_score,
+            severity=decisive and decisive.severity,
+            message=decisive and decisive.message,
             categories=judgement.categories,
             policy=PolicyFacts(name=policy.name, version=policy.version, digest=policy.digest),
             model=self._model,
@@ -236,6 +238,7 @@ class Engine:
 
         Raises:
             PolicyUnusable: either fails on this machine.
+            EncoderForeign: its thresholds were measured on other encoders.
         """
         part = "its prompts"
         try:
@@ -243,6 +246,9 @@ class Engine:
             for spec in policy.signals:
                 part = f"the signal {spec.name}"
                 self.signals.make(spec)
+        except EncoderForeign as error:
+            log.error("%s", error)
+            raise
         except Exception as error:  # whatever a model library raises: the previous version stays
             reason = str(error) if isinstance(error, ModeratorError) else f"{type(error).__name__}: {error}"
             log.warning("%s: %s cannot be used: %s", policy.reference, part, reason)

@@ -7,10 +7,11 @@ from typing import Any, Protocol
 
 from moderator.errors import ModeratorError, SignalBusy, ours
 from moderator.policies.catalogue import Selection
+from moderator.policies.category_schema import Category
 from moderator.policies.schema import Policy
 from moderator.scoring.opinions import Opinion, OpinionOutcome, outcome_of, questions, with_opinions
 from moderator.scoring.rules import Floats
-from moderator.scoring.thresholds import CompiledPolicy, Judgement, judge
+from moderator.scoring.thresholds import CompiledPolicy, Judgement, judge, severest
 from moderator.signals.evaluator import Moment, Outcome, Readings, Signals, due, facts, scores, unsure
 from moderator.signals.question import Question, opinion_key
 from moderator.signals.signal import Frame, SignalResult
@@ -36,8 +37,8 @@ class PolicyCompiler(Protocol):
 class Judged:
     """The result of the policies for an image: the parts of a verdict."""
 
-    policy: Policy
-    """The version that decided."""
+    compiled: CompiledPolicy
+    """The version that decided, with the thresholds that apply here."""
     judgement: Judgement
     signals: dict[str, Any]
     """The verdict's facts on each signal of that version."""
@@ -52,6 +53,18 @@ class Judged:
     """What result of them, if the image needed one."""
     unseen: bool = False
     """Whether a part of the image has no embedding: then it is not allowed, whatever an opinion says."""
+
+    @property
+    def policy(self) -> Policy:
+        """The version that decided."""
+        return self.compiled.policy
+
+    @property
+    def decisive(self) -> Category | None:
+        """The category that blocked the image or put it into review; None: it is allowed, or was not all seen."""
+        name, top = severest(self.judgement.categories)
+        decides = top.decision is self.judgement.decision is not Decision.ALLOW
+        return self.compiled.categories[name] if decides else None
 
 
 class Judge:
@@ -95,16 +108,17 @@ class Judge:
         """
         decides = selection.decides
         readings = self.read_embeddings(decides, embeddings, readings)
-        judgement = self._judge(decides, embeddings, readings, views, unseen)
+        compiled = self._compiler.compile(decides)
+        judgement = _judgement(compiled, embeddings, readings, views, unseen)
         complete = {**readings, **_unasked(decides)}
         opinions = due([decides], Moment.REVIEW)
-        asked = questions(decides, judgement, unsure(decides, complete)) if opinions else ()
+        asked = questions(compiled, judgement, unsure(decides, complete)) if opinions else ()
         shadows = []
         for policy in selection.shadows:
             verdict, readings = self._judge_shadow(policy, embeddings, readings, views, unseen)
             shadows.append(verdict)
         judged = Judged(
-            decides, judgement, facts(decides, complete), tuple(shadows), readings, asked, unseen=unseen
+            compiled, judgement, facts(decides, complete), tuple(shadows), readings, asked, unseen=unseen
         )
         keys = [opinion_key(spec.key, asked) for spec in opinions] if asked else []
         given = {key: readings[key] for key in keys if key in readings}
@@ -117,24 +131,14 @@ class Judge:
         specs = [spec for spec in due([policy], Moment.EMBEDDING) if spec.key not in readings]
         return {**readings, **self._signals.read(specs, [Frame(embedding=row) for row in embeddings])}
 
-    def _judge(
-        self, policy: Policy, embeddings: Floats, readings: Readings, views: Sequence[View], unseen: bool
-    ) -> Judgement:
-        compiled = self._compiler.compile(policy)
-        readings = {**readings, **_unasked(policy)}
-        rows = rows_of(policy.view_plan(len(views)), views)
-        if len(rows) < len(views):
-            embeddings, views = embeddings[rows], [views[row] for row in rows]
-        judgement = judge(compiled, embeddings, scores(policy, readings), unsure(policy, readings), views)
-        return _at_least_review(judgement) if unseen else judgement
-
     def _judge_shadow(
         self, policy: Policy, embeddings: Floats, readings: Readings, views: Sequence[View], unseen: bool
     ) -> tuple[ShadowVerdict, Readings]:
         """Return a shadow's verdict, and the readings with its own. Any failure of a shadow stays in its verdict."""
         try:
             readings = self.read_embeddings(policy, embeddings, readings)
-            judged = self._judge(policy, embeddings, readings, views, unseen)
+            compiled = self._compiler.compile(policy)
+            judged = _judgement(compiled, embeddings, readings, views, unseen)
         except Exception as error:
             cause = describe_error(ours(error))
             log.info("the shadow %s cannot judge: %s", policy.reference, cause.message)
@@ -154,6 +158,25 @@ class Judge:
             ),
             readings,
         )
+
+
+def _judgement(
+    compiled: CompiledPolicy, embeddings: Floats, readings: Readings, views: Sequence[View], unseen: bool
+) -> Judgement:
+    policy, unasked = compiled.policy, _unasked(compiled.policy)
+    readings = {**readings, **unasked}
+    rows = rows_of(policy.view_plan(len(views)), views)
+    if len(rows) < len(views):
+        embeddings, views = embeddings[rows], [views[row] for row in rows]
+    judgement = judge(
+        compiled,
+        embeddings,
+        scores(policy, readings),
+        unsure(policy, readings),
+        views,
+        unasked=frozenset(spec.name for spec in policy.signals if spec.key in unasked),
+    )
+    return _at_least_review(judgement) if unseen else judgement
 
 
 def _at_least_review(judgement: Judgement) -> Judgement:
@@ -176,7 +199,7 @@ def reconsider(judged: Judged, opinions: Readings) -> Judged:
     read = {spec.name: opinions.get(opinion_key(spec.key, judged.questions), _NOT_ASKED) for spec in specs}
     errors = [outcome for outcome in read.values() if isinstance(outcome, ModeratorError)]
     judgement = with_opinions(
-        judged.policy,
+        judged.compiled,
         judged.judgement,
         {
             name: Opinion()
@@ -184,6 +207,7 @@ def reconsider(judged: Judged, opinions: Readings) -> Judged:
             else Opinion(outcome.score, outcome.unsure, outcome.clears)
             for name, outcome in read.items()
         },
+        unsure(judged.policy, {**judged.readings, **_unasked(judged.policy)}),
     )
     if judged.unseen:
         judgement = _at_least_review(judgement)

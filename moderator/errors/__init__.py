@@ -76,6 +76,7 @@ from moderator.errors.object_errors import (
     ObjectUnverified,
 )
 from moderator.errors.policy_errors import (
+    EncoderForeign,
     PolicyChanged,
     PolicyConflict,
     PolicyError,
@@ -130,6 +131,7 @@ __all__ = [
     "EmbeddingBusy",
     "EmbeddingInvalid",
     "EmbeddingsUnreadable",
+    "EncoderForeign",
     "EncoderUnknown",
     "EventInvalid",
     "ExtraMissing",

@@ -39,6 +39,10 @@ class PolicyUnusable(PolicyError):
     """A valid version cannot be used here: its prompts do not compile, or a signal lacks its file or its package."""
 
 
+class EncoderForeign(PolicyUnusable):
+    """The thresholds of a version were measured on other encoders than this machine's: they would mean nothing here."""
+
+
 class PolicyConflict(PolicyError):
     """A policy differs from what its editor last saw: another process changed it meanwhile."""
 

@@ -17,6 +17,7 @@ from moderator.gateway.middleware import REQUEST_ID_HEADER, GatewayMiddleware
 from moderator.gateway.openapi import describe_api
 from moderator.gateway.problems import RETRY_AFTER_HEADER, answer_with_problems
 from moderator.gateway.service import Service
+from moderator.gateway.submit_route import add_submit_routes
 from moderator.queue.connection import SentinelLogin, connect_async
 from moderator.queue.shared_executor import SharedExecutor
 from moderator.settings import Settings
@@ -48,11 +49,14 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
+        telemetry={"metrics": False, "logs": False},  # the gateway has metrics of its own
     )
     app.state.settings, app.state.service, app.state.registry = settings, service, CollectorRegistry()
     app.openapi = partial(describe_api, app)  # type: ignore[method-assign]
     answer_with_problems(app)
-    for routes in (event_routes, image_routes, verdict_routes, health_routes):
+    for submitting in (event_routes, image_routes):
+        add_submit_routes(app, submitting.router)
+    for routes in (verdict_routes, health_routes):
         app.include_router(routes.router)
     add_hooks(app)
     _add_middleware(app, settings)

@@ -1,6 +1,7 @@
 """The metrics of the gateway: its requests, and what they hold."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry
 
@@ -42,6 +43,9 @@ class GatewayMetrics:
         self._duration = DURATION.histogram(registry)
         self._body_bytes = BODY_BYTES.gauge(registry)
         self._streams = STREAMS.gauge(registry)
+        # Both label sets are bounded: methods, routes and statuses are.
+        self._requests_of = lru_cache(self._requests.labels)
+        self._duration_of = lru_cache(self._duration.labels)
 
     def watch(self, body_bytes: Callable[[], int], streams: Callable[[], int]) -> None:
         """Ask for the gauges at every scrape."""
@@ -51,6 +55,6 @@ class GatewayMetrics:
     def count(self, method: str, route: str | None, status: int, seconds: float, streamed: bool) -> None:
         """Count an answered request."""
         method = method if method in _METHODS else OTHER_METHOD
-        self._requests.labels(method, route or NO_ROUTE, str(status)).inc()
+        self._requests_of(method, route or NO_ROUTE, status).inc()
         if not streamed:
-            self._duration.labels(route or NO_ROUTE).observe(seconds)
+            self._duration_of(route or NO_ROUTE).observe(seconds)

@@ -1,8 +1,8 @@
 """What every request passes: its id, the bounds on its body, headers of the answer, and metrics."""
 
+import os
 import re
 import time
-from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -70,4 +70,4 @@ def _request_id(scope: Scope) -> bytes:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             given: bytes = value
             return given
-    return uuid4().hex.encode()
+    return os.urandom(16).hex().encode()

@@ -4,8 +4,8 @@ from typing import Any
 from urllib.parse import quote
 
 from fastapi import Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from pydantic_core import to_json
 
 from moderator.errors import QueueUnavailable
 from moderator.events import MAX_ID, Event
@@ -51,7 +51,7 @@ def describe_accepted(request: Request, event: Event, acceptance: Acceptance) ->
 
 def accepted_each(request: Request, answers: Accepted) -> Response:
     """Return the answer for the events of a bulk event or a batch."""
-    return JSONResponse({"events": [describe_accepted(request, *answer) for answer in answers]}, 202)
+    return _json_response({"events": [describe_accepted(request, *answer) for answer in answers]})
 
 
 async def accepted_or_verdict(request: Request, answers: Accepted, wait: float | None) -> Response:
@@ -66,7 +66,11 @@ async def accepted_or_verdict(request: Request, answers: Accepted, wait: float |
         if verdict is not None:
             return verdict_response(verdict)
     body = describe_accepted(request, event, acceptance)
-    return JSONResponse(body, 202, {"Location": body["links"]["verdict"]})
+    return _json_response(body, {"Location": body["links"]["verdict"]})
+
+
+def _json_response(body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    return Response(to_json(body), 202, headers, media_type="application/json")
 
 
 def verdict_response(verdict: Verdict) -> Response:

@@ -1,17 +1,20 @@
-"""The routes of most requests: the key is checked and the endpoint called, without FastAPI's resolving of parameters.
+"""The routes of most requests: the key is checked and the endpoint called, without FastAPI's layers around it.
 
-That takes longer than all that the gateway does itself. OpenAPI describes these routes as any others.
+These take longer than all that the gateway does itself. OpenAPI describes these routes as any others.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import Query, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIRouter
 from pydantic import Field, TypeAdapter, ValidationError
+from starlette import types
+from starlette.routing import Match
 
 from moderator.gateway.auth import Scope, require
+from moderator.gateway.problems import problem_response
 
 #: Most seconds that a request may ask to wait.
 WAIT_SECONDS_MAX = 3600
@@ -23,26 +26,40 @@ Wait = Annotated[
         le=WAIT_SECONDS_MAX,
         allow_inf_nan=False,
         description="Seconds to wait for the verdict, which is then the answer (200); MODERATOR_GATEWAY_WAIT bounds "
-        "it. If it does not come in time, the answer is that without `wait` (202).",
+        "it. If it does not come in time, the answer is that without `wait`.",
     ),
 ]
 _WAIT_SECONDS = TypeAdapter(Annotated[float, Field(ge=0, le=WAIT_SECONDS_MAX, allow_inf_nan=False)])
-_admit = require(Scope.SUBMIT)
+_admit: Callable[[Request], Any] = require(Scope.SUBMIT)
 
 
 class SubmitRoute(APIRoute):
     """A route whose endpoint takes the request and the seconds to wait, for keys with the scope `submit`."""
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
-        """Return the handler of requests."""
-        endpoint: Callable[..., Any] = self.endpoint
+    def matches(self, scope: types.Scope) -> tuple[Match, types.Scope]:
+        """Return whether a request is for this route; the path has no parameters."""
+        if scope["type"] != "http" or scope["path"] != scope.get("root_path", "") + self.path:
+            return super().matches(scope)
+        found = Match.FULL if scope["method"] in (self.methods or ()) else Match.PARTIAL
+        return found, {"endpoint": self.endpoint, "path_params": {}, "route": self}
 
-        async def handle(request: Request) -> Response:
+    async def handle(self, scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
+        """Answer a request."""
+        if scope["method"] not in (self.methods or ()):
+            await super().handle(scope, receive, send)
+            return
+        request, endpoint = Request(scope, receive), self.endpoint
+        try:
             await _admit(request)
             response: Response = await endpoint(request, _read_wait(request))
-            return response
+        except Exception as error:  # of any kind: `problem_response` logs those that nobody foresaw
+            response = problem_response(request, error)
+        await response(scope, receive, send)
 
-        return handle
+
+def add_submit_routes(app: FastAPI, router: APIRouter) -> None:
+    """Add the routes of a router to an app, where it looks first: not through `include_router`, which is slower."""
+    app.router.routes.extend(router.routes)
 
 
 def _read_wait(request: Request) -> float | None:

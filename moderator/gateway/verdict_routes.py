@@ -14,6 +14,7 @@ from moderator.gateway.problems import RETRY_SOON_SECONDS, RequestRefused
 from moderator.gateway.responses import verdict_response
 from moderator.gateway.service import Service
 from moderator.gateway.stream_answers import stream_verdicts
+from moderator.gateway.submit_route import Wait
 from moderator.gateway.verdict_listing import ListFilter, list_verdicts
 from moderator.queue.stream import split_id
 from moderator.verdicts import Decision
@@ -85,11 +86,14 @@ async def list_(
 
 # Both parts may hold slashes, so they are read from the path as it was sent: a source's are `%2F`.
 @router.get(f"{PREFIX}/{{source:path}}/{{id:path}}", responses=LOOKED_UP, openapi_extra=VERDICT_PATH)
-async def verdict(request: Request) -> Response:
+async def verdict(request: Request, wait: Wait = None) -> Response:
     """Look up the verdict of an event; 404 while there is none, or no longer (MODERATOR_VERDICT_TTL)."""
-    source, id = _names(request)
+    key = event_key(*_names(request))
     service: Service = request.app.state.service
-    if (found := await service.verdict(event_key(source, id))) is None:
+    found = await service.verdict(key)
+    if found is None and wait:
+        found = await service.wait(key, min(wait, service.settings.gateway_wait))
+    if found is None:
         detail = "there is no verdict for this event: not yet, no longer, or the event is unknown"
         raise RequestRefused(404, "no-verdict", detail)
     return verdict_response(found)

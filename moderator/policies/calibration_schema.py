@@ -1,5 +1,6 @@
 """The keys `calibration` and `probe` of a category, which change its score. Pure data."""
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -10,6 +11,8 @@ from moderator.policies.fields import Frozen, Located, Slug, refuse
 MIN_SLOPE, MAX_SLOPE = 0.01, 100.0
 MAX_OFFSET = 50.0
 MAX_POINTS = 64
+#: Log-odds are those of a score that is at least so far from 0 and from 1: the grain of a float32 below 1.
+SCORE_GRAIN = 2.0**-24
 
 _Score = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 
@@ -18,18 +21,29 @@ class PlattCalibration(Frozen):
     """logit(s') = slope * logit(s) + offset (Platt, 1999, on the log-odds of the score)."""
 
     kind: Literal["platt"]
+    """`platt`."""
     slope: Annotated[float, Field(strict=True, ge=MIN_SLOPE, le=MAX_SLOPE, allow_inf_nan=False)]
+    """Factor of the log-odds; above 0, so that the order of scores stays."""
     offset: Annotated[float, Field(strict=True, ge=-MAX_OFFSET, le=MAX_OFFSET, allow_inf_nan=False)]
+    """Added to the log-odds."""
+
+    @property
+    def score_range(self) -> tuple[float, float]:
+        """The lowest and the highest score that it gives."""
+        bound = self.slope * math.log((1 - SCORE_GRAIN) / SCORE_GRAIN)
+        return _expit(self.offset - bound), _expit(self.offset + bound)
 
 
 class IsotonicCalibration(Frozen):
-    """s' interpolated between points [s, s'], which never fall; below the first and above the last, s' stays.
+    """s' on straight lines between points [s, s'], which never fall; outside of them, s' of the nearest one.
 
     Fitted by isotonic regression (Zadrozny and Elkan, 2002).
     """
 
     kind: Literal["isotonic"]
+    """`isotonic`."""
     points: Annotated[tuple[tuple[_Score, _Score], ...], Field(min_length=2, max_length=MAX_POINTS)]
+    """Pairs of a score and its calibrated score, sorted by score."""
 
     @model_validator(mode="after")
     def _never_falls(self) -> Self:
@@ -50,6 +64,15 @@ class IsotonicCalibration(Frozen):
         refuse(problems)
         return self
 
+    @property
+    def score_range(self) -> tuple[float, float]:
+        """The lowest and the highest score that it gives."""
+        return self.points[0][1], self.points[-1][1]
+
+
+def _expit(logit: float) -> float:
+    return 1 / (1 + math.exp(min(-logit, 700.0)))
+
 
 Calibration = Annotated[PlattCalibration | IsotonicCalibration, Field(discriminator="kind")]
 CALIBRATIONS: dict[str, type[Frozen]] = {"platt": PlattCalibration, "isotonic": IsotonicCalibration}
@@ -62,4 +85,6 @@ class CategoryProbe(Frozen):
     """
 
     signal: Slug
+    """The signal, of those under `signals:`."""
     weight: Annotated[float, Field(strict=True, gt=0, lt=1, allow_inf_nan=False)]
+    """Share of the probe in the joined log-odds."""

@@ -10,6 +10,7 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -32,6 +33,7 @@ from moderator.policies.fields import (
     refuse,
     unless_none,
 )
+from moderator.verdicts import CategorySeverity
 
 #: A category with this rule takes its score from a signal of this kind.
 PROBE = "probe"
@@ -59,15 +61,6 @@ class Rule(StrEnum):
         return self in (Rule.SOFTMAX_SUM, Rule.MARGIN)
 
 
-class CategorySeverity(StrEnum):
-    """How grave it is if a picture shows what a category does not allow. For whoever handles the verdict."""
-
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-    CRITICAL = "critical"
-
-
 def _parsed(text: str) -> str:
     parse_condition(text)
     return text
@@ -76,33 +69,38 @@ def _parsed(text: str) -> str:
 class Category(Frozen):
     """One thing that is not allowed. `review <= score < block` goes to people; `score >= block` is blocked.
 
-    `block` defaults to 0.5; `block: never` blocks at no score. Without `review`, no score goes to people.
-
     The score comes from one source: from prompts by a rule; from the `signal` of that name; or, with `when`, from other
-    categories. The rule `probe` is optional and only states that the signal is a probe. `safe` lists hard negatives of
-    this category, in addition to the policy's shared ones.
-
-    `severity` and `message`, a text for the uploader, stand in the verdict if the category decides. `dsa` states the
-    reasons of a block as the EU's DSA Transparency Database wants them. None of the three changes a decision.
-
-    `midpoint` is the score of the bare rule that counts as 0.5, so that one threshold means the same in each category.
+    categories.
     """
 
     signal: Slug | None = None
+    """The signal, of those under `signals:`, that gives the score, instead of prompts."""
     when: Annotated[
         Annotated[ConditionText, AfterValidator(_parsed)] | None, Field(exclude_if=unless_none)
     ] = None
+    """A condition over other categories that gives the score, such as `smoking and minor`."""
     unsafe: Annotated[Prompts, Field(validate_default=True)] = ()
+    """Prompts: what is not allowed, in words. Needed unless there is `signal` or `when`."""
     safe: Prompts = ()
-    rule: Rule = Rule.SOFTMAX_SUM
+    """Prompts: what must not be mistaken for it (hard negatives), in addition to the policy's."""
+    rule: Annotated[Rule, WithJsonSchema({"enum": [*Rule, PROBE]})] = Rule.SOFTMAX_SUM
+    """How similarities become the score. `probe` goes with `signal`, and only states that it is of that kind."""
     midpoint: Midpoint = NO_SHIFT
+    """Score of the bare rule that counts as 0.5, so that one threshold means the same in each category."""
     probe: Annotated[CategoryProbe | None, Field(exclude_if=unless_none)] = None
+    """A signal of the kind `probe` whose score is joined with that of the prompts."""
     calibration: Annotated[Calibration | None, Field(exclude_if=unless_none)] = None
+    """Maps the score, after midpoint and probe, to a probability. Written by `policy tune`."""
     review: ReviewThreshold = None
+    """Score from which people look. Without it, or with `never`, no score goes to people."""
     block: BlockThreshold = 0.5
+    """Score from which the image is blocked. `never`: no score blocks."""
     severity: Annotated[CategorySeverity | None, Field(exclude_if=unless_none)] = None
+    """How grave it is. In the verdict if the category decides; changes no decision."""
     message: Annotated[Message | None, Field(exclude_if=unless_none)] = None
+    """A text for whoever uploaded the picture. In the verdict if the category decides; changes no decision."""
     dsa: Annotated[StatementBlock | None, Field(exclude_if=unless_none)] = None
+    """The reasons of a block as the EU's DSA Transparency Database wants them; changes no decision."""
     _says_probe: bool = False
 
     @model_validator(mode="wrap")

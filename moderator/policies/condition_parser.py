@@ -7,6 +7,7 @@ for min, max and 1 - s, it moves down to the names.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from moderator.policies.fields import policy_error
 
@@ -27,7 +28,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The least (`and`) or the greatest (`or`) of two parts or more."""
+    """The least (`and`) or the greatest (`or`) of two parts or more. No part has the same word."""
 
     word: str
     parts: tuple["Condition", ...]
@@ -82,7 +83,9 @@ class _Parser:
             parts.append(self._part(word, negated))
         if len(parts) == 1:
             return parts[0]
-        return Joined(word if not negated else {AND: OR, OR: AND}[word], tuple(parts))
+        word = {AND: OR, OR: AND}[word] if negated else word
+        flat = (p.parts if isinstance(p, Joined) and p.word == word else (p,) for p in parts)
+        return Joined(word, tuple(chain.from_iterable(flat)))
 
     def _part(self, word: str, negated: bool) -> Condition:
         return self._joined(AND, negated) if word == OR else self._unary(negated)

@@ -6,7 +6,7 @@ verdict, see `moderator.archive.statements`.
 
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from moderator.policies.fields import Frozen, policy_error, refuse
 from moderator.suggestions import closest
@@ -64,7 +64,7 @@ STATEMENT_EXAMPLES = {
 }
 
 
-def _one_of(values: tuple[str, ...]) -> AfterValidator:
+def _one_of(values: tuple[str, ...]) -> tuple[AfterValidator, WithJsonSchema]:
     def check(value: str) -> str:
         if value not in values:
             meant = closest(value.upper(), values)
@@ -72,7 +72,7 @@ def _one_of(values: tuple[str, ...]) -> AfterValidator:
             raise policy_error(f"'{value[:60]}' is no value of the database; {hint}")
         return value
 
-    return AfterValidator(check)
+    return AfterValidator(check), WithJsonSchema({"enum": list(values)})
 
 
 def _text(value: str) -> str:
@@ -95,20 +95,30 @@ def _optional() -> Any:
 class StatementBlock(Frozen):
     """The reasons for which a category blocks. The keys that are not here, the verdict fills in."""
 
-    category: Annotated[str, _one_of(CATEGORIES)]
-    decision_ground: Annotated[str, _one_of((ILLEGAL, INCOMPATIBLE))]
+    category: Annotated[str, *_one_of(CATEGORIES)]
+    """The database's category."""
+    decision_ground: Annotated[str, *_one_of((ILLEGAL, INCOMPATIBLE))]
+    """Whether the picture is illegal or against the terms of use. Each goes with its own two keys below."""
     decision_facts: Annotated[str, Field(max_length=MAX_FACTS), AfterValidator(_text)]
+    """What the picture shows."""
     decision_visibility: Annotated[
-        tuple[Annotated[str, _one_of(VISIBILITIES)], ...], Field(min_length=1, max_length=len(VISIBILITIES))
+        tuple[Annotated[str, *_one_of(VISIBILITIES)], ...], Field(min_length=1, max_length=len(VISIBILITIES))
     ] = (VISIBILITIES[0],)
+    """What the block means for the picture."""
     decision_ground_reference_url: Ground | None = _optional()
+    """Address of the law or of the terms."""
     illegal_content_legal_ground: Ground | None = _optional()
+    """The law."""
     illegal_content_explanation: Explanation | None = _optional()
+    """Why the law forbids it."""
     incompatible_content_ground: Ground | None = _optional()
+    """The section of the terms."""
     incompatible_content_explanation: Explanation | None = _optional()
+    """Why the terms forbid it."""
     territorial_scope: (
-        Annotated[tuple[Annotated[str, _one_of(COUNTRIES)], ...], Field(min_length=1)] | None
+        Annotated[tuple[Annotated[str, *_one_of(COUNTRIES)], ...], Field(min_length=1)] | None
     ) = _optional()
+    """Countries in which the block counts."""
 
     @model_validator(mode="after")
     def _grounded(self) -> Self:

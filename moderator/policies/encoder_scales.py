@@ -38,9 +38,13 @@ class CategoryScale(Frozen):
     """
 
     midpoint: Midpoint = NO_SHIFT
+    """As in the category."""
     calibration: Annotated[Calibration | None, Field(exclude_if=unless_none)] = None
+    """As in the category."""
     review: ReviewThreshold = None
+    """As in the category."""
     block: BlockThreshold
+    """As in the category, but without a default."""
 
 
 class EncoderScales(Frozen):
@@ -50,9 +54,13 @@ class EncoderScales(Frozen):
     """
 
     id: _Text
+    """The setting that chooses the encoder, as `moderator models check` shows it."""
     revision: _Text
+    """Of its weights."""
     preprocessing: _Text
+    """How pixels and texts reach it."""
     categories: Annotated[dict[Slug, CategoryScale], Field(min_length=1, max_length=MAX_CATEGORIES)]
+    """The scale of each category that has one of its own here."""
 
     @property
     def identity(self) -> Identity:

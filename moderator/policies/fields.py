@@ -15,6 +15,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     WrapValidator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -68,8 +69,8 @@ def refuse(problems: Iterable[Located]) -> None:
         raise ValidationError.from_exception_data("policy", details)
 
 
-def _one_line(most: int) -> AfterValidator:
-    """Return a validator of texts of at most `most` characters.
+def _one_line(most: int) -> tuple[AfterValidator, WithJsonSchema]:
+    """Return a validator of texts of at most `most` characters, and its JSON Schema.
 
     It puts the text on one line, with single spaces and composed characters: equal looks, equal digest.
     """
@@ -84,7 +85,7 @@ def _one_line(most: int) -> AfterValidator:
             raise policy_error("contains a control character; remove it")
         return text
 
-    return AfterValidator(clean)
+    return AfterValidator(clean), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": most})
 
 
 def _unique(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -118,23 +119,29 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", m
 # Numbers are strict: `block: yes` and `version: "3"` are mistakes, not values.
 Version = Annotated[int, Field(strict=True, ge=1, le=MAX_VERSION)]
 Threshold = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
+_THRESHOLD_SCHEMA = {
+    "anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": 1}, {"const": NEVER_WORD}]
+}
 BlockThreshold = Annotated[
     Threshold,
     WrapValidator(_or_never),
+    WithJsonSchema(_THRESHOLD_SCHEMA),
     PlainSerializer(lambda value: NEVER_WORD if value == NEVER else value, when_used="json"),
 ]
 #: `never` means the same as leaving it out.
 ReviewThreshold = Annotated[
-    Threshold | None, BeforeValidator(lambda value: None if value == NEVER_WORD else value)
+    Threshold | None,
+    BeforeValidator(lambda value: None if value == NEVER_WORD else value),
+    WithJsonSchema(_THRESHOLD_SCHEMA),
 ]
 #: The default changes no score.
 Midpoint = Annotated[float, Field(strict=True, gt=0, lt=1, allow_inf_nan=False)]
 NO_SHIFT = 0.5
 Percent = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
-Prompt = Annotated[str, _one_line(MAX_PROMPT)]
+Prompt = Annotated[str, *_one_line(MAX_PROMPT)]
 #: For whoever uploaded the picture.
-Message = Annotated[str, _one_line(MAX_MESSAGE)]
-ConditionText = Annotated[str, _one_line(MAX_CONDITION)]
+Message = Annotated[str, *_one_line(MAX_MESSAGE)]
+ConditionText = Annotated[str, *_one_line(MAX_CONDITION)]
 Prompts = Annotated[tuple[Prompt, ...], Field(max_length=MAX_PROMPTS), AfterValidator(_unique)]
 Template = Annotated[Prompt, AfterValidator(_has_slot)]
 Templates = Annotated[

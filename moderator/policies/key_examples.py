@@ -1,10 +1,10 @@
 """Examples and ranges of the keys of policy files, for messages and for the page on these keys."""
 
 from moderator.policies.calibration_schema import MAX_OFFSET, MAX_SLOPE, MIN_SLOPE
-from moderator.policies.category_schema import CategorySeverity
 from moderator.policies.dsa_schema import STATEMENT_EXAMPLES
 from moderator.policies.fields import MAX_VERSION
 from moderator.policies.view_options import MAX_VIEWS
+from moderator.verdicts import CategorySeverity
 
 #: What to write where a key is missing or holds something of the wrong kind.
 EXAMPLES = {

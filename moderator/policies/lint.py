@@ -2,35 +2,17 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 
 from moderator.errors import SignalFailed
-from moderator.policies.category_schema import Category, Rule
+from moderator.policies.category_schema import Category
 from moderator.policies.characters import named, odd_in_prompt
 from moderator.policies.fields import NEVER, SLOT, same_text
+from moderator.policies.lint_finding import LintFinding, Severity
 from moderator.policies.schema import Policy
 from moderator.policies.signal_schema import SignalEntry
+from moderator.policies.threshold_lint import lint_conditions, lint_thresholds, used_in_conditions
 from moderator.policies.yaml_reader import KeyPath
 from moderator.signals.words import WordList
-
-
-class Severity(StrEnum):
-    """`error`: certainly a mistake. `warning`: does less than it seems. `hint`: another way often works better."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    HINT = "hint"
-
-
-@dataclass(frozen=True)
-class LintFinding:
-    """One finding: its place in the policy, and a message with the remedy."""
-
-    path: KeyPath
-    severity: Severity
-    message: str
-
 
 #: The kind of signal that is asked about images in review.
 SECOND_OPINION = "second-opinion"
@@ -40,9 +22,11 @@ _NEGATION = re.compile(r"\b(no|not|without|never|isn't|aren't|doesn't)\b", re.IG
 
 
 def lint(policy: Policy) -> tuple[LintFinding, ...]:
-    """Return all findings of a policy, in the order of its categories."""
+    """Return all findings of a policy: on its prompts and signals, by category, then on its thresholds."""
     findings = [*_unseen(("templates",), policy.templates), *_prompts(("safe",), policy.safe)]
     used = {category.signal for category in policy.categories.values()}
+    used |= {category.probe.signal for category in policy.categories.values() if category.probe is not None}
+    named = used_in_conditions(policy)
     for n, signal in enumerate(policy.signals):
         if signal.name not in used and not signal.options.get("clears"):
             message = f"no category uses '{signal.name}', so it is read and decides nothing; use or remove it"
@@ -52,22 +36,18 @@ def lint(policy: Policy) -> tuple[LintFinding, ...]:
             findings += _second_opinion(("signals", n), policy, signal)
     for name, category in policy.categories.items():
         path: KeyPath = ("categories", name)
-        if category.block == NEVER and category.review is None:
+        if category.block == NEVER and category.review is None and name not in named:
             message = "never blocks and sends nothing to people, so it decides nothing; add 'review:'"
             findings.append(LintFinding((*path, "block"), Severity.WARNING, message))
-        if category.signal is not None:
+        if category.message is not None:
+            findings += _unseen((*path, "message"), (category.message,))
+        if not category.has_prompts:
             continue
         findings += _prompts((*path, "unsafe"), category.unsafe)
         findings += _prompts((*path, "safe"), category.safe)
         findings += _both_sides(path, policy, category)
-        findings += _reach(path, category)
         findings += _numbers(path, policy, category)
-    return tuple(findings)
-
-
-def highest_score(category: Category) -> float:
-    """Return the score that no image exceeds: 1/n for `softmax-mean` over n unsafe prompts, else 1."""
-    return 1 / len(category.unsafe) if category.rule is Rule.SOFTMAX_MEAN else 1.0
+    return (*findings, *lint_thresholds(policy), *lint_conditions(policy))
 
 
 def _prompts(path: KeyPath, prompts: tuple[str, ...]) -> Iterator[LintFinding]:
@@ -136,19 +116,6 @@ def _second_opinion(path: KeyPath, policy: Policy, signal: SignalEntry) -> Itera
     if all(category.review is None for category in asked):
         message = f"'{signal.name}' is never asked: no other category sends anything to people; add 'review:'"
         yield LintFinding(path, Severity.WARNING, message)
-
-
-def _reach(path: KeyPath, category: Category) -> Iterator[LintFinding]:
-    highest, count = highest_score(category), len(category.unsafe)
-    why = f"with softmax-mean over {count} unsafe prompts no score exceeds 1/{count} = {highest:.3g}"
-    remedy = f"lower it to at most {highest:.3g}, or use 'rule: softmax-sum'"
-    if category.review is not None and category.review > highest:
-        message = f"review {category.review:g} can never be reached: {why}; {remedy}"
-        yield LintFinding((*path, "review"), Severity.ERROR, message)
-    if highest < category.block < NEVER:
-        # Not an error: the classic recipe still blocks where the unsafe score is at least the safe one.
-        message = f"block {category.block:g} can never be reached: {why}; {remedy}"
-        yield LintFinding((*path, "block"), Severity.WARNING, message)
 
 
 def _numbers(path: KeyPath, policy: Policy, category: Category) -> Iterator[LintFinding]:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from moderator.policies.calibration_schema import CALIBRATIONS, CategoryProbe
-from moderator.policies.category_schema import PROBE, Category, CategorySeverity, Rule
+from moderator.policies.category_schema import PROBE, Category, Rule
 from moderator.policies.characters import foreign, plain_letters
 from moderator.policies.dsa_schema import StatementBlock
 from moderator.policies.encoder_scales import CategoryScale, EncoderScales
@@ -19,6 +19,7 @@ from moderator.policies.signal_schema import SignalEntry
 from moderator.policies.view_options import MAX_VIEWS, ViewOptions
 from moderator.policies.yaml_reader import Document, Fault, KeyPath
 from moderator.suggestions import closest, did_you_mean
+from moderator.verdicts import CategorySeverity
 
 _BELOW_CATEGORY: dict[str, type[BaseModel]] = {"dsa": StatementBlock, "probe": CategoryProbe}
 

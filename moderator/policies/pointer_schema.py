@@ -12,19 +12,20 @@ class Canary(Frozen):
     """A version that decides for `percent` of the events, 0 to 100."""
 
     version: Version
+    """A released version, other than the active one."""
     percent: Percent
+    """Share of the events that it decides; a hash of the event's id picks them."""
 
 
 class Pointer(Frozen):
-    """The entry of one policy in `active.yaml`.
-
-    `active` decides, `shadow` versions are scored beside it and never decide, `canary` decides instead of
-    the active version for a stable part of the events.
-    """
+    """The entry of one policy in `active.yaml`."""
 
     active: Version
+    """The version that decides."""
     shadow: Annotated[tuple[Version, ...], Field(max_length=MAX_SHADOWS)] = ()
+    """Versions that are scored beside it and never decide."""
     canary: Canary | None = None
+    """A version that decides instead of the active one for a stable part of the events."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

@@ -43,7 +43,21 @@ POLICY_INFO = MetricRow(
     ("policy", "version", "digest", "role"),
     "1 for each policy version that is loaded; role is active, shadow or canary.",
 )
-ROWS = (CATEGORY_SCORE, SECOND_OPINIONS, SHADOW_DISAGREEMENTS, SHADOW_FAILURES, POLICY_INFO)
+FOREIGN_ENCODER = MetricRow(
+    "moderation_policy_foreign_encoder",
+    "gauge",
+    ("policy", "version"),
+    "1 for each policy version that a pointer names and whose thresholds were measured on other encoders than the "
+    "worker's; it does not decide, and the version before it stays in force.",
+)
+ROWS = (
+    CATEGORY_SCORE,
+    SECOND_OPINIONS,
+    SHADOW_DISAGREEMENTS,
+    SHADOW_FAILURES,
+    POLICY_INFO,
+    FOREIGN_ENCODER,
+)
 
 
 @dataclass(frozen=True)
@@ -61,11 +75,13 @@ class PolicyMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._loaded: Set[LoadedPolicy] = frozenset()
+        self._foreign: Set[tuple[str, int]] = frozenset()
         self._category_score = CATEGORY_SCORE.histogram(registry)
         self._second_opinions = SECOND_OPINIONS.counter(registry)
         self._shadow_disagreements = SHADOW_DISAGREEMENTS.counter(registry)
         self._shadow_failures = SHADOW_FAILURES.counter(registry)
         self._policy_info = POLICY_INFO.gauge(registry)
+        self._foreign_encoder = FOREIGN_ENCODER.gauge(registry)
 
     def count_verdict(self, policy: str, verdict: Verdict) -> None:
         """Count a verdict's scores, and its shadows that disagree or fail, under the name of its policy."""
@@ -93,6 +109,14 @@ class PolicyMetrics:
         for policy in self._loaded - loaded:
             self._policy_info.remove(*_labels(policy))
         self._loaded = loaded
+
+    def show_foreign(self, versions: Set[tuple[str, int]]) -> None:
+        """Replace the series of `moderation_policy_foreign_encoder`, by name and version. Otherwise as `show`."""
+        for name, version in versions:
+            self._foreign_encoder.labels(name, str(version)).set(1)
+        for name, version in self._foreign - versions:
+            self._foreign_encoder.remove(name, str(version))
+        self._foreign = versions
 
 
 def _labels(policy: LoadedPolicy) -> tuple[str, str, str, str]:

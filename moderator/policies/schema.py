@@ -50,21 +50,28 @@ class Policy(Frozen):
     """One version of a policy: the content of `policies/<name>/<version>.yaml`, with all defaults filled in.
 
     Categories are sorted by name, so that two policies with the same digest have the same order.
-
-    `encoders` lists encoders on which the thresholds were measured. Then the policy is used with these alone.
     """
 
     name: Slug
+    """The name of the folder of its versions."""
     version: Version
+    """The name of the file. A released version never changes."""
     description: Annotated[str, Field(max_length=MAX_DESCRIPTION)] = ""
+    """For people. Not part of the digest."""
     templates: Templates = (SLOT,)
+    """Sentences around each prompt, with `{}` in its place. A prompt's embedding is the mean over them."""
     safe: Prompts = ()
+    """Prompts: what is allowed, shared by all categories."""
     categories: Annotated[dict[Slug, Category], Field(min_length=1, max_length=MAX_CATEGORIES)]
+    """What is not allowed, by name."""
     signals: Annotated[tuple[SignalEntry, ...], Field(max_length=MAX_SIGNALS)] = ()
+    """Other sources of scores than prompts."""
     views: ViewOptions = ViewOptions()
+    """In which views pictures are judged."""
     encoders: Annotated[
         tuple[EncoderScales, ...], Field(max_length=MAX_ENCODERS, exclude_if=lambda listed: not listed)
     ] = ()
+    """Encoders on which the thresholds were measured. The policy is used with these alone; without any, with all."""
 
     @field_validator("categories", mode="wrap")
     @classmethod

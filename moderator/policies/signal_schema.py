@@ -29,12 +29,16 @@ class SignalEntry(Frozen):
     __pydantic_extra__: dict[str, JsonValue]
 
     name: Slug
+    """Its name in this policy."""
     kind: Slug
+    """What it does; `moderator signals list` shows the kinds and the options of each."""
     file: (
         Annotated[str, StringConstraints(min_length=1, max_length=MAX_FILE_NAME), AfterValidator(_inside)]
         | None
     ) = None
+    """The file that it reads, below the folder of policies or the folder `signals` of the cache."""
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Digest of the file's content, so that the policy's digest covers it. Needed with `file`."""
 
     @model_validator(mode="after")
     def _pinned(self) -> Self:

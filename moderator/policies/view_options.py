@@ -11,14 +11,12 @@ MAX_VIEWS = 64
 
 
 class ViewOptions(Frozen):
-    """The views of a picture that a policy judges.
-
-    `most` bounds them together with the setting `MODERATOR_VIEWS`; without it, the setting alone does. `turned` asks
-    for pictures turned by 90, 180 and 270 degrees as well.
-    """
+    """The views of a picture that a policy judges."""
 
     most: Annotated[int, Field(strict=True, ge=1, le=MAX_VIEWS)] | None = None
+    """Most views of a picture, together with the setting `MODERATOR_VIEWS`; without it, the setting alone counts."""
     turned: Annotated[bool, Field(strict=True)] = False
+    """Whether pictures are also judged turned by 90, 180 and 270 degrees."""
 
     def plan(self, limit: int, default: int) -> ViewPlan:
         """Return the views to make, at most `limit` of one picture, and at most `default` if `most` is not given."""

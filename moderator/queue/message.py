@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
+from pydantic_core import to_json
+
 from moderator.errors import EventInvalid
 from moderator.queue.element import REFUSED, TEXT, Refusal, read_element
 from moderator.queue.keys import TASK
@@ -19,9 +21,12 @@ IMAGES = "images"
 
 
 def encode_message(body: Any, queue: str) -> str:
-    """Return the list element that a Celery worker on `queue` reads as a call of the task with argument `body`."""
-    call = json.dumps(_make_call([body], {}))
-    return json.dumps(_make_envelope(call, queue, str(uuid4()), str(uuid4()), _count_images(body)))
+    """Return the list element that a Celery worker on `queue` reads as a call of the task with argument `body`.
+
+    The texts in `body` are without lone surrogates, as those of events are.
+    """
+    call = to_json(_make_call([body], {}))
+    return to_json(_make_envelope(call, queue, str(uuid4()), str(uuid4()), _count_images(body))).decode()
 
 
 def decode_message(message: bytes) -> Any:
@@ -51,7 +56,7 @@ def make_canonical(element: bytes, queue: str, tag: str) -> dict[str, Any]:
     call = read_element(element)
     if isinstance(call, Refusal):
         text = json.dumps(_make_call([], {REFUSED: [call.raw, call.reason]}))
-        return _make_envelope(text, queue, call.id or tag, tag, 1)
+        return _make_envelope(text.encode(), queue, call.id or tag, tag, 1)
     id, argument = call.id or tag, call.argument
     if isinstance(argument, dict) and "images" not in argument:
         # The id stays the same when the message is delivered again.
@@ -61,16 +66,16 @@ def make_canonical(element: bytes, queue: str, tag: str) -> dict[str, Any]:
         # kombu would read such an object as another type, but does not look inside a text. Not always a text: a
         # worker of an earlier version, which reads only objects, may take a message that was given back.
         text = json.dumps(_make_call([], {TEXT: json.dumps(argument)}))
-    return _make_envelope(text, queue, id, tag, _count_images(argument))
+    return _make_envelope(text.encode(), queue, id, tag, _count_images(argument))
 
 
 def _make_call(args: list[Any], kwargs: dict[str, Any]) -> list[Any]:
     return [args, kwargs, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
 
 
-def _make_envelope(call: str, queue: str, task_id: str, tag: str, images: int) -> dict[str, Any]:
+def _make_envelope(call: bytes, queue: str, task_id: str, tag: str, images: int) -> dict[str, Any]:
     return {
-        "body": base64.b64encode(call.encode()).decode(),
+        "body": base64.b64encode(call).decode(),
         "content-type": "application/json",
         "content-encoding": "utf-8",
         "headers": {

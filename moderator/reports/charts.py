@@ -161,7 +161,9 @@ def _draw_bars(chart: BarChart) -> Drawing:
             value, tone = float(one.values[row]), tone_of(one, number)
             hint = f"{label}, {one.name}: {number_text(value)}"
             if chart.stacked:
-                drawing.box(f"fill {tone}", x(start), y, x(start + value) - x(start), _BAR_HEIGHT, hint)
+                drawing.box(
+                    f"fill {tone}", x(start), y, max(x(start + value) - x(start) - 1, 0), _BAR_HEIGHT, hint
+                )
                 start += value
                 continue
             at = y + number * _BAR_HEIGHT

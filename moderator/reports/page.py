@@ -35,7 +35,8 @@ class Report:
 
     Args:
         title: of the page.
-        summary: the figures that matter most, each as a label and its value.
+        summary: the figures that matter most, each as a label and its value. What a value has in brackets at its end
+            is set small.
         lead: what the report says, in a sentence or two.
         facts: what it was made from, each as a label and its value; set small, at the end.
     """
@@ -113,6 +114,7 @@ def _environment() -> "Environment":
         "data": data_of,
         "description": description_of,
         "drawing": draw,
+        "figure": _figure_parts,
         "image": _data_url,
         "numeric": _numeric_columns,
         "paragraphs": lambda text: [part for part in text.split("\n\n") if part.strip()],
@@ -136,14 +138,21 @@ def _cell_text(cell: Cell) -> str:
     return cell if isinstance(cell, str) else number_text(cell)
 
 
+def _figure_parts(value: str) -> tuple[str, str]:
+    """Return a figure without and with what stands in brackets behind it."""
+    figure, _, rest = value.partition(" (")
+    return (figure, rest[:-1]) if rest.endswith(")") else (value, "")
+
+
 def _numeric_columns(table: DataTable) -> list[bool]:
-    """Return whether each column holds numbers."""
+    """Return whether each column holds numbers; the first one names the rows."""
     return [
-        any(cell is not None for cell in column)
+        n > 0
+        and any(cell is not None for cell in column)
         and all(
             not isinstance(cell, str) or cell in ("", "–", "-") or _NUMBER.fullmatch(cell) for cell in column
         )
-        for column in ([row[n] for row in table.rows] for n in range(len(table.columns)))
+        for n, column in ((n, [row[n] for row in table.rows]) for n in range(len(table.columns)))
     ]
 
 

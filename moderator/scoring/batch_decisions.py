@@ -10,19 +10,25 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from moderator.policies.condition_parser import names_in
 from moderator.policies.schema import Policy
 from moderator.scoring.allowance import with_allowance
+from moderator.scoring.final_scores import final_levels, final_scores, unsure_categories
+from moderator.scoring.half_precision import Widener
 from moderator.scoring.layout import Layout
 from moderator.scoring.rules import Floats, Scores, rule_scores, score
+from moderator.scoring.score_plan import ScorePlan
 from moderator.scoring.thresholds import CompiledPolicy, severities
 from moderator.view import View, rows_of
 
 #: Level of a category, and decision of an image, for which a reading or a sound embedding is missing.
 NOT_COMPUTABLE = -1
 #: Views that are scored at a time: their similarities stay in the processor's cache.
-CHUNK_ROWS = 2048
+CHUNK_ROWS = 1024
 #: Relative error of a similarity, in float32, by the order in which its products are summed.
 _SIMILARITY_ERROR = 2e-7
+#: Embeddings are of length 1: a similarity as large as this one comes from a number that is not finite.
+_SIMILARITY_MAX = 1000.0
 
 Levels = NDArray[np.int8]
 Indices = NDArray[np.int64]
@@ -42,6 +48,8 @@ class ImageBlock:
     """[n] by the name of a signal of the policy; NaN, or no entry: it was not read."""
     unsure: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     """[n] likewise: its categories go to review unless they block. No entry: none."""
+    unasked: frozenset[str] = frozenset()
+    """Signals that are only read if an image goes to review: no condition relies on what they deny."""
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -66,23 +74,21 @@ def decide_block(compiled: CompiledPolicy, block: ImageBlock) -> BatchDecisions:
 
     An image whose embedding is not finite or is zero, which the judge refuses, is not computable.
     """
-    policy = compiled.policy
-    names = tuple(policy.categories)
-    scores = np.full((len(block), len(names)), np.nan, dtype=np.float32)
-    levels = np.full(scores.shape, NOT_COMPUTABLE, dtype=np.int8)
+    plan = compiled.plan
     if compiled.layout.categories and len(block):
-        columns = [names.index(name) for name in compiled.layout.categories]
-        scores[:, columns], levels[:, columns] = _by_prompts(compiled, _planned(policy, block))
-    for column, spec in enumerate(policy.categories.values()):
-        values = block.signals.get(spec.signal) if spec.signal is not None else None
-        if values is not None:
-            read = ~np.isnan(values)
-            review = np.inf if spec.review is None else spec.review
-            unsure = block.unsure.get(spec.signal or "", False)
-            level = np.where(values >= spec.block, 2, (values >= review) | unsure)
-            scores[:, column] = values
-            levels[:, column] = np.where(read, level, NOT_COMPUTABLE)
-    return BatchDecisions(names, scores, levels, decide_levels(levels))
+        block = _planned(compiled.policy, block)
+        prompts, levels, near = _by_prompts(compiled, block)
+        near |= _near_thresholds(compiled, block, prompts)
+        again = np.flatnonzero(near & np.isfinite(prompts).all(axis=1))
+        if len(again):
+            prompts[again], levels[again] = _decide_exactly(compiled, block, again)
+    else:
+        prompts = np.zeros((len(block), len(compiled.layout.categories)), dtype=np.float32)
+        levels = np.zeros(prompts.shape, dtype=np.int8)
+    scores = final_scores(plan, prompts, block.signals, _bounds(plan, block))
+    found = final_levels(plan, scores, levels, unsure_categories(plan, block.unsure))
+    found[np.isnan(scores)] = NOT_COMPUTABLE
+    return BatchDecisions(plan.categories, scores.astype(np.float32), found, decide_levels(found))
 
 
 def decide_levels(levels: Levels) -> Levels:
@@ -108,25 +114,58 @@ def _planned(policy: Policy, block: ImageBlock) -> ImageBlock:
     )
 
 
-def _by_prompts(compiled: CompiledPolicy, block: ImageBlock) -> tuple[Floats, Levels]:
-    """Return the scores and levels of the layout's categories -> [n, C]."""
+def _bounds(plan: ScorePlan, block: ImageBlock) -> NDArray[np.bool_] | None:
+    """Return where scores are lower bounds; see `unsure_categories`."""
+    return unsure_categories(plan, {**block.unsure, **dict.fromkeys(block.unasked, True)})
+
+
+def _by_prompts(compiled: CompiledPolicy, block: ImageBlock) -> tuple[Floats, Levels, NDArray[np.bool_]]:
+    """Return scores and levels of the categories with prompts [n, K], and which levels may differ from the judge's [n].
+
+    NaN: one of the image's views is not finite, or zero.
+    """
     halves = _halves(compiled.layout)
     unsafe = np.empty((len(block), len(halves)), dtype=np.float32)
     levels = np.empty(unsafe.shape, dtype=np.int8)
+    near = np.empty(len(block), dtype=np.bool_)
+    margin, widen = _margin(compiled), Widener()
     for images in _chunks(block.starts):
-        part = _part(block, images)
-        similarities, sound = _similarities(compiled, part.embeddings)
-        both = _score_all(compiled, halves, similarities)
-        scores = _allowed(both[..., 0], both[..., 1], part.views)
+        starts = block.starts[images.start : images.stop + 1]
+        rows = slice(int(starts[0]), int(starts[-1]))
+        logits, sound = _logits(compiled, widen(block.embeddings[rows]))
+        both = _score_all(compiled, halves, logits)
+        scores = _allowed(both[..., 0], both[..., 1], None if block.views is None else block.views[rows])
         scores.unsafe[~sound] = np.nan
-        unsafe[images], levels[images], near = _worst(compiled, scores, part.starts)
-        again = np.flatnonzero(near)
-        if len(again):
-            unsafe[again + images.start], levels[again + images.start] = _decide_exactly(
-                compiled, part, again
-            )
-    unsafe[levels == NOT_COMPUTABLE] = np.nan
-    return unsafe, levels
+        unsafe[images], levels[images], near[images] = _worst(compiled, scores, starts - starts[0], margin)
+    return unsafe, levels, near
+
+
+def _margin(compiled: CompiledPolicy) -> np.float32:
+    """Return by how much a score may differ from the judge's. A score moves by at most a quarter of its logits."""
+    return np.float32(_SIMILARITY_ERROR * (1 + abs(compiled.scale) + abs(compiled.bias)))
+
+
+def _near_thresholds(
+    compiled: CompiledPolicy, block: ImageBlock, prompts: Floats
+) -> NDArray[np.bool_] | bool:
+    """Return for which images a probe, a calibration or a condition makes a decision of a score's last bits [n]."""
+    plan = compiled.plan
+    if plan.bare.all() and not plan.conditions:
+        return False
+    margin, bounds = _margin(compiled), _bounds(plan, block)
+    low, high = (
+        final_scores(plan, np.clip(prompts + moved, 0, 1), block.signals, bounds)
+        for moved in (-margin, margin)
+    )
+    near = ((low >= plan.block) != (high >= plan.block)) | ((low >= plan.review) != (high >= plan.review))
+    for column, condition in plan.conditions.items():
+        for name in names_in(condition):  # its score is that of one of these, or 1 minus it
+            ends = low[:, plan.columns[name]], high[:, plan.columns[name]]
+            for threshold in (plan.review[column], plan.block[column]):
+                for at in (threshold, 1 - threshold):
+                    near[:, column] |= (ends[0] >= at) != (ends[1] >= at)
+    crossed: NDArray[np.bool_] = near.any(axis=1)
+    return crossed
 
 
 def _chunks(starts: Indices) -> Iterator[slice]:
@@ -139,27 +178,21 @@ def _chunks(starts: Indices) -> Iterator[slice]:
         first = end
 
 
-def _part(block: ImageBlock, images: slice) -> ImageBlock:
-    starts = block.starts[images.start : images.stop + 1]
-    rows = slice(int(starts[0]), int(starts[-1]))
-    views = None if block.views is None else block.views[rows]
-    return ImageBlock(block.embeddings[rows].astype(np.float32), starts - starts[0], views)
-
-
-def _similarities(compiled: CompiledPolicy, embeddings: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return the cosines of prompts and views -> [P, rows], and which views are finite and not zero."""
+def _logits(compiled: CompiledPolicy, embeddings: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return the logits of prompts and views -> [P, rows], and which views are finite and not zero."""
     with np.errstate(invalid="ignore"):  # what is not finite stays so
-        similarities: Floats = compiled.matrix @ embeddings.T
-    sound = np.logical_and.reduce(np.isfinite(similarities), axis=0)
-    zero = np.flatnonzero(similarities[0] == 0)
-    sound[zero] &= embeddings[zero].any(axis=1)
-    return similarities, sound
-
-
-def _score_all(compiled: CompiledPolicy, halves: list[tuple[Indices, int]], similarities: Floats) -> Floats:
-    """Return unsafe and safe scores of views -> [rows, C, 2]. Overwrites the similarities."""
-    logits = np.multiply(similarities, np.float32(compiled.scale), out=similarities)
+        similarities = embeddings @ compiled.matrix.T
+    logits = np.empty(similarities.shape[::-1], dtype=np.float32)
+    np.multiply(similarities.T, np.float32(compiled.scale), out=logits)
     logits += np.float32(compiled.bias)
+    sound = np.abs(similarities).max(axis=1) < _SIMILARITY_MAX
+    zero = np.flatnonzero(similarities[:, 0] == 0)
+    sound[zero] &= embeddings[zero].any(axis=1)
+    return logits, sound
+
+
+def _score_all(compiled: CompiledPolicy, halves: list[tuple[Indices, int]], logits: Floats) -> Floats:
+    """Return unsafe and safe scores of views -> [rows, C, 2]. Prompt by prompt, numbers lie beside each other."""
     shape = (len(halves), 2, logits.shape[1])
     top, sums = np.full(shape, -np.inf, np.float32), np.zeros(shape, np.float32)
     for number, (rows, unsafe) in enumerate(halves):
@@ -194,28 +227,21 @@ def _allowed(unsafe: Floats, safe: Floats, views: Sequence[View] | None) -> Scor
 
 
 def _worst(
-    compiled: CompiledPolicy, scores: Scores, starts: Indices, exact: bool = False
+    compiled: CompiledPolicy, scores: Scores, starts: Indices, margin: np.float32
 ) -> tuple[Floats, Levels, NDArray[np.bool_]]:
-    """Return scores and levels of the worst views [n, C], and which levels may differ from the judge's [n].
-
-    One view that is not sound makes its image not computable.
-    """
-    # A score moves by at most a quarter of its logits.
-    margin = np.float32(0 if exact else _SIMILARITY_ERROR * (1 + abs(compiled.scale) + abs(compiled.bias)))
+    """Return scores and levels of the worst views [n, K], and which levels may differ by a margin of the scores [n]."""
     levels = severities(compiled.layout, _moved(scores, margin))
-    lower = levels if exact else severities(compiled.layout, _moved(scores, -margin))
+    lower = severities(compiled.layout, _moved(scores, -margin)) if margin else levels
     near = (levels != lower).any(axis=1)
     unsafe = scores.unsafe
-    spoilt = ~np.isfinite(unsafe).all(axis=1)
     if len(unsafe) != len(starts) - 1:
         firsts = starts[:-1]
-        near, spoilt = (np.logical_or.reduceat(flags, firsts) for flags in (near, spoilt))
-        # The severest view, then the highest score.
-        worst = np.maximum.reduceat(levels + np.nan_to_num(unsafe) * 0.5, firsts, axis=0)
-        levels = np.minimum(worst.astype(np.int64), 2)
+        near = np.logical_or.reduceat(near, firsts)
+        # The severest view, then the highest score; NaN is handed on.
+        worst = np.maximum.reduceat(levels + unsafe * 0.5, firsts, axis=0)
+        levels = np.minimum(np.nan_to_num(worst).astype(np.int64), 2)
         unsafe = ((worst - levels) * 2).astype(np.float32)
-    levels[spoilt] = NOT_COMPUTABLE
-    return unsafe, levels.astype(np.int8), near & ~spoilt
+    return unsafe, levels.astype(np.int8), near
 
 
 def _moved(scores: Scores, by: np.float32) -> Scores:
@@ -231,11 +257,11 @@ def _decide_exactly(compiled: CompiledPolicy, block: ImageBlock, images: Indices
         those = np.flatnonzero(counts == count)
         rows = (block.starts[images[those]][:, None] + np.arange(count)).ravel()
         # One product for each image, of the shape that the judge multiplies.
-        stack = block.embeddings[rows].reshape(len(those), count, -1)
+        stack = block.embeddings[rows].astype(np.float32).reshape(len(those), count, -1)
         similarities = np.matmul(stack, compiled.matrix.T).reshape(len(rows), -1)
         found = score(compiled.layout, similarities, compiled.scale, compiled.bias)
         views = None if block.views is None else [block.views[row] for row in rows.tolist()]
         allowed = _allowed(found.unsafe, found.safe, views)
         starts = np.arange(len(those) + 1) * count
-        scores[those], levels[those], _ = _worst(compiled, allowed, starts, exact=True)
+        scores[those], levels[those], _ = _worst(compiled, allowed, starts, np.float32(0))
     return scores, levels

@@ -6,12 +6,13 @@ long `gather` index whose segments `reduceat` can sum, so the cost of scoring gr
 prompts and never with a Python loop over categories.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moderator.policies.category_schema import Rule
+from moderator.policies.category_schema import Category, Rule
 from moderator.policies.schema import Policy
 
 Indices = NDArray[np.int64]
@@ -21,6 +22,8 @@ Indices = NDArray[np.int64]
 class Layout:
     """Index arrays of one policy: C categories with prompts, P distinct prompts, T (category, prompt) pairs."""
 
+    specs: Mapping[str, Category]
+    """All categories of the policy, also those without prompts, with the thresholds that apply on the encoder."""
     prompts: tuple[str, ...]
     """The P distinct prompts, in order of first use."""
     categories: tuple[str, ...]
@@ -46,8 +49,14 @@ class Layout:
     """[C] score from which an image is blocked; infinite if a category never blocks."""
 
 
-def lay_out(policy: Policy) -> Layout:
-    """Build the index arrays of a policy."""
+def lay_out(policy: Policy, specs: Mapping[str, Category] | None = None) -> Layout:
+    """Build the index arrays of a policy.
+
+    Args:
+        policy: a valid one.
+        specs: its categories with the thresholds that apply on an encoder; default: those without `encoders`.
+    """
+    specs = policy.categories if specs is None else specs
     rows: dict[str, int] = {}
     gather: list[int] = []
     halves: list[int] = []
@@ -55,8 +64,8 @@ def lay_out(policy: Policy) -> Layout:
     unsafe: list[bool] = []
     sizes: list[tuple[int, int]] = []
     rules: dict[Rule, list[int]] = {}
-    # Categories that take their score from a signal are not part of the layout.
-    categories = {name: spec for name, spec in policy.categories.items() if spec.signal is None}
+    # Categories that take their score from elsewhere are not part of the arrays.
+    categories = {name: spec for name, spec in specs.items() if spec.has_prompts}
     for number, spec in enumerate(categories.values()):
         # A safe prompt in both the policy's list and the category's counts once.
         sides = (spec.unsafe, tuple(dict.fromkeys((*policy.safe, *spec.safe))))
@@ -73,8 +82,9 @@ def lay_out(policy: Policy) -> Layout:
         rules.setdefault(spec.rule, []).append(number)
     index = np.array(gather, dtype=np.int64)
     index[index < 0] = len(rows)
-    specs = categories.values()
+    listed = categories.values()
     return Layout(
+        specs=specs,
         prompts=tuple(rows),
         categories=tuple(categories),
         gather=index,
@@ -84,7 +94,7 @@ def lay_out(policy: Policy) -> Layout:
         unsafe=np.array(unsafe, dtype=np.bool_),
         sizes=np.array(sizes, dtype=np.float32),
         rules={rule: np.array(numbers, dtype=np.int64) for rule, numbers in rules.items()},
-        midpoint=np.array([s.midpoint for s in specs], dtype=np.float32),
-        review=np.array([np.inf if s.review is None else s.review for s in specs], dtype=np.float64),
-        block=np.array([s.block for s in specs], dtype=np.float64),
+        midpoint=np.array([s.midpoint for s in listed], dtype=np.float32),
+        review=np.array([np.inf if s.review is None else s.review for s in listed], dtype=np.float64),
+        block=np.array([s.block for s in listed], dtype=np.float64),
     )

@@ -4,10 +4,13 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from moderator.policies.schema import Policy
-from moderator.scoring.thresholds import Judgement, severest, signal_verdict
+import numpy as np
+
+from moderator.scoring.final_scores import apply_conditions, calibrate, final_levels, unsure_categories
+from moderator.scoring.score_plan import ScorePlan
+from moderator.scoring.thresholds import SEVERITY, CompiledPolicy, Judgement, severest
 from moderator.signals.question import Question
-from moderator.verdicts import Decision
+from moderator.verdicts import CategoryVerdict, Decision
 
 
 class OpinionOutcome(StrEnum):
@@ -36,51 +39,75 @@ class Opinion:
     """The categories whose review it lifts."""
 
 
-def questions(policy: Policy, judgement: Judgement, unsure: Set[str]) -> tuple[Question, ...]:
+def questions(compiled: CompiledPolicy, judgement: Judgement, unsure: Set[str]) -> tuple[Question, ...]:
     """Return a question for each category that put the image into review; none if another decision is reached.
 
     Args:
-        policy: the one that decides.
+        compiled: the policy that decides.
         judgement: without a second opinion.
         unsure: signals that did not read all of the image. What they leave to people stays with them.
     """
     if judgement.decision is not Decision.REVIEW:
         return ()
+    left = compiled.plan.depending_on(unsure)
     return tuple(
         Question(name, spec.unsafe, spec.safe)
-        for name, spec in policy.categories.items()
-        if judgement.categories[name].decision is Decision.REVIEW and spec.signal not in unsure
+        for column, (name, spec) in enumerate(compiled.categories.items())
+        if judgement.categories[name].decision is Decision.REVIEW and column not in left
     )
 
 
-def with_opinions(policy: Policy, judgement: Judgement, opinions: Mapping[str, Opinion]) -> Judgement:
+def with_opinions(
+    compiled: CompiledPolicy,
+    judgement: Judgement,
+    opinions: Mapping[str, Opinion],
+    unsure: Set[str] = frozenset(),
+) -> Judgement:
     """Return the judgement of an image in review with second opinions.
 
-    Categories that take their score from one are decided by their thresholds. A category's review is lifted only if all
-    opinions lift it. Everything else stays.
+    Categories that take their score from one, and conditions over these, are decided by their thresholds. A category's
+    review is lifted only if all opinions lift it. Everything else stays.
 
     Args:
-        policy: the one that decides.
+        compiled: the policy that decides.
         judgement: without second opinions.
         opinions: at least one, by the name of the signal.
+        unsure: other signals that did not read all of the image.
     """
     cleared = frozenset.intersection(*(opinion.clears for opinion in opinions.values()))
-    categories = dict(judgement.categories)
-    for name, verdict in judgement.categories.items():
-        signal = policy.categories[name].signal
-        if signal is not None and signal in opinions:
-            opinion = opinions[signal]
-            categories[name] = signal_verdict(policy.categories[name], opinion.score, opinion.unsure)
-        elif name in cleared and verdict.decision is Decision.REVIEW:
+    categories = {**judgement.categories, **_decided_again(compiled.plan, judgement, opinions, unsure)}
+    for name, verdict in categories.items():
+        signal = compiled.categories[name].signal
+        if name in cleared and verdict.decision is Decision.REVIEW and signal not in opinions:
             categories[name] = replace(verdict, decision=Decision.ALLOW, decided_by=min(opinions))
     name, top = severest(categories)
-    same = name == severest(judgement.categories)[0]
+    same = name == severest(judgement.categories)[0] and top.score == judgement.unsafe_score
     return Judgement(
         decision=top.decision,
         safe_score=judgement.safe_score if same else 1 - top.score,
         unsafe_score=top.score,
         categories=categories,
     )
+
+
+def _decided_again(
+    plan: ScorePlan, judgement: Judgement, opinions: Mapping[str, Opinion], unsure: Set[str]
+) -> dict[str, CategoryVerdict]:
+    """Return the verdicts of the categories whose scores depend on opinions."""
+    scores = np.array([[judgement.categories[name].score for name in plan.categories]])
+    for name, opinion in opinions.items():
+        columns = plan.signals.get(name, ())
+        scores[:, columns] = opinion.score
+        calibrate(plan, scores, columns)
+    unread = {*unsure, *(name for name, opinion in opinions.items() if opinion.unsure)}
+    flags = unsure_categories(plan, dict.fromkeys(unread, True))
+    apply_conditions(plan, scores, flags)
+    # None of the affected categories has prompts, so their levels do not matter.
+    levels = final_levels(plan, scores, np.zeros((1, len(plan.prompts)), dtype=np.int8), flags)
+    return {
+        plan.categories[n]: CategoryVerdict(score=float(scores[0, n]), decision=SEVERITY[levels[0, n]])
+        for n in sorted(plan.depending_on(opinions))
+    }
 
 
 def outcome_of(judgement: Judgement) -> OpinionOutcome:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -11,8 +12,10 @@ from moderator.errors import EmbeddingInvalid
 from moderator.policies.category_schema import Category, Rule
 from moderator.policies.schema import Policy
 from moderator.scoring.allowance import with_allowance
+from moderator.scoring.final_scores import final_levels, final_scores, unsure_categories
 from moderator.scoring.layout import Layout
 from moderator.scoring.rules import Floats, Scores, score
+from moderator.scoring.score_plan import ScorePlan, plan_scores
 from moderator.verdicts import CategoryVerdict, Decision, TopPrompt
 from moderator.view import View
 
@@ -31,6 +34,16 @@ class CompiledPolicy:
     """[P, dimension] one row of length 1 per prompt of the layout."""
     scale: float
     bias: float
+
+    @property
+    def categories(self) -> Mapping[str, Category]:
+        """All categories, in the policy's order, with the thresholds that apply on the encoder."""
+        return self.layout.specs
+
+    @cached_property
+    def plan(self) -> ScorePlan:
+        """How the final scores come about."""
+        return plan_scores(self.layout.specs)
 
 
 @dataclass(frozen=True)
@@ -70,8 +83,9 @@ def judge(
     signals: Mapping[str, float] = _NO_SIGNALS,
     unsure: Set[str] = frozenset(),
     views: Sequence[View] = (),
+    unasked: Set[str] = frozenset(),
 ) -> Judgement:
-    """Judge one image by the embeddings of its views: in each category the worst view decides.
+    """Judge one image by the embeddings of its views: in each category with prompts the worst view decides.
 
     Args:
         compiled: the policy, ready for scoring.
@@ -79,6 +93,7 @@ def judge(
         signals: score of each signal of the policy, in its worst frame.
         unsure: the signals whose categories go to review unless they block.
         views: what each row shows; without it, each is a whole frame.
+        unasked: the signals that are only read if the image goes to review: no condition relies on what they deny.
 
     Raises:
         EmbeddingInvalid: an embedding is not finite or is zero, or a score from it is not finite.
@@ -88,38 +103,33 @@ def judge(
             "the model returned NaN, infinity or zero for this image; try MODERATOR_DTYPE=float32, "
             "and check the weights"
         )
-    if not compiled.policy.signals:
-        return _judge_prompts(compiled, embeddings, views)
-    judged = _judge_prompts(compiled, embeddings, views) if compiled.layout.categories else None
-    return _with_signals(compiled.policy, judged, signals, unsure)
-
-
-def _with_signals(
-    policy: Policy, judged: Judgement | None, signals: Mapping[str, float], unsure: Set[str]
-) -> Judgement:
-    """Join the categories scored by prompts with those scored by signals; the severest decides."""
-    categories: dict[str, CategoryVerdict] = {}
-    for name, spec in policy.categories.items():
-        if spec.signal is None:
-            assert judged is not None
-            categories[name] = judged.categories[name]
-            continue
-        categories[name] = signal_verdict(spec, signals[spec.signal], spec.signal in unsure)
-    name, top = severest(categories)
-    by_prompts = judged is not None and policy.categories[name].signal is None
-    return Judgement(
-        decision=top.decision,
-        safe_score=judged.safe_score if judged is not None and by_prompts else 1 - top.score,
-        unsafe_score=top.score,
-        categories=categories,
+    plan, found = compiled.plan, _judge_prompts(compiled, embeddings, views)
+    flags = unsure_categories(plan, dict.fromkeys(unsure, True))
+    bounds = unsure_categories(plan, dict.fromkeys(unsure | unasked, True)) if unasked else flags
+    scores = final_scores(plan, found.unsafe[None], signals, bounds)
+    levels = final_levels(plan, scores, found.levels[None], flags)[0]
+    scores = scores[0]
+    if not np.isfinite(scores).all():  # NaN would stay below every threshold
+        raise EmbeddingInvalid(
+            f"the scores of {compiled.policy.reference} are not finite; remove the compiled policies in the cache, and "
+            "check the weights"
+        )
+    top = int(np.argmax(levels + scores * 0.5))
+    safe = 1 - scores
+    safe[plan.prompts[plan.bare]] = found.safe[plan.bare]
+    explained = dict(
+        zip(compiled.layout.categories, zip(found.explained, found.views, strict=True), strict=True)
     )
-
-
-def signal_verdict(category: Category, value: float, unsure: bool) -> CategoryVerdict:
-    """Return the verdict of a category that takes its score from a signal."""
-    looked_at = unsure or (category.review is not None and value >= category.review)
-    level = 2 if value >= category.block else 1 if looked_at else 0
-    return CategoryVerdict(score=value, decision=SEVERITY[level])
+    nothing: tuple[tuple[TopPrompt, ...], View | None] = ((), None)
+    return Judgement(
+        decision=SEVERITY[levels[top]],
+        safe_score=float(safe[top]),
+        unsafe_score=float(scores[top]),
+        categories={
+            name: CategoryVerdict(value, SEVERITY[level], *explained.get(name, nothing))
+            for name, value, level in zip(plan.categories, scores.tolist(), levels.tolist(), strict=True)
+        },
+    )
 
 
 def severest(categories: Mapping[str, CategoryVerdict]) -> tuple[str, CategoryVerdict]:
@@ -127,34 +137,34 @@ def severest(categories: Mapping[str, CategoryVerdict]) -> tuple[str, CategoryVe
     return max(categories.items(), key=lambda c: SEVERITY.index(c[1].decision) + c[1].score * 0.5)
 
 
-def _judge_prompts(compiled: CompiledPolicy, embeddings: Floats, views: Sequence[View]) -> Judgement:
+@dataclass(frozen=True, eq=False)
+class _ByPrompts:
+    """The K categories with prompts, each in its worst view."""
+
+    unsafe: Floats
+    safe: Floats
+    levels: NDArray[np.int64]
+    explained: Sequence[tuple[TopPrompt, ...]]
+    views: Sequence[View | None]
+
+
+def _judge_prompts(compiled: CompiledPolicy, embeddings: Floats, views: Sequence[View]) -> _ByPrompts:
     layout = compiled.layout
+    if not layout.categories:
+        nothing = np.zeros(0, dtype=np.float32)
+        return _ByPrompts(nothing, nothing, np.zeros(0, dtype=np.int64), (), ())
     scores = score(layout, embeddings @ compiled.matrix.T, compiled.scale, compiled.bias)
     if views:
         scores = with_allowance(scores, views)
-    if not np.isfinite(scores.unsafe).all():  # NaN would stay below every threshold
-        raise EmbeddingInvalid(
-            f"the scores of {compiled.policy.reference} are not finite; remove the compiled policies in the cache, and "
-            "check the weights"
-        )
     levels = severities(layout, scores)
     worst = np.argmax(levels + scores.unsafe * 0.5, axis=0)  # the severest view, then the highest score
     numbers = np.arange(len(layout.categories))
-    level, unsafe = levels[worst, numbers], scores.unsafe[worst, numbers]
-    explained = top_prompts(layout, scores, worst)
-    top = int(np.argmax(level + unsafe * 0.5))
-    return Judgement(
-        decision=SEVERITY[level[top]],
-        safe_score=float(scores.safe[worst[top], top]),
-        unsafe_score=float(unsafe[top]),
-        categories={
-            name: CategoryVerdict(
-                score=value, decision=SEVERITY[severity], top_prompts=prompts, view=_named(views, row)
-            )
-            for name, value, severity, prompts, row in zip(
-                layout.categories, unsafe.tolist(), level.tolist(), explained, worst.tolist(), strict=True
-            )
-        },
+    return _ByPrompts(
+        scores.unsafe[worst, numbers],
+        scores.safe[worst, numbers],
+        levels[worst, numbers],
+        top_prompts(layout, scores, worst),
+        [_named(views, row) for row in worst.tolist()],
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from moderator.errors import ModeratorError, SignalFailed
+from moderator.errors import ModeratorError, SignalBusy, SignalFailed
 from moderator.identity import Identity
 from moderator.signals.question import Question
 from moderator.signals.signal import ANY_HOST, Context, Frame, ModelHost, Signal, SignalResult
@@ -159,6 +159,30 @@ def plain(readings: Readings) -> dict[str, Any]:
         }
         for key, outcome in readings.items()
     }
+
+
+def restored(values: Mapping[str, Any]) -> dict[str, Outcome]:
+    """Return the readings that `plain` turned into JSON values.
+
+    Raises:
+        ValueError: the values are something else.
+    """
+    try:
+        return {key: _outcome(value) for key, value in values.items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no signal readings: {error!r}") from error
+
+
+def _outcome(value: Mapping[str, Any]) -> Outcome:
+    if "error" in value:  # the judge asks only whether nobody was asked
+        kind = SignalBusy if value["error"]["type"] == SignalBusy.__name__ else SignalFailed
+        return kind(value["error"]["message"])
+    return SignalResult(
+        float(value["score"]),
+        value.get("facts", {}),
+        value.get("unsure", False),
+        frozenset(value.get("clears", ())),
+    )
 
 
 def _reading(spec: Specification, readings: Readings) -> SignalResult:

@@ -120,6 +120,8 @@ class Signal(Protocol):
     #     categories put the image into review, and gets questions on these. Its attribute `share` is the share of the
     #     judged images that it may be asked about.
     #   read_all(frames) -> SignalResult: reads all frames of an image together, instead of `read` for each.
+    #   score_rows(embeddings) -> scores: of a kind that uses the embedding, reads many frames at once: float32
+    #     [n, dimension] -> float32 [n].
     #   load(): loads what takes long. Called once, after creation, in processes that read images.
 
     def __init__(self, options: Any, context: Context) -> None:

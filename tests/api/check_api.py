@@ -18,7 +18,7 @@ from moderator.queue.embedded_server import EmbeddedServer
 from tests.support.gateway_process import GatewayProcess, make_key
 
 #: Operations with parameters or a body, of which each gets as many cases; not the stream, which has no end.
-OPERATIONS = 4
+OPERATIONS = 11
 
 
 def fuzz(folder: Path, cases: int, seed: int) -> tuple[int, str]:

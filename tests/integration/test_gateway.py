@@ -120,7 +120,9 @@ def test_events_of_each_form_are_accepted_once(caller: GatewayCaller, small_imag
     assert [one["acceptance"] for one in answers] == ["accepted", "answered"]
     bulk = {"id": "many", "source": "forms", "images": [image, image]}
     assert [one["id"] for one in caller.post("/v1/events", bulk)[1]["events"]] == ["many/0", "many/1"]
-    until(lambda: caller.call("GET", "/v1/verdicts/forms/many%2F1")[0] == 200)
+    assert caller.call("GET", "/v1/verdicts/forms/many%2F1?wait=30")[0] == 200
+    status, problem, _ = caller.call("GET", "/v1/verdicts/forms/unknown?wait=0.1")
+    assert (status, problem["type"]) == (404, "urn:moderator:problem:no-verdict")
 
 
 def test_the_stream_is_resumed_and_reports_what_was_trimmed(

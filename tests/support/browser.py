@@ -105,13 +105,21 @@ def _pixels(shown: dict[str, Any]) -> np.ndarray:
 
 
 @contextmanager
-def open_browser(arguments: Sequence[str] = ()) -> Iterator[Browser]:
-    """Start Chromium, once for many files. Without it, or without Playwright, see `missing`."""
+def open_chromium(arguments: Sequence[str] = ()) -> Iterator[Any]:
+    """Start Chromium, once for many pages. Without it, or without Playwright, see `missing`."""
     program = needs("chromium", package="chromium")
     playwright = needs_extra("playwright.sync_api", "dev")
     with playwright.sync_playwright() as driver:
         options = ["--force-color-profile=srgb", "--disable-gpu", "--no-sandbox", *arguments]
         chromium = driver.chromium.launch(executable_path=program, args=options)
+        yield chromium
+        chromium.close()
+
+
+@contextmanager
+def open_browser(arguments: Sequence[str] = ()) -> Iterator[Browser]:
+    """Start Chromium, once for many files."""
+    with open_chromium(arguments) as chromium:
         page = chromium.new_page()
         page.route(
             f"{ADDRESS}**",
@@ -122,4 +130,3 @@ def open_browser(arguments: Sequence[str] = ()) -> Iterator[Browser]:
         page.goto(ADDRESS)
         page.add_script_tag(content=SCRIPT)
         yield Browser(page)
-        chromium.close()

@@ -27,7 +27,7 @@ class Request:
 
 @dataclass
 class HttpServer:
-    """Answers each path with its list of answers, one by one; the last one stays. Port 0 is a free one."""
+    """Answers each path, for any query or for one, with its answers in turn; the last one stays. Port 0: any port."""
 
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
@@ -46,7 +46,9 @@ class HttpServer:
                 with lock:
                     headers = {name.lower(): value for name, value in self.headers.items()}
                     outer.requests.append(Request(self.command, self.path, headers, body))
-                    queue = outer.answers.get(self.path, [Answer(404)])
+                    queue = outer.answers.get(self.path) or outer.answers.get(
+                        self.path.partition("?")[0], [Answer(404)]
+                    )
                     answer = queue.pop(0) if len(queue) > 1 else queue[0]
                 time.sleep(answer.delay)
                 self.send_response(answer.status)

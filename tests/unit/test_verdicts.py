@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from moderator.verdicts import (
+    CategorySeverity,
     CategoryVerdict,
     Decision,
     ErrorFacts,
@@ -114,9 +115,26 @@ def test_the_top_category_is_the_severest_then_the_highest() -> None:
 def test_what_a_verdict_need_not_say_is_left_out() -> None:
     """So that its JSON is that of versions which did not know these fields."""
     verdict = Verdict(event_id="1", source="s", decision=Decision.ALLOW, is_safe=True)
-    assert not {"image_key", "image_version", "revises"} & {*verdict.model_dump(mode="json")}
+    assert not {"image_key", "image_version", "revises", "severity", "message"} & {
+        *verdict.model_dump(mode="json")
+    }
     later = revised(verdict, verdict_digest(b"{}"), Decision.BLOCK)
     assert {*later.model_dump(mode="json")["revises"]} == {"digest", "decided_at"}
+
+
+def test_what_a_person_allows_has_no_message_for_the_uploader() -> None:
+    first = Verdict(
+        event_id="1",
+        source="s",
+        decision=Decision.REVIEW,
+        is_safe=False,
+        severity=CategorySeverity.HIGH,
+        message="No guns here.",
+    )
+    assert first.model_dump(mode="json")["severity"] == "high"
+    allowed, blocked = (revised(first, "0" * 12, d) for d in (Decision.ALLOW, Decision.BLOCK))
+    assert (allowed.severity, allowed.message) == (None, None)
+    assert (blocked.severity, blocked.message) == (CategorySeverity.HIGH, "No guns here.")
 
 
 def test_a_later_decision_has_the_facts_of_the_first() -> None:

@@ -16,6 +16,7 @@ from moderator.gateway.hooks.event_grid import Validation, allow_origin, read_ev
 from moderator.gateway.hooks.gcs import read_gcs
 from moderator.gateway.hooks.hook_call import HookCall, HookReply
 from moderator.gateway.hooks.hook_metrics import HookMetrics
+from moderator.gateway.hooks.hook_openapi import ASKED, REPORT, REPORTED, SHAKEN
 from moderator.gateway.hooks.hook_options import read_options
 from moderator.gateway.hooks.imgproxy import read_source, source_event
 from moderator.gateway.hooks.outcome import Failure, Shown, UploadOutcome
@@ -53,8 +54,7 @@ async def unreachable(request: Request) -> QueueUnavailable | None:
 
 
 Away = Annotated[QueueUnavailable | None, Depends(unreachable)]
-# Senders post what they post: their own documentation describes it.
-router = APIRouter(prefix=PREFIX, include_in_schema=False)
+router = APIRouter(prefix=PREFIX, tags=["hooks"])
 
 
 def add_hooks(app: FastAPI) -> None:
@@ -88,7 +88,7 @@ def answer(reply: HookReply) -> JSONResponse:
     return JSONResponse(reply.body, reply.status, reply.headers)
 
 
-@router.post("/tusd")
+@router.post("/tusd", responses=REPORTED, openapi_extra=REPORT)
 async def tusd(request: Request, away: Away) -> JSONResponse:
     """HTTP hooks of tusd 2.
 
@@ -112,7 +112,7 @@ async def tusd(request: Request, away: Away) -> JSONResponse:
     return JSONResponse(answer_upload(outcome))
 
 
-@router.post("/s3")
+@router.post("/s3", responses=REPORTED, openapi_extra=REPORT)
 async def s3(request: Request, away: Away) -> JSONResponse:
     """Bucket notifications of S3, MinIO and other stores that speak like it."""
     call, options = call_of(request, "s3"), read_options(request.query_params)
@@ -120,7 +120,7 @@ async def s3(request: Request, away: Away) -> JSONResponse:
     return answer(call.unreachable(away) if away else await call.take(notice, options))
 
 
-@router.post("/sns")
+@router.post("/sns", responses=REPORTED, openapi_extra=REPORT)
 async def sns(request: Request, away: Away) -> JSONResponse:
     """Bucket notifications through Amazon SNS, from the topics in `MODERATOR_SNS_TOPICS`.
 
@@ -150,7 +150,7 @@ def confirm(confirmation: Confirmation, settings: Settings) -> HookReply:
     return HookReply(200, {"confirmed": confirmation.topic}, {})
 
 
-@router.post("/gcs")
+@router.post("/gcs", responses=REPORTED, openapi_extra=REPORT)
 async def gcs(request: Request, away: Away) -> JSONResponse:
     """New objects in Google Cloud Storage: pushed by Pub/Sub, or as CloudEvents by Eventarc."""
     call, options = call_of(request, "gcs"), read_options(request.query_params)
@@ -158,7 +158,7 @@ async def gcs(request: Request, away: Away) -> JSONResponse:
     return answer(call.unreachable(away) if away else await call.take(notice, options))
 
 
-@router.post("/azure")
+@router.post("/azure", responses=REPORTED, openapi_extra=REPORT)
 async def azure(request: Request, away: Away) -> JSONResponse:
     """New blobs in Azure Storage: posted by Event Grid, in its own schema or in CloudEvents."""
     call, options = call_of(request, "azure"), read_options(request.query_params)
@@ -170,7 +170,7 @@ async def azure(request: Request, away: Away) -> JSONResponse:
     return answer(await call.take(notice, options))
 
 
-@router.options("/azure")
+@router.options("/azure", responses=SHAKEN)
 async def azure_handshake(request: Request, away: Away) -> Response:
     """The handshake by which Event Grid asks whether it may send CloudEvents."""
     if away:
@@ -178,7 +178,7 @@ async def azure_handshake(request: Request, away: Away) -> Response:
     return Response(headers=allow_origin(request.headers))
 
 
-@router.get("/imgproxy/{path:path}")
+@router.get("/imgproxy/{path:path}", responses=ASKED)
 async def imgproxy(request: Request, path: str, away: Away) -> JSONResponse:
     """Whether the image that a path of imgproxy asks for may be shown: 200, or 403 if not or not yet.
 

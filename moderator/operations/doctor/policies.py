@@ -1,11 +1,12 @@
 """Check policies: do they load, can they decide, do the files and packages that they need exist?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from moderator.encoders.encoder_registry import parse_name
-from moderator.errors import ModeratorError, PolicyChanged, PolicyError
+from moderator.errors import EncoderForeign, ModeratorError, PolicyChanged, PolicyError
 from moderator.fetching.fetcher import Fetcher
+from moderator.identity import Identity
 from moderator.operations.doctor.findings import Finding, ok, problem, warning
 from moderator.policies.catalogue import Catalogue
 from moderator.policies.references import parse_reference
@@ -128,9 +129,15 @@ def _check_with_model(settings: Settings, policies: list[Policy]) -> Iterator[Fi
         engine.warm_up()
         model = f"{settings.encoder} on {engine.encoder.device} in {engine.encoder.dtype}"
         for unusable in engine.catalogue.snapshot.unusable.values():
-            yield problem("policies.model", f"with {model}: {unusable}", _LINT_REMEDY)
+            if isinstance(unusable, EncoderForeign):
+                yield problem(
+                    "policies.thresholds", str(unusable), "set MODERATOR_ENCODER, or measure them again"
+                )
+            else:
+                yield problem("policies.model", f"with {model}: {unusable}", _LINT_REMEDY)
         if not engine.catalogue.snapshot.unusable:
             yield ok("policies.model", f"{model} compiles all policies that are in use")
+        yield from check_thresholds(policies, engine.encoder.identity)
         for policy in policies:
             for name, fault in engine.signals.check(policy).items():
                 if fault is not None:
@@ -141,6 +148,18 @@ def _check_with_model(settings: Settings, policies: list[Policy]) -> Iterator[Fi
         yield _does_not_start(error)
     finally:
         engine.close()
+
+
+def check_thresholds(policies: Iterable[Policy], encoder: Identity) -> Iterator[Finding]:
+    """Report on which encoder the thresholds of policies that decide were measured."""
+    for policy in policies:
+        if not policy.encoders:
+            message = f"the thresholds of {policy.reference} name no encoder: `policy tune` measures them on this one"
+            yield ok("policies.thresholds", message)
+        elif policy.categories_on(encoder) is not None:
+            yield ok(
+                "policies.thresholds", f"the thresholds of {policy.reference} were measured on {encoder}"
+            )
 
 
 def _does_not_start(error: ModeratorError) -> Finding:

@@ -152,6 +152,11 @@ class LinearProbe:
         # Sums of rounded probabilities may exceed 1.
         return SignalResult(float(np.clip(values[self._unsafe].sum(), 0, 1)), facts)
 
+    def score_rows(self, embeddings: Floats) -> Floats:
+        """Return the scores of many frames: float32 [n, dimension] -> float32 [n]."""
+        scores: Floats = np.clip(self._probe.probabilities(embeddings)[:, self._unsafe].sum(axis=1), 0, 1)
+        return scores
+
     @classmethod
     def examples(cls) -> Sequence[Example]:
         """Return frames for a probe whose two labels are on two axes."""

@@ -27,7 +27,9 @@ class OnnxClassifierOptions(Options):
     resize: Annotated[int, Field(strict=True, ge=8, le=1024)] | None = None
     """Length to which both sides are resized before the centre is cropped; default: `size`."""
     layout: Literal["nchw", "nhwc"] = "nchw"
+    """Order of the input's axes."""
     channels: Literal["rgb", "bgr"] = "rgb"
+    """Order of the colours."""
     mean: Three = (0.0, 0.0, 0.0)
     """Subtracted from the values 0 to 255, in the order of `channels`."""
     std: tuple[

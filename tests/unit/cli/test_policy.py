@@ -84,6 +84,24 @@ def test_show(folder: Path) -> None:
     assert (shown["version"], shown["released"], len(shown["digest"])) == (3, False, 64)
 
 
+def test_show_calibration_conditions_and_encoders(folder: Path) -> None:
+    more = """\
+  animals: {unsafe: [a cat, a dog], calibration: {kind: platt, slope: 1.5, offset: -1}, message: No pets.}
+  both: {when: weapons and not animals, severity: high}
+encoders:
+- {id: "clip:x", revision: 0123456789abcdef, preprocessing: resize, categories: {animals: {block: never, review: 0.1}}}
+"""
+    write(folder, 3, TEXT.format(version=3) + more)
+    lines = [" ".join(line.split()) for line in run(folder, "show", "market@3").stdout.splitlines()]
+    assert {"message: No pets.", "severity: high", "on clip:x (revision 0123456789ab), resize"} <= {*lines}
+    assert "animals softmax-sum, platt 1.5 -1 - 0.5 unsafe: a cat, a dog" in lines
+    assert "both condition - 0.5 weapons and not animals" in lines
+    assert "animals 0.5 - 0.1 never" in lines
+    (shown,) = rows(run(folder, "show", "market@3", "--json"))
+    assert shown["categories"]["both"]["when"] == "weapons and not animals"
+    assert shown["encoders"][0]["categories"]["animals"]["block"] == "never"
+
+
 def test_lint_finds_nothing(folder: Path) -> None:
     result = run(folder, "lint")
     assert (result.exit_code, result.stdout) == (0, "3 valid versions: 0 errors, 0 warnings, 0 hints\n")

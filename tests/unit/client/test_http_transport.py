@@ -69,6 +69,7 @@ def test_an_event_is_sent_with_the_key_and_waited_for(http: HttpServer, connect:
     sent = client.submit(url="https://example.com/a.jpg", id="a", source="shop", metadata={"user": 12})
     assert (sent.id, sent.acceptance) == ("a", Acceptance.ACCEPTED)
     assert client.wait(sent) == client.wait("a") == client.verdict("a", source="shop") == VERDICT
+    assert http.requests[1].path == "/v1/verdicts/shop/a?wait=25.0", "the gateway waits, not the client"
     (request,) = http.asked(EVENTS)
     assert request.headers["authorization"] == "Bearer mk_secret"
     assert request.headers["content-type"] == "application/json"

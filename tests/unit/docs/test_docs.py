@@ -12,7 +12,8 @@ import pytest
 from docs.examples import examples_in, with_examples
 from moderator.events import parse_message
 from moderator.operations.doctor.server_checks import RIGHTS
-from moderator.policies.lint import Severity, lint
+from moderator.policies.lint import lint
+from moderator.policies.lint_finding import Severity
 from moderator.policies.loader import parse_policy
 from moderator.verdicts import Verdict
 

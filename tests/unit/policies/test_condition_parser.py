@@ -26,6 +26,8 @@ NOT_A, NOT_B = Named("a", negated=True), Named("b", negated=True)
         ("(a or b) and c", Joined("and", (Joined("or", (A, B)), C))),
         ("not a and b", Joined("and", (NOT_A, B))),
         ("not (a and b)", Joined("or", (NOT_A, NOT_B))),
+        ("a and (b and c)", Joined("and", (A, B, C))),
+        ("c and not (a or b)", Joined("and", (C, NOT_A, NOT_B))),
         ("not (a or not b)", Joined("and", (NOT_A, B))),
         ("small-arms  or\tandroid", Joined("or", (Named("small-arms"), Named("android")))),
     ],

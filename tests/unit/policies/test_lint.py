@@ -2,8 +2,10 @@ from typing import Any
 
 import pytest
 
-from moderator.policies.lint import Severity, highest_score, lint
+from moderator.policies.lint import lint
+from moderator.policies.lint_finding import Severity
 from moderator.policies.schema import Policy
+from moderator.policies.threshold_lint import highest_by_rule
 
 SAFE = ["a landscape", "a chair", "a plate of food"]
 
@@ -33,7 +35,7 @@ def test_other_rules_reach_one(rule: str) -> None:
     category = {"unsafe": ["a", "b", "c"], "rule": rule, "block": 1}
     assert found(category) == {}
     policy = Policy.model_validate({"name": "p", "version": 1, "safe": SAFE, "categories": {"c": category}})
-    assert highest_score(policy.categories["c"]) == 1
+    assert highest_by_rule(policy.categories["c"]) == 1
 
 
 def test_prompt_on_both_sides() -> None:
