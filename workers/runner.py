@@ -40,7 +40,7 @@ from workers.leases import Leases
 from workers.model_watch import ModelWatch
 from workers.periodic import Periodic
 from workers.pipeline import Pipeline
-from workers.policy_watch import PolicyWatch
+from workers.policy_watch import PolicyWatch, worker_name
 from workers.priority import PriorityGate
 from workers.recovery import Recovery
 from workers.shared_reading import SharedReading
@@ -144,7 +144,7 @@ class Worker:
             if settings.embedding_cache
             else None
         )
-        announcements = Announcements(executor)
+        announcements = Announcements(executor, worker_name())
         self._policies = PolicyWatch(self._engine, self._metrics, announcements)
         self._recovery = Recovery(self._redis, self._ledger, self._metrics, settings)
         self._leases = Leases(self._ledger.extend, settings.redeliver_after)
@@ -269,6 +269,7 @@ class Worker:
         finally:
             for thread in periodic:
                 thread.stop()
+            self._policies.leave()
             self._handler.close()
             leases.stop()
             self._pipeline.close()

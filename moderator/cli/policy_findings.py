@@ -1,7 +1,7 @@
 """Rows that show people and programs what is wrong in a folder of policies."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from rich.markup import escape
 from moderator.errors import PolicyError, PolicyInvalid
 from moderator.policies.characters import shown
 from moderator.policies.lint import lint
-from moderator.policies.lint_finding import Severity
+from moderator.policies.lint_finding import LintFinding, Severity
 from moderator.policies.loader import POINTER_FILE, Problem, key_text, read_file
 from moderator.policies.releases import LOCK_FILE
 from moderator.policies.requirements import EncoderFacts, unmet
@@ -72,10 +72,12 @@ def _named_in(message: str) -> str | None:
     return next((word for word in words if "@" in word), None)
 
 
-def finding_rows(folder: Path, policy: Policy) -> list[FindingRow]:
-    """Return a row for each finding of `lint` in a valid policy."""
+def finding_rows(
+    folder: Path, policy: Policy, findings: Sequence[LintFinding] | None = None
+) -> list[FindingRow]:
+    """Return a row for each finding in a valid policy; without any given, for those of the pure lint."""
     path = folder / policy.name / f"{policy.version}.yaml"
-    findings = lint(policy)
+    findings = lint(policy) if findings is None else findings
     document = read_document(read_file(path)) if findings else None
     return [
         FindingRow(

@@ -24,6 +24,11 @@ def policy_text(policy: Policy) -> str:
         entry["block"] = category.block
         if category.signal is None and category.unsafe:
             entry["rule"] = category.rule.value
+    return document_text(content)
+
+
+def document_text(content: Mapping[str, object]) -> str:
+    """Return the content of a policy file as YAML. It may be no valid policy: `parse_policy` says so."""
     return _block(_plain(content), 0).lstrip("\n") + "\n"
 
 
@@ -50,7 +55,7 @@ def edit_policy(base_text: str, changes: Mapping[Keys, object]) -> str:
         return text
     lines = base_text.splitlines(keepends=True)
     comments = next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    return "".join(lines[:comments]) + _block(wanted, 0).lstrip("\n") + "\n"
+    return "".join(lines[:comments]) + document_text(wanted)
 
 
 def _plain(value: Any) -> Any:

@@ -45,6 +45,9 @@ EMBEDDINGS = "moderation:embeddings"
 
 #: Sorted set of the policies that workers know, by the time until which an announcement holds.
 KNOWN_POLICIES = "moderation:known-policies"
+#: Sorted set of live workers, likewise, and what each holds of the policies, by the name of the worker.
+LIVE_WORKERS = "moderation:live-workers"
+HELD_POLICIES = "moderation:held-policies"
 
 # Prefixes; an event's key (`Event.key`) follows. Verdict keys are also pub/sub channels that announce an answer.
 VERDICT_PREFIX = "moderation:verdict:"

@@ -16,6 +16,7 @@ from moderator.engine.engine import Engine
 from moderator.engine.resolver import PolicyResolver
 from moderator.errors import LabelsInvalid, ModeratorError
 from moderator.identity import Identity
+from moderator.image_paths import list_images
 from moderator.policies.catalogue import Selection
 from moderator.policies.schema import Policy
 from moderator.scoring.batch_decisions import ImageBlock
@@ -23,7 +24,7 @@ from moderator.settings import Settings
 from moderator.signals.evaluator import Moment, due, refuse_failed
 from moderator.signals.signal import Frame
 from moderator.tuning.file_embedding import FileEmbedding, Progress, decoder_count, readings_of
-from moderator.tuning.label_file import categories_shown, read_label_file
+from moderator.tuning.label_file import LabelledFile, categories_shown, read_label_file
 from moderator.tuning.labelled_cache import EmbeddedFile, Reading
 from moderator.view import rows_of
 
@@ -117,6 +118,37 @@ def load_labelled(
     """
     categories = {name for policy in policies for name in policy.categories}
     labelled = categories_shown(read_label_file(source), categories, mapping, ignored)
+    return embed_labelled(labelled, engine, policies, progress=progress)
+
+
+def load_unlabelled(
+    source: Path, engine: Engine, policies: Sequence[Policy], *, progress: Progress = lambda done, total: None
+) -> LabelledImages:
+    """Read the images below a folder, or of a CSV file as `load_labelled` reads it, and take no notice of labels.
+
+    Raises:
+        ImageNotFound: there is no such folder.
+        LabelsInvalid, SignalFailed, ModelMismatch: as `load_labelled`.
+    """
+    if source.is_dir():
+        files = [LabelledFile(Path(name), frozenset()) for name in list_images(source)]
+    else:
+        files = read_label_file(source)
+    if not files:
+        raise LabelsInvalid(
+            f"{source}: no image in it; give a folder with some, or a CSV file that names some"
+        )
+    return embed_labelled([(file, frozenset()) for file in files], engine, policies, progress=progress)
+
+
+def embed_labelled(
+    labelled: Sequence[tuple[LabelledFile, frozenset[str]]],
+    engine: Engine,
+    policies: Sequence[Policy],
+    *,
+    progress: Progress = lambda done, total: None,
+) -> LabelledImages:
+    """Embed files of which it is known what they show; see `load_labelled`."""
     for policy in policies:
         for spec in policy.signals:
             engine.signals.make(spec)  # fail before the long work

@@ -1,4 +1,5 @@
 import json
+import re
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from moderator.cli import policy_workers
 from moderator.cli.policy import app
 from moderator.errors import PolicyChanged, PolicyConflict, PolicyInvalid, PolicyNotFound, PolicyUnreleased
 from tests.support.tools import needs_extra
@@ -19,6 +21,13 @@ safe: [a landscape, a plate of food, a chair]
 categories:
   weapons: {{unsafe: [a gun, a rifle], review: 0.45, block: 0.8}}
 """
+
+
+@pytest.fixture(autouse=True)
+def no_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands go on at once where no Redis answers."""
+    monkeypatch.setenv("MODERATOR_REDIS_URL", "redis://localhost:1/0")
+    monkeypatch.setattr(policy_workers, "ANSWER_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -38,7 +47,8 @@ def write(folder: Path, version: int, text: str) -> None:
 
 
 def run(folder: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(app, [*arguments, "--policies", str(folder)])
+    model = ["--no-embedding"] if arguments[0] == "lint" else []
+    return CliRunner().invoke(app, [*arguments, *model, "--policies", str(folder)])
 
 
 def rows(result: Result) -> list[dict[str, Any]]:
@@ -166,24 +176,73 @@ def test_release_refuses_what_lint_calls_an_error(folder: Path) -> None:
     assert "market@3" not in (folder / "releases.lock").read_text()
 
 
+def commands(result: Result) -> list[str]:
+    """What a command names as the next ones, without `moderator policy` and the folder."""
+    found = re.findall(
+        r"^(?:Next:|     ) moderator policy (.*?) --policies \S+ +# ", result.stdout, re.MULTILINE
+    )
+    assert found, result.stdout
+    return found
+
+
 def test_activate(folder: Path) -> None:
-    assert run(folder, "activate", "market@2").stdout == "market: version 2 is active (before: version 1)\n"
-    assert run(folder, "activate", "market@2").stdout == "market: version 2 is active already\n"
+    result = run(folder, "activate", "market@2")
+    assert result.stdout.startswith("market: version 2 is active (before: version 1)\nNext: ")
+    assert commands(result) == ["rollback market", "new market --from market@2"]
+    assert "which workers have it is not known" in result.stderr
+    assert run(folder, "activate", "market@2").stdout.startswith("market: version 2 is active already\n")
     assert (folder / "active.yaml").read_text() == "market: {active: 2}\n"
-    assert rows(run(folder, "activate", "market@1", "--json")) == [
-        {"name": "market", "active": 1, "shadow": [], "canary": None, "previous": 2}
-    ]
+    (facts,) = rows(run(folder, "activate", "market@1", "--json"))
+    assert facts.pop("next")[0] == f"moderator policy rollback market --policies {folder}"
+    assert facts == {
+        "name": "market",
+        "active": 1,
+        "shadow": [],
+        "canary": None,
+        "previous": 2,
+        "workers": None,
+    }
     assert isinstance(run(folder, "activate", "market@3").exception, PolicyUnreleased)
 
 
 def test_rollback(folder: Path) -> None:
     run(folder, "activate", "market@2")
     result = run(folder, "rollback", "market", "--expect", "2", "--reason", "too strict")
-    assert result.stdout == "market: version 1 is active (before: version 2)\n"
+    assert result.stdout.startswith("market: version 1 is active (before: version 2)\n")
+    assert commands(result) == ["log market", "new market --from market@2"]
     assert (folder / "active.yaml").read_text() == "market: {active: 1}\n"
     result = run(folder, "rollback", "market")
     assert isinstance(result.exception, PolicyNotFound)
     assert "moderator policy activate market@VERSION" in str(result.exception)
+
+
+def test_a_version_is_tried_before_it_is_promoted(folder: Path) -> None:
+    assert isinstance(run(folder, "promote", "market@2").exception, PolicyConflict)
+    result = run(folder, "shadow", "market@2")
+    assert "market: version 2 is a shadow" in result.stdout
+    assert commands(result) == ["canary market@2 --percent 5", "promote market@2", "shadow market@2 --off"]
+    result = run(folder, "canary", "market@2", "--percent", "2.5")
+    assert "version 2 decides for 2.5 % of the events, version 1 for the rest" in result.stdout
+    assert commands(result) == ["promote market@2", "canary market@2 --off"]
+    shown = rows(run(folder, "canary", "market@2", "--percent", "5", "--json"))[0]
+    assert shown["canary"] == {"version": 2, "percent": 5.0}
+    assert "no longer the canary" in run(folder, "canary", "market@2", "--off").stdout
+    assert "not the canary" in run(folder, "canary", "market@2", "--off").stdout
+    result = run(folder, "promote", "market@2", "--reason", "fewer false alarms")
+    assert result.stdout.startswith("market: version 2 is active (before: version 1)\n")
+    assert commands(result)[0] == "rollback market"
+    run(folder, "shadow", "market@1")
+    assert "no longer a shadow" in run(folder, "shadow", "market@1", "--off").stdout
+    made = run(folder, "log").stdout
+    assert "canary off" in made
+    assert "shadow off" in made
+    assert (folder / "active.yaml").read_text() == "market: {active: 2}\n"
+
+
+def test_waiting_for_workers_that_nobody_can_ask_ends_with_1(folder: Path) -> None:
+    assert run(folder, "activate", "market@2", "--wait", "1").exit_code == 1
+    assert run(folder, "activate", "market@1", "--wait", "0").exit_code == 0
+    assert (folder / "active.yaml").read_text() == "market: {active: 1}\n"
 
 
 def test_a_change_under_another_assumption_is_refused(folder: Path) -> None:
@@ -219,6 +278,11 @@ def test_log(folder: Path) -> None:
         ("release", "market"),
         ("activate", "market"),
         ("rollback", "market@1"),
+        ("shadow", "market"),
+        ("promote", "market"),
+        ("canary", "market@2"),
+        ("canary", "market@2", "--off", "--percent", "5"),
+        ("canary", "market@2", "--percent", "101"),
         ("log", "market@1"),
         ("show", "A b"),
         ("show",),
@@ -266,7 +330,7 @@ def test_a_version_whose_signal_lacks_its_file_neither_lints_nor_goes_live(folde
     file.unlink()
     result = run(folder, "activate", "market@4")
     assert result.exit_code == 1
-    assert "market@4 is not activated" in result.stderr
+    assert "market@4 does not go live" in result.stderr
     assert (folder / "active.yaml").read_text() == "market: {active: 1}\n"
 
 
