@@ -147,7 +147,7 @@ def bare(archive: Archive, plan: BacktestPlan) -> None:
             pass
 
 
-def backtest(archive: Archive, plan: BacktestPlan, decided_by: str | None) -> None:
+def backtest(archive: Archive, plan: BacktestPlan, policy: str | None) -> None:
     """Back-test."""
     result = run_backtest(
         archive,
@@ -155,7 +155,7 @@ def backtest(archive: Archive, plan: BacktestPlan, decided_by: str | None) -> No
         ThreadEngine(THREADS),
         since=None,
         until=None,
-        decided_by=decided_by,
+        policy=policy,
         progress=lambda done, total: None,
     )
     assert sum(result.counts.decisions.values()) == result.counts.images > 0
@@ -165,8 +165,8 @@ def measure(url: str, rounds: int) -> None:
     """Print the times of both sides and the most memory as JSON."""
     sides: dict[str, Callable[[Archive, BacktestPlan], None]] = {
         "bare": bare,
-        "backtest": partial(backtest, decided_by=None),
-        "backtest_of_policy": partial(backtest, decided_by="benchmark"),
+        "backtest": partial(backtest, policy=None),
+        "backtest_of_policy": partial(backtest, policy="benchmark"),
     }
     plan = make_policy()
     seconds: dict[str, list[float]] = {name: [] for name in sides}

@@ -1,6 +1,7 @@
 """Read what a day's verdicts decided, without their bodies: a few bytes for each of millions."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -16,6 +17,8 @@ from moderator.verdicts import Decision
 
 #: Decisions in the order of their levels. Verdicts with an error have no evidence.
 LEVELS = (Decision.ALLOW, Decision.REVIEW, Decision.BLOCK)
+Numbers = NDArray[np.int64]
+NO_NUMBERS: Numbers = np.empty(0, dtype=np.int64)
 #: About so many verdicts are read at a time: the numbers of more would be a long text.
 READ_VERDICTS_MAX = 500_000
 #: The facts on the image in a verdict's body begin with this, and it stands before what comes from outside; their
@@ -26,16 +29,41 @@ _UNSEEN = re.compile(r'"frames_unseen":[1-9]')
 
 @dataclass(frozen=True, eq=False)
 class DayDecisions:
-    """The n verdicts of a day that were asked for, by their numbers."""
+    """The verdicts of a day that were asked for. Most allow an image: these are not listed."""
 
-    ids: NDArray[np.int64]
-    """[n], ascending."""
-    levels: NDArray[np.int8]
-    """[n] 0 allow, 1 review, 2 block."""
-    unseen: NDArray[np.int64]
-    """The numbers of verdicts on images of which a part was not seen, ascending; also of others."""
+    count: int
+    """Verdicts, without those with the decision `error`."""
     errors: int
-    """Verdicts with the decision `error`, which are not among them."""
+    """Verdicts with that decision."""
+    reached: tuple[Numbers, Numbers]
+    """Numbers of verdicts with the decisions review and block, each ascending; also of verdicts not asked for."""
+    unseen: Numbers
+    """Numbers of verdicts on images of which a part was not seen, ascending; likewise."""
+    only: Numbers | None
+    """Numbers of the verdicts that were asked for, ascending; None: all but `without`."""
+    without: Numbers
+
+
+@dataclass(frozen=True)
+class DecidedBy:
+    """Which verdicts to ask for: those that one policy decided, or all."""
+
+    policy: str | None
+    others: tuple[str | None, ...] | None
+    """All other policies of the archive if they have decided less; None: they have not."""
+
+
+def decided_by(archive: Archive, policy: str | None) -> DecidedBy:
+    """Return how to ask for the verdicts of a policy; None: of any."""
+    c = verdicts.c.policy
+    if policy is None:
+        return DecidedBy(None, ())
+    with archive.database.read() as connection:
+        rows = connection.execute(sa.select(c, sa.func.count()).group_by(c)).all()
+    counts: dict[str | None, int] = dict(tuple(row) for row in rows)
+    others = {name: count for name, count in counts.items() if name != policy}
+    fewer = sum(others.values()) < counts.get(policy, 0)
+    return DecidedBy(policy, tuple(others) if fewer else None)
 
 
 def days_of(archive: Archive, since: datetime | None, until: datetime | None) -> list[date]:
@@ -63,37 +91,43 @@ def count_frames(archive: Archive, days: list[date]) -> int:
     return total
 
 
-def read_day(archive: Archive, since: datetime, until: datetime, policy: str | None = None) -> DayDecisions:
+def read_day(archive: Archive, since: datetime, until: datetime, asked: DecidedBy) -> DayDecisions:
     """Return the decisions from one moment until another, of a day.
 
     Args:
         archive: the archive.
         since: included.
         until: not included.
-        policy: name of the policy that decided; None: any.
+        asked: which verdicts.
     """
-    parts: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
-    levels: list[NDArray[np.int8]] = [np.empty(0, np.int8)]
-    unseen: list[int] = []
-    errors = 0
     v = verdicts.c
     step = timedelta(days=1) / (1 + count_frames(archive, [since.date()]) // READ_VERDICTS_MAX)
+    found: defaultdict[str, list[Numbers]] = defaultdict(list)
+    total = 0
+    named = () if asked.policy is None else (v.policy == asked.policy,)
     with archive.database.read() as connection:
         for begin, end in _steps(since, until, step):
             period = (v.decided_at >= begin, v.decided_at < end)
-            wanted = None if policy is None else _numbers(connection, v.policy == policy, *period)
-            for level, decision in enumerate((*LEVELS, Decision.ERROR)):
-                ids = _numbers(connection, v.decision == decision.value, *period)
-                ids = ids if wanted is None else ids[_among(ids, wanted)]
-                if decision is Decision.ERROR:
-                    errors += len(ids)
-                    continue
-                parts.append(ids)
-                levels.append(np.full(len(ids), level, np.int8))
-            unseen += _unseen(archive, connection, *period)
-    ids = np.concatenate(parts)
-    order = np.argsort(ids)
-    return DayDecisions(ids[order], np.concatenate(levels)[order], np.array(sorted(unseen), np.int64), errors)
+            total += connection.execute(sa.select(sa.func.count()).where(*period, *named)).scalar_one()
+            for decision in (Decision.REVIEW, Decision.BLOCK, Decision.ERROR):
+                found[decision].append(_numbers(connection, v.decision == decision.value, *period))
+            if asked.others is None:
+                found["only"].append(_numbers(connection, *named, *period))
+            for other in asked.others or ():
+                found["without"].append(_numbers(connection, v.policy.is_not_distinct_from(other), *period))
+            found["unseen"].append(np.array(_unseen(archive, connection, *period), np.int64))
+    numbers = {name: np.sort(np.concatenate(parts)) for name, parts in found.items()}
+    only, without = numbers.get("only"), numbers.get("without", NO_NUMBERS)
+    failed = numbers[Decision.ERROR]
+    errors = len(failed) - among(failed, without).sum() if only is None else among(failed, only).sum()
+    return DayDecisions(
+        total - int(errors),
+        int(errors),
+        (numbers[Decision.REVIEW], numbers[Decision.BLOCK]),
+        numbers["unseen"],
+        only,
+        without,
+    )
 
 
 def read_flags(archive: Archive, first: int, last: int) -> Iterator[tuple[int, str, str]]:
@@ -110,20 +144,22 @@ def _steps(since: datetime, until: datetime, step: timedelta) -> Iterator[tuple[
         since += step
 
 
-def _numbers(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> NDArray[np.int64]:
+def _numbers(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Numbers:
     """Return numbers of verdicts. They come as one text, which is parsed many times as quickly as rows."""
     listed = sa.func.aggregate_strings(sa.cast(verdicts.c.id, sa.Text), ",")
     text = connection.execute(sa.select(listed).where(*conditions)).scalar()
     return np.array([], np.int64) if not text else np.fromstring(text, np.int64, sep=",")
 
 
-def _among(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which numbers are among others."""
-    if not len(wanted):
-        return np.zeros(len(ids), np.bool_)
-    others = np.sort(wanted)
-    at = np.minimum(np.searchsorted(others, ids), len(others) - 1)
-    found: NDArray[np.bool_] = others[at] == ids
+def among(ids: Numbers, listed: Numbers) -> NDArray[np.bool_]:
+    """Return which numbers are among others; both ascend. As quick as the fewer of the two."""
+    found = np.zeros(len(ids), dtype=np.bool_)
+    if not len(ids):
+        return found
+    first, last = np.searchsorted(listed, [ids[0], ids[-1] + 1])
+    within = listed[first:last]
+    at = np.searchsorted(ids, within)
+    found[at[ids[at] == within]] = True
     return found
 
 

@@ -14,9 +14,11 @@ from moderator.archive.archive_store import Archive
 from moderator.archive.day_decisions import (
     LEVELS,
     DayDecisions,
+    among,
     count_frames,
     day_ends,
     days_of,
+    decided_by,
     read_day,
     read_flags,
 )
@@ -66,7 +68,7 @@ def run_backtest(
     *,
     since: datetime | None,
     until: datetime | None,
-    decided_by: str | None,
+    policy: str | None,
     progress: Progress,
 ) -> BacktestResult:
     """Re-decide the archive. Memory is bounded by a few blocks and the numbers of one day's verdicts.
@@ -77,7 +79,7 @@ def run_backtest(
         engine: where to count.
         since: moment of the first decision; None: from the beginning.
         until: moment before which decisions were made; None: until now.
-        decided_by: name of a policy: only images that it decided; None: all.
+        policy: name of one: only images that it decided; None: all.
         progress: takes the number of embeddings.
 
     Raises:
@@ -86,13 +88,14 @@ def run_backtest(
     result = BacktestResult(since, until, days=days_of(archive, since, until))
     total, done = count_frames(archive, result.days), 0
     policies = [one for one in (plan.policy, plan.against) if one is not None]
+    asked = decided_by(archive, policy)
     readings = any(one.kept or one.opinions for one in policies)
 
     def parts() -> Iterator[_Part]:
         nonlocal done
         for day in result.days:
             begin, end = day_ends(day, since, until)
-            decided = read_day(archive, begin, end, decided_by)
+            decided = read_day(archive, begin, end, asked)
             result.errors += decided.errors
             found = 0
             for block in read_blocks(archive, begin, end, readings=readings):
@@ -101,7 +104,7 @@ def run_backtest(
                 yield block, archived
                 done += len(block.frames)
                 progress(done, total)
-            result.without_evidence += len(decided.ids) - found
+            result.without_evidence += decided.count - found
 
     for counts in engine.count(plan, parts()):
         result.counts.add(counts)
@@ -146,26 +149,24 @@ def _archived(
 ) -> ArchivedDecisions:
     """Return what the archive says of a block's images."""
     ids = block.verdict_ids[image_starts(block)[:-1]]
-    at = np.minimum(np.searchsorted(decided.ids, ids), max(len(decided.ids) - 1, 0))
-    wanted = decided.ids[at] == ids if len(decided.ids) else np.zeros(len(ids), np.bool_)
-    levels = np.where(wanted, decided.levels[at], 0) if len(decided.ids) else np.zeros(len(ids), np.int8)
-    reached = list(read_flags(archive, int(ids.min()), int(ids.max()))) if wanted.any() else []
+    wanted = ~among(ids, decided.without) if decided.only is None else among(ids, decided.only)
+    review, block_ = (among(ids, numbers) for numbers in decided.reached)
+    reached = list(read_flags(archive, int(ids[0]), int(ids[-1]))) if wanted.any() else []
     categories = sorted({category for _, category, _ in reached})
     columns = {category: column for column, category in enumerate(categories)}
     flags = np.zeros((len(ids), len(categories)), np.int8)
-    order = np.argsort(ids, kind="stable")
     if reached:
         numbers = np.array([id for id, _, _ in reached], np.int64)
-        rows = order[np.minimum(np.searchsorted(ids, numbers, sorter=order), len(ids) - 1)]
+        rows = np.minimum(np.searchsorted(ids, numbers), len(ids) - 1)
         there = ids[rows] == numbers
         column = np.array([columns[category] for _, category, _ in reached])
         level = np.array([LEVELS.index(decision) for _, _, decision in reached], np.int8)
         flags[rows[there], column[there]] = level[there]
     return ArchivedDecisions(
         wanted,
-        levels.astype(np.int8),
+        (review + 2 * block_).astype(np.int8),
         flags,
         tuple(categories),
-        np.isin(ids, decided.unseen),
+        among(ids, decided.unseen),
         np.full(len(ids), np.datetime64(day)),
     )

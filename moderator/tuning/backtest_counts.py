@@ -159,7 +159,7 @@ def _decide(
 
 def _pairs(before: Levels, after: Levels) -> NDArray[np.int64]:
     """Return one number for each pair of levels; see `_count`."""
-    numbers: NDArray[np.int64] = (before % 4).astype(np.int64) * 4 + after % 4
+    numbers: NDArray[np.int64] = (before & 3).astype(np.int64) * 4 + (after & 3)
     return numbers
 
 
