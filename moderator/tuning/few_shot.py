@@ -1,0 +1,151 @@
+"""Learn a probe for a category from labelled examples, to be joined with the score of its words. Pure.
+
+The probe is logistic regression on the embeddings (Radford et al., 2021, section 3.2). In an image that does not show
+the category, no view does; in one that does, the whole shows it, and parts may not. So all views of the former are
+examples, and only the whole of the latter: at work, the highest view counts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moderator.identity import Identity
+from moderator.signals.kinds.linear_probe import Probe
+from moderator.tuning.rank_objective import recall_at
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+#: Label of what does not show the category, in the file of a probe.
+OTHER_LABEL = "other"
+#: Inverse L2 strengths and weights that are tried.
+STRENGTHS = (30.0, 100.0, 300.0, 1000.0)
+WEIGHTS = (0.25, 0.5, 0.75)
+#: Fewest examples of a category that a probe is learnt from.
+EXAMPLES_MIN = 8
+_NEWTON_STEPS_MAX = 30
+#: Shares of false alarms at which probes are compared.
+_COMPARED_SHARES = (0.02, 0.05, 0.1)
+
+
+@dataclass(frozen=True, eq=False)
+class ViewRows:
+    """The views of n images: `embeddings` [rows, dimension], with rows starts[i] to starts[i + 1] of image i."""
+
+    embeddings: Floats
+    starts: NDArray[np.int64]
+
+    @property
+    def image(self) -> NDArray[np.int64]:
+        """Return the image of each row."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+
+@dataclass(frozen=True, eq=False)
+class FewShot:
+    """A learnt probe: logit = embedding . `direction` + `offset`, joined with the words' by `weight`."""
+
+    direction: Floats
+    offset: float
+    strength: float
+    weight: float
+
+    def log_odds(self, rows: ViewRows) -> Floats:
+        """Return the log-odds of each image, float64 [n]: those of its highest view."""
+        return _highest(rows, self.direction, self.offset)
+
+    def joined(self, rows: ViewRows, words: Floats) -> Floats:
+        """Return the words' log-odds joined with the probe's, float64 [n]."""
+        return (1 - self.weight) * words + self.weight * self.log_odds(rows)
+
+    def as_probe(self, category: str, identity: Identity) -> Probe:
+        """Return the probe in the form of its file, with the labels `category` and `other`."""
+        half = self.direction.astype(np.float32) / 2
+        bias = np.array([self.offset, -self.offset], dtype=np.float32) / 2
+        return Probe((category, OTHER_LABEL), np.stack([half, -half]), bias, identity, self.strength)
+
+
+def learn(rows: ViewRows, truth: Flags, words: Floats, folds: NDArray[np.int64]) -> tuple[FewShot, int]:
+    """Learn a probe; return it, and how many combinations of strength and weight were tried.
+
+    Strength and weight are those with the highest mean recall at a few shares of false alarms, on images that the probe
+    was not learnt from.
+
+    Args:
+        rows: of n images.
+        truth: bool [n], whether each shows the category.
+        words: float64 [n], log-odds of the words.
+        folds: int [n].
+    """
+    held = cross_fitted(rows, truth, folds)
+    tried = [(strength, weight) for strength in STRENGTHS for weight in WEIGHTS]
+
+    def quality(pair: tuple[float, float]) -> float:
+        joined = (1 - pair[1]) * words + pair[1] * held[STRENGTHS.index(pair[0])]
+        return float(np.mean([recall_at(truth, joined, share) for share in _COMPARED_SHARES]))
+
+    strength, weight = max(tried, key=quality)  # of equals, the strongest penalty and the lowest weight
+    direction, offset = fit(rows, truth, strength)
+    return FewShot(direction, offset, strength, weight), len(tried)
+
+
+def cross_fitted(rows: ViewRows, truth: Flags, folds: NDArray[np.int64]) -> list[Floats]:
+    """Return for each strength the log-odds of each image by a probe that was learnt without its fold, [n]."""
+    result = [np.zeros(len(truth)) for _ in STRENGTHS]
+    for fold in np.unique(folds):
+        held = folds == fold
+        for number, strength in enumerate(STRENGTHS):
+            fitted = fit(rows, truth, strength, ~held)
+            result[number][held] = _highest(rows, *fitted)[held]
+    return result
+
+
+def fit(rows: ViewRows, truth: Flags, strength: float, images: Flags | None = None) -> tuple[Floats, float]:
+    """Return direction and offset of a probe for some of the images (default: all)."""
+    image = rows.image
+    whole = np.zeros(len(image), dtype=np.bool_)
+    whole[rows.starts[:-1]] = True
+    used = whole | ~truth[image]
+    if images is not None:
+        used &= images[image]
+    return fit_logistic(rows.embeddings[used], truth[image][used], strength)
+
+
+def fit_logistic(features: Floats, truth: Flags, strength: float) -> tuple[Floats, float]:
+    """Return weights [d] and bias of logistic regression with both classes of equal weight, by Newton's method.
+
+    Minimises sum(weight * log loss) + |w|^2 / (2 strength). There are seldom more examples than dimensions, so it is
+    solved for the coordinates in the span of the examples (the representer theorem).
+    """
+    count = len(features)
+    basis, coordinates = np.eye(features.shape[1]), features
+    if count < features.shape[1]:
+        basis, triangle = np.linalg.qr(features.T)
+        coordinates = triangle.T
+    size = coordinates.shape[1]
+    design = np.column_stack([coordinates, np.ones(count)])
+    balance = np.where(truth, count / (2 * truth.sum()), count / (2 * (~truth).sum()))
+    penalty = np.append(np.full(size, 1 / strength), 1e-9)
+    solution = np.zeros(size + 1)
+    for _ in range(_NEWTON_STEPS_MAX):
+        p = 1 / (1 + np.exp(-np.clip(design @ solution, -30, 30)))
+        gradient = design.T @ (balance * (p - truth)) + penalty * solution
+        curvature = np.maximum(balance * p * (1 - p), 1e-9)
+        hessian = (design * curvature[:, None]).T @ design + np.diag(penalty)
+        step = np.linalg.solve(hessian, gradient)
+        solution -= step
+        if np.abs(step).max() < 1e-4 * (1 + np.abs(solution).max()):
+            break
+    return basis @ solution[:-1], float(solution[-1])
+
+
+def _highest(rows: ViewRows, direction: Floats, offset: float) -> Floats:
+    odds: Floats = np.maximum.reduceat(rows.embeddings @ direction + offset, rows.starts[:-1])
+    return odds
+
+
+def enough(truth: Flags, folds: Sequence[int] | NDArray[np.int64]) -> bool:
+    """Return whether a category has enough examples for a probe, and some outside each fold."""
+    return int(truth.sum()) >= EXAMPLES_MIN and all(truth[np.asarray(folds) != fold].any() for fold in np.unique(folds))
