@@ -125,8 +125,9 @@ class _GathersAcks:
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge a message, at the server soon after."""
-        if not self._unsent:
-            get_event_loop().call_later(ACK_DELAY_SECONDS, self.send_acks)
+        # Between a lost connection and the next one there is no loop: `restore_unacked_once` sends what is left.
+        if not self._unsent and (loop := get_event_loop()) is not None:
+            loop.call_later(ACK_DELAY_SECONDS, self.send_acks)
         self._unsent.append(delivery_tag)
         self._dirty.add(delivery_tag)
 

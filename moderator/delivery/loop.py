@@ -81,7 +81,6 @@ class Settlement:
         else:
             log.warning("%s; dead letter after %d tries: %s", what, delivery.attempt, error)
             self._dead_letters.bury_delivery(self._consumer, delivery, error)
-            self._outbox.forget([delivery.key])
             self._settle([delivery], "dead")
 
     def _settle(self, deliveries: Sequence[Delivery], result: str | None) -> None:
@@ -185,6 +184,5 @@ class DeliveryLoop:
         log.warning("%s", error)
         self._metrics.count_failure(error)
         key, url = (part.decode("utf-8", "replace") for part in (error.key, error.url))
-        self._dead_letters.bury_delivery(self.name, Delivery(key, url, error.body, 0, 0.0), error)
-        self._outbox.forget([error.key])
+        self._dead_letters.bury_delivery(self.name, Delivery(key, url, error.body, 0, 0.0), error, error.key)
         self._metrics.count(self.name, "dead", 1)

@@ -38,7 +38,7 @@ class Command(Generic[T_co]):
 
     name: str
     """Of a script in `lua/` or, in capitals, of a Redis command."""
-    keys: Sequence[str]
+    keys: Sequence[str | bytes]
     """Of a script. A Redis command has everything after its name in `args`."""
     args: Sequence[Any]
     read: Callable[[Any], T_co]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -50,6 +51,15 @@ class DeadLetter(BaseModel):
     """`died_at` exactly as in Redis: the same key may name another death later."""
 
 
+@dataclass(frozen=True)
+class Buried:
+    """A delivery that becomes a dead letter: its list in the outbox, its record, and its member of the list."""
+
+    due: str
+    record: bytes
+    member: bytes
+
+
 class DeadLetters:
     """The dead letters in one Redis."""
 
@@ -83,22 +93,35 @@ class DeadLetters:
         self._bury(key, error, 0, {"raw": json.dumps(body, default=repr)[:MAX_RAW]})
         return key
 
-    def bury_delivery(self, consumer: str, delivery: Delivery, error: ModeratorError) -> None:
-        """Keep a verdict that could not be delivered to a consumer."""
+    def bury_delivery(
+        self, consumer: str, delivery: Delivery, error: ModeratorError, member: bytes | None = None
+    ) -> None:
+        """Keep a verdict that could not be delivered to a consumer, and take it out of the outbox, in one step.
+
+        `member`: its key in the outbox, if that is no text.
+        """
         fields: dict[str, str | bytes] = {"raw": delivery.body.decode("utf-8", "replace")}
         fields["webhook" if consumer == WEBHOOKS else "consumer"] = (
             delivery.url if consumer == WEBHOOKS else consumer
         )
         if delivery.evidence_fields is not None:
             fields.update(zip(("embedding", "tensor", "readings"), delivery.evidence_fields, strict=True))
-        self._bury(delivery_prefix(consumer) + delivery.key, error, delivery.attempt, fields)
+        due, prefix = outbox_names(consumer)
+        key = delivery.key.encode() if member is None else member
+        outbox = Buried(due, prefix.encode() + key, key)
+        self._bury(delivery_prefix(consumer) + delivery.key, error, delivery.attempt, fields, outbox)
 
     def _bury(
-        self, key: str, error: ModeratorError, attempts: int, fields: Mapping[str, str | bytes]
+        self,
+        key: str,
+        error: ModeratorError,
+        attempts: int,
+        fields: Mapping[str, str | bytes],
+        delivery: Buried | None = None,
     ) -> None:
         facts = {"error": type(error).__name__, "message": str(error), "attempts": str(attempts), **fields}
         parts = [part for pair in facts.items() for part in pair]
-        self._executor.run(bury(key, parts))
+        self._executor.run(bury(key, parts, delivery))
 
     def replay(self, letter: DeadLetter) -> Acceptance:
         """Submit the event again, or deliver to the webhook or another consumer again.
@@ -149,9 +172,13 @@ def read_letters(letter_keys: Sequence[str], answers: Sequence[Any]) -> Iterator
             yield _letter(key, {name.decode(errors="replace"): value for name, value in fields.items()})
 
 
-def bury(key: str, parts: Sequence[str | bytes]) -> Command[int]:
-    """Keep a dead letter, given its key and the names and values of its fields."""
-    return Command("bury", [keys.DEAD_LETTERS, keys.DEAD_LETTER_PREFIX + key], [key, *parts], int)
+def bury(key: str, parts: Sequence[str | bytes], delivery: Buried | None = None) -> Command[int]:
+    """Keep a dead letter, given its key and the names and values of its fields; take a delivery out of the outbox."""
+    script_keys: list[str | bytes] = [keys.DEAD_LETTERS, keys.DEAD_LETTER_PREFIX + key]
+    if delivery is None:
+        return Command("bury", script_keys, [key, "", *parts], int)
+    script_keys += [delivery.due, delivery.record]
+    return Command("bury", script_keys, [key, delivery.member, *parts], int)
 
 
 def redeliver(letter: DeadLetter) -> Command[Acceptance] | None:

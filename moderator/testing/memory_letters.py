@@ -55,12 +55,16 @@ def drop(store: MemoryStore, keys: Words, args: Words) -> int:
 
 def bury(store: MemoryStore, keys: Words, args: Words) -> int:
     """See `bury.lua`."""
-    letters, letter = keys
-    key, *parts = args
-    store.require((letters, SortedSet))
+    letters, letter, *outbox = keys
+    key, member, *parts = args
+    store.require((letters, SortedSet), *((due, SortedSet) for due in outbox[:1]))
     fields = Hash(zip(parts[::2], parts[1::2], strict=True))
     store.set(letter, Hash({b"died_at": seconds(store.now()), **fields}))
     store.at(letters, SortedSet)[key] = store.now()
+    if outbox:
+        due, record = outbox
+        store.at(due, SortedSet).pop(member, None)
+        store.delete(record)
     return 1
 
 

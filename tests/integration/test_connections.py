@@ -14,6 +14,7 @@ import pytest
 from moderator.client import Client, Submitted
 from moderator.errors import QueueUnavailable, SettingsError
 from moderator.operations.doctor.server_checks import examine_server
+from moderator.queue import keys
 from moderator.queue.async_queue import AsyncQueue
 from moderator.queue.connection import NO_LOGIN, SentinelLogin, connect, connect_async
 from moderator.queue.embedded_server import EmbeddedServer, _server_binary, free_port
@@ -182,6 +183,22 @@ def test_sentinel_finds_the_master_and_follows_a_failover(
 
 
 @pytest.mark.slow
+def test_a_lost_connection_does_not_end_the_consumer(
+    server: EmbeddedServer, start_worker: StartWorker, small_images: list[Path]
+) -> None:
+    """Events are answered, and acknowledged, while there is no connection."""
+    worker = start_worker(server.url)
+    client = make_client(server.url)
+    for n in range(60):
+        client.submit(path=small_images[n % len(small_images)])
+    until(lambda: client.redis.xlen(keys.VERDICTS) >= 5)
+    server.kill()
+    until(lambda: "Trying again in" in worker.log)
+    server.start()
+    client.wait(client.submit(path=small_images[0]).id, timeout=30)
+    assert "consumer died" not in worker.log
+
+
 def test_a_sentinel_that_asks_for_a_password(
     tmp_path: Path, start_worker: StartWorker, small_images: list[Path]
 ) -> None:

@@ -478,6 +478,15 @@ def test_a_delivery_that_died_is_made_again(door: Door, consumer: str) -> None:
         door.replay(letter)
 
 
+def test_a_delivery_that_dies_leaves_the_outbox_at_once(door: Door) -> None:
+    publish_to_consumers(door, "a")
+    key, _ = delivery_of(door, "audit")
+    due, prefix = outbox_names("audit")
+    door.letters.bury_delivery("audit", Delivery(key, "", b"{}", 3, 0.0), WebhookFailed("no"))
+    assert (redis(door, "ZCARD", due), redis(door, "HGETALL", prefix + key)) == (0, {})
+    assert redis(door, "ZCARD", outbox_names("archive")[0]) == 1
+
+
 URL = "https://example.com/hook"
 OBJECTS = Subscription("object-store", objects_decided=frozenset({"block"}))
 

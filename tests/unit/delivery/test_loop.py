@@ -58,9 +58,13 @@ class Outbox:
 class Letters:
     def __init__(self) -> None:
         self.buried: list[tuple[str, str, str]] = []
+        self.members: list[bytes | None] = []
 
-    def bury_delivery(self, consumer: str, delivery: Delivery, error: ModeratorError) -> None:
+    def bury_delivery(
+        self, consumer: str, delivery: Delivery, error: ModeratorError, member: bytes | None = None
+    ) -> None:
         self.buried.append((consumer, delivery.key, type(error).__name__))
+        self.members.append(member)
 
 
 class World:
@@ -196,7 +200,7 @@ def test_what_cannot_be_read_is_buried_and_the_rest_goes_on(world: World) -> Non
     world.outbox.due = [DeliveryUnreadable(b"bad"), delivery(0)]
     world.loop.drain()
     assert world.letters.buried == [("archive", "bad", "DeliveryUnreadable")]
-    assert world.outbox.forgotten == [[b"bad"], [key(0)]]
+    assert (world.letters.members, world.outbox.forgotten) == ([b"bad"], [[key(0)]])
 
 
 def test_a_stop_gives_back_what_was_not_handed_over(world: World) -> None:

@@ -34,7 +34,6 @@ class Outbox:
         self.postponed: list[tuple[str, float, bool]] = []
         self.disabled: list[str] = []
         self.logged: list[DeliveryAttempt] = []
-        self.forgotten: list[bytes] = []
         self.lock = Lock()
 
     def take(self, most: int) -> list[Delivery | DeliveryUnreadable]:
@@ -44,7 +43,6 @@ class Outbox:
     def forget(self, keys: Sequence[str | bytes]) -> None:
         with self.lock:
             self.made += [key for key in keys if isinstance(key, str)]
-            self.forgotten += [key for key in keys if isinstance(key, bytes)]
 
     def postpone(self, deliveries: Sequence[Delivery], delay: float, *, counts: bool = True) -> None:
         with self.lock:
@@ -102,9 +100,13 @@ class Letters:
 
     def __init__(self) -> None:
         self.buried: list[tuple[str, ModeratorError]] = []
+        self.unreadable: list[bytes] = []
 
-    def bury_delivery(self, consumer: str, delivery: Delivery, error: ModeratorError) -> None:
+    def bury_delivery(
+        self, consumer: str, delivery: Delivery, error: ModeratorError, member: bytes | None = None
+    ) -> None:
         self.buried.append((delivery.key, error))
+        self.unreadable += [] if member is None else [member]
 
 
 @pytest.fixture
@@ -232,7 +234,7 @@ def test_a_redirect_is_final(
     hosts.answers["http://moved/hook"] = PostAnswer(status)
     outbox.due = [delivery("m", "moved")]
     loop.drain()
-    wait_for(1, outbox.made)
+    wait_for(1, letters.buried)
     ((key, error),) = letters.buried
     assert (key, type(error).__name__, str(status) in str(error)) == ("m", "WebhookRedirected", True)
     assert outbox.postponed == []
@@ -244,11 +246,11 @@ def test_what_is_gone_is_final_and_disables_its_address(
     hosts.answers["http://gone/hook"] = PostAnswer(410, 60.0)
     outbox.due = [delivery("g", "gone")]
     loop.drain()
-    wait_for(1, outbox.made)
+    wait_for(1, letters.buried)
     assert outbox.disabled == ["http://gone/hook"]
     outbox.due = [delivery("h", "gone")]
     loop.drain()
-    wait_for(2, outbox.made)
+    wait_for(2, letters.buried)
     assert hosts.inside == 1, "a disabled one is not asked"
     assert [(key, type(error).__name__) for key, error in letters.buried] == [
         ("g", "WebhookDisabled"),
@@ -312,7 +314,7 @@ def test_a_record_that_cannot_be_read_is_buried_and_the_rest_goes_on(
     assert [(key, type(error).__name__) for key, error in letters.buried] == [
         ("bad\ufffd", "DeliveryUnreadable")
     ]
-    assert outbox.forgotten == [b"bad\xff"]
+    assert letters.unreadable == [b"bad\xff"]
 
 
 def test_each_attempt_is_logged_without_secrets(
