@@ -35,12 +35,7 @@ def policy_diff_report(
         lead=f"What changes if {after.reference} decides in place of {before.reference}.",
         facts=[(policy.reference, policy.digest) for policy in (before, after)],
     )
-    rows = [row for part in parts for row in _rows(part)]
-    if rows:
-        report.section(
-            "Words and thresholds", DataTable("Changes", ("where", "what", "before", "after"), rows)
-        )
-    transitions = [(name, number) for name, number in count_transitions(changes).items()]
+    transitions = list(count_transitions(changes).items())
     if transitions:
         report.section("Decisions", DataTable("Images by change", ("change", "images"), transitions))
     items = [
@@ -51,6 +46,11 @@ def policy_diff_report(
         more = len(changes) - len(items)
         text = f"{more:,} more are not shown." if more else ""
         report.section("Images", ContactSheet("Most changed first", items, text))
+    rows = [row for part in parts for row in _rows(part)]
+    if rows:
+        report.section(
+            "Words and thresholds", DataTable("Changes", ("where", "what", "before", "after"), rows)
+        )
     return report
 
 
