@@ -116,15 +116,16 @@ def read_day(archive: Archive, since: datetime, until: datetime, asked: DecidedB
             for other in asked.others or ():
                 found["without"].append(_numbers(connection, v.policy.is_not_distinct_from(other), *period))
             found["unseen"].append(np.array(_unseen(archive, connection, *period), np.int64))
-    numbers = {name: np.sort(np.concatenate(parts)) for name, parts in found.items()}
-    only, without = numbers.get("only"), numbers.get("without", NO_NUMBERS)
-    failed = numbers[Decision.ERROR]
+    numbers = {name: np.sort(np.concatenate([NO_NUMBERS, *parts])) for name, parts in found.items()}
+    without = numbers.get("without", NO_NUMBERS)
+    only = numbers.get("only", NO_NUMBERS) if asked.others is None else None
+    failed = numbers.get(Decision.ERROR, NO_NUMBERS)
     errors = len(failed) - among(failed, without).sum() if only is None else among(failed, only).sum()
     return DayDecisions(
         total - int(errors),
         int(errors),
-        (numbers[Decision.REVIEW], numbers[Decision.BLOCK]),
-        numbers["unseen"],
+        (numbers.get(Decision.REVIEW, NO_NUMBERS), numbers.get(Decision.BLOCK, NO_NUMBERS)),
+        numbers.get("unseen", NO_NUMBERS),
         only,
         without,
     )
