@@ -184,7 +184,7 @@ def _print_canary(figures: "CanaryFigures") -> None:
     console.print(
         plain(
             f"canary {canary.version} ({figures.percent:g} %): {canary.images:,} images, version {active.version} "
-            f"{active.images:,} in the same {figures.counts.hours:,} hours"
+            f"{active.images:,} in the hours of both ({figures.counts.hours:,})"
         ),
         highlight=False,
     )
