@@ -44,7 +44,7 @@ def policy_diff_report(
     if transitions:
         report.section("Decisions", DataTable("Images by change", ("change", "images"), transitions))
     items = [
-        SheetItem(thumbnail, f"{change.before} to {change.after}", (_score_text(change), change.path.name))
+        SheetItem(thumbnail, f"{change.before} to {change.after}", _facts(change))
         for change, thumbnail in zip(changes, thumbnails, strict=False)
     ]
     if items:
@@ -67,6 +67,11 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _facts(change: ImageChange) -> tuple[str, ...]:
+    label = (f"label: {change.label}",) if change.label else ()
+    return (_score_text(change), *label, change.path.name)
 
 
 def _score_text(change: ImageChange) -> str:

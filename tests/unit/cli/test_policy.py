@@ -247,10 +247,15 @@ def test_a_version_is_tried_before_it_is_promoted(folder: Path) -> None:
     assert isinstance(run(folder, "promote", "market@2").exception, PolicyConflict)
     result = run(folder, "shadow", "market@2")
     assert "market: version 2 is a shadow" in result.stdout
-    assert commands(result) == ["canary market@2 --percent 5", "promote market@2", "shadow market@2 --off"]
+    assert commands(result) == [
+        "rollout market",
+        "canary market@2 --percent 5",
+        "promote market@2",
+        "shadow market@2 --off",
+    ]
     result = run(folder, "canary", "market@2", "--percent", "2.5")
     assert "version 2 decides for 2.5 % of the events, version 1 for the rest" in result.stdout
-    assert commands(result) == ["promote market@2", "canary market@2 --off"]
+    assert commands(result) == ["rollout market", "promote market@2", "canary market@2 --off"]
     shown = rows(run(folder, "canary", "market@2", "--percent", "5", "--json"))[0]
     assert shown["canary"] == {"version": 2, "percent": 5.0}
     assert "no longer the canary" in run(folder, "canary", "market@2", "--off").stdout

@@ -168,6 +168,11 @@ def test_diff_lists_words_and_the_images_that_change(colours: Path, tmp_path: Pa
     assert "2 of 3 images are decided differently: 2 block to allow" in result.stdout
     assert "  block -> allow  red" in result.stdout
     assert report.read_text().count('src="data:image/webp;base64,') == 2
+    labels = tmp_path / "images" / "labels.csv"
+    labels.write_text("path,label\n0.png,crimson\n1.png,\n")
+    result = run(colours, "diff", "colours@1", "colours@2", "--images", str(labels))
+    assert "1 of 2 images is decided differently: 1 block to allow" in result.stdout
+    assert "(label: crimson)" in result.stdout
     facts = json.loads(run(colours, "diff", "colours@3", "--json").stdout)
     assert facts["before"]["policy"] == "colours@1", "against the active version"
     assert facts["parts"][0]["keys"] == [{"key": "block", "before": 0.5, "after": 0.6}]
