@@ -114,10 +114,16 @@ def changed_images(
     for row in np.flatnonzero(one != other).tolist():
         which, column = _deciding(row, before, after, int(one[row]), int(other[row]))
         name = which.categories[column]
-        scores = [_score(decisions, row, name) for decisions in (before, after)]
-        label = labels[row] if labels else ""
-        change = ImageChange(paths[row], _word(one[row]), _word(other[row]), name, *scores, label)
-        moved = abs((scores[1] or 0.0) - (scores[0] or 0.0))
+        change = ImageChange(
+            path=paths[row],
+            before=_word(one[row]),
+            after=_word(other[row]),
+            category=name,
+            score_before=_score(before, row, name),
+            score_after=_score(after, row, name),
+            label=labels[row] if labels else "",
+        )
+        moved = abs((change.score_after or 0.0) - (change.score_before or 0.0))
         changes.append((-abs(int(other[row]) - int(one[row])), -moved, str(paths[row]), change))
     return [change for *_, change in sorted(changes, key=lambda entry: entry[:3])]
 

@@ -169,3 +169,5 @@ def test_workers_are_counted_by_what_they_announce(alone: Client) -> None:
     }
     alone.redis.zadd("moderation:live-workers", {"one": 1.0})
     assert workers[2].held() == []
+    # A worker that lives and is not among them is of an earlier version.
+    assert "does not announce" in policy_workers.wait_for_workers("pets", V2, 30).unknown
