@@ -1,8 +1,8 @@
 """Measure the flood breaker: false alarms on traffic that drifts, how soon a jump opens it, and its cost per verdict.
 
 Traffic is simulated over the queue in memory with a clock of its own, with the settings' defaults. Normal traffic: a
-usual rate of blocks from 0.01 to 30 %, which drifts (log-normal, ten minutes long) and swings by a third with the day.
-A jump: after two hours the version changes, and 60 % of the images are blocked.
+usual rate of blocks from 0.01 to 30 %, whose odds drift (log-normal, ten minutes long) and swing by a third with the
+day. A jump: after two hours the version changes, and 60 % of the images are blocked.
 
     python benchmarks/flood.py [--seeds 40] [--hours 12] [--drift 0.3]
 
@@ -73,7 +73,8 @@ def opens_on_normal(seed: int, hours: float, drift: float) -> bool:
         nonlocal state
         keeps = np.exp(-step / DRIFT_SECONDS)
         state = state * keeps + random.normal(0, drift * np.sqrt(1 - keeps**2))
-        return float(min(0.9, usual * np.exp(state + SWING * np.sin(now / 86_400 * 2 * np.pi))))
+        odds = usual / (1 - usual) * np.exp(state + SWING * np.sin(now / 86_400 * 2 * np.pi))
+        return float(odds / (1 + odds))
 
     simulation = Simulation(seed, images, rate)
     return any(simulation.step(step)[1] is FloodTurn.OPEN for _ in range(int(hours * 3600 / step)))
@@ -140,9 +141,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--hours", type=float, default=12.0)
-    parser.add_argument(
-        "--drift", type=float, default=0.3, help="standard deviation of the logarithm of the rate"
-    )
+    parser.add_argument("--drift", type=float, default=0.3, help="standard deviation of the log-odds")
     given = parser.parse_args()
     alarms = sum(opens_on_normal(seed, given.hours, given.drift) for seed in range(given.seeds))
     print(

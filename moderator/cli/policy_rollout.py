@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moderator.cli.options import JsonOption, PoliciesOption, loading, policies_folder, read_moment
+from moderator.cli.options import (
+    JsonOption,
+    PoliciesOption,
+    loading,
+    policies_folder,
+    progress_bar,
+    read_moment,
+)
 from moderator.errors import PolicyNotFound
 
 if TYPE_CHECKING:
@@ -77,8 +84,9 @@ def rollout(
         )
     start = read_moment(since) or datetime.now(UTC) - timedelta(days=7)
     origin = _verdicts(settings, name, start)
-    for verdict in origin.verdicts:
-        counts.add(verdict)
+    with progress_bar(as_json) as bar:
+        for verdict in bar.track(origin.verdicts, total=None, description="counting"):
+            counts.add(verdict)
     result = rollout_of(
         counts, pointer.canary.percent if pointer.canary else 0.0, origin.name, _notes(resolved)
     )
@@ -184,7 +192,7 @@ def _print_canary(figures: "CanaryFigures") -> None:
     console.print(
         plain(
             f"canary {canary.version} ({figures.percent:g} %): {canary.images:,} images, version {active.version} "
-            f"{active.images:,} in the same {figures.counts.hours:,} hours"
+            f"{active.images:,} in the hours of both ({figures.counts.hours:,})"
         ),
         highlight=False,
     )

@@ -100,6 +100,11 @@ def _show(found: "Replay") -> None:
         f"model      {found.model.id}, revision {found.model.revision}",
         f"judged by  {'the image' if found.from_image else 'the archived embedding'}",
         f"decision   {verdict.decision} then, {now.decision} now",
+        *(
+            []
+            if verdict.diverted is None
+            else [f"diverted   from block to review by the {verdict.diverted.reason}"]
+        ),
         f"scores     differ by at most {found.score_difference:.2g}",
     ]
     for line in lines:

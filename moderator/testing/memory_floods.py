@@ -5,6 +5,8 @@ import re
 from moderator.testing.memory_common import Words, seconds
 from moderator.testing.memory_store import Hash, List, MemoryStore, SortedSet
 
+DAY_SECONDS = 86_400.0
+
 _Part = tuple[int, int, float, float]
 
 
@@ -37,13 +39,16 @@ def count_flood(store: MemoryStore, keys: Words, args: Words) -> list[bytes]:
                     window = [window[0] - old[0], window[1] - old[1]]
                 last = (0, 0, now, rate)
                 parts.append(last)
+                fields |= {b"images": _number(before), b"blocks": _number(blocked), b"as_of": seconds(as_of)}
+                fields |= {b"began": seconds(began), b"peak": seconds(peak)}
             parts[-1] = (last[0] + int(images), last[1] + int(blocks), *last[2:])
             window = [window[0] + int(images), window[1] + int(blocks)]
-            fields |= {b"images": _number(before), b"blocks": _number(blocked), b"as_of": seconds(as_of)}
-            fields |= {b"began": seconds(began), b"peak": seconds(peak)}
             fields[b"window"] = b";".join(b"%d,%d,%.6f,%.6f" % part for part in parts)
-            store.set(record, fields, int(ttl))
-            store.at(listed, SortedSet)[name] = now + ttl
+            if last[2] == now or now - last[2] > DAY_SECONDS:
+                store.set(record, fields, int(ttl))
+                store.at(listed, SortedSet)[name] = now + ttl
+            else:
+                store.at(record, Hash).update(fields)
         answers += [_number(value) for value in (before, blocked, *window)]
         answers += [seconds(began), seconds(peak)]
         answers += [fields.get(field, b"") for field in (b"opened_at", b"calm_since", b"reason")]

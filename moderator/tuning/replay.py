@@ -37,9 +37,9 @@ class Replay:
 
     @property
     def same_decision(self) -> bool:
-        """Return whether the decision is the same, and that of each category."""
+        """Return whether the policy decides the same, and each category: the flood breaker's review was a block."""
         now = self.judged.judgement
-        return now.decision == self.archived.decision and {
+        return now.decision == self.archived.judged_decision and {
             name: category.decision for name, category in now.categories.items()
         } == {name: category.decision for name, category in self.archived.categories.items()}
 

@@ -24,6 +24,7 @@ def record_of(replay: Replay) -> dict[str, Any]:
         "same_decision": replay.same_decision,
         "score_difference": difference if difference < float("inf") else None,
         "decision": {"archived": archived.decision.value, "replayed": now.decision.value},
+        "diverted": None if archived.diverted is None else archived.diverted.model_dump(),
         "unsafe_score": {"archived": archived.unsafe_score, "replayed": now.unsafe_score},
         "categories": {
             name: {

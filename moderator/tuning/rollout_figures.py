@@ -109,7 +109,7 @@ def rollout_of(counts: RolloutCounts, percent: float, origin: str, notes: Sequen
         counts.first,
         counts.last,
         tuple(_shadow_figures(counts, one) for one in counts.shadow_counts.values()),
-        None if canary is None else _canary_figures(counts.policy, canary, percent),
+        None if canary is None else _canary_figures(counts, canary, percent),
         notes,
     )
 
@@ -163,7 +163,7 @@ def _list_changes(decisions: Counter[Change]) -> str:
     return ": " + ", ".join(f"{count:,} {before} to {after}" for (before, after), count in changes)
 
 
-def _canary_figures(policy: str, counts: CanaryCounts, percent: float) -> CanaryFigures:
+def _canary_figures(rollout: RolloutCounts, counts: CanaryCounts, percent: float) -> CanaryFigures:
     canary, active = counts.canary, counts.active
     rows: list[tuple[str | None, str, int, int]] = []
     for decision in (*DECISIONS[1:], ERROR):
@@ -184,7 +184,10 @@ def _canary_figures(policy: str, counts: CanaryCounts, percent: float) -> Canary
         )
         for (name, decision, one, other), chance in zip(rows, chances, strict=True)
     ]
-    sentence, command = _canary_conclusion(policy, counts, differences)
+    sentence, command = _canary_conclusion(rollout.policy, counts, differences)
+    beside = rollout.shadow_counts.get(canary.version)
+    if beside is not None and beside.failed:  # it says so as a shadow
+        command = f"moderator policy lint {rollout.policy}@{canary.version}"
     return CanaryFigures(counts, percent, differences, sentence, command)
 
 

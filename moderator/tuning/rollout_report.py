@@ -48,7 +48,8 @@ def rollout_report(rollout: Rollout, thumbnails: Mapping[Disagreement, bytes | N
         _shadow_sections(report, shadow, rollout.active, thumbnails)
     if rollout.canary is not None:
         _canary_section(report, rollout.canary)
-    commands = [one.command for one in (*rollout.shadows, rollout.canary) if one is not None and one.command]
+    steps = [one.command for one in (*rollout.shadows, rollout.canary) if one is not None and one.command]
+    commands = dict.fromkeys(steps)
     report.section(
         "What to do next", text="\n\n".join([*conclusions, *(f"Run: {command}" for command in commands)])
     )
@@ -181,7 +182,7 @@ def _canary_section(report: Report, figures: CanaryFigures) -> None:
             "difference, points (95 %)",
             "chance",
         )
-        blocks.append(DataTable(f"In {counts.hours:,} hours", columns, rows))
+        blocks.append(DataTable(f"In the hours of both: {counts.hours:,}", columns, rows))
     for arm in (canary, active):
         if arm.failures:
             blocks.append(_reasons_table(f"Errors of version {arm.version}", arm.failures))

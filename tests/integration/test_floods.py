@@ -123,13 +123,6 @@ def test_a_bad_version_cannot_block_everything(
     client, image = make_client(module_server.url), small_images[0]
     is_open = "moderation_flood_breaker_open{category=red,policy=sale}"
 
-    def commands(*arguments: str) -> list[dict[str, object]]:
-        done = run_cli(
-            *("policy", "floods", *arguments, "--json"), cwd=tmp_path, redis_url=module_server.url, **SETTINGS
-        )
-        assert done.returncode == 0, done.stderr
-        return json_lines(done.stdout)
-
     def flood() -> float:
         """Activate the bad version; seconds until a block is diverted."""
         activate(folder, "sale", 2)
@@ -148,8 +141,6 @@ def test_a_bad_version_cannot_block_everything(
     assert worker.metrics()[is_open] == 1
     assert worker.metrics()["moderation_flood_diverted_total{category=red,policy=sale}"] >= 1
     assert "flood breaker: category red of sale: its blocks go to review now" in worker.log
-    (row,) = commands()
-    assert (row["policy"], row["category"], row["state"]) == ("sale", "red", "open")
 
     # The way back: the rate is calm again, and the breaker closes by itself.
     activate(folder, "sale", 1)
@@ -159,8 +150,22 @@ def test_a_bad_version_cannot_block_everything(
     assert flood() < 30
 
     # The blocks are right after all.
-    (closed,) = commands("close", "sale", "red", "--reason", "as meant", "--accept", "--actor", "ann")
-    assert closed["closed"] is True
+    command = (
+        "policy",
+        "floods",
+        "close",
+        "sale",
+        "red",
+        "--reason",
+        "as meant",
+        "--accept",
+        "--actor",
+        "ann",
+        "--json",
+    )
+    closed = run_cli(*command, cwd=tmp_path, redis_url=module_server.url, **SETTINGS)
+    assert closed.returncode == 0, closed.stderr
+    assert json_lines(closed.stdout)[0]["closed"] is True
     until(lambda: judge(client, image, 1)[0].decision is Decision.BLOCK)
     with connect(module_server.url) as redis:
         log = Floods(RedisExecutor(redis), 0.0).log(10)

@@ -1,7 +1,7 @@
 -- Add what categories decided to their counts, and return the counts and the state of their breakers.
 -- KEYS: list of the categories, the record of each. ARGV: seconds and images that a part of the window takes at least,
---       most parts, half-life of the history in seconds, seconds for which a record is kept; for each category its name,
---       images and blocks to add.
+--       most parts, half-life of the history in seconds, seconds for which a record without images is kept; for each
+--       category its name, images and blocks to add.
 -- Returns the time, then for each category: images and blocks of the history, of the window, when the history began, the
 -- highest rate of the window in it, when the breaker opened, since when it is calm, why, and the number of its changes.
 --
@@ -58,13 +58,17 @@ for i = 2, #KEYS do
       end
       last = {0, 0, now, rate}
       parts[#parts + 1] = last
+      redis.call('HSET', KEYS[i], 'images', number(before), 'blocks', number(blocked), 'as_of', seconds(as_of),
+        'began', seconds(began), 'peak', seconds(peak))
     end
     last[1], last[2] = last[1] + images, last[2] + blocks
     lately, lately_blocked = lately + images, lately_blocked + blocks
-    redis.call('HSET', KEYS[i], 'images', number(before), 'blocks', number(blocked), 'as_of', seconds(as_of),
-      'window', text_of(parts), 'began', seconds(began), 'peak', seconds(peak))
-    redis.call('EXPIRE', KEYS[i], ttl)
-    redis.call('ZADD', KEYS[1], now + ttl, name)
+    redis.call('HSET', KEYS[i], 'window', text_of(parts))
+    -- Not every second, which would take as long as everything else.
+    if last[3] == now or now - last[3] > 86400 then
+      redis.call('EXPIRE', KEYS[i], ttl)
+      redis.call('ZADD', KEYS[1], now + ttl, name)
+    end
   end
   for _, value in ipairs({number(before), number(blocked), number(lately), number(lately_blocked), seconds(began),
     seconds(peak), is_open or '', found[8] or '', found[9] or '', found[10] or '0'}) do

@@ -225,6 +225,12 @@ def test_a_canary_that_fails_more_often_is_not_to_be_promoted() -> None:
     assert canary.command == "moderator policy lint market@2"
 
 
+def test_a_canary_that_failed_as_a_shadow_is_not_to_be_promoted() -> None:
+    canary = report(count(*canary_verdicts(5, 20), verdict(0, ALLOW, failed()), canary=2)).canary
+    assert canary is not None
+    assert canary.command == "moderator policy lint market@2"
+
+
 def test_a_canary_that_decided_nothing_is_said() -> None:
     canary = report(count(verdict(0, ALLOW), canary=2)).canary
     assert canary is not None
