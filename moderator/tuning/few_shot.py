@@ -42,6 +42,12 @@ class ViewRows:
         """Return the image of each row."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
+    def subset(self, images: Flags) -> "ViewRows":
+        """Return the views of some of the images."""
+        counts = np.diff(self.starts)
+        starts = np.concatenate([[0], np.cumsum(counts[images])])
+        return ViewRows(self.embeddings[np.repeat(images, counts)], starts)
+
 
 @dataclass(frozen=True, eq=False)
 class FewShot:

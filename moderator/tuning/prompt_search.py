@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from moderator.tuning.rank_objective import Flags, Floats, gains, hard_bars
+from moderator.tuning.rank_objective import Flags, Floats, separation
 
 #: Most changes of one search.
 CHANGES_MAX = 6
 #: Least gain of an accepted change, in nats per positive.
-GAIN_MIN = 0.005
+GAIN_MIN = 0.01
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def search_prompts(
         path, count = follow(table.subset(~held), truth[~held], start, propose, changes_max)
         tried += count
         outside = table.subset(held)
-        quality = np.stack([held_out_quality(outside, truth[held], sides) for sides in path], axis=1)
+        quality = np.stack([separation(outside.log_odds(sides)[:, None], truth[held])[:, 0] for sides in path], axis=1)
         # A path that ended early stays where it ended.
         quality = np.pad(quality, ((0, 0), (0, changes_max + 1 - quality.shape[1])), mode="edge")
         found.append(quality - quality[:, :1])
@@ -170,24 +170,19 @@ def search_prompts(
     return SearchOutcome(path[-1], tried + count, mean, error)
 
 
-def accepted(differences: Floats) -> tuple[int, float, float]:
+def accepted(differences: Floats, errors: float = 1.0) -> tuple[int, float, float]:
     """Return which of several changes is accepted, its mean gain and the standard error; 0: none.
 
     Args:
         differences: [positives, changes], gain of each positive outside the images that chose; column 0 is no change.
+        errors: how many standard errors a gain has to exceed.
     """
     mean = differences.mean(axis=0)
     error = differences.std(axis=0, ddof=1) / np.sqrt(len(differences)) if len(differences) > 1 else mean * np.inf
-    certain = np.where(mean >= GAIN_MIN, mean - error, 0)
+    certain = np.where(mean >= GAIN_MIN, mean - errors * error, 0)
     certain[0] = 0
     best = int(np.argmax(certain)) if certain.max() > 0 else 0
     return best, float(mean[best]), float(error[best])
-
-
-def held_out_quality(table: PromptTable, truth: Flags, sides: PromptSides) -> Floats:
-    """Return how far each positive stands above the hardest negatives, [positives]."""
-    odds = table.log_odds(sides)[:, None]
-    return gains(odds[truth], hard_bars(odds[~truth]))[:, 0]
 
 
 def follow(
@@ -196,11 +191,11 @@ def follow(
     """Return the path of best single changes, from no change on, and how many sets of prompts were compared."""
     candidates = propose(table, truth, start)
     path, tried = [start], 0
-    best = float(held_out_quality(table, truth, start).mean())
+    best = float(separation(table.log_odds(start)[:, None], truth).mean())
     for _ in range(changes_max):
         options = []
         for changed, odds in table.trials(path[-1], candidates):
-            quality = gains(odds[truth], hard_bars(odds[~truth])).mean(axis=0)
+            quality = separation(odds, truth).mean(axis=0)
             top = int(np.argmax(quality))
             options.append((float(quality[top]), changed[top]))
             tried += len(changed)
