@@ -59,6 +59,7 @@ from moderator.errors.model_errors import (
     ModelMismatch,
     ProbeInvalid,
     RuntimeMissing,
+    TargetInvalid,
     UseError,
     WeightsInvalid,
 )
@@ -183,6 +184,7 @@ __all__ = [
     "SpoolUnavailable",
     "StatementInvalid",
     "SubjectHeld",
+    "TargetInvalid",
     "Unexpected",
     "UseError",
     "VerdictChanged",

@@ -63,7 +63,11 @@ def fit_isotonic(odds: Floats, truth: Flags) -> IsotonicCalibration:
         kept = np.unique(np.linspace(0, len(points) - 1, MAX_POINTS - 2).round().astype(int))
         points = [points[n] for n in kept]
     rounded = [(float(f"{x:.6g}"), float(f"{y:.6g}")) for x, y in points]
-    inside = [point for n, point in enumerate(rounded) if 0 < point[0] < 1 and (n == 0 or point[0] > rounded[n - 1][0])]
+    inside = [
+        point
+        for n, point in enumerate(rounded)
+        if 0 < point[0] < 1 and (n == 0 or point[0] > rounded[n - 1][0])
+    ]
     return IsotonicCalibration(kind="isotonic", points=((0.0, 0.0), *inside, (1.0, 1.0)))
 
 

@@ -154,4 +154,6 @@ def _highest(rows: ViewRows, direction: Floats, offset: float) -> Floats:
 
 def enough(truth: Flags, folds: Sequence[int] | NDArray[np.int64]) -> bool:
     """Return whether a category has enough examples for a probe, and some outside each fold."""
-    return int(truth.sum()) >= EXAMPLES_MIN and all(truth[np.asarray(folds) != fold].any() for fold in np.unique(folds))
+    return int(truth.sum()) >= EXAMPLES_MIN and all(
+        truth[np.asarray(folds) != fold].any() for fold in np.unique(folds)
+    )

@@ -157,7 +157,9 @@ def search_prompts(
         path, count = follow(table.subset(~held), truth[~held], start, propose, changes_max)
         tried += count
         outside = table.subset(held)
-        quality = np.stack([separation(outside.log_odds(sides)[:, None], truth[held])[:, 0] for sides in path], axis=1)
+        quality = np.stack(
+            [separation(outside.log_odds(sides)[:, None], truth[held])[:, 0] for sides in path], axis=1
+        )
         # A path that ended early stays where it ended.
         quality = np.pad(quality, ((0, 0), (0, changes_max + 1 - quality.shape[1])), mode="edge")
         found.append(quality - quality[:, :1])
@@ -178,7 +180,9 @@ def accepted(differences: Floats, errors: float = 1.0) -> tuple[int, float, floa
         errors: how many standard errors a gain has to exceed.
     """
     mean = differences.mean(axis=0)
-    error = differences.std(axis=0, ddof=1) / np.sqrt(len(differences)) if len(differences) > 1 else mean * np.inf
+    error = (
+        differences.std(axis=0, ddof=1) / np.sqrt(len(differences)) if len(differences) > 1 else mean * np.inf
+    )
     certain = np.where(mean >= GAIN_MIN, mean - errors * error, 0)
     certain[0] = 0
     best = int(np.argmax(certain)) if certain.max() > 0 else 0

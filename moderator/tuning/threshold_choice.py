@@ -52,7 +52,9 @@ def parse_target(text: str, per_day: int | None = None) -> TuningTarget:
     kind, number, unit = TargetKind(match[1][:-2]), float(match[2]), match[3]
     if (unit == "/day") != (kind is TargetKind.REVIEW_LOAD):
         right = "/day" if kind is TargetKind.REVIEW_LOAD else "%"
-        raise TargetInvalid(f"{printable(text)!r}: {kind} is given with {right}, such as {kind}{match[1][-2:]}5{right}")
+        raise TargetInvalid(
+            f"{printable(text)!r}: {kind} is given with {right}, such as {kind}{match[1][-2:]}5{right}"
+        )
     if kind is TargetKind.REVIEW_LOAD:
         if per_day is None:
             raise TargetInvalid(f"{printable(text)!r} needs the number of uploads a day: --per-day 10000")
@@ -79,9 +81,7 @@ def threshold_finding(odds: Floats, truth: Flags, share: float) -> float:
     return float((last + below.max()) / 2) if len(below) else float(last - MARGIN_LOGITS)
 
 
-def choose_thresholds(
-    odds: Floats, truth: Flags, safe: Flags, target: TuningTarget
-) -> list[float | None]:
+def choose_thresholds(odds: Floats, truth: Flags, safe: Flags, target: TuningTarget) -> list[float | None]:
     """Return the log-odds of each category from which images are flagged; None: nothing to choose them by.
 
     Args:

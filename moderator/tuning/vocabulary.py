@@ -52,7 +52,9 @@ def full_vocabulary(compiler: PolicyCompiler, templates: tuple[str, ...] = (SLOT
     return _embedded(compiler, {**everyday, **_class_texts()}, templates)
 
 
-def embed_vocabulary(compiler: PolicyCompiler, texts: Sequence[str], templates: tuple[str, ...]) -> Vocabulary:
+def embed_vocabulary(
+    compiler: PolicyCompiler, texts: Sequence[str], templates: tuple[str, ...]
+) -> Vocabulary:
     """Return at most `MAX_PROMPTS` texts of unknown kind, in these templates. Embedded once per encoder."""
     return _embedded(compiler, dict.fromkeys(texts, frozenset[str]()), templates)
 
