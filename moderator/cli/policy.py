@@ -9,7 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from moderator.cli import policy_changes, policy_diff, policy_evaluate, policy_lint, policy_log, policy_new
+from moderator.cli import (
+    policy_changes,
+    policy_diff,
+    policy_evaluate,
+    policy_lint,
+    policy_log,
+    policy_new,
+    policy_tune,
+)
 from moderator.cli.options import JsonOption, PoliciesOption, policies_folder, policy_reference
 from moderator.cli.policy_sheet import print_policy
 from moderator.policies.catalogue import Catalogue
@@ -110,6 +118,7 @@ for _command in (
     policy_lint.lint,
     policy_diff.diff,
     policy_evaluate.evaluate,
+    policy_tune.tune,
     policy_changes.release,
     policy_changes.shadow,
     policy_changes.canary,

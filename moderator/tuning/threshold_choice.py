@@ -84,6 +84,8 @@ def threshold_finding(odds: Floats, truth: Flags, share: float) -> float:
 def choose_thresholds(odds: Floats, truth: Flags, safe: Flags, target: TuningTarget) -> list[float | None]:
     """Return the log-odds of each category from which images are flagged; None: nothing to choose them by.
 
+    If no image shows a category, only a review load moves its threshold: what that would lose is not known.
+
     Args:
         odds: float64 [n, C], without midpoint and calibration.
         truth: bool [n, C], whether an image shows a category.
@@ -99,7 +101,9 @@ def choose_thresholds(odds: Floats, truth: Flags, safe: Flags, target: TuningTar
             ]
         case TargetKind.FALSE_POSITIVES:
             return [
-                threshold_flagging(odds[~truth[:, c], c], target.share) if not truth[:, c].all() else None
+                threshold_flagging(odds[~truth[:, c], c], target.share)
+                if truth[:, c].any() and not truth[:, c].all()
+                else None
                 for c in columns
             ]
     if not safe.any():
