@@ -2,13 +2,14 @@
 
     python benchmarks/tune.py --data FOLDER [--policy marketplace] [--seeds 5]
 
-FOLDER holds `labels.csv` and the photographs that it names; see `moderator policy evaluate`. Each repeat splits them at
-random, chooses on one split and reports on the other, which nothing has looked at: the policy as it is, with prompts and
-thresholds tuned, and with a probe as well. The figure is recall where 5 % of the photographs that do not show a category
-are flagged, mean over the categories with labels.
+FOLDER holds `labels.csv` and the photographs that it names; see `moderator policy evaluate`. Each repeat splits them
+at random, chooses on one split and reports on the other, which nothing has looked at: the policy as it is, with prompts
+and thresholds tuned, and with a probe as well. The figure is recall where 5 % of the photographs that do not show a
+category are flagged, mean over the categories with labels.
 
 `optimism` is the tuning's own estimate, from cross-fitting on the choosing split, minus the figure on the other split;
-`within_interval` the share of the repeats whose estimate has that figure in its bootstrap interval. The last line is JSON.
+`within_interval` the share of the repeats whose estimate has that figure in its bootstrap interval. The last line is
+JSON.
 """
 
 import argparse
@@ -53,9 +54,7 @@ def main() -> None:
         images = load_labelled(arguments.data, engine, [policy])
         print(f"{policy.reference}: {len(images)} photographs in {time.perf_counter() - start:.0f} s")
         bench = TuningBench(policy, engine.compiler, images)
-        print(
-            f"{'seed':>4} {'way':8} {'before':>7} {'after':>7} {'estimate':>8} {'(interval)':>15} {'tried':>8} {'s':>5}"
-        )
+        print("seed way       before   after estimate      (interval)    tried     s")
         rows: dict[str, list[tuple[float, float, float, bool]]] = {"prompts": [], "probe": []}
         for seed in range(arguments.seeds):
             for way, found in rows.items():

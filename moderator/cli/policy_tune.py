@@ -127,7 +127,9 @@ def tune(
         ]
         tuning_report(result, policy.reference, draft, facts).write(html)
     if as_json:
-        print_json({"policy": policy.reference, "draft": draft, "path": str(path), **record_of_tuning(result)})
+        print_json(
+            {"policy": policy.reference, "draft": draft, "path": str(path), **record_of_tuning(result)}
+        )
         return
     _print(result)
     console.print(plain(f"draft: {path}"), soft_wrap=True)

@@ -1,7 +1,7 @@
 """Search the prompts of one category with the rule `softmax-sum`, on arrays of similarities. Pure.
 
-All texts are embedded once. The score of an image is log(sum over unsafe prompts of exp(logit)) minus the same over safe
-ones, so to add or remove a prompt is to add or subtract a column: a trial takes microseconds.
+All texts are embedded once. The score of an image is log(sum over unsafe prompts of exp(logit)) minus the same over
+safe ones, so to add or remove a prompt is to add or subtract a column: a trial takes microseconds.
 
 A search that looks at enough prompts always finds some that suit its images by chance. So the number of changes is
 chosen by cross-validation: a path of best single changes is followed on all folds but one, and its gain is measured on
@@ -138,7 +138,7 @@ def search_prompts(
     folds: NDArray[np.int64],
     changes_max: int = CHANGES_MAX,
 ) -> SearchOutcome:
-    """Search better prompts for a category.
+    """Search better prompts for a category, which some of the images show, and some do not.
 
     Args:
         table: of n images and all texts.
@@ -149,23 +149,18 @@ def search_prompts(
         changes_max: most changes.
     """
     tried = 0
-    found: list[Floats] = []
+    held_out = np.repeat(table.log_odds(start)[:, None], changes_max + 1, axis=1)
     for fold in np.unique(folds):
         held = folds == fold
-        if not truth[held].any() or not (~truth[held]).any() or not truth[~held].any():
+        if not truth[~held].any() or truth[~held].all():
             continue
         path, count = follow(table.subset(~held), truth[~held], start, propose, changes_max)
         tried += count
         outside = table.subset(held)
-        quality = np.stack(
-            [separation(outside.log_odds(sides)[:, None], truth[held])[:, 0] for sides in path], axis=1
-        )
-        # A path that ended early stays where it ended.
-        quality = np.pad(quality, ((0, 0), (0, changes_max + 1 - quality.shape[1])), mode="edge")
-        found.append(quality - quality[:, :1])
-    if not found:
-        return SearchOutcome(start, tried)
-    steps, mean, error = accepted(np.concatenate(found))
+        for step in range(1, changes_max + 1):  # a path that ended early stays where it ended
+            held_out[held, step] = outside.log_odds(path[min(step, len(path) - 1)])
+    quality = separation(held_out, truth)
+    steps, mean, error = accepted(quality - quality[:, :1])
     if steps == 0:
         return SearchOutcome(start, tried)
     path, count = follow(table, truth, start, propose, steps)

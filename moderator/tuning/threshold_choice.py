@@ -50,7 +50,7 @@ def parse_target(text: str, per_day: int | None = None) -> TuningTarget:
             f"{printable(text)!r} is no target; write 'fpr<=1%', 'recall>=95%' or 'review<=200/day'"
         )
     kind, number, unit = TargetKind(match[1][:-2]), float(match[2]), match[3]
-    if (unit == "/day") != (kind is TargetKind.REVIEW_LOAD):
+    if unit != ("/day" if kind is TargetKind.REVIEW_LOAD else "%"):
         right = "/day" if kind is TargetKind.REVIEW_LOAD else "%"
         raise TargetInvalid(
             f"{printable(text)!r}: {kind} is given with {right}, such as {kind}{match[1][-2:]}5{right}"
@@ -71,6 +71,20 @@ def threshold_flagging(negatives: Floats, share: float) -> float:
     order = np.sort(negatives)[::-1]
     allowed = min(int(share * len(order) + 1e-9), len(order) - 1)
     return float((order[allowed - 1] + order[allowed]) / 2) if allowed else float(order[0] + MARGIN_LOGITS)
+
+
+def threshold_of_rate(old: Floats, old_cut: float, new: Floats) -> float:
+    """Return the threshold that flags as many images by new log-odds as `old_cut` does by old ones (quantile matching).
+
+    Where it flags none, or all, it stays as far from the nearest score as it was.
+    """
+    count = int((old >= old_cut).sum())
+    order = np.sort(new)[::-1]
+    if count == 0:
+        return float(order[0] + old_cut - old.max())
+    if count == len(order):
+        return float(order[-1] - (old.min() - old_cut))
+    return float((order[count - 1] + order[count]) / 2)
 
 
 def threshold_finding(odds: Floats, truth: Flags, share: float) -> float:

@@ -112,7 +112,7 @@ class TuningBench:
         if templates not in self._tables:
             compiled = self.compiler.compile(changed_policy(self.policy, templates=templates, encoders=()))
             vocabulary = full_vocabulary(self.compiler, templates)
-            parts = {text: row for text, row in zip(compiled.layout.prompts, compiled.matrix, strict=True)}
+            parts = dict(zip(compiled.layout.prompts, compiled.matrix, strict=True))
             for texts, matrix in [(vocabulary.texts, vocabulary.matrix), *self._varied(templates)]:
                 for text, row in zip(texts, matrix, strict=True):
                     parts.setdefault(text, row)

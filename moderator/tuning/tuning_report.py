@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from moderator.reports.blocks import Bars, BarChart, DataTable
+from moderator.reports.blocks import BarChart, Bars, DataTable
 from moderator.reports.page import Report
 from moderator.tuning.evaluation_metrics import Estimate
 from moderator.tuning.evaluation_texts import percent, share_text
@@ -26,7 +26,9 @@ def tuning_report(result: TuningResult, base: str, draft: str, facts: Sequence[t
         ("Now", percent(result.safe_after.value, 1)),
         ("Combinations compared", f"{result.tried:,}"),
     ]
-    report = Report(f"Tuning of {base}", summary, f"{draft} is a draft. " + " ".join(sentences(result)), facts)
+    report = Report(
+        f"Tuning of {base}", summary, f"{draft} is a draft. " + " ".join(sentences(result)), facts
+    )
     names = [name for name, one in result.categories.items() if one.before.recall.value is not None]
     if names:
         series = [

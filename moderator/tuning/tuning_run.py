@@ -24,10 +24,10 @@ from moderator.tuning.evaluation_metrics import Estimate, ranking_figures, share
 from moderator.tuning.labelled_images import LabelledImages
 from moderator.tuning.macro_recall import REPORTED_SHARE, MacroRecall, macro_recall
 from moderator.tuning.rank_objective import Flags, Floats
-from moderator.tuning.threshold_choice import TuningTarget, choose_thresholds
+from moderator.tuning.threshold_choice import TuningTarget, choose_thresholds, threshold_of_rate
 from moderator.tuning.tuning_bench import TuningBench, changed_policy
 from moderator.tuning.tuning_fit import TuningFit, TuningOptions, cross_fitted_odds, fit_policy
-from moderator.tuning.tuning_scales import scale_at
+from moderator.tuning.tuning_scales import cut_of, scale_at
 
 #: Share of the images on which is chosen; the others report.
 CHOOSING_SHARE = 0.6
@@ -118,7 +118,7 @@ def tune_policy(
         )
     fitted = fit_policy(bench, options, chosen)
     held = cross_fitted_odds(bench, options, chosen)[0] if options.prompts or options.probe else fitted.odds
-    cuts = _cuts(bench, held, chosen, target)
+    cuts = _cuts(bench, fitted, held, chosen, target)
     changes, files, probes = _changes(bench, fitted, held, chosen, cuts, calibrate)
     text = edit_policy(base_text, changes)
     draft = changed_policy(bench.policy, **_fields(bench.policy, changes))
@@ -148,15 +148,26 @@ def tune_policy(
     )
 
 
-def _cuts(bench: TuningBench, odds: Floats, chosen: Flags, target: TuningTarget) -> list[float | None]:
+def _cuts(
+    bench: TuningBench, fitted: TuningFit, odds: Floats, chosen: Flags, target: TuningTarget
+) -> list[float | None]:
     """Return the log-odds from which each category flags; None: its thresholds stay."""
     usable = [column for column in range(odds.shape[1]) if np.isfinite(odds[chosen, column]).all()]
     cuts: list[float | None] = [None] * odds.shape[1]
     found = choose_thresholds(
         odds[chosen][:, usable], bench.truth[chosen][:, usable], bench.safe[chosen], target
     )
+    specs = list(bench.categories.values())
+    before = bench.bare_odds(bench.policy.templates)
     for column, cut in zip(usable, found, strict=True):
         cuts[column] = cut
+        spec = specs[column]
+        plain = spec.has_prompts and spec.probe is None and spec.calibration is None
+        flagging = spec.block if spec.review is None else spec.review
+        if cut is None and plain and flagging < 1 and fitted.templates != bench.policy.templates:
+            # Other templates have other scores: what is known of this category is how much it flags.
+            old_cut = cut_of(spec, flagging)
+            cuts[column] = threshold_of_rate(before[chosen, column], old_cut, odds[chosen, column])
     return cuts
 
 
@@ -198,7 +209,7 @@ def _changes(
             weight = 0.0 if tuned.probe is None else tuned.probe.weight
             calibration = _calibration(calibrate, spec, held[chosen, column], bench.truth[chosen, column])
             scale = scale_at(spec, cut, weight, calibration)
-            scales[name] = scale.model_dump(mode="json", exclude_defaults=True) | {"block": scale.block}
+            scales[name] = scale.model_dump(mode="json", exclude_defaults=True)
     if files:
         changes["signals",] = signals
     identity = bench.images.identity
