@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from moderator.cli import models_compare
 from moderator.cli.demo import PHOTOGRAPHS
 from moderator.cli.output import console, errors, plain, print_json
 from moderator.encoders.known import KNOWN, KnownModel
@@ -231,3 +232,6 @@ def _row(model: KnownModel) -> list[str]:
     size = "" if millions is None else f"{millions:.0f}M" if millions < 1000 else f"{millions / 1000:.2f}B"
     top1 = "" if model.top1 is None else f"{model.top1:.1f}"
     return [model.name, str(model.image_size), str(model.dimension), size, top1, model.licence or ""]
+
+
+app.command()(models_compare.compare)

@@ -19,6 +19,7 @@ from moderator.cli import (
     policy_log,
     policy_new,
     policy_rollout,
+    policy_tune,
 )
 from moderator.cli.options import JsonOption, PoliciesOption, policies_folder, policy_reference
 from moderator.cli.policy_sheet import print_policy
@@ -120,6 +121,7 @@ for _command in (
     policy_lint.lint,
     policy_diff.diff,
     policy_evaluate.evaluate,
+    policy_tune.tune,
     policy_backtest.backtest,
     policy_changes.release,
     policy_changes.shadow,

@@ -73,7 +73,7 @@ def evaluate(
       moderator policy evaluate marketplace@4 --data labels.csv --slice source --per-day 20000
     """
     name, version = policy_reference(reference)
-    mapping = dict(_pair(text) for text in mapped or ())
+    mapping = label_map(mapped)
 
     from moderator.settings import load_settings
     from moderator.tuning.evaluation import evaluate as measure
@@ -106,7 +106,7 @@ def evaluate(
                 mapping=mapping,
                 ignored=frozenset(ignored or ()),
             )
-        _report_failures(images)
+        report_failures(images)
         evaluation = measure(compiled, images, slice_by=slices or ())
         mistakes = worst_mistakes(compiled, images, evaluation, worst)
         load = review_load(evaluation, per_day)
@@ -126,6 +126,11 @@ def evaluate(
         console.print(plain(f"report: {html}"), soft_wrap=True)
 
 
+def label_map(texts: list[str] | None) -> dict[str, str]:
+    """Return what labels mean, from `LABEL=CATEGORY`; anything else is a usage error and ends with 2."""
+    return dict(_pair(text) for text in texts or ())
+
+
 def _pair(text: str) -> tuple[str, str]:
     label, separator, category = (part.strip() for part in text.rpartition("="))
     if not separator or not label or not category:
@@ -133,7 +138,8 @@ def _pair(text: str) -> tuple[str, str]:
     return label, category
 
 
-def _report_failures(images: "LabelledImages") -> None:
+def report_failures(images: "LabelledImages") -> None:
+    """List images that could not be judged on standard error."""
     for path, reason in images.failed[:_FAILURES_SHOWN_MAX]:
         errors.print(plain(f"{path}: {reason}"), style="yellow", soft_wrap=True)
     if len(images.failed) > _FAILURES_SHOWN_MAX:

@@ -61,6 +61,7 @@ from moderator.errors.model_errors import (
     ModelMismatch,
     ProbeInvalid,
     RuntimeMissing,
+    TargetInvalid,
     UseError,
     WeightsInvalid,
 )
@@ -189,6 +190,7 @@ __all__ = [
     "SpoolUnavailable",
     "StatementInvalid",
     "SubjectHeld",
+    "TargetInvalid",
     "Unexpected",
     "UseError",
     "VerdictChanged",

@@ -41,6 +41,10 @@ class LabelsInvalid(UseError):
     """Labels, templates or labelled images are missing or do not follow their format."""
 
 
+class TargetInvalid(UseError):
+    """The target of a tuning does not follow its format; the message says what does."""
+
+
 class EmbeddingsUnreadable(UseError):
     """A file is no file of embeddings, or is broken."""
 

@@ -1,7 +1,7 @@
 """Fit calibrations, after which a score is about the share of such images that show the category. Pure.
 
-The share is that of the labelled images. Uploads seldom show what is not allowed as often, so read a calibrated score as
-an order with a meaning on this set, and choose thresholds by a target.
+The share is that of the labelled images. Uploads seldom show what is not allowed as often, so read a calibrated score
+as an order with a meaning on this set, and choose thresholds by a target.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ _NEWTON_STEPS_MAX = 100
 
 
 def fit_platt(odds: Floats, truth: Flags) -> PlattCalibration:
-    """Fit slope and offset to log-odds by maximum likelihood, with Platt's (1999) targets, which are not quite 0 and 1."""
+    """Fit slope and offset to log-odds by maximum likelihood, with Platt's (1999) targets: nearly 0 and 1."""
     positives, negatives = int(truth.sum()), int((~truth).sum())
     wanted = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     design = np.column_stack([odds, np.ones(len(odds))])
@@ -63,7 +63,11 @@ def fit_isotonic(odds: Floats, truth: Flags) -> IsotonicCalibration:
         kept = np.unique(np.linspace(0, len(points) - 1, MAX_POINTS - 2).round().astype(int))
         points = [points[n] for n in kept]
     rounded = [(float(f"{x:.6g}"), float(f"{y:.6g}")) for x, y in points]
-    inside = [point for n, point in enumerate(rounded) if 0 < point[0] < 1 and (n == 0 or point[0] > rounded[n - 1][0])]
+    inside = [
+        point
+        for n, point in enumerate(rounded)
+        if 0 < point[0] < 1 and (n == 0 or point[0] > rounded[n - 1][0])
+    ]
     return IsotonicCalibration(kind="isotonic", points=((0.0, 0.0), *inside, (1.0, 1.0)))
 
 
@@ -71,7 +75,7 @@ def calibrate(calibration: Calibration, odds: Floats) -> Floats:
     """Return the calibrated scores of log-odds."""
     scores = expit(odds)
     if isinstance(calibration, PlattCalibration):
-        return platt(scores, np.float64(calibration.slope), np.float64(calibration.offset))
+        return platt(scores, np.array(calibration.slope), np.array(calibration.offset))
     return isotonic(scores, np.array(calibration.points))
 
 

@@ -60,9 +60,12 @@ def deal(strata: NDArray[np.str_], copies: Indices, piles: int, seed: int) -> In
 
 
 def choosing_split(strata: NDArray[np.str_], copies: Indices, share: float, seed: int) -> Flags:
-    """Return which images are for choosing, bool [n]: about `share` of each stratum; the others are for reporting."""
-    piles = 100
+    """Return which images are for choosing, bool [n]: `share` of each stratum; the others are for reporting."""
     random = np.random.default_rng(seed)
-    # Dealt to a hundred piles, small strata would all start with the first ones: these are those of a random order.
-    order = random.permutation(piles)
-    return order[deal(strata, copies, piles, seed)] < round(share * piles)
+    chosen = np.zeros(len(strata), dtype=np.bool_)
+    heads = np.flatnonzero(copies == np.arange(len(copies)))
+    for stratum in np.unique(strata):
+        members = random.permutation(heads[strata[heads] == stratum])
+        # What is left of rounding falls to either side by chance, or else small strata would all fall to one.
+        chosen[members[: int(share * len(members) + random.random())]] = True
+    return chosen[copies]

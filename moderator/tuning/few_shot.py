@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from moderator.identity import Identity
 from moderator.signals.kinds.linear_probe import Probe
-from moderator.tuning.rank_objective import recall_at
+from moderator.tuning.rank_objective import separation
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -26,8 +26,6 @@ WEIGHTS = (0.25, 0.5, 0.75)
 #: Fewest examples of a category that a probe is learnt from.
 EXAMPLES_MIN = 8
 _NEWTON_STEPS_MAX = 30
-#: Shares of false alarms at which probes are compared.
-_COMPARED_SHARES = (0.02, 0.05, 0.1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +39,12 @@ class ViewRows:
     def image(self) -> NDArray[np.int64]:
         """Return the image of each row."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+    def subset(self, images: Flags) -> "ViewRows":
+        """Return the views of some of the images."""
+        counts = np.diff(self.starts)
+        starts = np.concatenate([[0], np.cumsum(counts[images])])
+        return ViewRows(self.embeddings[np.repeat(images, counts)], starts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,15 +67,16 @@ class FewShot:
     def as_probe(self, category: str, identity: Identity) -> Probe:
         """Return the probe in the form of its file, with the labels `category` and `other`."""
         half = self.direction.astype(np.float32) / 2
-        bias = np.array([self.offset, -self.offset], dtype=np.float32) / 2
-        return Probe((category, OTHER_LABEL), np.stack([half, -half]), bias, identity, self.strength)
+        bias = np.array([self.offset / 2, -self.offset / 2], dtype=np.float32)
+        return Probe(
+            (category, OTHER_LABEL), np.stack([half, -half], dtype=np.float32), bias, identity, self.strength
+        )
 
 
 def learn(rows: ViewRows, truth: Flags, words: Floats, folds: NDArray[np.int64]) -> tuple[FewShot, int]:
     """Learn a probe; return it, and how many combinations of strength and weight were tried.
 
-    Strength and weight are those with the highest mean recall at a few shares of false alarms, on images that the probe
-    was not learnt from.
+    Strength and weight are those that separate images best which the probe was not learnt from.
 
     Args:
         rows: of n images.
@@ -81,12 +86,12 @@ def learn(rows: ViewRows, truth: Flags, words: Floats, folds: NDArray[np.int64])
     """
     held = cross_fitted(rows, truth, folds)
     tried = [(strength, weight) for strength in STRENGTHS for weight in WEIGHTS]
-
-    def quality(pair: tuple[float, float]) -> float:
-        joined = (1 - pair[1]) * words + pair[1] * held[STRENGTHS.index(pair[0])]
-        return float(np.mean([recall_at(truth, joined, share) for share in _COMPARED_SHARES]))
-
-    strength, weight = max(tried, key=quality)  # of equals, the strongest penalty and the lowest weight
+    joined = np.stack(
+        [(1 - weight) * words + weight * held[STRENGTHS.index(strength)] for strength, weight in tried],
+        axis=1,
+    )
+    # Of equals, the strongest penalty and the lowest weight.
+    strength, weight = tried[int(np.argmax(separation(joined, truth).mean(axis=0)))]
     direction, offset = fit(rows, truth, strength)
     return FewShot(direction, offset, strength, weight), len(tried)
 
@@ -148,4 +153,6 @@ def _highest(rows: ViewRows, direction: Floats, offset: float) -> Floats:
 
 def enough(truth: Flags, folds: Sequence[int] | NDArray[np.int64]) -> bool:
     """Return whether a category has enough examples for a probe, and some outside each fold."""
-    return int(truth.sum()) >= EXAMPLES_MIN and all(truth[np.asarray(folds) != fold].any() for fold in np.unique(folds))
+    return int(truth.sum()) >= EXAMPLES_MIN and all(
+        truth[np.asarray(folds) != fold].any() for fold in np.unique(folds)
+    )

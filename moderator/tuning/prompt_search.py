@@ -1,7 +1,7 @@
 """Search the prompts of one category with the rule `softmax-sum`, on arrays of similarities. Pure.
 
-All texts are embedded once. The score of an image is log(sum over unsafe prompts of exp(logit)) minus the same over safe
-ones, so to add or remove a prompt is to add or subtract a column: a trial takes microseconds.
+All texts are embedded once. The score of an image is log(sum over unsafe prompts of exp(logit)) minus the same over
+safe ones, so to add or remove a prompt is to add or subtract a column: a trial takes microseconds.
 
 A search that looks at enough prompts always finds some that suit its images by chance. So the number of changes is
 chosen by cross-validation: a path of best single changes is followed on all folds but one, and its gain is measured on
@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from moderator.tuning.rank_objective import Flags, Floats, gains, hard_bars
+from moderator.tuning.rank_objective import Flags, Floats, separation
 
 #: Most changes of one search.
 CHANGES_MAX = 6
 #: Least gain of an accepted change, in nats per positive.
-GAIN_MIN = 0.005
+GAIN_MIN = 0.01
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def search_prompts(
     folds: NDArray[np.int64],
     changes_max: int = CHANGES_MAX,
 ) -> SearchOutcome:
-    """Search better prompts for a category.
+    """Search better prompts for a category, which some of the images show, and some do not.
 
     Args:
         table: of n images and all texts.
@@ -149,45 +149,39 @@ def search_prompts(
         changes_max: most changes.
     """
     tried = 0
-    found: list[Floats] = []
+    held_out = np.repeat(table.log_odds(start)[:, None], changes_max + 1, axis=1)
     for fold in np.unique(folds):
         held = folds == fold
-        if not truth[held].any() or not (~truth[held]).any() or not truth[~held].any():
+        if not truth[~held].any() or truth[~held].all():
             continue
         path, count = follow(table.subset(~held), truth[~held], start, propose, changes_max)
         tried += count
         outside = table.subset(held)
-        quality = np.stack([held_out_quality(outside, truth[held], sides) for sides in path], axis=1)
-        # A path that ended early stays where it ended.
-        quality = np.pad(quality, ((0, 0), (0, changes_max + 1 - quality.shape[1])), mode="edge")
-        found.append(quality - quality[:, :1])
-    if not found:
-        return SearchOutcome(start, tried)
-    steps, mean, error = accepted(np.concatenate(found))
+        for step in range(1, changes_max + 1):  # a path that ended early stays where it ended
+            held_out[held, step] = outside.log_odds(path[min(step, len(path) - 1)])
+    quality = separation(held_out, truth)
+    steps, mean, error = accepted(quality - quality[:, :1])
     if steps == 0:
         return SearchOutcome(start, tried)
     path, count = follow(table, truth, start, propose, steps)
     return SearchOutcome(path[-1], tried + count, mean, error)
 
 
-def accepted(differences: Floats) -> tuple[int, float, float]:
+def accepted(differences: Floats, errors: float = 1.0) -> tuple[int, float, float]:
     """Return which of several changes is accepted, its mean gain and the standard error; 0: none.
 
     Args:
         differences: [positives, changes], gain of each positive outside the images that chose; column 0 is no change.
+        errors: how many standard errors a gain has to exceed.
     """
     mean = differences.mean(axis=0)
-    error = differences.std(axis=0, ddof=1) / np.sqrt(len(differences)) if len(differences) > 1 else mean * np.inf
-    certain = np.where(mean >= GAIN_MIN, mean - error, 0)
+    error = (
+        differences.std(axis=0, ddof=1) / np.sqrt(len(differences)) if len(differences) > 1 else mean * np.inf
+    )
+    certain = np.where(mean >= GAIN_MIN, mean - errors * error, 0)
     certain[0] = 0
     best = int(np.argmax(certain)) if certain.max() > 0 else 0
     return best, float(mean[best]), float(error[best])
-
-
-def held_out_quality(table: PromptTable, truth: Flags, sides: PromptSides) -> Floats:
-    """Return how far each positive stands above the hardest negatives, [positives]."""
-    odds = table.log_odds(sides)[:, None]
-    return gains(odds[truth], hard_bars(odds[~truth]))[:, 0]
 
 
 def follow(
@@ -196,11 +190,11 @@ def follow(
     """Return the path of best single changes, from no change on, and how many sets of prompts were compared."""
     candidates = propose(table, truth, start)
     path, tried = [start], 0
-    best = float(held_out_quality(table, truth, start).mean())
+    best = float(separation(table.log_odds(start)[:, None], truth).mean())
     for _ in range(changes_max):
         options = []
         for changed, odds in table.trials(path[-1], candidates):
-            quality = gains(odds[truth], hard_bars(odds[~truth])).mean(axis=0)
+            quality = separation(odds, truth).mean(axis=0)
             top = int(np.argmax(quality))
             options.append((float(quality[top]), changed[top]))
             tried += len(changed)

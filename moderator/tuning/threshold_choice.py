@@ -50,9 +50,11 @@ def parse_target(text: str, per_day: int | None = None) -> TuningTarget:
             f"{printable(text)!r} is no target; write 'fpr<=1%', 'recall>=95%' or 'review<=200/day'"
         )
     kind, number, unit = TargetKind(match[1][:-2]), float(match[2]), match[3]
-    if (unit == "/day") != (kind is TargetKind.REVIEW_LOAD):
+    if unit != ("/day" if kind is TargetKind.REVIEW_LOAD else "%"):
         right = "/day" if kind is TargetKind.REVIEW_LOAD else "%"
-        raise TargetInvalid(f"{printable(text)!r}: {kind} is given with {right}, such as {kind}{match[1][-2:]}5{right}")
+        raise TargetInvalid(
+            f"{printable(text)!r}: {kind} is given with {right}, such as {kind}{match[1][-2:]}5{right}"
+        )
     if kind is TargetKind.REVIEW_LOAD:
         if per_day is None:
             raise TargetInvalid(f"{printable(text)!r} needs the number of uploads a day: --per-day 10000")
@@ -71,6 +73,20 @@ def threshold_flagging(negatives: Floats, share: float) -> float:
     return float((order[allowed - 1] + order[allowed]) / 2) if allowed else float(order[0] + MARGIN_LOGITS)
 
 
+def threshold_of_rate(old: Floats, old_cut: float, new: Floats) -> float:
+    """Return the threshold that flags as many images by new log-odds as `old_cut` does by old ones (quantile matching).
+
+    Where it flags none, or all, it stays as far from the nearest score as it was.
+    """
+    count = int((old >= old_cut).sum())
+    order = np.sort(new)[::-1]
+    if count == 0:
+        return float(order[0] + old_cut - old.max())
+    if count == len(order):
+        return float(order[-1] - (old.min() - old_cut))
+    return float((order[count - 1] + order[count]) / 2)
+
+
 def threshold_finding(odds: Floats, truth: Flags, share: float) -> float:
     """Return the highest log-odds from which at least this share of the positives is found."""
     order = np.sort(odds[truth])[::-1]
@@ -79,10 +95,10 @@ def threshold_finding(odds: Floats, truth: Flags, share: float) -> float:
     return float((last + below.max()) / 2) if len(below) else float(last - MARGIN_LOGITS)
 
 
-def choose_thresholds(
-    odds: Floats, truth: Flags, safe: Flags, target: TuningTarget
-) -> list[float | None]:
+def choose_thresholds(odds: Floats, truth: Flags, safe: Flags, target: TuningTarget) -> list[float | None]:
     """Return the log-odds of each category from which images are flagged; None: nothing to choose them by.
+
+    If no image shows a category, only a review load moves its threshold: what that would lose is not known.
 
     Args:
         odds: float64 [n, C], without midpoint and calibration.
@@ -99,7 +115,9 @@ def choose_thresholds(
             ]
         case TargetKind.FALSE_POSITIVES:
             return [
-                threshold_flagging(odds[~truth[:, c], c], target.share) if not truth[:, c].all() else None
+                threshold_flagging(odds[~truth[:, c], c], target.share)
+                if truth[:, c].any() and not truth[:, c].all()
+                else None
                 for c in columns
             ]
     if not safe.any():

@@ -1,6 +1,7 @@
 """Everyday things in words, embedded once per encoder: what prompts are compared with, and hard negatives come from."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -49,6 +50,13 @@ def full_vocabulary(compiler: PolicyCompiler, templates: tuple[str, ...] = (SLOT
     """Return the everyday texts and the 1,000 classes of ImageNet, in these templates. Embedded once per encoder."""
     everyday = {text: frozenset[str]() for text in everyday_texts()}
     return _embedded(compiler, {**everyday, **_class_texts()}, templates)
+
+
+def embed_vocabulary(
+    compiler: PolicyCompiler, texts: Sequence[str], templates: tuple[str, ...]
+) -> Vocabulary:
+    """Return at most `MAX_PROMPTS` texts of unknown kind, in these templates. Embedded once per encoder."""
+    return _embedded(compiler, dict.fromkeys(texts, frozenset[str]()), templates)
 
 
 def _embedded(
