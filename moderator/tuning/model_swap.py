@@ -24,6 +24,8 @@ from moderator.scoring.thresholds import CompiledPolicy
 from moderator.tuning.rank_objective import Floats
 from moderator.tuning.threshold_choice import threshold_of_rate
 
+#: Log-odds of the highest score.
+_LOGIT_MAX = float(logit(np.array(1.0)))
 LEVELS = ("allow", "review", "block")
 
 
@@ -125,9 +127,10 @@ def _matched(spec: Category, old: Floats, new: Floats) -> CategoryScale:
 
     def matched(threshold: float) -> float:
         cut = threshold_of_rate(logit(old), float(logit(np.array(threshold))), logit(new))
-        return float(f"{float(expit(np.array(cut))):.6g}")
+        # Scores of an encoder may all be at the end of the scale: what none reached, none reaches.
+        return NEVER if cut > _LOGIT_MAX else float(f"{float(expit(np.array(cut))):.9g}")
 
-    block = matched(spec.block) if spec.block <= 1 else spec.block
+    block = matched(spec.block) if spec.block <= 1 else NEVER
     review = None if spec.review is None else matched(spec.review)
     if review is not None and review >= block:
         review = None
