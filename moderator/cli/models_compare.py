@@ -1,9 +1,11 @@
 """`moderator models compare`: the decisions of a policy on two encoders, and thresholds for the new one."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from moderator.cli.next_steps import print_steps, step
@@ -66,9 +68,7 @@ def compare(
                     data,
                     engine,
                     [judged],
-                    progress=lambda done, total, bar=bar, task=task: bar.update(
-                        task, completed=done, total=total
-                    ),
+                    progress=_updating(bar, task),
                     mapping=label_map(mapped),
                     ignored=frozenset(ignored or ()),
                 )
@@ -110,6 +110,10 @@ def compare(
         console.print(plain(f"other decision: {both[row]}"), soft_wrap=True)
     console.print(plain(f"draft: {path}"), soft_wrap=True)
     print_steps([step("put it into force later", "release", draft, policies=policies)])
+
+
+def _updating(bar: Progress, task: TaskID) -> Callable[[int, int], None]:
+    return lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _print(swap: "ModelSwap", old: str, new: str) -> None:

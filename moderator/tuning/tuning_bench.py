@@ -63,7 +63,8 @@ class TuningBench:
     @cached_property
     def safe(self) -> NDArray[np.bool_]:
         """Return which images show nothing that is not allowed: bool [n]."""
-        return ~self.truth.any(axis=1)
+        safe: NDArray[np.bool_] = ~self.truth.any(axis=1)
+        return safe
 
     @cached_property
     def strata(self) -> NDArray[np.str_]:
