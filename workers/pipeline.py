@@ -23,7 +23,7 @@ from moderator.errors import (
 from moderator.events import Event, Priority
 from moderator.fetching.fetcher import Fetcher
 from moderator.queue.embedding_cache import EmbeddingCache, SeenImage
-from moderator.queue.evidence import Evidence
+from moderator.queue.evidence import Evidence, as_kept
 from moderator.queue.ledger import Answer, Claim, Ledger
 from moderator.queue.subscriptions import Subscriptions
 from moderator.signals.evaluator import Moment, plain
@@ -278,6 +278,8 @@ class Pipeline:
             if self._cache is not None:
                 seen = SeenImage(prepared.facts, prepared.views, attempt.embeddings)
                 self._cache.put(seen, self._preparer.plan_of(prepared.selection))
+        if self._keeps_evidence:
+            attempt.embeddings = as_kept(attempt.embeddings)
         attempt.read_shadows()
         return self._engine.judge(event, prepared, attempt.embeddings, watch, attempt.shadow_readings)
 

@@ -29,6 +29,7 @@ WRITER_WAIT_SECONDS = 10.0
 CONNECT_SECONDS = 5
 #: Names the advisory locks of the archive among those of other programs in the same PostgreSQL database.
 LOCK_NUMBER = 0x6D6F6465
+MIGRATIONS = Path(__file__).with_name("migrations")
 #: Suffix of the lock file and of the default folder of segments beside an SQLite file.
 LOCK_SUFFIX, SEGMENTS_SUFFIX = ".lock", ".segments"
 
@@ -222,7 +223,7 @@ def _upgrade(connection: sa.Connection) -> None:
     from alembic.script import ScriptDirectory
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config.set_main_option("script_location", str(MIGRATIONS))
     found = _revision(connection)
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found is not None and found not in known:

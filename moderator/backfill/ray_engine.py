@@ -3,32 +3,23 @@
 Needs the extra `ray`. Joins the cluster that `RAY_ADDRESS` names, else starts Ray on this machine.
 """
 
-import logging
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import Event as Flag
 from typing import Any
 
 from moderator.backfill.backfill_items import Item, ReferenceMaker
 from moderator.backfill.outstanding_bulk import plan_bulk
+from moderator.backfill.ray_cluster import ray_cluster
 from moderator.backfill.reporting import Reporter
 from moderator.backfill.result_parts import load_arrow
 from moderator.backfill.row_judge import RowJudge, from_batch, to_batch
 from moderator.backfill.run_state import RunState
-from moderator.errors import BackfillError, ExtraMissing, brief
+from moderator.errors import BackfillError
 from moderator.settings import Settings
 
 #: Images in one Ray dataset: bounds the memory of this process. The judges start again for each.
 DATASET_IMAGES_MAX = 50_000
 #: Images judged at once, and so between two records of what is done.
 BATCH_IMAGES = 256
-#: No reports to Ray's makers, no log lines between ours, no warning on how Ray treats machines without a GPU.
-_RAY_VARIABLES = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
 
 
 class RayEngine:
@@ -71,7 +62,7 @@ class RayEngine:
             BackfillError: Ray fails; the message has its reason.
             BackfillUnreadable: the state cannot be written.
         """
-        with _ray() as ray:
+        with ray_cluster(lambda reason: BackfillError(f"Ray failed: {reason}; what is done is kept")) as ray:
             while not stop.is_set():
                 items = self._next_items()
                 if not items:
@@ -110,27 +101,3 @@ class RayEngine:
             self._reporter.done(self._state.record(from_batch(batch.to_pydict())))
             if stop.is_set():
                 return
-
-
-@contextmanager
-def _ray() -> Iterator[Any]:
-    """Join or start Ray, which reports nothing to its makers, until the end of the block."""
-    for name, value in _RAY_VARIABLES.items():
-        os.environ.setdefault(name, value)
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise ExtraMissing("--engine ray needs Ray: pip install 'moderator[ray]'") from error
-    from ray.exceptions import RayError
-
-    try:
-        ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False)
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        yield ray
-    except (RayError, ConnectionError) as error:
-        raise BackfillError(f"Ray failed: {brief(error)}; what is done is kept") from error
-    finally:
-        ray.shutdown()

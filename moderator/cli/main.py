@@ -52,6 +52,7 @@ COMMANDS = {
     "bench": "Measure the encoder on labelled images.",
     "verdicts": "Read published verdicts, and revise them.",
     "archive": "See, export, retain and erase what the archive holds.",
+    "replay": "Judge an archived verdict again, and explain it.",
     "spool": "See and deliver events that were spooled while Redis was away.",
     "hooks": "Read what object stores report from a queue of theirs.",
     "webhooks": "See what webhooks answered, deliver to them again, test and enable them.",

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from moderator.cli import (
+    policy_backtest,
     policy_changes,
     policy_diff,
     policy_evaluate,
@@ -119,6 +120,7 @@ for _command in (
     policy_diff.diff,
     policy_evaluate.evaluate,
     policy_tune.tune,
+    policy_backtest.backtest,
     policy_changes.release,
     policy_changes.shadow,
     policy_changes.canary,

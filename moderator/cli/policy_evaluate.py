@@ -41,7 +41,10 @@ def evaluate(
         ),
     ],
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write a report with charts and pictures.")
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", dir_okay=False, help="Write a report with charts and pictures."
+        ),
     ] = None,
     slices: Annotated[
         list[str] | None,
@@ -79,6 +82,12 @@ def evaluate(
     from moderator.tuning.evaluation_record import record_of
     from moderator.tuning.labelled_images import load_labelled, open_engine
 
+    if html is not None:
+        from moderator.tuning.evaluation_report import (
+            evaluation_report,
+        )  # what it needs, it misses before the work
+        from moderator.tuning.file_thumbnails import file_thumbnails
+
     settings = load_settings()
     if policies is not None:
         settings = settings.model_copy(update={"policies": policies})
@@ -102,9 +111,6 @@ def evaluate(
         mistakes = worst_mistakes(compiled, images, evaluation, worst)
         load = review_load(evaluation, per_day)
         if html is not None:
-            from moderator.tuning.evaluation_report import evaluation_report
-            from moderator.tuning.file_thumbnails import file_thumbnails
-
             paths = [one.path for one in (*mistakes.alarms, *mistakes.missed)]
             thumbnails = dict(zip(paths, file_thumbnails(engine, paths), strict=True))
             notes = _notes(policy, images)

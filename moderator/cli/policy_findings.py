@@ -3,19 +3,20 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from moderator.errors import PolicyError, PolicyInvalid
+from moderator.errors import EncoderForeign, PolicyError, PolicyInvalid
 from moderator.policies.characters import shown
 from moderator.policies.lint import lint
 from moderator.policies.lint_finding import LintFinding, Severity
 from moderator.policies.loader import POINTER_FILE, Problem, key_text, read_file
 from moderator.policies.releases import LOCK_FILE
-from moderator.policies.requirements import EncoderFacts, unmet
+from moderator.policies.requirements import EncoderFacts, require_encoder, unmet
 from moderator.policies.schema import Policy
 from moderator.policies.yaml_reader import read_document
 from moderator.settings import load_settings
@@ -94,7 +95,16 @@ def unmet_rows(
     severity: Severity = Severity.ERROR,
     encoder: Callable[[], EncoderFacts | None] = lambda: None,
 ) -> list[FindingRow]:
-    """Return a row for each signal of a valid policy that cannot be used on this machine."""
+    """Return a row for each part of a valid policy that cannot be used on this machine.
+
+    Args:
+        folder: of policies.
+        policy: a valid one.
+        severity: of the rows.
+        encoder: called at most once, only if the policy was made for an encoder. If it returns None, encoders are not
+            compared.
+    """
+    encoder = cache(encoder)
     path = folder / policy.name / f"{policy.version}.yaml"
     rows: list[FindingRow] = []
     for n, error in unmet(policy, (folder, load_settings().cache / SIGNAL_FILES), encoder):
@@ -102,6 +112,13 @@ def unmet_rows(
         line = read_document(read_file(path)).line_of(key)
         message = f"'{policy.signals[n].name}' cannot be used here, and each event would be an error: {error}"
         rows.append(FindingRow(policy.reference, str(path), line, key_text(key), severity, message))
+    facts = encoder() if policy.encoders else None
+    if facts is not None:
+        try:
+            require_encoder(policy, facts[0])
+        except EncoderForeign as error:
+            line = read_document(read_file(path)).line_of(("encoders",))
+            rows.append(FindingRow(policy.reference, str(path), line, "encoders", severity, str(error)))
     return rows
 
 

@@ -79,8 +79,9 @@ def compare_runtimes(settings: Settings, photographs: Sequence[Path], rounds: in
     speeds = _time(encoders, pixels, rounds)
     compiler = Compiler(reference, settings.cache)
     loaded = [load_policy(path) for path in sorted(settings.policies.glob("*/*.yaml"))]
-    # Signals do not come from this model, and are not read here.
-    compiled = [compiler.compile(policy) for policy in loaded if not policy.signals]
+    # Signals do not come from this model, and are not read here; thresholds of other encoders mean nothing.
+    fitting = [p for p in loaded if not p.signals and p.categories_on(reference.identity) is not None]
+    compiled = [compiler.compile(policy) for policy in fitting]
     expected = _embed(reference, pixels)
     decided = _decide(compiled, expected)
     counts = {str(name): decided.count(name) for name in sorted(set(decided))}

@@ -6,7 +6,6 @@ cached under these and never goes stale.
 
 import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -16,9 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from moderator.atomic import write_atomically
-from moderator.errors import EmbeddingInvalid, EncoderForeign
-from moderator.policies.category_schema import Category
+from moderator.errors import EmbeddingInvalid
 from moderator.policies.fields import fill
+from moderator.policies.requirements import require_encoder
 from moderator.policies.schema import Policy
 from moderator.scoring.layout import lay_out
 from moderator.scoring.rules import Floats
@@ -70,7 +69,7 @@ class Compiler:
             self._encoder.unload_texts()
 
     def _load_or_embed(self, policy: Policy) -> CompiledPolicy:
-        layout = lay_out(policy, self._scales(policy))
+        layout = lay_out(policy, require_encoder(policy, self._encoder.identity))
         if not layout.prompts:  # only signals
             nothing = np.zeros((0, self._encoder.dimension), dtype=np.float32)
             return CompiledPolicy(policy, layout, nothing, self._encoder.scale, self._encoder.bias)
@@ -83,22 +82,6 @@ class Compiler:
             for prompt, row in zip(layout.prompts, matrix, strict=True):
                 self._prompts.setdefault((tuple(policy.templates), prompt), row)
         return CompiledPolicy(policy, layout, matrix, self._encoder.scale, self._encoder.bias)
-
-    def _scales(self, policy: Policy) -> Mapping[str, Category]:
-        """Return the policy's categories with their thresholds on this encoder."""
-        here = self._encoder.identity
-        categories = policy.categories_on(here)
-        if categories is None:
-            names = dict.fromkeys(str(scales.identity) for scales in policy.encoders)
-            ours = (
-                f"{here}, with the preprocessing '{here.preprocessing}'" if str(here) in names else str(here)
-            )
-            raise EncoderForeign(
-                f"the thresholds of {policy.reference} were measured on {', '.join(names)}, and the encoder is {ours}; "
-                f"set MODERATOR_ENCODER to what they were measured on, or run 'moderator policy tune "
-                f"{policy.reference}' with this one"
-            )
-        return categories
 
     def _embed(self, prompts: tuple[str, ...], templates: tuple[str, ...]) -> Floats:
         """Embed prompts -> float32 [P, dimension].

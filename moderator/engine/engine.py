@@ -89,7 +89,7 @@ class Engine:
         )
         self._judge = Judge(self.compiler, self.signals)
         self.second_stage = SecondStage(self.preparer, self.signals)
-        self._model = ModelFacts(
+        self.model = ModelFacts(
             id=self.encoder.identity.id,
             revision=self.encoder.identity.revision,
             preprocessing=self.encoder.identity.preprocessing,
@@ -173,7 +173,7 @@ class Engine:
             message=decisive and decisive.message,
             categories=judgement.categories,
             policy=PolicyFacts(name=policy.name, version=policy.version, digest=policy.digest),
-            model=self._model,
+            model=self.model,
             image=prepared.facts,
             signals=judged.signals,
             shadow=judged.shadows,
@@ -193,7 +193,7 @@ class Engine:
             is_safe=False,
             error=describe_error(error),
             policy=self.resolver.describe(event),
-            model=self._model,
+            model=self.model,
             timings_ms=dict(watch.timings_ms),
             metadata=event.metadata,
             bulk=event.bulk,

@@ -45,3 +45,11 @@ class HoldNotFound(ArchiveError):
 
 class StatementInvalid(ArchiveError):
     """A verdict has no complete statement of reasons; the message names category and key."""
+
+
+class ReplayImpossible(ArchiveError):
+    """A verdict cannot be judged again: something that it rests on is gone or is another; the message names it."""
+
+
+class BacktestError(ArchiveError):
+    """A back-test cannot be finished."""

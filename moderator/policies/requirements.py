@@ -1,10 +1,11 @@
-"""Check that this machine has what a policy's signals need: files, packages, the right model."""
+"""Check that this machine has what a policy needs: files and packages of its signals, and the right encoder."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from moderator.errors import ModelMismatch, ModeratorError
+from moderator.errors import EncoderForeign, ModelMismatch, ModeratorError
 from moderator.identity import Identity
+from moderator.policies.category_schema import Category
 from moderator.policies.schema import Policy
 from moderator.signals.signal import EXAMPLE_ENCODER, Context
 from moderator.signals.signal_calls import make
@@ -35,3 +36,23 @@ def unmet(
                     make(spec, folders, Context(None, *facts))
         except ModeratorError as error:
             yield n, error
+
+
+def require_encoder(policy: Policy, encoder: Identity) -> Mapping[str, Category]:
+    """Return a policy's categories with the thresholds that apply on an encoder.
+
+    Raises:
+        EncoderForeign: the thresholds were measured on others.
+    """
+    categories = policy.categories_on(encoder)
+    if categories is None:
+        names = dict.fromkeys(str(scales.identity) for scales in policy.encoders)
+        ours = str(encoder)
+        if ours in names:
+            ours += f", with the preprocessing '{encoder.preprocessing}'"
+        raise EncoderForeign(
+            f"the thresholds of {policy.reference} were measured on {', '.join(names)}, and the encoder is {ours}; set "
+            f"MODERATOR_ENCODER to what they were measured on, or run 'moderator policy tune {policy.reference}' with "
+            "this one"
+        )
+    return categories

@@ -12,6 +12,7 @@ from moderator.verdicts import ModelFacts
 from moderator.view import View
 
 if TYPE_CHECKING:  # modules that only pass evidence on do not load NumPy
+    import numpy as np
     from numpy.typing import NDArray
 
 #: Little-endian on every machine.
@@ -64,3 +65,13 @@ class Evidence:
             return cls(rows, json.loads(readings), ModelFacts.model_validate(described["model"]), views)
         except (KeyError, TypeError) as error:
             raise ValueError(f"no embedding: {error}") from error
+
+
+def as_kept(embeddings: "NDArray[np.float32]") -> "NDArray[np.float32]":
+    """Return embeddings as evidence keeps them: float32 with the precision of float16.
+
+    What is judged by these, a replay or a back-test judges by the same numbers.
+    """
+    import numpy as np
+
+    return embeddings.astype(NUMPY_DTYPE).astype(np.float32)

@@ -69,7 +69,7 @@ def data_of(chart: Chart) -> DataTable:
                 for n, label in enumerate(chart.labels)
                 for one in chart.series
             ]
-            return _with_intervals(chart, ["", "series", chart.x_label or "value"], rows, chart.series)
+            return _with_intervals(chart, ["bar", "series", chart.x_label or "value"], rows, chart.series)
 
 
 def description_of(chart: Chart) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moderator.atomic import write_atomically
 from moderator.errors import ExtraMissing
@@ -16,8 +16,11 @@ from moderator.reports.blocks import BarChart, Block, Cell, ContactSheet, DataTa
 from moderator.reports.charts import data_of, description_of, draw
 from moderator.reports.scales import number_text
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
+try:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+except ImportError as error:  # pragma: no cover
+    raise ExtraMissing("reports need jinja2: pip install 'moderator[tuning]'") from error
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _NUMBER = re.compile(r"[-–+−<>≤≥]?\s?\d[\d,.\s%–\-−]*(of \d+|%)?( \(.*\))?")
@@ -59,11 +62,7 @@ class Report:
         self._sections.append(_Section(heading, text, blocks))
 
     def html(self) -> str:
-        """Return the page.
-
-        Raises:
-            ExtraMissing: the extra `tuning` is not installed.
-        """
+        """Return the page."""
         environment = _environment()
         style = (_TEMPLATES / "style.css").read_text("utf-8")
         return environment.get_template("page.html").render(
@@ -81,20 +80,13 @@ class Report:
         """Write the page into a file, in one step.
 
         Raises:
-            ExtraMissing: the extra `tuning` is not installed.
             OSError: the file cannot be written.
         """
         write_atomically(path, self.html().encode())
 
 
 @cache
-def _environment() -> "Environment":
-    try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-        from markupsafe import Markup
-    except ImportError as error:  # pragma: no cover
-        raise ExtraMissing("reports need jinja2: pip install 'moderator[tuning]'") from error
-
+def _environment() -> Environment:
     def clean(value: Any) -> Any:
         """Replace what no reader can see; names of files may hold anything."""
         return printable(value, "\N{REPLACEMENT CHARACTER}") if type(value) is str else value

@@ -7,7 +7,7 @@ from math import isfinite
 #: Width of drawings; the page scales them.
 WIDTH = 560.0
 #: Widths of a letter on average, in its size.
-_LETTER_WIDTH = 0.54
+_LETTER_WIDTH = 0.57
 TEXT_SIZE = 13.0
 
 

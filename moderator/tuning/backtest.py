@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 #: Blocks that wait for a thread, beside those that are counted: bounds memory.
 BLOCKS_WAITING_MAX = 1
 
-_Part = tuple["EvidenceBlock", ArchivedDecisions]
+#: A block, and what the archive says of its images.
+BacktestPart = tuple["EvidenceBlock", ArchivedDecisions]
 #: Called with the embeddings that are done, and all.
 Progress = Callable[[int, int], None]
 
@@ -41,7 +42,7 @@ Progress = Callable[[int, int], None]
 class BacktestEngine(Protocol):
     """Counts blocks somewhere."""
 
-    def count(self, plan: BacktestPlan, parts: Iterable[_Part]) -> Iterator[BacktestCounts]:
+    def count(self, plan: BacktestPlan, parts: Iterable[BacktestPart]) -> Iterator[BacktestCounts]:
         """Yield the counts of each part, in any order."""
         ...
 
@@ -91,7 +92,7 @@ def run_backtest(
     asked = decided_by(archive, policy)
     readings = any(one.kept or one.opinions for one in policies)
 
-    def parts() -> Iterator[_Part]:
+    def parts() -> Iterator[BacktestPart]:
         nonlocal done
         for day in result.days:
             begin, end = day_ends(day, since, until)
@@ -121,16 +122,17 @@ class ThreadEngine:
     def __init__(self, threads: int | None = None) -> None:
         self._threads = threads or os.cpu_count() or 1
 
-    def count(self, plan: BacktestPlan, parts: Iterable[_Part]) -> Iterator[BacktestCounts]:
+    def count(self, plan: BacktestPlan, parts: Iterable[BacktestPart]) -> Iterator[BacktestCounts]:
         """Yield the counts of each part, in order."""
-        step = partial(_count_part, plan)
+        step = partial(count_part, plan)
         with _single_products():
             for counts in bounded_map(self._threads, step, parts, self._threads + BLOCKS_WAITING_MAX):
                 if counts is not None:
                     yield counts
 
 
-def _count_part(plan: BacktestPlan, part: _Part) -> BacktestCounts:
+def count_part(plan: BacktestPlan, part: BacktestPart) -> BacktestCounts:
+    """Return the counts of a block."""
     return count_block(plan, *part)
 
 

@@ -31,6 +31,7 @@ from moderator.tuning.evaluation_metrics import (
     share,
 )
 from moderator.tuning.evaluation_slices import Slices, slices_by
+from moderator.tuning.evaluation_truth import Truth, truth_of
 from moderator.tuning.labelled_images import LabelledImages
 
 #: Shares of false alarms at which recall is stated.
@@ -105,9 +106,10 @@ class Evaluation:
     """Of the images that show nothing that is not allowed."""
     unsafe: DecisionCounts
     overall: CategoryFigures
-    """Of any category: the score is the highest of all."""
+    """Of any category: the score is the highest of those that can flag an image."""
     categories: dict[str, CategoryFigures]
     slices: tuple[Slices, ...]
+    truth: Truth
     decided: BatchDecisions
     """Scores, levels, and the decisions with those on images that were not judged in full."""
 
@@ -149,15 +151,17 @@ def evaluate(
             hint = did_you_mean(column, images.columns) or f"columns: {', '.join(images.columns) or 'none'}"
             raise LabelsInvalid(f"--slice {printable(column)}: the labels have no such column; {hint}")
     decided = decide_images(compiled, images)
-    unsafe = np.array([bool(shown & policy.categories.keys()) for shown in images.shows], dtype=np.bool_)
-    known = decided.decisions != NOT_COMPUTABLE
+    truth = truth_of(compiled, images)
+    unsafe, known = truth.unsafe, decided.decisions != NOT_COMPUTABLE
     categories = {}
     for number, (name, spec) in enumerate(compiled.categories.items()):
         thresholds = (spec.review, spec.block if np.isfinite(spec.block) else None)
         categories[name] = _figures(
-            images.truth(name), decided.scores[:, number], decided.levels[:, number], thresholds, seed
+            truth.shows[:, number], decided.scores[:, number], decided.levels[:, number], thresholds, seed
         )
-    highest = np.where(known, np.nan_to_num(decided.scores, nan=0).max(axis=1), np.nan)
+    highest = np.where(
+        known, np.nan_to_num(decided.scores[:, truth.flagging], nan=0).max(axis=1, initial=0), np.nan
+    )
     return Evaluation(
         policy=policy.reference,
         digest=policy.digest,
@@ -176,6 +180,7 @@ def evaluate(
             )
             for column in slice_by
         ),
+        truth=truth,
         decided=decided,
     )
 

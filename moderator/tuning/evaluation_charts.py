@@ -103,7 +103,7 @@ def _item(mistake: Mistake, picture: bytes | None) -> SheetItem:
     shown = f"shows {', '.join(mistake.shows)}" if mistake.shows else "labelled safe"
     facts = [f"{shown}; {_DECIDED[mistake.decision]} {mistake.category} {mistake.score:.2f}"]
     if mistake.top_prompts:
-        prompts = [f"{one.prompt} ({percent(one.probability)})" for one in mistake.top_prompts]
+        prompts = [f"{one.prompt} ({one.side}, {percent(one.probability)})" for one in mistake.top_prompts]
         facts.append(f"nearest: {'; '.join(prompts)}")
     if mistake.view is not None:
         facts.append(f"seen in a part: {mistake.view.name}")
@@ -114,7 +114,11 @@ def _scores(name: str, figures: CategoryFigures, marks: list[ChartMark]) -> Hist
     shown, others = figures.shown_histogram, figures.others_histogram
     strips = [
         Bars(f"{figures.shown.total:,} images that show {name}", shown.tolist(), tone="accent"),
-        Bars(f"{figures.others.total:,} others", others.tolist(), tone="quiet"),
+        Bars(
+            f"{figures.others.total:,} {'others' if figures.shown.total else 'images'}",
+            others.tolist(),
+            tone="quiet",
+        ),
     ]
     return Histogram(
         f"Scores of {name}, and the thresholds",

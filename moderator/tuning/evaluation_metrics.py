@@ -17,7 +17,8 @@ Numbers = NDArray[np.floating]
 
 #: Standard deviations of the normal distribution that hold 95 %.
 NORMAL_95 = 1.959964
-RESAMPLES = 1000
+#: Samples of the bootstrap: at most so many, and fewer for many images, down to a fifth.
+RESAMPLES, RESAMPLED_IMAGES = 1000, 20_000_000
 #: Most numbers of one array of the bootstrap.
 _RESAMPLED_AT_ONCE = 4_000_000
 
@@ -77,7 +78,7 @@ def ranking_figures(
     truth: Flags,
     scores: Numbers,
     shares: Sequence[float] = (0.01, 0.05),
-    resamples: int = RESAMPLES,
+    resamples: int | None = None,
     seed: int = 0,
 ) -> RankingFigures:
     """Return ROC-AUC, average precision, and recall where at most some shares of the others are flagged.
@@ -86,12 +87,14 @@ def ranking_figures(
         truth: bool [n], whether each image shows the category.
         scores: [n], finite.
         shares: of false alarms.
-        resamples: of the bootstrap; 0: no intervals.
+        resamples: of the bootstrap; 0: no intervals; None: as many as suit the number of images.
         seed: of the bootstrap.
     """
     positives, negatives = int(truth.sum()), int((~truth).sum())
     if not positives or not negatives:
         return RankingFigures(recall_at=(NOTHING,) * len(shares), thresholds=(None,) * len(shares))
+    if resamples is None:
+        resamples = min(RESAMPLES, max(RESAMPLES // 5, RESAMPLED_IMAGES // len(truth)))
     order = np.argsort(-scores, kind="stable")
     truth, scores = truth[order], scores[order]
     # Images of one score are flagged together.

@@ -49,16 +49,15 @@ def worst_mistakes(
     Of false alarms, blocks come first, then the highest scores; of missed images, the lowest scores of what they show.
     """
     decided = evaluation.decided
-    names = np.array(decided.categories)
-    shows = np.array([[name in shown for name in names] for shown in images.shows], dtype=np.bool_)
-    unsafe = shows.any(axis=1)
+    truth = evaluation.truth
+    unsafe = truth.unsafe
     # The category that decides: of the severest level, then of the highest score.
     weights = np.nan_to_num(decided.levels + decided.scores * 0.5, nan=-1)
     deciding = weights.argmax(axis=1)
     alarms = np.flatnonzero(~unsafe & (decided.decisions > 0))
     severity = decided.decisions + np.take_along_axis(weights, deciding[:, None], axis=1)[:, 0]
     alarms = alarms[np.argsort(-severity[alarms], kind="stable")]
-    shown_scores = np.where(shows, np.nan_to_num(decided.scores, nan=-1), -2)
+    shown_scores = np.where(truth.shows & truth.flagging, np.nan_to_num(decided.scores, nan=-1), -2)
     missed = np.flatnonzero(unsafe & (decided.decisions == 0))
     missed = missed[np.argsort(shown_scores.max(axis=1)[missed], kind="stable")]
     nearest = shown_scores.argmax(axis=1)

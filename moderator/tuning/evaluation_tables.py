@@ -70,10 +70,10 @@ def _named(evaluation: Evaluation) -> list[tuple[str, CategoryFigures]]:
 def load_table(load: ReviewLoad) -> DataTable:
     """Return how many images people would look at."""
     rows: list[list[str]] = [
-        ["uploads mixed as in this set", share_text(load.review), share_text(load.block)],
-        ["uploads that are all safe", share_text(load.safe_review), share_text(load.safe_block)],
+        ["mixed as in this set", share_text(load.review), share_text(load.block)],
+        ["all safe", share_text(load.safe_review), share_text(load.safe_block)],
     ]
-    columns = ["", "go to review", "blocked"]
+    columns = ["uploads", "go to review", "blocked"]
     if load.uploads_per_day is not None:
         columns += ["reviews a day", "wrong blocks a day"]
         rows[0] += [count_text(load.review_per_day), MISSING]

@@ -8,7 +8,9 @@ import pytest
 
 from moderator.client import Client
 from moderator.queue.embedded_server import EmbeddedServer
+from moderator.settings import Settings
 from tests.support.http_server import HttpServer
+from tests.support.postgres import PostgresServer
 from tests.support.service import (
     DEMO,
     OLD_SECRET,
@@ -125,6 +127,50 @@ def start_worker(tmp_path: Path, policies: Path, images: Path, cache: Path) -> I
     for process in started:
         if process.poll() is None:
             process.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+def _empty_archive(url: str) -> None:
+    from moderator.archive.archive_store import open_archive  # loads libraries that few tests need
+    from moderator.archive.verdict_filter import VerdictFilter
+
+    archive = open_archive(Settings(archive_url=url))
+    assert archive.list_verdicts(VerdictFilter(), None, 1).items == []
+    archive.close()
+
+
+@pytest.fixture(scope="session")
+def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty archive: to copy it is quicker than to make its tables."""
+    file = tmp_path_factory.mktemp("sqlite") / "empty.sqlite3"
+    _empty_archive(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def postgres_database(postgres: PostgresServer) -> str:
+    url = postgres.new_database()
+    _empty_archive(url)
+    return url.rpartition("/")[2]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def archive_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """An empty archive with its tables, on each kind of database."""
+    if request.param == "sqlite":
+        (tmp_path / "archive").mkdir()
+        copied = shutil.copy(
+            request.getfixturevalue("sqlite_file"), tmp_path / "archive" / "verdicts.sqlite3"
+        )
+        return Settings(archive_url=f"sqlite:///{copied}")
+    server: PostgresServer = request.getfixturevalue("postgres")
+    url = server.new_database(request.getfixturevalue("postgres_database"))
+    return Settings(archive_url=url, archive_segments=tmp_path / "segments")
 
 
 @pytest.fixture

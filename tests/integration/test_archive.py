@@ -1,7 +1,6 @@
 """The archive on SQLite and on PostgreSQL: what it holds, where embeddings are, what is deleted and what is not."""
 
 import json
-import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -57,50 +56,15 @@ from tests.support.archived import (
     make_verdict,
 )
 from tests.support.ledger_events import body, event
-from tests.support.postgres import PostgresServer
 from tests.support.service import client_alone
 
 BY = ["sqlite", "postgresql"]
 EVERYTHING = VerdictFilter()
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with PostgresServer() as server:
-        yield server
-
-
-def empty_archive(url: str) -> None:
-    with closing(open_archive(Settings(archive_url=url))) as archive:
-        assert archive.list_verdicts(EVERYTHING, None, 1).items == []
-
-
-@pytest.fixture(scope="module")
-def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty archive: to copy it is quicker than to make its tables."""
-    file = tmp_path_factory.mktemp("sqlite") / "empty.sqlite3"
-    empty_archive(f"sqlite:///{file}")
-    return file
-
-
-@pytest.fixture(scope="module")
-def postgres_database(postgres: PostgresServer) -> str:
-    url = postgres.new_database()
-    empty_archive(url)
-    return url.rpartition("/")[2]
-
-
-@pytest.fixture(params=BY)
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    if request.param == "sqlite":
-        (tmp_path / "archive").mkdir()
-        copied = shutil.copy(
-            request.getfixturevalue("sqlite_file"), tmp_path / "archive" / "verdicts.sqlite3"
-        )
-        return Settings(archive_url=f"sqlite:///{copied}")
-    server: PostgresServer = request.getfixturevalue("postgres")
-    url = server.new_database(request.getfixturevalue("postgres_database"))
-    return Settings(archive_url=url, archive_segments=tmp_path / "segments")
+@pytest.fixture
+def settings(archive_settings: Settings) -> Settings:
+    return archive_settings
 
 
 @pytest.fixture(params=BY)
@@ -531,7 +495,7 @@ def test_an_sqlite_file_is_for_its_user_alone(tmp_path: Path) -> None:
 # --- commands
 
 
-@pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("archive_settings", ["sqlite"], indirect=True)
 def test_the_commands(
     settings: Settings,
     archive: Archive,

@@ -41,6 +41,8 @@ class UploadOutcome:
     reason: str = ""
     categories: Sequence[str] = field(default=())
     """Those that led to the decision."""
+    message: str | None = None
+    """The policy's text for whoever uploaded the image."""
     failure: Failure | None = None
 
     @classmethod
@@ -55,7 +57,11 @@ class UploadOutcome:
             if category.decision is verdict.decision and verdict.decision is not Decision.ALLOW
         ]
         return cls(
-            Shown(verdict.decision.value), verdict.source, verdict.event_id, categories=led[:CATEGORIES_MAX]
+            Shown(verdict.decision.value),
+            verdict.source,
+            verdict.event_id,
+            categories=led[:CATEGORIES_MAX],
+            message=verdict.message,
         )
 
     @classmethod
@@ -70,6 +76,8 @@ class UploadOutcome:
         body: dict[str, Any] = {"decision": self.decision.value, "source": self.source, "id": self.id}
         if self.categories:
             body["categories"] = list(self.categories)
+        if self.message is not None:
+            body["message"] = self.message
         if self.failure:
             body |= {"failure": self.failure.value, "reason": self.reason}
         return body

@@ -8,9 +8,10 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from moderator.cli import policy_workers
+from moderator.cli import policy_changes, policy_workers
 from moderator.cli.policy import app
 from moderator.errors import PolicyChanged, PolicyConflict, PolicyInvalid, PolicyNotFound, PolicyUnreleased
+from moderator.identity import Identity
 from tests.support.tools import needs_extra
 
 TEXT = """\
@@ -110,6 +111,27 @@ encoders:
     (shown,) = rows(run(folder, "show", "market@3", "--json"))
     assert shown["categories"]["both"]["when"] == "weapons and not animals"
     assert shown["encoders"][0]["categories"]["animals"]["block"] == "never"
+
+
+ENCODERS = """\
+encoders:
+- {id: "clip:x", revision: 0123456789abcdef, preprocessing: resize, categories: {weapons: {block: 0.7, review: 0.4}}}
+"""
+
+
+@pytest.mark.parametrize("here", ["clip:x", "clip:y", None])
+def test_a_version_of_another_encoder_is_not_activated(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, here: str | None
+) -> None:
+    facts = None if here is None else (Identity(here, "0123456789abcdef", "resize"), 4)
+    monkeypatch.setattr(policy_changes, "_encoder_facts", lambda: facts)
+    write(folder, 3, TEXT.format(version=3) + ENCODERS)
+    assert run(folder, "lint", "market@3").exit_code == 0
+    assert run(folder, "release", "market@3").exit_code == 0
+    result = run(folder, "activate", "market@3")
+    assert result.exit_code == (1 if here == "clip:y" else 0)
+    measured = "/3.yaml:7: error: encoders: the thresholds of market@3 were measured on clip:x (revision 0123456789ab)"
+    assert (measured in result.stdout) is (here == "clip:y")
 
 
 def test_lint_finds_nothing(folder: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from moderator import Settings
 from moderator.cli.policy import app
 from moderator.errors import LabelsInvalid, PolicyNotFound
 from tests.support.colour_encoder import ColourEncoder, picture, write_policies
@@ -14,9 +15,10 @@ from tests.support.colour_encoder import ColourEncoder, picture, write_policies
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of folders: a red image for each label, and a blue one that is safe."""
     monkeypatch.setattr("moderator.engine.engine.encoder_of", lambda *arguments: ColourEncoder())
-    monkeypatch.setenv("MODERATOR_POLICIES", str(write_policies(tmp_path / "policies")))
-    monkeypatch.setenv("MODERATOR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("MODERATOR_DECODE", "threads")
+    settings = Settings(
+        policies=write_policies(tmp_path / "policies"), cache=tmp_path / "cache", decode="threads"
+    )
+    monkeypatch.setattr("moderator.settings.load_settings", lambda: settings)
     for label, colour in (("red", "red"), ("crimson", "red"), ("safe", "blue"), ("blurred", "green")):
         (tmp_path / "data" / label).mkdir(parents=True)
         (tmp_path / "data" / label / "a.png").write_bytes(picture(colour))

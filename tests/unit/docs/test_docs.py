@@ -39,6 +39,13 @@ def test_the_policy_in_the_readme_is_sound() -> None:
     assert [f for f in lint(policy) if f.severity is not Severity.HINT] == []
 
 
+def test_the_conditions_on_the_page_of_policies_are_sound() -> None:
+    (text,) = [
+        text for text in blocks("yaml", (ROOT / "docs" / "policies.md").read_text()) if "when:" in text
+    ]
+    assert lint(parse_policy(text)) == ()
+
+
 def test_the_policies_on_the_page_of_signals_are_sound() -> None:
     policies = [parse_policy(text) for text in blocks("yaml", (ROOT / "docs" / "signals.md").read_text())]
     assert [policy.reference for policy in policies] == [

@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from moderator.errors import EventInvalid
 from moderator.events import MAX_IMAGES, parse_message
 from moderator.verdicts import (
+    CategorySeverity,
     CategoryVerdict,
     Decision,
     ErrorFacts,
@@ -113,6 +114,8 @@ def test_what_the_service_writes_is_valid() -> None:
         source="s",
         decision=Decision.BLOCK,
         is_safe=False,
+        severity=CategorySeverity.HIGH,
+        message="No weapons here.",
         categories={"weapons": category},
         image=ImageFacts(sha256="0", width=1, height=2, format="png"),
         shadow=(

@@ -17,6 +17,15 @@ def test_nothing_is_released_without_a_lock(tmp_path: Path) -> None:
     assert read_releases(tmp_path) == {}
 
 
+def test_the_digests_of_the_released_versions_that_ship_stay() -> None:
+    """Whatever keys later formats add. The file lists the digests as they were when each version was released."""
+    folder = Path(__file__).parents[3] / "policies"
+    releases = read_releases(folder)
+    assert len(releases) >= 8
+    for (name, version), digest in releases.items():
+        assert load_policy(folder / name / f"{version}.yaml").digest == digest
+
+
 def test_release_is_idempotent_and_sorted(tmp_path: Path) -> None:
     for version in (10, 2):
         write(tmp_path, "market", version)

@@ -1,3 +1,6 @@
+import json
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,12 +8,14 @@ from hypothesis import strategies as st
 
 from moderator.errors import EmbeddingInvalid
 from moderator.policies.category_schema import Rule
+from moderator.policies.condition_parser import names_in, parse_condition
 from moderator.policies.schema import Policy
 from moderator.scoring.layout import lay_out
 from moderator.scoring.rules import Scores
 from moderator.scoring.thresholds import SEVERITY, CompiledPolicy, judge, severities
 from moderator.verdicts import Decision, Verdict
 from moderator.view import View
+from tests.support.conditions import CONDITIONS, brute_force, written
 from tests.support.scoring_cases import PROMPTS, Case, cases, policy, rows
 
 
@@ -265,3 +270,40 @@ def test_a_named_view_is_read_back() -> None:
     text = verdict.model_dump_json()
     assert '"view":{"name":"panel","frame":0,"box":[10,20,30,40],"turn":0}' in text
     assert Verdict.model_validate_json(text) == verdict
+
+
+@given(cases(), CONDITIONS, st.floats(0, 1), st.booleans())
+def test_a_condition_judges_what_the_other_categories_came_to(
+    case: Case, tree: Any, text: float, unsure: bool
+) -> None:
+    """Over prompts of each rule, the classic one included, and over a signal that may not have read all."""
+    plain = json.loads(case.policy.canonical())
+    first = next(iter(case.policy.categories))
+    whole = Policy.model_validate(
+        {
+            **plain,
+            "signals": [{"name": "text", "kind": "text"}],
+            "categories": {
+                **{name: spec for name, spec in plain["categories"].items() if name != first},
+                "a": plain["categories"][first],
+                "b": {"signal": "text", "review": 0.3},
+                "c": {"unsafe": ["thing 0"], "safe": ["thing 1"], "rule": "softmax-mean", "review": 0.2},
+                "z": {"when": written(tree), "review": 0.4, "block": 0.6},
+            },
+        }
+    )
+    found = judge(
+        compiled(whole, case.scale, case.bias),
+        images(case),
+        {"text": text},
+        unsure=frozenset({"text"}) if unsure else frozenset(),
+    )
+    scores = {name: category.score for name, category in found.categories.items()}
+    depends = "b" in names_in(parse_condition(written(tree)))
+    if not (unsure and depends):
+        assert scores["z"] == pytest.approx(brute_force(tree, scores), abs=1e-12)
+    level = 2 if scores["z"] >= 0.6 else 1 if scores["z"] >= 0.4 or (unsure and depends) else 0
+    assert found.categories["z"].decision is SEVERITY[level]
+    assert found.decision is max((c.decision for c in found.categories.values()), key=SEVERITY.index)
+    alone = judge(compiled(case.policy, case.scale, case.bias), images(case))
+    assert found.categories["a"] == alone.categories[first], "others are as without the condition"

@@ -13,6 +13,7 @@ from moderator.tuning.evaluation_load import review_load
 from moderator.tuning.evaluation_mistakes import worst_mistakes
 from moderator.tuning.evaluation_record import record_of
 from moderator.tuning.evaluation_report import evaluation_report
+from moderator.tuning.evaluation_truth import truth_of
 from moderator.tuning.labelled_images import LabelledImages, load_labelled
 from moderator.verdicts import Decision
 
@@ -77,6 +78,30 @@ def test_an_image_without_a_score_is_in_no_figure(
     assert words.others.total == 4
     assert found.overall.not_computable == 2  # neither is blocked by another category
     assert found.safe.total + found.unsafe.total == 4
+
+
+def test_a_condition_is_true_where_labels_say_so(
+    engine: Engine, policy: Policy, images: LabelledImages
+) -> None:
+    content = policy.model_dump(mode="json", exclude_defaults=True)
+    content["categories"]["green"] = {"unsafe": ["green"], "safe": ["red"], "block": "never"}
+    content["categories"]["either"] = {"when": "green and not red", "block": 0.6}
+    changed = Policy.model_validate(content)
+    labels = ["red", "green", "", "red", "either", "green;red"]
+    images = replace(images, shows=tuple(frozenset(filter(None, one.split(";"))) for one in labels))
+    truth = truth_of(engine.compiler.compile(changed), images)
+    assert truth.shows[:, list(changed.categories).index("either")].tolist() == [
+        False,
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
+    assert truth.unsafe.tolist() == [True, True, False, True, True, True]  # green by itself is no offence
+    found = evaluate(engine.compiler.compile(changed), images)
+    assert found.categories["either"].shown.total == 2
+    assert found.unsafe.total == 5
 
 
 def test_a_column_that_is_not_there_is_refused(

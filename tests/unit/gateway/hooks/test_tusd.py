@@ -152,6 +152,16 @@ def test_answers_are_small_enough_for_tusd(
     assert len(json.dumps(answer).encode()) < ANSWER_BYTES_MAX
 
 
+def test_the_policys_message_reaches_the_uploader() -> None:
+    blocked = verdict(Decision.BLOCK).model_copy(update={"message": "Weapons may not be offered here."})
+    answer = answer_upload(UploadOutcome.judged(blocked, FailurePolicy.HOLD))
+    assert json.loads(answer["HTTPResponse"]["Body"])["message"] == "Weapons may not be offered here."
+    long = blocked.model_copy(update={"message": "ä" * 500, "event_id": "ä" * 256, "source": "ä" * 256})
+    answer = answer_upload(UploadOutcome.judged(long, FailurePolicy.HOLD))
+    assert len(json.dumps(answer)) < ANSWER_BYTES_MAX
+    assert "message" not in json.loads(answer["HTTPResponse"]["Body"])
+
+
 def test_a_verdict_of_many_categories_is_small_enough_too() -> None:
     many = {f"{'x' * 60}{n}": CategoryVerdict(0.9, Decision.BLOCK) for n in range(1000)}
     long = verdict(Decision.BLOCK).model_copy(

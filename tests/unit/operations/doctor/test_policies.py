@@ -6,7 +6,7 @@ import pytest
 from moderator.operations.doctor.findings import Finding, Level
 from moderator.operations.doctor.policies import check_encoder_name, examine_policies
 from moderator.settings import Settings
-from tests.support.colour_encoder import write_policies
+from tests.support.colour_encoder import ColourEncoder, write_policies
 from tests.support.policies import release
 from tests.support.tools import needs_extra
 
@@ -106,3 +106,25 @@ def test_a_worker_that_could_not_fetch_does_not_start(settings: Settings) -> Non
     *_, last = examine_policies(wrong, with_model=True)
     assert (last.check, last.level) == ("policies.model", Level.PROBLEM)
     assert "MODERATOR_FETCH_HOSTS" in last.message
+
+
+def test_thresholds_of_another_encoder(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moderator.engine.engine.encoder_of", lambda settings: ColourEncoder())
+    text = (settings.policies / "colours" / "3.yaml").read_text().replace("version: 3", "version: 4")
+    scales = "{id: clip:x, revision: r, preprocessing: p, categories: {red: {block: 0.5}}}"
+    (settings.policies / "colours" / "4.yaml").write_text(f"{text}encoders: [{scales}]\n")
+    release(settings.policies, "colours", 4)
+    (settings.policies / "active.yaml").write_text(
+        "colours: {active: 1, canary: {version: 4, percent: 10}}\n"
+    )
+    findings = {
+        (f.level, f.message)
+        for f in examine_policies(settings, with_model=True)
+        if f.check == "policies.thresholds"
+    }
+    assert {level for level, _ in findings} == {Level.PROBLEM, Level.OK}
+    said = " ".join(message for _, message in findings)
+    assert (
+        "the thresholds of colours@4 were measured on clip:x (revision r), and the encoder is colours" in said
+    )
+    assert "the thresholds of colours@1 name no encoder" in said
