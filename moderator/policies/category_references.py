@@ -1,12 +1,16 @@
 """Check what categories refer to: signals of the policy, and other categories. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from moderator.policies.category_schema import PROBE, Category
 from moderator.policies.condition_parser import names_in
 from moderator.policies.fields import Located
 from moderator.policies.signal_schema import SignalEntry
 from moderator.suggestions import did_you_mean
+
+#: Unknown names that are compared with categories, and categories that each is compared with.
+HINTS_MAX, HINT_CHOICES_MAX = 5, 100
 
 
 def signal_problems(categories: Mapping[str, Category], signals: Sequence[SignalEntry]) -> Iterator[Located]:
@@ -37,16 +41,30 @@ def signal_problems(categories: Mapping[str, Category], signals: Sequence[Signal
             yield (title, "probe", "signal"), message, category.probe.signal
 
 
+class CategoryHints:
+    """Hints at the category that an unknown name may mean: for the first names alone, because comparing takes long."""
+
+    def __init__(self, categories: Iterable[str]) -> None:
+        self._choices = list(islice(categories, HINT_CHOICES_MAX))
+        self._left = HINTS_MAX
+
+    def __call__(self, name: str) -> str:
+        """Return what to do about an unknown name."""
+        self._left -= 1
+        meant = did_you_mean(name, self._choices) if self._left >= 0 else ""
+        return meant or f"categories: {', '.join(self._choices[:10]) or 'none'}"
+
+
 def condition_problems(categories: Mapping[str, Category]) -> Iterator[Located]:
     """Yield the problems with categories that conditions name, by key paths below `categories`."""
     usable = [name for name, category in categories.items() if category.when is None]
+    hint = CategoryHints(usable)
     for title, category in categories.items():
         if category.condition is None:
             continue
         for name in dict.fromkeys(names_in(category.condition)):
             if name not in categories:
-                hint = did_you_mean(name, usable) or f"categories: {', '.join(usable[:10]) or 'none'}"
-                yield (title, "when"), f"there is no category '{name}'; {hint}", category.when
+                yield (title, "when"), f"there is no category '{name}'; {hint(name)}", category.when
             elif name not in usable:
                 message = f"'{name}' is a condition itself; write what it says in its place"
                 yield (title, "when"), message, category.when

@@ -3,7 +3,7 @@
 The scores of two encoders are on two scales, so a threshold belongs to the encoder on which it was measured.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated
 
 from pydantic import Field
@@ -22,7 +22,6 @@ from moderator.policies.fields import (
     Slug,
     unless_none,
 )
-from moderator.suggestions import did_you_mean
 
 #: Most characters of a part of an encoder's identity.
 MAX_IDENTITY = 1_000
@@ -76,27 +75,30 @@ class EncoderScales(Frozen):
             for name, category in categories.items()
         }
 
-    def problems(self, categories: Mapping[str, Category]) -> list[Located]:
-        """Return what does not go together with the policy's categories, by key paths below this entry."""
-        found: list[Located] = []
+    def problems(self, categories: Mapping[str, Category], hint: Callable[[str], str]) -> Iterator[Located]:
+        """Yield what does not go together with the policy's categories, by key paths below this entry.
+
+        Args:
+            categories: of the policy.
+            hint: returns what to do about an unknown name.
+        """
         for name, scale in self.categories.items():
             category = categories.get(name)
             path = ("categories", name)
             if category is None:
-                hint = did_you_mean(name, categories) or "name one of the policy's"
-                found.append((path, f"there is no category '{name}'; {hint}", None))
+                yield path, f"there is no category '{name}'; {hint(name)}", None
                 continue
             if not category.has_prompts and scale.midpoint != NO_SHIFT:
                 message = "goes with prompts, and this category has none; remove it"
-                found.append(((*path, "midpoint"), message, scale.midpoint))
+                yield (*path, "midpoint"), message, scale.midpoint
             if category.when is not None and scale.calibration is not None:
                 message = (
                     "does not go with a condition, which takes its score from other categories; remove it"
                 )
-                found.append(((*path, "calibration"), message, None))
+                yield (*path, "calibration"), message, None
             moved = category.model_copy(update=_changes(scale))
-            found += [((*path, *key), message, value) for key, message, value in scale_problems(moved)]
-        return found
+            for key, message, value in scale_problems(moved):
+                yield (*path, *key), message, value
 
 
 def _changes(scale: CategoryScale) -> dict[str, object]:

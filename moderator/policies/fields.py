@@ -34,6 +34,8 @@ MAX_FILE_NAME = 200
 MAX_MESSAGE = 500
 MAX_CONDITION = 500
 MAX_ENCODERS = 20
+#: Most problems reported per file; nobody reads more.
+MAX_PROBLEMS = 100
 
 #: Placeholder for the prompt in a template.
 SLOT = "{}"

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from moderator.errors import PolicyInvalid, PolicyUnreadable
 from moderator.policies.characters import invisible, named, shown
-from moderator.policies.fields import Slug
+from moderator.policies.fields import MAX_PROBLEMS, Slug
 from moderator.policies.messages import explain
 from moderator.policies.pointer_schema import Pointer
 from moderator.policies.schema import Policy
@@ -19,8 +19,6 @@ from moderator.signals.signal_files import digest_below
 from moderator.signals.signal_registry import option_problems
 
 POINTER_FILE = "active.yaml"
-#: Maximum number of problems reported per file; nobody reads more.
-MAX_PROBLEMS = 100
 
 T = TypeVar("T")
 Pointers = dict[str, Pointer]

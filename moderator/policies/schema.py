@@ -6,8 +6,9 @@ what a file may contain and what a version's digest covers.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
+from itertools import chain, islice
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -21,13 +22,14 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from moderator.identity import Identity
-from moderator.policies.category_references import condition_problems, signal_problems
+from moderator.policies.category_references import CategoryHints, condition_problems, signal_problems
 from moderator.policies.category_schema import PROMPT_KEYS, Category, Rule
 from moderator.policies.encoder_scales import EncoderScales
 from moderator.policies.fields import (
     MAX_CATEGORIES,
     MAX_DESCRIPTION,
     MAX_ENCODERS,
+    MAX_PROBLEMS,
     MAX_PROMPTS,
     MAX_SIGNALS,
     NO_SHIFT,
@@ -116,26 +118,31 @@ class Policy(Frozen):
 
     @model_validator(mode="after")
     def _references_exist(self) -> Self:
+        problems = chain(signal_problems(self.categories, self.signals), condition_problems(self.categories))
         refuse(
-            (("categories", *path), message, value)
-            for path, message, value in (
-                *signal_problems(self.categories, self.signals),
-                *condition_problems(self.categories),
-            )
+            (("categories", *path), message, value) for path, message, value in islice(problems, MAX_PROBLEMS)
         )
         return self
 
     @model_validator(mode="after")
     def _scales_fit(self) -> Self:
         listed = [scales.identity for scales in self.encoders]
-        problems: list[Located] = [
-            ((n,), f"is the same encoder as item {listed.index(identity) + 1}; remove one of them", None)
+        twice: list[Located] = [
+            (
+                ("encoders", n),
+                f"is the same encoder as item {listed.index(identity) + 1}; remove one of them",
+                None,
+            )
             for n, identity in enumerate(listed)
             if identity in listed[:n]
         ]
-        for n, scales in enumerate(self.encoders):
-            problems += [((n, *path), message, v) for path, message, v in scales.problems(self.categories)]
-        refuse((("encoders", *path), message, value) for path, message, value in problems)
+        hint = CategoryHints(self.categories)
+        unfit: Iterator[Located] = (
+            (("encoders", n, *path), message, value)
+            for n, scales in enumerate(self.encoders)
+            for path, message, value in scales.problems(self.categories, hint)
+        )
+        refuse((*twice, *islice(unfit, MAX_PROBLEMS)))
         return self
 
     def categories_on(self, encoder: Identity) -> Mapping[str, Category] | None:

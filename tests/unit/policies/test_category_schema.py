@@ -1,13 +1,17 @@
 """The keys of a category that came after prompts and thresholds: their digests, and what is refused."""
 
 import json
+import time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from moderator.errors import PolicyInvalid
 from moderator.identity import Identity
-from moderator.policies.fields import MAX_MESSAGE
+from moderator.policies.fields import MAX_MESSAGE, MAX_PROBLEMS
 from moderator.policies.loader import parse_policy
 from moderator.policies.schema import Policy
 
@@ -170,3 +174,52 @@ def test_an_encoder_is_listed_once_and_named_in_full() -> None:
     assert "encoders.revision, item 1: is missing" in complaint(
         encoders=[{key: value for key, value in entry.items() if key != "revision"}]
     )
+
+
+def test_a_file_of_unknown_names_is_refused_quickly() -> None:
+    """Comparing long names takes long, so few get a hint, and not all are reported."""
+    known = {f"{'a' * 50}{n}": GUNS for n in range(300)}
+    entry = {f"{'b' * 25}{'a' * 25}{n}": {"block": 0.5} for n in range(1000)}
+    start = time.process_time()
+    model = {**BASE, "signals": [], "categories": known, "encoders": [{**HERE, "categories": entry}]}
+    with pytest.raises(ValidationError) as caught:
+        Policy.model_validate(model)
+    assert caught.value.error_count() == MAX_PROBLEMS
+    assert time.process_time() - start < 5
+
+
+INNER = [
+    "kind",
+    "slope",
+    "offset",
+    "points",
+    "signal",
+    "weight",
+    "id",
+    "categories",
+    "guns",
+    "block",
+    "platt",
+]
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 2)
+    | st.floats(-1, 2)
+    | st.text("ab()- ornt", max_size=8)
+    | st.sampled_from(["platt", "isotonic", "guns", "not guns", "guns-probe", "high"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(INNER), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(["when", "probe", "calibration", "severity", "message", "encoders"]), VALUES)
+def test_anything_below_a_new_key_is_a_policy_or_explained(key: str, value: Any) -> None:
+    changes = {key: value} if key == "encoders" else {}
+    problems: tuple[Any, ...] = ()
+    try:
+        parse_policy(json.dumps(content(None if changes else {key: value}, **changes)))
+    except PolicyInvalid as error:
+        problems = error.args
+    assert [str(problem) for problem in problems if not str(problem).startswith("policy:1: ")] == []
+    assert [problem.message for problem in problems if "Input should" in problem.message] == []
