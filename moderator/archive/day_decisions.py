@@ -24,7 +24,7 @@ READ_VERDICTS_MAX = 500_000
 #: The facts on the image in a verdict's body begin with this, and it stands before what comes from outside; their
 #: counts of frames end within so many characters.
 _IMAGE, _IMAGE_CHARACTERS = '"image":{', 400
-_UNSEEN = re.compile(r'"frames_unseen":[1-9]')
+_UNSEEN = re.compile(r'"frames_unseen":(\d+)')
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,15 +116,16 @@ def read_day(archive: Archive, since: datetime, until: datetime, asked: DecidedB
             for other in asked.others or ():
                 found["without"].append(_numbers(connection, v.policy.is_not_distinct_from(other), *period))
             found["unseen"].append(np.array(_unseen(archive, connection, *period), np.int64))
-    numbers = {name: np.sort(np.concatenate(parts)) for name, parts in found.items()}
-    only, without = numbers.get("only"), numbers.get("without", NO_NUMBERS)
-    failed = numbers[Decision.ERROR]
+    numbers = {name: np.sort(np.concatenate([NO_NUMBERS, *parts])) for name, parts in found.items()}
+    without = numbers.get("without", NO_NUMBERS)
+    only = numbers.get("only", NO_NUMBERS) if asked.others is None else None
+    failed = numbers.get(Decision.ERROR, NO_NUMBERS)
     errors = len(failed) - among(failed, without).sum() if only is None else among(failed, only).sum()
     return DayDecisions(
         total - int(errors),
         int(errors),
-        (numbers[Decision.REVIEW], numbers[Decision.BLOCK]),
-        numbers["unseen"],
+        (numbers.get(Decision.REVIEW, NO_NUMBERS), numbers.get(Decision.BLOCK, NO_NUMBERS)),
+        numbers.get("unseen", NO_NUMBERS),
         only,
         without,
     )
@@ -165,11 +166,12 @@ def among(ids: Numbers, listed: Numbers) -> NDArray[np.bool_]:
 
 def _unseen(archive: Archive, connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[int]:
     v = verdicts.c
-    found = sa.func.instr if archive.database.is_sqlite else sa.func.strpos
-    excerpt: Any = sa.func.substr(v.body, found(v.body, _IMAGE), _IMAGE_CHARACTERS)
+    place = sa.func.instr if archive.database.is_sqlite else sa.func.strpos
+    excerpt: Any = sa.func.substr(v.body, place(v.body, _IMAGE), _IMAGE_CHARACTERS)
     reached = v.decision.in_([decision.value for decision in LEVELS[1:]])  # what is unseen is never allowed
     rows = connection.execute(sa.select(v.id, excerpt).where(reached, *conditions)).all()
-    return [id for id, text in rows if _UNSEEN.search(text)]
+    first = [(id, _UNSEEN.search(text)) for id, text in rows]  # what comes from outside may look the same
+    return [id for id, found in first if found is not None and int(found[1])]
 
 
 def day_ends(day: date, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:

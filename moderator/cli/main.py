@@ -57,7 +57,7 @@ COMMANDS = {
     "hooks": "Read what object stores report from a queue of theirs.",
     "webhooks": "See what webhooks answered, deliver to them again, test and enable them.",
     "dead-letters": "See events and deliveries that failed for good, and try them again.",
-    "policy": "Show, check, release, activate and roll back policies.",
+    "policy": "Write, check, compare, measure, release, try and roll back policies.",
     "models": "See which models there are, try one, fetch one.",
     "signals": "List and check further scorers for policies, and get the files that they read.",
 }

@@ -1,4 +1,4 @@
-"""`moderator policy`: show, check, release, activate and roll back policies."""
+"""`moderator policy`: the commands on policies; those that list and show them are here."""
 
 import json
 from pathlib import Path

@@ -137,15 +137,10 @@ def shadow(
         steps = [step("all changes, with who and why", "log", name, policies=policies)]
     else:
         text = f"{name}: version {version} is a shadow: it is scored beside version {change.now.active}, which decides"
+        part = ("canary", reference, "--percent", "5")
         steps = [
-            step(
-                "let it decide for a part of the events",
-                "canary",
-                reference,
-                "--percent",
-                "5",
-                policies=policies,
-            ),
+            step("what it would decide otherwise, once events have come", "rollout", name, policies=policies),
+            step("let it decide for a part of the events", *part, policies=policies),
             step("let it decide for all", "promote", reference, policies=policies),
             step("end it", "shadow", reference, "--off", policies=policies),
         ]
@@ -178,6 +173,7 @@ def canary(
         share, rest = f"{percent:g} % of the events", f"version {change.now.active} for the rest"
         text = f"{name}: version {version} decides for {share}, {rest}"
         steps = [
+            step("what it decides otherwise, once events have come", "rollout", name, policies=policies),
             step("let it decide for all", "promote", reference, policies=policies),
             step("end it", "canary", reference, "--off", policies=policies),
         ]
@@ -220,9 +216,10 @@ def _finish(
     state = None
     if not as_json:
         typer.echo(text)
-        if pointer.shadow:
+        # What the change was about is said already.
+        if pointer.shadow and change.before is not None and pointer.shadow == change.before.shadow:
             typer.echo(f"shadow: {', '.join(map(str, pointer.shadow))}")
-        if pointer.canary:
+        if pointer.canary and change.before is not None and pointer.canary == change.before.canary:
             typer.echo(f"canary: version {pointer.canary.version} decides for {pointer.canary.percent:g} %")
     state = wait_for_workers(name, pointer, wait)
     if as_json:

@@ -155,7 +155,8 @@ def _compare(
             decide_block(engine.compiler.compile(policy), sample.block_for(policy))
             for policy in (before, after)
         )
-        changes = changed_images(sample.paths, one, other, sample.unseen)
+        labels = sample.columns.get("label", ())
+        changes = changed_images(sample.paths, one, other, sample.unseen, labels)
         if html is not None:
             thumbnails = file_thumbnails(engine, [change.path for change in changes[:limit]])
             policy_diff_report(before, after, parts, len(sample), changes, list(thumbnails)).write(html)
@@ -185,8 +186,8 @@ def _print_parts(parts: "Sequence[PartDiff]") -> None:
         for sign, colour, lists in (("+", "green", part.added), ("-", "red", part.removed)):
             for side, texts in lists.items():
                 for text in texts:
-                    line = Text(f"  {sign} {side:6}  ", colour).append_text(plain(text))
-                    console.print(line, soft_wrap=True, highlight=False)
+                    prompt = Text(f"  {sign} {side:6}  ", colour).append_text(plain(text))
+                    console.print(prompt, soft_wrap=True, highlight=False)
         for key in part.keys:
             if part.state == "changed" or key.after is not None:
                 line = f"    {key.key}: {_value(key.before)} -> {_value(key.after)}"
@@ -197,14 +198,15 @@ def _print_changes(changes: "Sequence[ImageChange]", count: int, limit: int) -> 
     from moderator.tuning.policy_diff import count_transitions
 
     totals = ", ".join(f"{n} {transition}" for transition, n in count_transitions(changes).items())
-    noun = "image is" if len(changes) == 1 else "images are"
+    noun = f"image{'' if count == 1 else 's'} {'is' if len(changes) == 1 else 'are'}"
     console.print(
         f"{len(changes)} of {count} {noun} decided differently{': ' if totals else ''}{totals}",
         highlight=False,
     )
     for change in changes[:limit]:
         scores = f"{_value(change.score_before)} -> {_value(change.score_after)}"
-        line = f"  {change.before} -> {change.after}  {change.category} {scores}  {change.path}"
+        label = f" (label: {change.label})" if change.label else ""
+        line = f"  {change.before} -> {change.after}  {change.category} {scores}  {change.path}{label}"
         console.print(plain(line), soft_wrap=True, highlight=False)
     if len(changes) > limit:
         console.print(f"  and {len(changes) - limit} more; --limit shows more", highlight=False)

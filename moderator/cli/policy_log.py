@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from moderator.cli.next_steps import print_steps, step
 from moderator.cli.options import JsonOption, PoliciesOption, policies_folder
 from moderator.cli.output import plain
 from moderator.cli.policy_names import name_only
@@ -47,6 +48,8 @@ def log(
         )
         table.add_row(*map(plain, cells))
     Console().print(table)
+    if wanted is not None:
+        print_steps([step("what the active version says", "show", wanted, policies=policies)])
 
 
 def _what(record: Record) -> str:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from moderator.tuning.new_policy import PolicyWords, Proposals
 
 #: Thresholds of a first draft: it is cautious about blocks until somebody has measured it.
-REVIEW, BLOCK = 0.5, 0.9
-NEGATIVES = 8
+REVIEW_THRESHOLD, BLOCK_THRESHOLD = 0.5, 0.9
+#: Most hard negatives that are proposed for a category unless the command says otherwise.
+PROPOSALS_MAX = 8
 
 
 def new(
@@ -57,15 +58,17 @@ def new(
         typer.Option("--template", metavar="TEXT", help=f"Into which prompts are put at {SLOT}."),
     ] = None,
     review: Annotated[
-        float | None, typer.Option(min=0, max=1, help=f"Score from which people look. Default: {REVIEW}.")
+        float | None,
+        typer.Option(min=0, max=1, help=f"Score from which people look. Default: {REVIEW_THRESHOLD}."),
     ] = None,
     block: Annotated[
-        str | None, typer.Option(help=f"Score from which it is blocked, or never. Default: {BLOCK}.")
+        str | None,
+        typer.Option(help=f"Score from which it is blocked, or never. Default: {BLOCK_THRESHOLD}."),
     ] = None,
     negatives: Annotated[
         int,
         typer.Option(min=0, max=50, help="Most hard negatives to propose for a category; 0 needs no model."),
-    ] = NEGATIVES,
+    ] = PROPOSALS_MAX,
     policies: PoliciesOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -106,13 +109,13 @@ def new(
             _propose(words, proposals)
         if not words.safe:
             words.safe = _ordinary(words, proposals)
-        words.review = REVIEW if words.review is None else words.review
-        words.block = BLOCK if words.block is None else words.block
+        words.review = REVIEW_THRESHOLD if words.review is None else words.review
+        words.block = BLOCK_THRESHOLD if words.block is None else words.block
         content, note = first_text(words), "written by 'moderator policy new'."
-    if any(one.proposed for one in words.categories.values()):
+    if not asks and any(one.proposed for one in words.categories.values()):
         note += " Some safe prompts were proposed: remove those that are not allowed either."
     path = write_draft(folder, content, note)
-    _report(words, path, policies, as_json)
+    _report(words, path, policies, asks, as_json)
 
 
 def _threshold(text: str | None) -> float | str | None:
@@ -194,7 +197,8 @@ def _interview(words: "PolicyWords", proposals: "Proposals | None") -> None:
     from moderator.cli.policy_interview import interview
 
     def ask(question: str) -> str:
-        return str(typer.prompt(question, default="", show_default=False)).strip()
+        suffix = " " if question.endswith("?") else ": "
+        return str(typer.prompt(question, default="", show_default=False, prompt_suffix=suffix)).strip()
 
     def propose(unsafe: Sequence[str]) -> list[str]:
         if proposals is None:
@@ -205,7 +209,7 @@ def _interview(words: "PolicyWords", proposals: "Proposals | None") -> None:
     interview(words, ask, lambda line: console.print(plain(line), highlight=False), propose)
 
 
-def _report(words: "PolicyWords", path: Path, policies: Path | None, as_json: bool) -> None:
+def _report(words: "PolicyWords", path: Path, policies: Path | None, asked: bool, as_json: bool) -> None:
     policy = load_policy(path)
     steps = [step("what is probably wrong with it", "lint", policy.reference, policies=policies)]
     if as_json:
@@ -220,10 +224,9 @@ def _report(words: "PolicyWords", path: Path, policies: Path | None, as_json: bo
         typer.echo(json.dumps(facts, ensure_ascii=False))
         return
     typer.echo(f"{policy.reference} is a draft: {path}")
-    for name, one in words.categories.items():
-        if one.proposed:
-            line = f"{name}: proposed as not to be mistaken for it: {', '.join(one.proposed)}"
+    if not asked and any(one.proposed for one in words.categories.values()):
+        for name, one in words.categories.items():
+            line = f"{name}: proposed as not to be mistaken for it: {', '.join(one.proposed) or 'nothing'}"
             console.print(plain(line), highlight=False)
-    if any(one.proposed for one in words.categories.values()):
         console.print("Remove from the file what is not allowed either.", highlight=False)
     print_steps(steps)

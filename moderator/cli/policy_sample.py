@@ -114,7 +114,8 @@ def _findings(compiler: "Compiler", encoder: "Encoder", policy: Policy) -> Itera
     try:
         compiled = compiler.compile(policy)
     except ModeratorError as error:
-        yield LintFinding((), Severity.WARNING, f"cannot be used with the encoder of the settings: {error}")
+        path = ("encoders",) if policy.encoders else ()
+        yield LintFinding(path, Severity.WARNING, f"cannot be used with the encoder of the settings: {error}")
         return
     if not compiled.layout.prompts:
         return

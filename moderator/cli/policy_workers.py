@@ -1,7 +1,8 @@
 """Wait until the workers have a change of a policy, and say which of them do."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,10 +70,12 @@ def wait_for_workers(name: str, pointer: Pointer, seconds: float | None) -> Work
 
     deadline = time.monotonic() + (WAIT_SECONDS if seconds is None else seconds)
     try:
-        announcements = _announcements()
-        with errors.status("waiting for the workers"):
+        with _announcements() as announcements, errors.status("waiting for the workers"):
             while True:
-                state, settled = _state_of(announcements.held(), name, pointer)
+                workers = announcements.held()
+                if not workers and announcements.knows(name):
+                    return WorkersState(unknown="the workers are of a version that does not announce it")
+                state, settled = _state_of(workers, name, pointer)
                 if settled or time.monotonic() >= deadline:
                     return state
                 time.sleep(POLL_SECONDS)
@@ -95,14 +98,16 @@ def print_workers(state: WorkersState) -> None:
             errors.print(plain(f"{worker}: {reason}"), style="yellow", soft_wrap=True, highlight=False)
 
 
-def _announcements() -> "Announcements":
+@contextmanager
+def _announcements() -> "Iterator[Announcements]":
     from moderator.queue.announcements import Announcements
     from moderator.queue.connection import SentinelLogin, connect
     from moderator.queue.executors import RedisExecutor
 
     settings = load_settings()
     redis = connect(settings.redis_url, call=ANSWER_SECONDS, sentinels=SentinelLogin.of(settings))
-    return Announcements(RedisExecutor(redis))
+    with closing(redis):
+        yield Announcements(RedisExecutor(redis))
 
 
 def _state_of(workers: "Sequence[HeldByWorker]", name: str, pointer: Pointer) -> tuple[WorkersState, bool]:

@@ -124,7 +124,9 @@ def load_labelled(
 def load_unlabelled(
     source: Path, engine: Engine, policies: Sequence[Policy], *, progress: Progress = lambda done, total: None
 ) -> LabelledImages:
-    """Read the images below a folder, or of a CSV file as `load_labelled` reads it, and take no notice of labels.
+    """Read the images below a folder, or of a CSV file as `load_labelled` reads it; labels need not be categories.
+
+    They are the column `label`, as written.
 
     Raises:
         ImageNotFound: there is no such folder.
@@ -133,7 +135,10 @@ def load_unlabelled(
     if source.is_dir():
         files = [LabelledFile(Path(name), frozenset()) for name in list_images(source)]
     else:
-        files = read_label_file(source)
+        files = [
+            replace(file, columns={**file.columns, "label": "; ".join(sorted(file.labels))})
+            for file in read_label_file(source)
+        ]
     if not files:
         raise LabelsInvalid(
             f"{source}: no image in it; give a folder with some, or a CSV file that names some"

@@ -60,6 +60,8 @@ class ImageChange:
     score_before: float | None
     """Of that category; None: a version does not have it, or cannot compute it."""
     score_after: float | None
+    label: str = ""
+    """What the image shows by its label, if it has one."""
 
 
 def diff_policies(before: Policy, after: Policy) -> list[PartDiff]:
@@ -96,6 +98,7 @@ def changed_images(
     before: BatchDecisions,
     after: BatchDecisions,
     unseen: NDArray[np.bool_] | None = None,
+    labels: Sequence[str] = (),
 ) -> list[ImageChange]:
     """Return the images whose decision differs, most changed first: by decision, then by score.
 
@@ -104,15 +107,23 @@ def changed_images(
         before: the decisions of one version on them.
         after: those of the other.
         unseen: [n] images of which a part was not judged: they go to review at least.
+        labels: of the images; none: they have none.
     """
     one, other = (_final(decisions.decisions, unseen) for decisions in (before, after))
     changes = []
     for row in np.flatnonzero(one != other).tolist():
         which, column = _deciding(row, before, after, int(one[row]), int(other[row]))
         name = which.categories[column]
-        scores = [_score(decisions, row, name) for decisions in (before, after)]
-        change = ImageChange(paths[row], _word(one[row]), _word(other[row]), name, *scores)
-        moved = abs((scores[1] or 0.0) - (scores[0] or 0.0))
+        change = ImageChange(
+            path=paths[row],
+            before=_word(one[row]),
+            after=_word(other[row]),
+            category=name,
+            score_before=_score(before, row, name),
+            score_after=_score(after, row, name),
+            label=labels[row] if labels else "",
+        )
+        moved = abs((change.score_after or 0.0) - (change.score_before or 0.0))
         changes.append((-abs(int(other[row]) - int(one[row])), -moved, str(paths[row]), change))
     return [change for *_, change in sorted(changes, key=lambda entry: entry[:3])]
 

@@ -35,22 +35,22 @@ def policy_diff_report(
         lead=f"What changes if {after.reference} decides in place of {before.reference}.",
         facts=[(policy.reference, policy.digest) for policy in (before, after)],
     )
-    rows = [row for part in parts for row in _rows(part)]
-    if rows:
-        report.section(
-            "Words and thresholds", DataTable("Changes", ("where", "what", "before", "after"), rows)
-        )
-    transitions = [(name, number) for name, number in count_transitions(changes).items()]
+    transitions = list(count_transitions(changes).items())
     if transitions:
         report.section("Decisions", DataTable("Images by change", ("change", "images"), transitions))
     items = [
-        SheetItem(thumbnail, f"{change.before} to {change.after}", (_score_text(change), change.path.name))
+        SheetItem(thumbnail, f"{change.before} to {change.after}", _facts(change))
         for change, thumbnail in zip(changes, thumbnails, strict=False)
     ]
     if items:
         more = len(changes) - len(items)
         text = f"{more:,} more are not shown." if more else ""
         report.section("Images", ContactSheet("Most changed first", items, text))
+    rows = [row for part in parts for row in _rows(part)]
+    if rows:
+        report.section(
+            "Words and thresholds", DataTable("Changes", ("where", "what", "before", "after"), rows)
+        )
     return report
 
 
@@ -67,6 +67,11 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _facts(change: ImageChange) -> tuple[str, ...]:
+    label = (f"label: {change.label}",) if change.label else ()
+    return (_score_text(change), *label, change.path.name)
 
 
 def _score_text(change: ImageChange) -> str:

@@ -14,10 +14,19 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from benchmarks.archive_kills import run_kills
-from moderator.archive import segments
+from moderator.archive import day_decisions, segments
 from moderator.archive.archive_records import read_delivery
 from moderator.archive.archive_state import read_state
 from moderator.archive.archive_store import Archive, open_archive
+from moderator.archive.day_decisions import (
+    among,
+    count_frames,
+    day_ends,
+    days_of,
+    decided_by,
+    read_day,
+    read_flags,
+)
 from moderator.archive.erasure import Erasure
 from moderator.archive.evidence_reader import evidence_of, read_blocks
 from moderator.archive.holds import list_holds, place_hold, release_hold
@@ -45,7 +54,7 @@ from moderator.queue.outbox import Delivery, Outbox
 from moderator.queue.spool_file import Spool
 from moderator.queue.subscriptions import Subscriptions
 from moderator.settings import Settings, load_settings
-from moderator.verdicts import Decision, ModelFacts
+from moderator.verdicts import Decision, ImageFacts, ModelFacts, PolicyFacts
 from tests.support.archived import (
     MODEL,
     NOON,
@@ -229,6 +238,36 @@ def test_a_missing_segment_is_an_error(archive: Archive) -> None:
     with pytest.raises(SegmentBroken):
         frames(archive)
     assert read_state(archive).missing_segments == (segment.path,)
+
+
+def test_what_a_day_decided(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(day_decisions, "READ_VERDICTS_MAX", 7)
+    fill(archive, range(20))
+    fill(archive, range(30, 36), policy=PolicyFacts(name="other", version=1))
+    unseen = ImageFacts(sha256=image_of(0), width=1, height=1, format="GIF", frames_unseen=3)
+    fill(archive, [50], decision=Decision.REVIEW, image=unseen, metadata={"frames_unseen": 0})
+    fill(archive, [51], decision=Decision.REVIEW, metadata={"image": {"frames_unseen": 5}})
+    failed = make_verdict(60, decision=Decision.ERROR, image=None, categories={})
+    archive.add([read_delivery(make_delivery(failed))])
+    fill(archive, [70], created_at=NOON + timedelta(days=1))
+    numbers = {one.verdict["event_id"]: one.id for one in archive.scan(EVERYTHING)}
+    days = days_of(archive, NOON - timedelta(hours=13), None)
+    assert [day.isoformat() for day in days] == ["2026-03-01", "2026-03-02"]
+    assert days_of(archive, None, NOON + timedelta(hours=12)) == days[:1]
+    assert count_frames(archive, days) == 29
+    period = day_ends(days[0], None, None)
+    for policy, count, flagged in ((None, 28, 9), ("market", 22, 7), ("other", 6, 2), ("none", 0, 0)):
+        found = read_day(archive, *period, decided_by(archive, policy))
+        assert (found.count, found.errors) == (count, int(policy in (None, "market"))), policy
+        listed = np.array(sorted(set(numbers.values())))
+        wanted = among(listed, found.only) if found.only is not None else ~among(listed, found.without)
+        review, block = (among(listed, ids) & wanted for ids in found.reached)
+        assert block.sum() == flagged
+        assert review.sum() == (2 if policy in (None, "market") else 0)
+        assert found.unseen.tolist() == [numbers["e50"]]
+    assert read_day(archive, NOON, NOON, decided_by(archive, None)).count == 0
+    flags = {(id, category) for id, category, _ in read_flags(archive, numbers["e0"], numbers["e6"])}
+    assert flags == {(numbers[f"e{n}"], "weapons") for n in (0, 3, 6)}
 
 
 # --- retention and holds

@@ -36,6 +36,7 @@ VERDICTS = 200
 POLICY = """\
 name: shop
 version: {version}
+views: {{most: 2}}
 safe: [a person, a building, a landscape, food, furniture, a machine]
 categories:
   animals: {{unsafe: [a cat, a bird, a wild animal], review: {review}, block: 0.8}}

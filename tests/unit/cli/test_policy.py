@@ -1,5 +1,6 @@
 import json
 import re
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from moderator.cli import policy_changes, policy_workers
 from moderator.cli.policy import app
 from moderator.errors import PolicyChanged, PolicyConflict, PolicyInvalid, PolicyNotFound, PolicyUnreleased
 from moderator.identity import Identity
+from moderator.settings import load_settings
 from tests.support.tools import needs_extra
 
 TEXT = """\
@@ -25,10 +27,13 @@ categories:
 
 
 @pytest.fixture(autouse=True)
-def no_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_redis(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Commands go on at once where no Redis answers."""
     monkeypatch.setenv("MODERATOR_REDIS_URL", "redis://localhost:1/0")
     monkeypatch.setattr(policy_workers, "ANSWER_SECONDS", 0.02)
+    load_settings.cache_clear()
+    yield
+    load_settings.cache_clear()
 
 
 @pytest.fixture
@@ -242,10 +247,15 @@ def test_a_version_is_tried_before_it_is_promoted(folder: Path) -> None:
     assert isinstance(run(folder, "promote", "market@2").exception, PolicyConflict)
     result = run(folder, "shadow", "market@2")
     assert "market: version 2 is a shadow" in result.stdout
-    assert commands(result) == ["canary market@2 --percent 5", "promote market@2", "shadow market@2 --off"]
+    assert commands(result) == [
+        "rollout market",
+        "canary market@2 --percent 5",
+        "promote market@2",
+        "shadow market@2 --off",
+    ]
     result = run(folder, "canary", "market@2", "--percent", "2.5")
     assert "version 2 decides for 2.5 % of the events, version 1 for the rest" in result.stdout
-    assert commands(result) == ["promote market@2", "canary market@2 --off"]
+    assert commands(result) == ["rollout market", "promote market@2", "canary market@2 --off"]
     shown = rows(run(folder, "canary", "market@2", "--percent", "5", "--json"))[0]
     assert shown["canary"] == {"version": 2, "percent": 5.0}
     assert "no longer the canary" in run(folder, "canary", "market@2", "--off").stdout

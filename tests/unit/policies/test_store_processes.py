@@ -66,6 +66,9 @@ for n in range(writers):
         children.append(child)
         continue
     random.seed(n)
+    store.release("shop", 1)
+    store.activate("shop", 1)
+    os.write(1, b"release 1\\nactivate 1\\n")
     for step in range(30):
         version = random.randint(1, versions)
         act = random.choice(["release", "activate", "rollback", "shadow", "unshadow", "canary", "end", "promote"])
@@ -162,9 +165,24 @@ def test_one_policy_that_all_change_at_once_stays_at_a_version_that_compiles(tmp
     usable = {version for version in releases if version % 3}
     assert releases == usable
     assert {int(version) for version in seen.split()[1:]} <= usable
-    assert {line.split()[0] for line in done} >= {"activate", "shadow", "canary"}
+    assert {line.split()[0] for line in done} >= {"release", "activate"}
+    # Nobody is held up by those who were killed.
+    store = unchecked(tmp_path)
+    for version in (1, 2, 4):
+        release(tmp_path, "shop", version)
+    activate(tmp_path, "shop", 1)
+    store.shadow("shop", 2)
+    store.canary("shop", 4, 5)
+    store.promote("shop", 2)
+    store.rollback("shop")
     log = [c for c in unchecked(tmp_path).log() if c.record.action is not Action.RELEASE]
     made = [c.record for c in log if c.state is not State.NOT_APPLIED]
+    assert {record.action for record in made} >= {
+        Action.SHADOW,
+        Action.CANARY,
+        Action.PROMOTE,
+        Action.ROLLBACK,
+    }
     # Each change starts where the one before it ended, and the last one ended where the folder is.
     assert [record.before for record in made] == [None, *(record.after for record in made[:-1])]
     assert made[-1].after == read_pointers(tmp_path)["shop"]

@@ -1,16 +1,14 @@
 """From words to the text of a policy, by flags and by an interview."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-import numpy as np
 import pytest
 
 from moderator.cli.policy_interview import interview, split_words
+from moderator.engine.compiler import Compiler
 from moderator.errors import PolicyInvalid
 from moderator.policies.loader import parse_policy
-from moderator.policies.schema import Policy
-from moderator.scoring.layout import lay_out
-from moderator.scoring.thresholds import CompiledPolicy
 from moderator.tuning.new_policy import (
     ORDINARY,
     CategoryWords,
@@ -21,20 +19,15 @@ from moderator.tuning.new_policy import (
     next_text,
 )
 from moderator.tuning.vocabulary import everyday_texts, full_vocabulary
+from tests.support.letter_encoder import LetterEncoder
 from tests.support.policy_files import TEXT
 
 BASE = TEXT.format(name="market", version=1, block=0.8)
 
 
-class LetterCompiler:
-    """Embeds prompts by their letters: texts that share words are near."""
-
-    def compile(self, policy: Policy) -> CompiledPolicy:
-        layout = lay_out(policy)
-        matrix = np.array([[text.count(c) for c in "abcdefghijklmnopqrstuvwxyz"] for text in layout.prompts])
-        matrix = matrix.astype(np.float32) - np.float32(0.3)
-        matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
-        return CompiledPolicy(policy, layout, matrix, 10.0, 0.0)
+@pytest.fixture
+def compiler(tmp_path: Path) -> Compiler:
+    return Compiler(LetterEncoder(), tmp_path)
 
 
 def test_words_become_the_first_version() -> None:
@@ -67,18 +60,20 @@ def test_words_are_added_to_a_version_and_its_comments_stay() -> None:
     assert next_text(BASE, PolicyWords("market")) == BASE
 
 
-def test_hard_negatives_come_from_the_vocabulary_and_the_ordinary_without_what_is_meant() -> None:
-    proposals = Proposals(LetterCompiler(), ("{}",), 5)
+def test_hard_negatives_come_from_the_vocabulary_and_the_ordinary_without_what_is_meant(
+    compiler: Compiler,
+) -> None:
+    proposals = Proposals(compiler, ("{}",), 5)
     found = proposals.hard_negatives(["a kitchen knife"], ["a kitchen"])
     assert len(found) == 5
-    assert set(found) <= set(full_vocabulary(LetterCompiler()).texts)
+    assert set(found) <= set(full_vocabulary(compiler).texts)
     assert "a kitchen knife" not in found
     assert set(proposals.ordinary(["a car"])) < set(ORDINARY)
     assert "a car" not in proposals.ordinary(["A car"])
 
 
-def test_the_vocabulary_names_each_thing_once() -> None:
-    vocabulary = full_vocabulary(LetterCompiler())
+def test_the_vocabulary_names_each_thing_once(compiler: Compiler) -> None:
+    vocabulary = full_vocabulary(compiler)
     assert len(vocabulary.texts) == len(set(vocabulary.texts)) == len(vocabulary.kinds) > 1150
     assert "a weapon" in vocabulary.kinds[vocabulary.texts.index("a revolver")]
     assert set(ORDINARY) <= set(everyday_texts())

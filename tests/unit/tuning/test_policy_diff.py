@@ -78,7 +78,16 @@ def test_an_image_of_which_a_part_was_not_judged_is_never_allowed() -> None:
 
 
 def test_a_report_shows_words_and_pictures() -> None:
-    changes = changed_images(PATHS, BEFORE, AFTER)
+    changes = changed_images(PATHS, BEFORE, AFTER, labels=["", "", "a toy", "", "", ""])
+    assert [change.label for change in changes] == ["a toy", "", "", ""]
     html = policy_diff_report(BASE, OTHER, diff_policies(BASE, OTHER), 6, changes, [b"", None]).html()
-    for text in ("a rifle", "a sword", "block to allow", "2.jpg", "2 more are not shown", "66.7%"):
+    for text in (
+        "a rifle",
+        "a sword",
+        "block to allow",
+        "2.jpg",
+        "label: a toy",
+        "2 more are not shown",
+        "66.7%",
+    ):
         assert text in html

@@ -6,6 +6,7 @@ from threading import Event as Flag
 from threading import Lock, Thread
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -23,7 +24,9 @@ from moderator.errors import (
 from moderator.events import Event, ImageReference, Priority
 from moderator.fetching.fetcher import Fetcher
 from moderator.policies.catalogue import Selection
+from moderator.queue.evidence import Evidence
 from moderator.queue.ledger import Claim, DeadLetterReason
+from moderator.scoring.thresholds import judge
 from tests.support.canned_ledger import CannedLedger
 from tests.support.colour_encoder import ColourEncoder, picture, write_policies
 from tests.support.policies import release
@@ -102,6 +105,29 @@ def redeliveries(metrics: Metrics) -> float | None:
 
 def failures(metrics: Metrics, stage: str, error: str) -> float | None:
     return value(metrics, "moderation_failures_total", stage=stage, error=error)
+
+
+def test_a_verdict_rests_on_the_embedding_that_is_archived(
+    engine: Engine,
+    batcher: MicroBatcher,
+    ledger: CannedLedger,
+    metrics: Metrics,
+    gate: PriorityGate,
+    fetcher: Fetcher,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = engine.settings.model_copy(update={"archive_url": "sqlite:///archive.sqlite3"})
+    monkeypatch.setattr(engine, "settings", settings)
+    pipeline = Pipeline(engine, fetcher, batcher, ledger, metrics, 2, gate)
+    pipeline.process([event(picture("#b4283c"))])
+    ((verdict, _),) = ledger.published
+    (kept,) = ledger.evidence
+    assert kept is not None
+    rows = Evidence.from_fields(*kept.to_fields()).embeddings.astype(np.float32)
+    compiled = engine.compiler.compile(engine.catalogue.get("colours", 1))
+    assert judge(compiled, rows).unsafe_score == verdict.unsafe_score
+    exact = engine.embed(engine.preparer.prepare(picture("#b4283c"), Selection(compiled.policy)).pixels)
+    assert judge(compiled, exact).unsafe_score != verdict.unsafe_score, "or this shows nothing"
 
 
 def test_an_event_gets_its_verdict(pipeline: Pipeline, ledger: CannedLedger, metrics: Metrics) -> None:
