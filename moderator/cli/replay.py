@@ -31,10 +31,10 @@ def replay(
     policies: PoliciesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge an archived verdict again by the version of the policy that decided, and explain the decision.
+    """Judge an archived verdict again, and explain it.
 
-    By default from the embedding and the signal readings that the archive keeps: so a verdict can be proved after the
-    image is gone. Ends with 1 if the decision is another one.
+    The version of the policy that decided judges the embedding and the signal readings that the archive keeps, so a
+    verdict can be proved after the image is gone. Ends with 1 if a decision is another one.
 
     Examples:
 

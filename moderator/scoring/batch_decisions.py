@@ -23,8 +23,9 @@ from moderator.view import View, rows_of
 
 #: Level of a category, and decision of an image, for which a reading or a sound embedding is missing.
 NOT_COMPUTABLE = -1
-#: Views that are scored at a time: their similarities stay in the processor's cache.
-CHUNK_ROWS = 1024
+#: Views that are scored at a time, and that are multiplied with prompts at a time: what is computed stays in the
+#: processor's cache, and the calls are few.
+CHUNK_ROWS, PRODUCT_ROWS = 8192, 1024
 #: Relative error of a similarity, in float32, by the order in which its products are summed.
 _SIMILARITY_ERROR = 2e-7
 #: Embeddings are of length 1: a similarity as large as this one comes from a number that is not finite.
@@ -132,7 +133,7 @@ def _by_prompts(compiled: CompiledPolicy, block: ImageBlock) -> tuple[Floats, Le
     for images in _chunks(block.starts):
         starts = block.starts[images.start : images.stop + 1]
         rows = slice(int(starts[0]), int(starts[-1]))
-        logits, sound = _logits(compiled, widen(block.embeddings[rows]))
+        logits, sound = _logits(compiled, block.embeddings[rows], widen)
         both = _score_all(compiled, halves, logits)
         scores = _allowed(both[..., 0], both[..., 1], None if block.views is None else block.views[rows])
         scores.unsafe[~sound] = np.nan
@@ -178,10 +179,15 @@ def _chunks(starts: Indices) -> Iterator[slice]:
         first = end
 
 
-def _logits(compiled: CompiledPolicy, embeddings: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+def _logits(
+    compiled: CompiledPolicy, embeddings: NDArray[np.floating], widen: Widener
+) -> tuple[Floats, NDArray[np.bool_]]:
     """Return the logits of prompts and views -> [P, rows], and which views are finite and not zero."""
+    similarities = np.empty((len(embeddings), len(compiled.matrix)), dtype=np.float32)
     with np.errstate(invalid="ignore"):  # what is not finite stays so
-        similarities = embeddings @ compiled.matrix.T
+        for at in range(0, len(embeddings), PRODUCT_ROWS):
+            rows = slice(at, at + PRODUCT_ROWS)
+            np.matmul(widen(embeddings[rows]), compiled.matrix.T, out=similarities[rows])
     logits = np.empty(similarities.shape[::-1], dtype=np.float32)
     np.multiply(similarities.T, np.float32(compiled.scale), out=logits)
     logits += np.float32(compiled.bias)

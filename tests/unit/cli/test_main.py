@@ -37,6 +37,7 @@ COMMANDS = {
         "submit",
         "archive",
         "backfill",
+        "replay",
         "spool",
         "verdicts",
         "dead-letters",
