@@ -46,7 +46,7 @@ def compare(
     from moderator.settings import load_settings
     from moderator.tuning.draft_policy import write_draft
     from moderator.tuning.labelled_images import load_labelled, open_engine
-    from moderator.tuning.model_swap import LEVELS, compare_encoders, swap_text
+    from moderator.tuning.model_swap import LEVELS, compare_encoders, scales_of, swap_text
     from moderator.tuning.tuning_bench import changed_policy
 
     settings = load_settings()
@@ -81,6 +81,9 @@ def compare(
     swap = compare_encoders(old_compiled, old_images.block, new_compiled, new_images.block)
     base_text = (settings.policies / name / f"{base.version}.yaml").read_text("utf-8")
     kept = [s.model_dump(mode="json") for s in base.encoders if s.identity != new_images.identity]
+    if old_images.identity not in {s.identity for s in base.encoders}:
+        # Or else workers with the old encoder could not use the draft.
+        kept.append(scales_of(old_compiled.categories, old_images.identity))
     note = (
         f"made from {base.reference} by moderator models compare, from {old} to {new} on {len(both)} images of "
         f"{data.name}: thresholds that keep how many images each category flags; the decision stays the same on "

@@ -117,6 +117,28 @@ def swap_text(base_text: str, swap: ModelSwap, identity: Identity, kept: Sequenc
     return edit_policy(base_text, {("encoders",): [*kept, entry]})
 
 
+def scales_of(categories: Mapping[str, Category], identity: Identity) -> dict[str, Any]:
+    """Return the entry of `encoders` for an encoder on which categories have the scales that they have now."""
+    scales = {
+        name: {key: getattr(spec, key) for key in ("midpoint", "calibration", "review", "block")}
+        for name, spec in categories.items()
+        if spec.when is None
+    }
+    for name, spec in categories.items():
+        if not spec.has_prompts:
+            scales.get(name, {}).pop("midpoint", None)
+        if spec.calibration is not None:
+            scales[name]["calibration"] = spec.calibration.model_dump(mode="json")
+    return {
+        "id": identity.id,
+        "revision": identity.revision,
+        "preprocessing": identity.preprocessing,
+        "categories": {
+            name: {k: v for k, v in keys.items() if v is not None} for name, keys in scales.items()
+        },
+    }
+
+
 def _bare(spec: Category, scores: NDArray[np.floating]) -> Floats:
     """Return scores with the default midpoint."""
     return np.asarray(expit(logit(scores.astype(np.float64)) + logit(np.array(spec.midpoint))))
