@@ -1,9 +1,11 @@
 """`moderator models compare`: the decisions of a policy on two encoders, and thresholds for the new one."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from moderator.cli.next_steps import print_steps, step
@@ -44,7 +46,7 @@ def compare(
     from moderator.settings import load_settings
     from moderator.tuning.draft_policy import write_draft
     from moderator.tuning.labelled_images import load_labelled, open_engine
-    from moderator.tuning.model_swap import LEVELS, compare_encoders, swap_text
+    from moderator.tuning.model_swap import LEVELS, compare_encoders, scales_of, swap_text
     from moderator.tuning.tuning_bench import changed_policy
 
     settings = load_settings()
@@ -66,9 +68,7 @@ def compare(
                     data,
                     engine,
                     [judged],
-                    progress=lambda done, total, bar=bar, task=task: bar.update(
-                        task, completed=done, total=total
-                    ),
+                    progress=_updating(bar, task),
                     mapping=label_map(mapped),
                     ignored=frozenset(ignored or ()),
                 )
@@ -81,6 +81,9 @@ def compare(
     swap = compare_encoders(old_compiled, old_images.block, new_compiled, new_images.block)
     base_text = (settings.policies / name / f"{base.version}.yaml").read_text("utf-8")
     kept = [s.model_dump(mode="json") for s in base.encoders if s.identity != new_images.identity]
+    if old_images.identity not in {s.identity for s in base.encoders}:
+        # Or else workers with the old encoder could not use the draft.
+        kept.append(scales_of(old_compiled.categories, old_images.identity))
     note = (
         f"made from {base.reference} by moderator models compare, from {old} to {new} on {len(both)} images of "
         f"{data.name}: thresholds that keep how many images each category flags; the decision stays the same on "
@@ -110,6 +113,10 @@ def compare(
         console.print(plain(f"other decision: {both[row]}"), soft_wrap=True)
     console.print(plain(f"draft: {path}"), soft_wrap=True)
     print_steps([step("put it into force later", "release", draft, policies=policies)])
+
+
+def _updating(bar: Progress, task: TaskID) -> Callable[[int, int], None]:
+    return lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _print(swap: "ModelSwap", old: str, new: str) -> None:

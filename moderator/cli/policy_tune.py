@@ -64,7 +64,7 @@ def tune(
 ) -> None:
     """Choose thresholds for a target by labelled images, and write them as a new draft for this encoder.
 
-    Three of five images choose, the others report, so that the figures are honest. The version itself never changes.
+    Seven of ten images choose, the others report, so that the figures are honest. The version itself never changes.
 
     Examples:
 

@@ -24,6 +24,8 @@ from moderator.scoring.thresholds import CompiledPolicy
 from moderator.tuning.rank_objective import Floats
 from moderator.tuning.threshold_choice import threshold_of_rate
 
+#: Log-odds of the highest score.
+_LOGIT_MAX = float(logit(np.array(1.0)))
 LEVELS = ("allow", "review", "block")
 
 
@@ -115,6 +117,28 @@ def swap_text(base_text: str, swap: ModelSwap, identity: Identity, kept: Sequenc
     return edit_policy(base_text, {("encoders",): [*kept, entry]})
 
 
+def scales_of(categories: Mapping[str, Category], identity: Identity) -> dict[str, Any]:
+    """Return the entry of `encoders` for an encoder on which categories have the scales that they have now."""
+    scales = {
+        name: {key: getattr(spec, key) for key in ("midpoint", "calibration", "review", "block")}
+        for name, spec in categories.items()
+        if spec.when is None
+    }
+    for name, spec in categories.items():
+        if not spec.has_prompts:
+            scales.get(name, {}).pop("midpoint", None)
+        if spec.calibration is not None:
+            scales[name]["calibration"] = spec.calibration.model_dump(mode="json")
+    return {
+        "id": identity.id,
+        "revision": identity.revision,
+        "preprocessing": identity.preprocessing,
+        "categories": {
+            name: {k: v for k, v in keys.items() if v is not None} for name, keys in scales.items()
+        },
+    }
+
+
 def _bare(spec: Category, scores: NDArray[np.floating]) -> Floats:
     """Return scores with the default midpoint."""
     return np.asarray(expit(logit(scores.astype(np.float64)) + logit(np.array(spec.midpoint))))
@@ -125,9 +149,10 @@ def _matched(spec: Category, old: Floats, new: Floats) -> CategoryScale:
 
     def matched(threshold: float) -> float:
         cut = threshold_of_rate(logit(old), float(logit(np.array(threshold))), logit(new))
-        return float(f"{float(expit(np.array(cut))):.6g}")
+        # Scores of an encoder may all be at the end of the scale: what none reached, none reaches.
+        return NEVER if cut > _LOGIT_MAX else float(f"{float(expit(np.array(cut))):.9g}")
 
-    block = matched(spec.block) if spec.block <= 1 else spec.block
+    block = matched(spec.block) if spec.block <= 1 else NEVER
     review = None if spec.review is None else matched(spec.review)
     if review is not None and review >= block:
         review = None

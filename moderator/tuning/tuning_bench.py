@@ -63,7 +63,7 @@ class TuningBench:
     @cached_property
     def safe(self) -> NDArray[np.bool_]:
         """Return which images show nothing that is not allowed: bool [n]."""
-        return ~self.truth.any(axis=1)
+        return np.array([not shown & self.categories.keys() for shown in self.images.shows], dtype=np.bool_)
 
     @cached_property
     def strata(self) -> NDArray[np.str_]:

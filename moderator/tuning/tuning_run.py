@@ -6,18 +6,14 @@ others are too good.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
 from moderator.errors import LabelsInvalid
-from moderator.policies.calibration_schema import Calibration
-from moderator.policies.category_schema import Category
 from moderator.policies.policy_text import edit_policy
 from moderator.policies.schema import Policy
 from moderator.scoring.batch_decisions import ImageBlock
-from moderator.tuning.calibration import fit_isotonic, fit_platt
 from moderator.tuning.data_splits import choosing_split
 from moderator.tuning.evaluation import decide_images
 from moderator.tuning.evaluation_metrics import Estimate, ranking_figures, share
@@ -26,13 +22,14 @@ from moderator.tuning.macro_recall import REPORTED_SHARE, MacroRecall, macro_rec
 from moderator.tuning.rank_objective import Flags, Floats
 from moderator.tuning.threshold_choice import TuningTarget, choose_thresholds, threshold_of_rate
 from moderator.tuning.tuning_bench import TuningBench, changed_policy
+from moderator.tuning.tuning_draft import changed_fields, draft_changes, kept_scales
 from moderator.tuning.tuning_fit import TuningFit, TuningOptions, cross_fitted_odds, fit_policy
-from moderator.tuning.tuning_scales import cut_of, scale_at
+from moderator.tuning.tuning_scales import cut_of
 
 #: Share of the images on which is chosen; the others report.
-CHOOSING_SHARE = 0.6
+CHOOSING_SHARE = 0.7
 #: Fewest images of either split.
-IMAGES_MIN = 20
+IMAGES_MIN = 10
 
 
 @dataclass(frozen=True)
@@ -119,9 +116,9 @@ def tune_policy(
     fitted = fit_policy(bench, options, chosen)
     held = cross_fitted_odds(bench, options, chosen)[0] if options.prompts or options.probe else fitted.odds
     cuts = _cuts(bench, fitted, held, chosen, target)
-    changes, files, probes = _changes(bench, fitted, held, chosen, cuts, calibrate)
+    changes, files, probes = draft_changes(bench, fitted, held, chosen, cuts, calibrate)
     text = edit_policy(base_text, changes)
-    draft = changed_policy(bench.policy, **_fields(bench.policy, changes))
+    draft = changed_policy(bench.policy, **changed_fields(bench.policy, changes))
     reporting = _with_probes(bench.images, probes).subset(~chosen)
     old, new = _decided(bench, bench.policy, reporting), _decided(bench, draft, reporting)
     truth = bench.truth
@@ -144,7 +141,7 @@ def tune_policy(
         estimated=macro_recall(truth[chosen], held[chosen], options.seed),
         safe_before=share(int((old[1][safe] > 0).any(axis=1).sum()), int(safe.sum())),
         safe_after=share(int((new[1][safe] > 0).any(axis=1).sum()), int(safe.sum())),
-        others_dropped=len(bench.policy.encoders) > len(_kept_scales(bench, fitted)),
+        others_dropped=len(bench.policy.encoders) > len(kept_scales(bench, fitted)),
     )
 
 
@@ -169,93 +166,6 @@ def _cuts(
             old_cut = cut_of(spec, flagging)
             cuts[column] = threshold_of_rate(before[chosen, column], old_cut, odds[chosen, column])
     return cuts
-
-
-def _changes(
-    bench: TuningBench,
-    fitted: TuningFit,
-    held: Floats,
-    chosen: Flags,
-    cuts: list[float | None],
-    calibrate: str | None,
-) -> tuple[dict[tuple[str, ...], object], dict[str, bytes], dict[str, Floats]]:
-    """Return the changed keys of the policy, the files of its probes, and the scores of these for all images."""
-    policy, changes = bench.policy, dict[tuple[str, ...], object]()
-    if fitted.templates != policy.templates:
-        changes["templates",] = list(fitted.templates)
-    signals: list[Any] = [signal.model_dump(mode="json", exclude_none=True) for signal in policy.signals]
-    scales, files, probes = {}, dict[str, bytes](), dict[str, Floats]()
-    for column, (name, spec) in enumerate(bench.categories.items()):
-        tuned = fitted.categories[name]
-        if tuned.search is not None:
-            changes["categories", name, "unsafe"] = list(tuned.unsafe)
-            changes["categories", name, "safe"] = list(tuned.safe) or None
-        if tuned.probe is not None:
-            probe = tuned.probe.as_probe(name, bench.images.identity)
-            content = probe.serialized()
-            digest = sha256(content).hexdigest()
-            file = f"{policy.name}/{name}-{digest[:12]}.safetensors"
-            signal = f"{name[:48]}-probe-{digest[:6]}"
-            signals.append(
-                {"name": signal, "kind": "probe", "file": file, "sha256": digest, "unsafe": [name]}
-            )
-            changes["categories", name, "probe"] = {"signal": signal, "weight": tuned.probe.weight}
-            files[file] = content
-            views = bench.rows
-            unsafe = probe.probabilities(views.embeddings.astype(np.float32))[:, 0]
-            probes[signal] = np.maximum.reduceat(unsafe, views.starts[:-1]).astype(np.float64)
-        cut = cuts[column]
-        if cut is not None:
-            weight = 0.0 if tuned.probe is None else tuned.probe.weight
-            calibration = _calibration(calibrate, spec, held[chosen, column], bench.truth[chosen, column])
-            scale = scale_at(spec, cut, weight, calibration)
-            scales[name] = scale.model_dump(mode="json", exclude_defaults=True)
-    if files:
-        changes["signals",] = signals
-    identity = bench.images.identity
-    entry = {
-        "id": identity.id,
-        "revision": identity.revision,
-        "preprocessing": identity.preprocessing,
-        "categories": scales,
-    }
-    if scales:
-        changes["encoders",] = [*_kept_scales(bench, fitted), entry]
-    return changes, files, probes
-
-
-def _calibration(kind: str | None, spec: Category, odds: Floats, truth: Flags) -> Calibration | None:
-    possible = spec.signal is not None or (spec.has_prompts and spec.rule.is_relative)
-    if kind is None or not possible or not truth.any() or truth.all():
-        return None
-    return fit_platt(odds, truth) if kind == "platt" else fit_isotonic(odds, truth)
-
-
-def _kept_scales(bench: TuningBench, fitted: TuningFit) -> list[dict[str, Any]]:
-    """Return the scales of other encoders, unless they were measured with other prompts."""
-    moved = fitted.templates != bench.policy.templates or any(
-        tuned.search is not None or tuned.probe is not None for tuned in fitted.categories.values()
-    )
-    if moved:
-        return []
-    return [
-        scales.model_dump(mode="json")
-        for scales in bench.policy.encoders
-        if scales.identity != bench.images.identity
-    ]
-
-
-def _fields(policy: Policy, changes: Mapping[tuple[str, ...], object]) -> dict[str, Any]:
-    """Return the fields of a policy with some keys changed."""
-    fields: dict[str, Any] = {key[0]: value for key, value in changes.items() if len(key) == 1}
-    categories = {
-        name: {key: getattr(spec, key) for key in spec.model_fields_set}
-        for name, spec in policy.categories.items()
-    }
-    for key, value in changes.items():
-        if len(key) == 3:
-            categories[key[1]][key[2]] = value if value is not None else ()
-    return {**fields, "categories": categories}
 
 
 def _with_probes(images: LabelledImages, probes: Mapping[str, Floats]) -> LabelledImages:

@@ -10,7 +10,7 @@ import pytest
 from moderator.queue.embedded_server import free_port
 from tests.support.service import ForkedWorker, environment, fork_server, until
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has it: the fork of a worker")
 
 
 @pytest.fixture

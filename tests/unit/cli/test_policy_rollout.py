@@ -30,6 +30,7 @@ from moderator.verdicts import (
 from tests.support.archived import make_delivery
 from tests.support.colour_encoder import ColourEncoder, picture, write_policies
 from tests.support.ledger_events import event
+from tests.support.tools import needs_extra
 
 NOW = datetime.now(UTC)
 RED = picture("red")
@@ -106,7 +107,7 @@ def test_json_is_one_object(folder: Path) -> None:
 
 
 def test_a_report_shows_images_that_are_still_there(folder: Path) -> None:
-    pytest.importorskip("jinja2")
+    needs_extra("jinja2", "tuning")
     (folder / "uploads" / "deep").mkdir(parents=True)
     (folder / "uploads" / "deep" / "renamed").write_bytes(RED)
     (folder / "uploads" / "other.png").write_bytes(picture("blue"))

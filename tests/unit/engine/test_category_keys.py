@@ -206,7 +206,7 @@ def test_the_same_model_with_another_preprocessing_is_foreign(tmp_path: Path) ->
 class Silent:
     """Announcements that nobody reads."""
 
-    def announce(self, references: object) -> None: ...
+    def announce(self, references: object, held: object) -> None: ...
 
 
 def foreign_versions(metrics: Metrics) -> set[tuple[str, str]]:

@@ -11,7 +11,7 @@ from moderator.policies.schema import Policy
 from moderator.scoring.batch_decisions import decide_block
 from moderator.scoring.thresholds import CompiledPolicy
 from moderator.tuning.labelled_images import LabelledImages, load_labelled, open_engine
-from moderator.tuning.model_swap import compare_encoders, swap_text
+from moderator.tuning.model_swap import compare_encoders, scales_of, swap_text
 from tests.support.colour_encoder import ColourEncoder
 
 TEXT = """\
@@ -75,6 +75,14 @@ def test_thresholds_of_the_draft_decide_as_compared(
     with open_engine(settings.model_copy(update={"encoder": f"clip:{small_clip}"})) as engine:
         levels = decide_block(engine.compiler.compile(draft), new_images.block).levels[:, 0]
     assert tuple((levels == level).sum() for level in range(3)) == swap.categories["red"].new
+
+
+def test_the_old_encoder_keeps_its_thresholds(judged: tuple[Judged, Judged], base: Policy) -> None:
+    (old, old_images), (new, new_images) = judged
+    swap = compare_encoders(old, old_images.block, new, new_images.block)
+    kept = [scales_of(old.categories, old_images.identity)]
+    draft = parse_policy(swap_text(TEXT, swap, new_images.identity, kept))
+    assert draft.categories_on(old_images.identity) == base.categories
 
 
 def test_other_images_are_refused(judged: tuple[Judged, Judged]) -> None:

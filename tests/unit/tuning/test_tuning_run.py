@@ -62,7 +62,7 @@ def test_thresholds_are_stored_for_the_encoder_that_measured_them(
     assert [scales.identity for scales in draft.encoders] == [encoder.identity]
     assert draft.categories == bench.policy.categories
     assert (result.chosen + result.reported, result.tried) == (100, 0)
-    assert 55 <= result.chosen <= 65
+    assert 65 <= result.chosen <= 75
     decided = decide_images(engine.compiler.compile(draft), bench.images)
     truth = bench.images.truth("red")
     assert (decided.decisions[truth] > 0).mean() >= 0.8
@@ -109,3 +109,15 @@ def test_too_few_images_are_refused(bench: TuningBench, engine: Engine, text: st
     few = TuningBench(bench.policy, engine.compiler, bench.images.subset(np.arange(30)))
     with pytest.raises(LabelsInvalid, match="30 labelled images are too few"):
         tune_policy(text, few, parse_target("fpr<=5%"), TuningOptions())
+
+
+def test_a_search_of_prompts_gives_a_valid_draft(bench: TuningBench, text: str, engine: Engine) -> None:
+    result = tune_policy(text, bench, parse_target("fpr<=5%"), TuningOptions(prompts=True))
+    draft = draft_of(result, engine)
+    assert result.tried > 1000
+    assert draft.safe == bench.policy.safe
+    red, before = result.categories["red"], bench.policy.categories["red"]
+    assert draft.categories["red"].unsafe == tuple(
+        text for text in (*before.unsafe, *red.unsafe_added) if text not in red.unsafe_removed
+    )
+    assert len(draft.encoders) == 1

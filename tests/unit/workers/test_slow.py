@@ -17,6 +17,7 @@ from moderator import Decision, Settings
 from moderator.engine.engine import Engine
 from moderator.events import Event, Priority
 from moderator.fetching.fetcher import Fetcher
+from moderator.queue.evidence import as_kept
 from moderator.queue.ledger import Claim
 from moderator.signals.signal import Frame, SignalResult
 from tests.support.canned_ledger import CannedLedger
@@ -255,7 +256,7 @@ def test_what_a_verdict_was_made_from_is_kept_where_a_consumer_wants_it(
     for evidence, (verdict, _) in zip(found, ledger.published, strict=False):
         assert evidence.model == verdict.model
         pixels = engine.preparer.prepare(picture("green")).pixels
-        np.testing.assert_array_equal(evidence.embeddings, engine.encoder.embed_images(pixels))
+        np.testing.assert_array_equal(evidence.embeddings, as_kept(engine.encoder.embed_images(pixels)))
     (spec,) = engine.resolver.select("reads", "").decides.signals
     reading = {"score": 0.25, "unsure": False, "facts": {"why": "x"}}
     expected = [{}, {spec.key: reading}, {spec.key: reading}]  # a shadow's as well
