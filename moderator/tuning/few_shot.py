@@ -22,7 +22,7 @@ Flags = NDArray[np.bool_]
 #: Label of what does not show the category, in the file of a probe.
 OTHER_LABEL = "other"
 #: Inverse L2 strengths and weights that are tried. The first of each are taken unless others are better by more than
-#: the standard error: to take the best by chance costs about a point of recall.
+#: the standard error: to take the best by chance costs about half a point of recall.
 STRENGTHS = (100.0, 30.0, 300.0, 1000.0)
 WEIGHTS = (0.5, 0.25, 0.75)
 #: Fewest examples of a category that a probe is learnt from.
