@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check
-# Whole services wait more than they compute, so three at a time on two cores; unit tests compute, two at a time.
+# Whole services wait more than they compute, so four at a time on two cores; unit tests compute, two at a time.
 PYTEST := $(BIN)/pytest --dist worksteal
 
 .PHONY: demo test test-openclip ray-test lint unit integration api-test chaos walk fuzz bench bench-peers docs audit clean
@@ -29,7 +29,7 @@ unit: .venv/installed       ## quick, pure tests; a quick run of the fuzzer
 	$(PYTEST) --numprocesses 2 tests/unit tests/fuzz
 
 integration: .venv/installed ## real server, real worker, real model; faults, the short version
-	$(PYTEST) --numprocesses 3 tests/integration tests/chaos tests/api
+	$(PYTEST) --numprocesses 4 tests/integration tests/chaos tests/api
 
 api-test: .venv/installed   ## the gateway's API fuzzed by its own document: 5,000 cases, minutes on 2 cores
 	$(BIN)/python -m tests.api.check_api

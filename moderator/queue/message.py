@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from moderator.errors import EventInvalid
 from moderator.queue.element import REFUSED, TEXT, Refusal, read_element
@@ -21,12 +21,9 @@ IMAGES = "images"
 
 
 def encode_message(body: Any, queue: str) -> str:
-    """Return the list element that a Celery worker on `queue` reads as a call of the task with argument `body`.
-
-    The texts in `body` are without lone surrogates, as those of events are.
-    """
-    call = to_json(_make_call([body], {}))
-    return to_json(_make_envelope(call, queue, str(uuid4()), str(uuid4()), _count_images(body))).decode()
+    """Return the list element that a Celery worker on `queue` reads as a call of the task with argument `body`."""
+    call = _to_json(_make_call([body], {}))
+    return _to_json(_make_envelope(call, queue, str(uuid4()), str(uuid4()), _count_images(body))).decode()
 
 
 def decode_message(message: bytes) -> Any:
@@ -105,6 +102,13 @@ def _make_envelope(call: bytes, queue: str, task_id: str, tag: str, images: int)
             "delivery_tag": tag,
         },
     }
+
+
+def _to_json(value: Any) -> bytes:
+    try:
+        return to_json(value)
+    except PydanticSerializationError:  # a lone surrogate, which no event has: escape it
+        return json.dumps(value).encode()
 
 
 def _count_images(body: Any) -> int:
