@@ -24,7 +24,10 @@ OPERATIONS = 11
 def fuzz(folder: Path, cases: int, seed: int) -> tuple[int, str]:
     """Run at least so many cases; return how many ran, and what was found ("": nothing)."""
     with EmbeddedServer(folder / "server") as server:
-        gateway = GatewayProcess(folder / "gateway", redis_url=server.url, queue_limit="0", queue_bytes="0")
+        short = {"hook_wait": "0.1", "gateway_wait": "0.1"}  # nothing comes: there is no worker
+        gateway = GatewayProcess(
+            folder / "gateway", redis_url=server.url, queue_limit="0", queue_bytes="0", **short
+        )
         gateway.start()
         try:
             key = make_key(server.url, rate=0)
