@@ -39,7 +39,7 @@ SHAKEN: dict[int | str, Json] = {
 ASKED: dict[int | str, Json] = {
     200: json_answer("The image may be shown.", _ANSWER, {"decision": "allow"}),
     403: _refusal(403, "The image may not be shown, or not yet.", {"decision": "block"}),
-    **problem_answers(401, 422, 429, 503),
+    **problem_answers(401, 404, 422, 429, 503),  # 404: a line break in the path
 }
 REPORT: dict[str, Any] = {
     "parameters": [
