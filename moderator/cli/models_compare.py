@@ -1,15 +1,20 @@
 """`moderator models compare`: the decisions of a policy on two encoders, and thresholds for the new one."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from moderator.cli.next_steps import print_steps, step
-from moderator.cli.options import JsonOption, PoliciesOption, loading, policy_reference, progress_bar
+from moderator.cli.options import (
+    JsonOption,
+    PoliciesOption,
+    counting,
+    loading,
+    policy_reference,
+    policy_settings,
+)
 from moderator.cli.output import console, plain, print_json
 from moderator.cli.policy_evaluate import IgnoreOption, MapOption, label_map, report_failures
 
@@ -43,15 +48,12 @@ def compare(
 
       moderator models compare embedded clip:openai/clip-vit-large-patch14 --data uploads.csv --policy marketplace@3
     """
-    from moderator.settings import load_settings
-    from moderator.tuning.draft_policy import write_draft
+    from moderator.tuning.draft_policy import read_version, write_draft
     from moderator.tuning.labelled_images import load_labelled, open_engine
     from moderator.tuning.model_swap import LEVELS, compare_encoders, scales_of, swap_text
     from moderator.tuning.tuning_bench import changed_policy
 
-    settings = load_settings()
-    if policies is not None:
-        settings = settings.model_copy(update={"policies": policies})
+    settings = policy_settings(policies)
     name, version = policy_reference(policy or settings.default_policy)
     found = []
     for encoder in (old, new):
@@ -62,13 +64,12 @@ def compare(
             judged = base
             if base.categories_on(engine.encoder.identity) is None or encoder == new:
                 judged = changed_policy(base, encoders=())
-            with progress_bar(as_json) as bar:
-                task = bar.add_task(f"judging on {encoder}", total=None)
+            with counting(f"judging on {encoder}", as_json) as progress:
                 images = load_labelled(
                     data,
                     engine,
                     [judged],
-                    progress=_updating(bar, task),
+                    progress=progress,
                     mapping=label_map(mapped),
                     ignored=frozenset(ignored or ()),
                 )
@@ -79,7 +80,7 @@ def compare(
     old_images = old_images.subset([old_images.paths.index(path) for path in both])
     new_images = new_images.subset([new_images.paths.index(path) for path in both])
     swap = compare_encoders(old_compiled, old_images.block, new_compiled, new_images.block)
-    base_text = (settings.policies / name / f"{base.version}.yaml").read_text("utf-8")
+    base_text = read_version(settings.policies, base)
     kept = [s.model_dump(mode="json") for s in base.encoders if s.identity != new_images.identity]
     if old_images.identity not in {s.identity for s in base.encoders}:
         # Or else workers with the old encoder could not use the draft.
@@ -113,10 +114,6 @@ def compare(
         console.print(plain(f"other decision: {both[row]}"), soft_wrap=True)
     console.print(plain(f"draft: {path}"), soft_wrap=True)
     print_steps([step("put it into force later", "release", draft, policies=policies)])
-
-
-def _updating(bar: Progress, task: TaskID) -> Callable[[int, int], None]:
-    return lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _print(swap: "ModelSwap", old: str, new: str) -> None:

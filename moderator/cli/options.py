@@ -1,8 +1,8 @@
 """Options and outputs that several commands share."""
 
 import re
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +15,7 @@ from moderator.cli.output import console, errors, plain, terminal
 if TYPE_CHECKING:
     from moderator.embeddings.embedder import EmbeddedImage, Embedder
     from moderator.embeddings.lettering import Lettering
+    from moderator.settings import Settings
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per result, for programs.")]
 PoliciesOption = Annotated[
@@ -29,6 +30,14 @@ def policies_folder(option: Path | None) -> Path:
     from moderator.settings import load_settings
 
     return option if option is not None else load_settings().policies
+
+
+def policy_settings(option: Path | None) -> "Settings":
+    """Return the settings, with the folder of policies that `--policies` names."""
+    from moderator.settings import load_settings
+
+    settings = load_settings()
+    return settings if option is None else settings.model_copy(update={"policies": option})
 
 
 def policy_reference(text: str) -> tuple[str, int | None]:
@@ -57,6 +66,14 @@ def progress_bar(hidden: bool = False) -> Progress:
         disable=hidden or not errors.is_terminal or (console.is_terminal and terminal() is not errors),
         redirect_stdout=False,  # output for programs must reach standard output
     )
+
+
+@contextmanager
+def counting(description: str, hidden: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar, and yield what is called with the number done and the number of all."""
+    with progress_bar(hidden) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def loading() -> AbstractContextManager[object]:

@@ -11,9 +11,10 @@ from rich.table import Table
 from moderator.cli.options import (
     JsonOption,
     PoliciesOption,
+    counting,
     loading,
     policy_reference,
-    progress_bar,
+    policy_settings,
     read_moment,
 )
 from moderator.cli.output import console, plain, print_json
@@ -70,16 +71,13 @@ def backtest(
     moments = read_moment(since), read_moment(until)
 
     from moderator.archive.archive_store import open_archive
-    from moderator.settings import load_settings
     from moderator.tuning.archived_images import archive_policy
     from moderator.tuning.backtest import run_backtest
     from moderator.tuning.backtest_counts import BacktestPlan
     from moderator.tuning.backtest_record import record_of
     from moderator.tuning.labelled_images import open_engine
 
-    settings = load_settings()
-    if policies is not None:
-        settings = settings.model_copy(update={"policies": policies})
+    settings = policy_settings(policies)
     with ExitStack() as stack:
         archive = stack.enter_context(closing(open_archive(settings)))
         with loading():
@@ -94,8 +92,7 @@ def backtest(
                     for name in names
                 )
             )
-        with progress_bar(as_json) as bar:
-            task = bar.add_task("deciding", total=None)
+        with counting("deciding", as_json) as progress:
             result = run_backtest(
                 archive,
                 plan,
@@ -103,7 +100,7 @@ def backtest(
                 since=moments[0],
                 until=moments[1],
                 policy=None if all_policies else plan.policy.policy.name,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
+                progress=progress,
             )
         if html is not None:
             from moderator.tuning.backtest_report import backtest_report

@@ -74,9 +74,7 @@ def activate(
     """Make a released version the one that decides. Running workers pick it up without a restart."""
     name, version = full_reference(reference)
     change = _store(policies, actor, as_json).activate(name, version, expect=expect, reason=reason)
-    _finish(
-        name, _active_text(name, change), change, _after_activation(name, change, policies), wait, as_json
-    )
+    _finish_activation(name, change, policies, wait, as_json)
 
 
 def promote(
@@ -91,9 +89,7 @@ def promote(
     """Make a shadow or the canary the version that decides. Refused for a version that was not tried."""
     name, version = full_reference(reference)
     change = _store(policies, actor, as_json).promote(name, version, expect=expect, reason=reason)
-    _finish(
-        name, _active_text(name, change), change, _after_activation(name, change, policies), wait, as_json
-    )
+    _finish_activation(name, change, policies, wait, as_json)
 
 
 def rollback(
@@ -197,7 +193,9 @@ def _active_text(name: str, change: Activation) -> str:
     return f"{name}: version {pointer.active} is active{was}"
 
 
-def _after_activation(name: str, change: Activation, policies: Path | None) -> list[NextStep]:
+def _finish_activation(
+    name: str, change: Activation, policies: Path | None, wait: float | None, as_json: bool
+) -> None:
     now = f"{name}@{change.now.active}"
     steps = [step(f"write the next version from {now}", "new", name, "--from", now, policies=policies)]
     if change.before is not None and change.before.active != change.now.active:
@@ -205,7 +203,7 @@ def _after_activation(name: str, change: Activation, policies: Path | None) -> l
             f"undo: version {change.before.active} decides again", "rollback", name, policies=policies
         )
         steps.insert(0, back)
-    return steps
+    _finish(name, _active_text(name, change), change, steps, wait, as_json)
 
 
 def _finish(

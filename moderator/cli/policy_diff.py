@@ -13,16 +13,16 @@ from moderator.cli.next_steps import NextStep, print_steps, step
 from moderator.cli.options import (
     JsonOption,
     PoliciesOption,
+    counting,
     loading,
     policies_folder,
     policy_reference,
-    progress_bar,
+    policy_settings,
 )
 from moderator.cli.output import console, plain
 from moderator.errors import PolicyNotFound
 from moderator.policies.catalogue import Catalogue
 from moderator.policies.schema import Policy
-from moderator.settings import load_settings
 
 if TYPE_CHECKING:
     from moderator.tuning.policy_diff import ImageChange, PartDiff
@@ -139,17 +139,16 @@ def _compare(
     from moderator.tuning.policy_diff import changed_images
     from moderator.tuning.policy_diff_report import policy_diff_report
 
-    settings = load_settings().model_copy(update={"policies": folder})
+    settings = policy_settings(folder)
     with ExitStack() as stack:
         with loading():
             engine = stack.enter_context(open_engine(settings))
-        with progress_bar(quiet) as bar:
-            task = bar.add_task("judging", total=None)
+        with counting("judging", quiet) as progress:
             sample = load_unlabelled(
                 images,
                 engine,
                 [before, after],
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
+                progress=progress,
             )
         one, other = (
             decide_block(engine.compiler.compile(policy), sample.block_for(policy))

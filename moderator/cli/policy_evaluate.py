@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from moderator.cli.options import JsonOption, PoliciesOption, loading, policy_reference, progress_bar
+from moderator.cli.options import (
+    JsonOption,
+    PoliciesOption,
+    counting,
+    loading,
+    policy_reference,
+    policy_settings,
+)
 from moderator.cli.output import console, errors, plain, print_json
 
 if TYPE_CHECKING:
@@ -17,6 +24,13 @@ if TYPE_CHECKING:
     from moderator.tuning.labelled_images import LabelledImages
 
 _FAILURES_SHOWN_MAX = 10
+LabelledOption = Annotated[
+    Path,
+    typer.Option(
+        help="CSV with path and label (or category; several separated by ;), or a folder with a folder of images "
+        "per label. The label of other images is safe, none, or empty."
+    ),
+]
 MapOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -33,13 +47,7 @@ def evaluate(
     reference: Annotated[
         str, typer.Argument(metavar="NAME[@VERSION]", help="Drafts, too. Without a version: the active one.")
     ],
-    data: Annotated[
-        Path,
-        typer.Option(
-            help="CSV with path and label (or category; several separated by ;), or a folder with a folder of images "
-            "per label. The label of other images is safe, none, or empty."
-        ),
-    ],
+    data: LabelledOption,
     html: Annotated[
         Path | None,
         typer.Option(
@@ -75,7 +83,6 @@ def evaluate(
     name, version = policy_reference(reference)
     mapping = label_map(mapped)
 
-    from moderator.settings import load_settings
     from moderator.tuning.evaluation import evaluate as measure
     from moderator.tuning.evaluation_load import review_load
     from moderator.tuning.evaluation_mistakes import worst_mistakes
@@ -88,21 +95,18 @@ def evaluate(
         )  # what it needs, it misses before the work
         from moderator.tuning.file_thumbnails import file_thumbnails
 
-    settings = load_settings()
-    if policies is not None:
-        settings = settings.model_copy(update={"policies": policies})
+    settings = policy_settings(policies)
     with ExitStack() as stack:
         with loading():
             engine = stack.enter_context(open_engine(settings))
         policy = engine.catalogue.get(name, version)
         compiled = engine.compiler.compile(policy)
-        with progress_bar(as_json) as bar:
-            task = bar.add_task("judging", total=None)
+        with counting("judging", as_json) as progress:
             images = load_labelled(
                 data,
                 engine,
                 [policy],
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
+                progress=progress,
                 mapping=mapping,
                 ignored=frozenset(ignored or ()),
             )

@@ -147,11 +147,11 @@ def _read_options(words: "PolicyWords", unsafe: Sequence[str], safe: Sequence[st
 
 def _read_base(folder: Path, reference: str, name: str) -> tuple[Policy, str]:
     """Return the version to start from, and its text with the new name."""
-    from moderator.tuning.draft_policy import edit_policy
+    from moderator.tuning.draft_policy import edit_policy, read_version
 
     base_name, version = policy_reference(reference)
     policy = Catalogue(folder).get(base_name, version)
-    text = (folder / policy.name / f"{policy.version}.yaml").read_text("utf-8-sig")
+    text = read_version(folder, policy)
     return policy, text if policy.name == name else edit_policy(text, {("name",): name})
 
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moderator.cli.options import loading, progress_bar
+from moderator.cli.options import counting, loading, policy_settings
 from moderator.cli.output import Rows, console, errors, plain
 from moderator.errors import ModeratorError
 from moderator.policies.lint_finding import LintFinding, Severity
 from moderator.policies.schema import Policy
-from moderator.settings import load_settings
 
 if TYPE_CHECKING:
     from moderator.encoders.encoder import Encoder
@@ -94,7 +93,7 @@ def print_samples(samples: Sequence[SampleCounts]) -> None:
 
 
 def _open(folder: Path, stack: ExitStack, with_images: bool) -> "tuple[Compiler, Encoder, Engine | None]":
-    settings = load_settings().model_copy(update={"policies": folder})
+    settings = policy_settings(folder)
     if with_images:
         from moderator.tuning.labelled_images import open_engine
 
@@ -140,13 +139,12 @@ def _sample(
     from moderator.tuning.labelled_images import load_unlabelled
     from moderator.tuning.text_lint import sample_findings
 
-    with progress_bar(quiet) as bar:
-        task = bar.add_task("judging", total=None)
+    with counting("judging", quiet) as progress:
         sample = load_unlabelled(
             images,
             engine,
             policies,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=progress,
         )
     counts = []
     findings = {policy.digest: several for policy, several in found}

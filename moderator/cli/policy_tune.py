@@ -10,9 +10,16 @@ import typer
 from rich.table import Table
 
 from moderator.cli.next_steps import print_steps, step
-from moderator.cli.options import JsonOption, PoliciesOption, loading, policy_reference, progress_bar
+from moderator.cli.options import (
+    JsonOption,
+    PoliciesOption,
+    counting,
+    loading,
+    policy_reference,
+    policy_settings,
+)
 from moderator.cli.output import console, errors, plain, print_json
-from moderator.cli.policy_evaluate import IgnoreOption, MapOption, label_map, report_failures
+from moderator.cli.policy_evaluate import IgnoreOption, LabelledOption, MapOption, label_map, report_failures
 
 if TYPE_CHECKING:
     from moderator.tuning.tuning_run import TuningResult
@@ -27,13 +34,7 @@ class CalibrationKind(StrEnum):
 
 def tune(
     reference: Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The version to start from.")],
-    data: Annotated[
-        Path,
-        typer.Option(
-            help="CSV with path and label (or category; several separated by ;), or a folder with a folder of images "
-            "per label. The label of other images is safe, none, or empty."
-        ),
-    ],
+    data: LabelledOption,
     target: Annotated[
         str,
         typer.Option(
@@ -77,8 +78,7 @@ def tune(
     name, version = policy_reference(reference)
     mapping = label_map(mapped)
 
-    from moderator.settings import load_settings
-    from moderator.tuning.draft_policy import write_draft
+    from moderator.tuning.draft_policy import read_version, write_draft
     from moderator.tuning.labelled_images import load_labelled, open_engine
     from moderator.tuning.probe_files import write_probes
     from moderator.tuning.threshold_choice import parse_target
@@ -88,22 +88,19 @@ def tune(
     from moderator.tuning.tuning_texts import note_of, record_of_tuning
 
     wanted = parse_target(target, per_day)
-    settings = load_settings()
-    if policies is not None:
-        settings = settings.model_copy(update={"policies": policies})
+    settings = policy_settings(policies)
     folder = settings.policies
     with ExitStack() as stack:
         with loading():
             engine = stack.enter_context(open_engine(settings))
         policy = engine.catalogue.get(name, version)
-        text = (folder / name / f"{policy.version}.yaml").read_text("utf-8")
-        with progress_bar(as_json) as bar:
-            task = bar.add_task("judging", total=None)
+        text = read_version(folder, policy)
+        with counting("judging", as_json) as progress:
             images = load_labelled(
                 data,
                 engine,
                 [policy],
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
+                progress=progress,
                 mapping=mapping,
                 ignored=frozenset(ignored or ()),
             )

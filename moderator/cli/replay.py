@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from moderator.cli.options import JsonOption, PoliciesOption, loading
+from moderator.cli.options import JsonOption, PoliciesOption, loading, policy_settings
 from moderator.cli.output import COLOURS, console, plain, print_json
 
 if TYPE_CHECKING:
@@ -44,14 +44,11 @@ def replay(
     """
     from moderator.archive.archive_store import open_archive
     from moderator.fetching.fetcher import Fetcher
-    from moderator.settings import load_settings
     from moderator.tuning.labelled_images import open_engine
     from moderator.tuning.replay import replay as judge_again
     from moderator.tuning.replay_record import record_of
 
-    settings = load_settings()
-    if policies is not None:
-        settings = settings.model_copy(update={"policies": policies})
+    settings = policy_settings(policies)
     with ExitStack() as stack:
         archive = stack.enter_context(closing(open_archive(settings)))
         with loading():

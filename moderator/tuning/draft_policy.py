@@ -12,7 +12,7 @@ from moderator.policies.releases import read_releases
 from moderator.policies.schema import Policy
 from moderator.printable import printable
 
-__all__ = ["edit_policy", "policy_text", "write_draft"]
+__all__ = ["edit_policy", "policy_text", "read_version", "write_draft"]
 
 NOTE_CHARACTERS_MAX = 2_000
 _NOTE_COLUMNS = 110
@@ -52,6 +52,11 @@ def write_draft(folder: Path, text: str | Policy, note: str) -> Path:
         parse_policy(content, str(path))
         replace_text(path, content)
     return path
+
+
+def read_version(folder: Path, policy: Policy) -> str:
+    """Return the text of a version's file, from which a draft can be made."""
+    return (folder / policy.name / f"{policy.version}.yaml").read_text("utf-8-sig")
 
 
 def next_version(folder: Path, name: str) -> int:
