@@ -1,7 +1,5 @@
 """Show images whose decision changes: the archive's facts, and a picture where it can still be fetched."""
 
-from collections.abc import Callable
-
 from moderator.archive.archive_store import Archive
 from moderator.engine.engine import Engine
 from moderator.errors import ExtraMissing
@@ -11,10 +9,8 @@ from moderator.reports.blocks import SheetItem
 from moderator.reports.thumbnails import THUMBNAIL_PIXELS, thumbnail
 from moderator.tuning.backtest import BacktestResult
 from moderator.tuning.backtest_counts import Flip
+from moderator.tuning.sample_pictures import fetch_judged
 from moderator.verdicts import Verdict
-
-#: Returns the bytes of the image of a verdict; raises an error if it cannot.
-FetchImage = Callable[[Verdict], bytes]
 
 
 def image_reference(verdict: Verdict) -> ImageReference | None:
@@ -67,10 +63,11 @@ def _item(engine: Engine, fetcher: Fetcher, flip: Flip, verdict: Verdict) -> She
 
 def _picture(engine: Engine, fetcher: Fetcher, verdict: Verdict) -> bytes | None:
     reference = image_reference(verdict)
-    if reference is None:
+    if reference is None or verdict.image is None:
         return None
     try:
-        return thumbnail(engine.preparer.picture(fetcher.fetch(reference), THUMBNAIL_PIXELS))
+        data = fetch_judged(fetcher, reference, verdict.image.sha256)
+        return None if data is None else thumbnail(engine.preparer.picture(data, THUMBNAIL_PIXELS))
     except ExtraMissing:
         raise
     except Exception:  # a report is worth more than one of its pictures

@@ -59,10 +59,21 @@ def find_by_digest(folder: Path, wanted: Iterable[str]) -> dict[str, Path]:
     return found
 
 
+def fetch_judged(fetcher: Fetcher, reference: ImageReference, digest: str | None) -> bytes | None:
+    """Return the bytes of an image; None: they are not those with that SHA-256, which were judged.
+
+    Raises:
+        ImageError: it cannot be fetched.
+    """
+    data = fetcher.fetch(reference)
+    return data if sha256(data).hexdigest() == digest else None
+
+
 def _read(one: Disagreement, files: dict[str, Path], fetcher: Fetcher) -> bytes | None:
     if one.image_sha256 in files:
         return files[one.image_sha256].read_bytes()
     if one.image_key is None:
         return None
-    data = fetcher.fetch(ImageReference(key=one.image_key, version=one.image_version))
-    return data if sha256(data).hexdigest() == one.image_sha256 else None
+    return fetch_judged(
+        fetcher, ImageReference(key=one.image_key, version=one.image_version), one.image_sha256
+    )
