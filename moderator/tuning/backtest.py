@@ -139,7 +139,7 @@ def count_part(plan: BacktestPlan, part: BacktestPart) -> BacktestCounts:
 def _single_products() -> AbstractContextManager[object]:
     """Have each product computed by the thread that asks for it: the threads are enough for all cores."""
     try:
-        from threadpoolctl import threadpool_limits  # comes with scikit-learn
+        from threadpoolctl import threadpool_limits  # an extra
     except ImportError:  # only slower
         return nullcontext()
     limits: AbstractContextManager[object] = threadpool_limits(1, "blas")
