@@ -4,7 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -13,6 +13,7 @@ from typing import ClassVar
 from moderator.queue.embedded_server import EmbeddedServer
 from tests.chaos.stage import Server, Setting, Stage
 from tests.support.service import ForkedWorker, WorkerProcess
+from tests.support.small_model import small_model
 
 #: Seconds before a fault strikes in the quick version, at least and at most.
 QUICKLY = 0.2, 0.7
@@ -105,7 +106,7 @@ def play(kind: type[Fault], *, quick: bool, cache: Path, seed: int, events: int)
 
     Args:
         kind: the fault.
-        quick: its quick version.
+        quick: its quick version, in which most workers judge by a small model.
         cache: compiled policies, for all rows.
         seed: of the moments at which it strikes.
         events: at least so many are submitted.
@@ -120,7 +121,10 @@ def play(kind: type[Fault], *, quick: bool, cache: Path, seed: int, events: int)
         except Skipped as reason:
             return Row(kind.name, skipped=str(reason))
         random = Random(f"{seed} {kind.name}")
-        process = ForkedWorker if quick and not kind.real_start else WorkerProcess
+        process: type[WorkerProcess] = WorkerProcess
+        if quick and not kind.real_start:
+            process = ForkedWorker
+            setting = replace(setting, worker={**small_model(cache), **setting.worker})
         stage = stack.enter_context(Stage(folder, server, setting, cache, random, process))
         with fault.around(stage):
             for trial in range(trials):

@@ -1,11 +1,13 @@
 """A model that fails on everything for a while, as one on a broken GPU does."""
 
-import os
 from collections.abc import Iterator
 from typing import ClassVar
 
+import pytest
+
 from tests.chaos.fault import Fault
 from tests.chaos.stage import Setting, Stage
+from tests.support.service import run_first
 
 #: Runs in the worker before anything else does. While the file is there, the model raises, or returns NaN, for all.
 SWITCH = """
@@ -29,7 +31,7 @@ def watch():
 
     encoder.embed_images = switched
 
-if "worker" in sys.orig_argv:
+if "worker" in sys.argv:
     threading.Thread(target=watch, daemon=True).start()
 """
 
@@ -44,19 +46,13 @@ class ModelBroken(Fault):
 
     def setting(self) -> Setting:
         self._file = self.folder / "broken"
-        modules = self.folder / "modules"
-        modules.mkdir()
-        (modules / "sitecustomize.py").write_text(SWITCH.format(file=str(self._file)))
-        self._path = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(modules), self._path]))
+        self._environment = pytest.MonkeyPatch()
+        run_first(SWITCH.format(file=str(self._file)), self.folder, self._environment)
         self._problems: list[str] = []
-        return Setting(worker={"max_attempts": "2", "retry_delay": "0.1"})
+        return Setting(worker={"encoder": "embedded", "max_attempts": "2", "retry_delay": "0.1"})
 
     def close(self) -> None:
-        if self._path is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = self._path
+        self._environment.undo()
 
     def strike(self, stage: Stage, trial: int) -> None:
         switching = self._file.with_suffix(".new")

@@ -1,18 +1,20 @@
 """What others put on our queues, and what they keep on our server."""
 
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from moderator.queue.keys import QUEUES, UNACKED
 from tests.chaos.fault import Fault
 from tests.chaos.stage import Setting, Stage, key_of
 from tests.support.hostile_messages import make_elements
 from tests.support.neighbour import IMPATIENT, Neighbour
+from tests.support.service import run_first
 
 #: Seconds that the neighbour's task takes: longer than our worker lets others hold a message, and looks for that.
 TASK_SECONDS = 10.0
@@ -62,19 +64,13 @@ class SharedRedis(Fault):
     trials = (5, 1)
 
     def setting(self) -> Setting:
-        modules = self.folder / "modules"
-        modules.mkdir()
-        (modules / "sitecustomize.py").write_text(IMPATIENT)
-        self._path = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(modules), self._path]))
+        self._environment = pytest.MonkeyPatch()
+        run_first(IMPATIENT, self.folder, self._environment)
         self._sent: list[str] = []
         return Setting()
 
     def close(self) -> None:
-        if self._path is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = self._path
+        self._environment.undo()
 
     @contextmanager
     def around(self, stage: Stage) -> Iterator[None]:

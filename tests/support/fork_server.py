@@ -34,6 +34,10 @@ MODULES = (
     "moderator.delivery.webhook_delivery",
     "moderator.encoders.embedded.embedded_encoder",
     "moderator.encoders.runtimes.artefact",
+    "moderator.encoders.families.clip",
+    "transformers.models.clip.image_processing_pil_clip",
+    "transformers.models.clip.modeling_clip",
+    "transformers.models.clip.tokenization_clip",
 )
 #: Variables that a forked process may have otherwise than the server: nothing reads them during an import, or they are
 #: set by what is imported.
@@ -42,6 +46,8 @@ READ_LATER = (
     *("HF_HUB_DISABLE_PROGRESS_BARS", "ORT_DISABLE_TELEMETRY", "TORCHINDUCTOR_CACHE_DIR"),
     *("TQDM_DISABLE", "TRANSFORMERS_VERBOSITY"),
 )
+#: Names a file with Python code: a forked process runs it before all else, and what it starts does not.
+RUN_FIRST = "PYTEST_RUN_FIRST"
 MESSAGE_BYTES_MAX = 200_000
 
 
@@ -114,13 +120,18 @@ class ForkServer:
         return _read_early(environment) == self._environment
 
     def start(
-        self, arguments: list[str], environment: Mapping[str, str], folder: Path, output: BinaryIO
+        self,
+        arguments: list[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        output: BinaryIO,
+        errors: BinaryIO,
     ) -> ForkedProcess:
-        """Run `moderator` with these arguments; both its outputs go into the file."""
+        """Run `moderator` with these arguments; its outputs go into the files."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         request = json.dumps([arguments, dict(environment), str(folder)]).encode()
         with theirs:
-            socket.send_fds(self._requests, [request], [theirs.fileno(), output.fileno()])
+            socket.send_fds(self._requests, [request], [theirs.fileno(), output.fileno(), errors.fileno()])
         return ForkedProcess(ours)
 
     def close(self) -> None:
@@ -139,9 +150,7 @@ def serve(requests: socket.socket) -> list[str]:
     before = dict(os.environ)
     for name in MODULES:
         import_module(name)
-    from tests.support.joint_space import share_joint_space  # loads torch, which the client's side does without
-
-    share_joint_space()
+    import_module("tests.support.joint_space").share_joint_space()
     added = {name: value for name, value in os.environ.items() if name not in before}
     assert len(os.listdir("/proc/self/task")) == 1, "a forked process would lack threads that it counts on"
     gc.collect()
@@ -149,7 +158,7 @@ def serve(requests: socket.socket) -> list[str]:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watchers: set[int] = set()
     while True:
-        message, descriptors, _, _ = socket.recv_fds(requests, MESSAGE_BYTES_MAX, 2)
+        message, descriptors, _, _ = socket.recv_fds(requests, MESSAGE_BYTES_MAX, 3)
         watchers -= {pid for pid in watchers if os.waitpid(pid, os.WNOHANG)[0]}
         if not message:
             break
@@ -167,6 +176,7 @@ def serve(requests: socket.socket) -> list[str]:
 def _watch(
     status: int,
     output: int,
+    errors: int,
     added: Mapping[str, str],
     arguments: list[str],
     environment: dict[str, str],
@@ -175,19 +185,24 @@ def _watch(
     """Fork the process, in which this returns, and report its id and how it ended."""
     if (pid := os.fork()) != 0:
         os.close(output)
+        os.close(errors)
         os.write(status, str(pid).encode())
         _, code = os.waitpid(pid, 0)
         os.write(status, str(code).encode())
         os._exit(0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(output, stream.fileno())
+    os.dup2(output, sys.stdout.fileno())
+    os.dup2(errors, sys.stderr.fileno())
     os.close(status)
     os.close(output)
+    os.close(errors)
     os.chdir(folder)
     sys.path[0] = folder  # as `python -m` has it
     os.environ.clear()
+    first = environment.pop(RUN_FIRST, None)
     os.environ.update({**added, **environment})
+    if first is not None:
+        exec(compile(Path(first).read_text(), first, "exec"), {"__name__": "first"})
     return arguments
 
 

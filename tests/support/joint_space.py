@@ -1,4 +1,4 @@
-"""The space of the embedded encoder, computed once in a process: it follows from published files, and takes half a start."""
+"""The space of the embedded encoder, computed once in a process: it follows from published files, and takes long."""
 
 from moderator.encoders.embedded import efficientnet, embedded_encoder
 from moderator.encoders.embedded.class_texts import ClassTexts, load_class_texts

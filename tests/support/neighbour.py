@@ -9,8 +9,13 @@ from celery import Celery
 
 from tests.support.service import environment, until
 
-#: For `sitecustomize.py`: our worker's time limit for unacknowledged messages, which is two minutes.
-IMPATIENT = "import workers.app\nworkers.app.VISIBILITY_TIMEOUT_SECONDS = 2\n"
+#: Runs first in our worker, whose time limit for unacknowledged messages is two minutes.
+IMPATIENT = """
+import workers.app
+workers.app.VISIBILITY_TIMEOUT_SECONDS = 2
+import workers.recovery
+workers.recovery.VISIBILITY_TIMEOUT_SECONDS = 2
+"""
 
 #: Its one task notes that it starts, and takes long.
 APP = """

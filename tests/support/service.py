@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO, TypeVar
 
 import pytest
@@ -23,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from moderator.client import Client
 from moderator.queue.embedded_server import EmbeddedServer, free_port
 from moderator.settings import Settings
-from tests.support.fork_server import ForkedProcess, ForkServer
+from tests.support.fork_server import RUN_FIRST, ForkedProcess, ForkServer
 from tests.support.policies import release
 
 T = TypeVar("T")
@@ -68,10 +69,15 @@ def fork_server() -> ForkServer:
     return ForkServer(PLAIN_ENVIRONMENT)
 
 
+def is_forked(variables: dict[str, str]) -> bool:
+    """Whether the fork server starts what has this environment, here."""
+    return sys.platform == "linux" and fork_server().serves(variables)
+
+
 def run_first(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the processes started from now on run this code before their own, as `sitecustomize.py` in the folder."""
+    """Have the workers started from now on run this code before all else; it is kept in the folder."""
+    monkeypatch.setenv(RUN_FIRST, str(folder / "sitecustomize.py"))
     (folder / "sitecustomize.py").write_text(code)
-    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
 
 
 def small_jpeg(file: Path, shade: int = 90, size: int = 64) -> Path:
@@ -121,6 +127,9 @@ class WorkerProcess:
     def _launch(
         self, variables: dict[str, str], output: BinaryIO
     ) -> "subprocess.Popen[bytes] | ForkedProcess":
+        if first := variables.pop(RUN_FIRST, None):  # what it starts runs it, too
+            folders = [str(Path(first).parent), variables.get("PYTHONPATH", "")]
+            variables["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
         return subprocess.Popen(
             [sys.executable, "-m", "moderator", self.command, *self.options],
             env=variables,
@@ -207,9 +216,9 @@ class ForkedWorker(WorkerProcess):
     def _launch(
         self, variables: dict[str, str], output: BinaryIO
     ) -> "subprocess.Popen[bytes] | ForkedProcess":
-        if sys.platform != "linux" or not fork_server().serves(variables):
+        if not is_forked(variables):
             return super()._launch(variables, output)
-        return fork_server().start([self.command, *self.options], variables, self.folder, output)
+        return fork_server().start([self.command, *self.options], variables, self.folder, output, output)
 
 
 class DeliverProcess(WorkerProcess):
@@ -225,16 +234,22 @@ def _labels(labels: dict[str, str]) -> str:
 def run_cli(
     *arguments: str, cwd: Path, timeout: float = 120.0, **settings: str
 ) -> "subprocess.CompletedProcess[str]":
-    """Run `moderator ...` and return what it printed."""
-    return subprocess.run(
-        [sys.executable, "-m", "moderator", *arguments],
-        env=environment(**settings),
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    """Run `moderator ...`, forked like a `ForkedWorker`, and return what it printed."""
+    variables = environment(**settings)
+    command = [sys.executable, "-m", "moderator", *arguments]
+    if not is_forked(variables):
+        return subprocess.run(
+            command, env=variables, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
+        )
+    with TemporaryFile() as output, TemporaryFile() as errors:
+        process = fork_server().start([*arguments], variables, cwd, output, errors)
+        try:
+            code = process.wait(timeout)
+        finally:
+            process.kill()
+        for file in (output, errors):
+            file.seek(0)
+        return subprocess.CompletedProcess(command, code, output.read().decode(), errors.read().decode())
 
 
 def copy_policies(folder: Path) -> Path:
