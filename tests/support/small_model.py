@@ -1,16 +1,16 @@
 """A small model for workers whose answers matter less than that there are many."""
 
-from contextlib import suppress
+import fcntl
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 
 def small_model(cache: Path) -> dict[str, str]:
     """Return the settings of a worker with a small CLIP model, which whoever asks first saves in the folder."""
     folder = cache / "small-clip"
-    if not folder.exists():
-        from tests.support.clip_models import save_small_clip  # loads torch
+    with (cache / "small-clip.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            from tests.support.clip_models import save_small_clip  # takes seconds to import
 
-        with TemporaryDirectory(dir=cache) as name, suppress(OSError):  # another process may be quicker
-            save_small_clip(Path(name) / "model").rename(folder)
+            save_small_clip(cache / "small-clip.new").rename(folder)
     return {"encoder": f"clip:{folder}", "dtype": "float32"}
