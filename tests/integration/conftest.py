@@ -22,6 +22,7 @@ from tests.support.service import (
     make_client,
     small_jpeg,
 )
+from tests.support.small_model import small_model
 
 StartWorker = Callable[..., WorkerProcess]
 
@@ -96,6 +97,12 @@ def worker(
 def client(shared_server: EmbeddedServer, worker: WorkerProcess) -> Client:
     """A client of the shared server, which the shared worker serves."""
     return make_client(shared_server.url)
+
+
+@pytest.fixture(name="small_model")
+def _small_model(cache: Path) -> dict[str, str]:
+    """Settings of a worker of which a test needs many verdicts, whatever they are."""
+    return small_model(cache)
 
 
 @pytest.fixture

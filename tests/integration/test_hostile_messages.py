@@ -28,9 +28,12 @@ def count_answers(client: Client, ordinary: set[str]) -> tuple[int, int]:
 
 
 def test_every_element_ends_in_a_verdict_or_a_dead_letter(
-    server: EmbeddedServer, start_worker: StartWorker, small_images: list[Path]
+    server: EmbeddedServer,
+    start_worker: StartWorker,
+    small_images: list[Path],
+    small_model: dict[str, str],
 ) -> None:
-    worker = start_worker(server.url)
+    worker = start_worker(server.url, **small_model)
     client = make_client(server.url)
     random = Random(SEED)
     elements = list(make_elements(random, ELEMENTS, str(small_images[0])))

@@ -15,7 +15,6 @@ import pytest
 from standardwebhooks import Webhook
 
 from moderator.client import Client
-from moderator.encoders.embedded.embedded_encoder import EmbeddedEncoder
 from moderator.errors import DeadLetterNotFound, DeliveryUnreadable, NotAnImage, RedisMisused
 from moderator.events import Event
 from moderator.images.decode import DecodeLimits
@@ -42,6 +41,7 @@ from tests.support.service import (
     run_cli,
     until,
 )
+from tests.support.small_model import SMALL_DIMENSION
 from tests.support.table_consumer import NAME
 
 BOTH = Subscriptions((Subscription("archive", evidence=True), Subscription("audit")), limit=1000)
@@ -255,6 +255,8 @@ def test_the_embedding_is_the_encoders(
 
     found = {one.identity[1]: one for one in taken(Outbox(client.redis, "archive"))}
 
+    from moderator.encoders.embedded.embedded_encoder import EmbeddedEncoder  # loads torch
+
     encoder = EmbeddedEncoder(dtype="float32")
     settings = Settings()
     limits, most = DecodeLimits.from_settings(settings), settings.views
@@ -278,10 +280,11 @@ def test_a_consumer_that_is_killed_time_and_again_has_each_verdict(
     client: Client,
     start_worker: StartWorker,
     small_images: list[Path],
+    small_model: dict[str, str],
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:
-    worker = start_worker(server.url, outbox_consumers=f"{NAME}:embedding")
+    worker = start_worker(server.url, outbox_consumers=f"{NAME}:embedding", **small_model)
     file = tmp_path / "archive.sqlite3"
 
     def start() -> "subprocess.Popen[bytes]":
@@ -327,7 +330,7 @@ def test_a_consumer_that_is_killed_time_and_again_has_each_verdict(
     published = Counter(verdict.event_id for _, verdict in client.verdicts.tail("0", follow=False))
     assert Counter(id for _, id, _ in rows) == published == Counter(one.id for one in events)
     (size,) = {len(embedding) for _, _, embedding in rows}
-    assert size == 2 * EmbeddedEncoder(dtype="float32").dimension
+    assert size == 2 * SMALL_DIMENSION
     assert seen.keys() == published.keys()
     assert sum(seen.values()) > len(events), (
         "nothing came twice: the kills hit nothing, and this shows nothing"

@@ -3,6 +3,9 @@
 import fcntl
 from pathlib import Path
 
+#: Numbers of its embeddings.
+SMALL_DIMENSION = 32
+
 
 def small_model(cache: Path) -> dict[str, str]:
     """Return the settings of a worker with a small CLIP model, which whoever asks first saves in the folder."""

@@ -1,20 +1,27 @@
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
-from transformers.utils import logging
 
-from moderator.encoders.families.clip import ClipEncoder
-from tests.support import clip_models
+if TYPE_CHECKING:
+    from moderator.encoders.families.clip import ClipEncoder
 
 # A machine that is busy with something else fails no test.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
-logging.set_verbosity_error()
-logging.disable_progress_bar()
+
+def pytest_collection_finish() -> None:
+    """Silence transformers, which takes seconds to load, if any test has loaded it."""
+    if "transformers" in sys.modules:
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
 
 
 @pytest.fixture(autouse=True)
@@ -27,12 +34,16 @@ def _settings_of_the_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def small_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small CLIP model."""
+    from tests.support import clip_models
+
     return clip_models.save_small_clip(tmp_path_factory.mktemp("clip") / "small")
 
 
 @pytest.fixture(scope="session")
 def clip_b32(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with a CLIP model of the size of ViT-B/32 (600 MB; gone after the tests)."""
+    from tests.support import clip_models
+
     folder = clip_models.save_clip_b32(tmp_path_factory.mktemp("clip") / "vit-b-32")
     yield folder
     for path in folder.iterdir():
@@ -46,5 +57,7 @@ def clip_folder(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def clip_encoder(clip_folder: Path) -> ClipEncoder:
+def clip_encoder(clip_folder: Path) -> "ClipEncoder":
+    from moderator.encoders.families.clip import ClipEncoder
+
     return ClipEncoder(str(clip_folder), device="cpu", dtype="float32")
