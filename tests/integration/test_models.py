@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import clip_models
 from tests.support.hub_server import COMMIT, hub
 from tests.support.service import environment
 
@@ -26,6 +25,8 @@ def moderator(*arguments: str, home: Path, **variables: str) -> "subprocess.Comp
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.support import clip_models  # takes seconds to import
+
     folder = clip_models.save_small_clip(tmp_path_factory.mktemp("hub") / "small")
     (folder / "pytorch_model.bin").write_bytes(b"not fetched, since there are safetensors")
     return folder

@@ -12,7 +12,6 @@ from tests.integration.conftest import StartWorker
 from tests.support.policies import release
 from tests.support.service import copy_policies, make_client, run_first, until
 from tests.support.tools import needs_extra
-from tests.support.vlm_models import entry, save_qwen
 
 needs_extra("scipy.ndimage", "vlm")
 
@@ -34,6 +33,8 @@ guards.YesNoModel.__call__ = lambda *_: time.sleep(3600)
 
 
 def write(folder: Path, seconds: float, clears: float) -> Path:
+    from tests.support.vlm_models import entry, save_qwen  # takes seconds to import
+
     copy_policies(folder)
     model = save_qwen(folder / "models" / "qwen")
     (folder / "watched").mkdir()
