@@ -23,14 +23,18 @@ categories:
 
 @pytest.mark.slow
 def test_events_for_a_policy_that_one_worker_knows_wait_for_that_one(
-    server: EmbeddedServer, start_worker: StartWorker, tmp_path: Path, small_images: list[Path]
+    server: EmbeddedServer,
+    start_worker: StartWorker,
+    tmp_path: Path,
+    small_images: list[Path],
+    small_model: dict[str, str],
 ) -> None:
     old, new = copy_policies(tmp_path / "old"), copy_policies(tmp_path / "new")
     (new / "brand-new").mkdir()
     (new / "brand-new" / "1.yaml").write_text(NEW)
     release(new, "brand-new", 1)
     activate(new, "brand-new", 1)
-    workers = [start_worker(server.url, policies=str(folder)) for folder in (old, new)]
+    workers = [start_worker(server.url, policies=str(folder), **small_model) for folder in (old, new)]
     client = make_client(server.url)
     workers[1].send(signal.SIGSTOP)  # so that the one that does not know it takes them first
     ids = [

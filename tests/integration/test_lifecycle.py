@@ -67,9 +67,12 @@ def test_a_worker_that_is_killed_is_stood_in_for_by_another(
 
 @pytest.mark.slow
 def test_a_live_worker_gets_over_restarts_of_the_server(
-    server: EmbeddedServer, start_worker: StartWorker, small_images: list[Path]
+    server: EmbeddedServer,
+    start_worker: StartWorker,
+    small_images: list[Path],
+    small_model: dict[str, str],
 ) -> None:
-    worker = start_worker(server.url)
+    worker = start_worker(server.url, **small_model)
     client = make_client(server.url)
     pid = worker.pid
     for restart in range(2):

@@ -30,7 +30,7 @@ from moderator.tuning.replay import replay
 from moderator.verdicts import Verdict, revised
 from tests.support.archived import make_delivery
 from tests.support.policies import activate, release
-from tests.support.service import DEMO, WorkerProcess, make_client, until
+from tests.support.service import DEMO, ForkedWorker, make_client, until
 
 VERDICTS = 200
 POLICY = """\
@@ -113,7 +113,7 @@ def deliveries(
     """What a worker archives of 200 images, as it was when the worker had ended."""
     folder = tmp_path_factory.mktemp("archived")
     url = f"sqlite:///{folder}/archive.sqlite3"
-    worker = WorkerProcess(
+    worker = ForkedWorker(
         folder / "worker",
         redis_url=module_server.url,
         policies=str(shop),

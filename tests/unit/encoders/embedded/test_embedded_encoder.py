@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from moderator.encoders.embedded.conse import AFFINITY_SHARE, CONSTANTS, JointSp
 from moderator.encoders.embedded.embedded_encoder import EmbeddedEncoder
 from moderator.errors import WeightsInvalid
 from tests.support.clip_models import PHOTOGRAPHS
+from tests.support.joint_space import share_joint_space
 
 TEXTS = [
     "a cat",
@@ -33,6 +34,14 @@ SHOWN = {
     "chair.jpg": "a chair",
     "parthenon.jpg": "a building",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_space() -> Iterator[None]:
+    """The space of the published files is computed once: it takes longer than all else of an encoder."""
+    share_joint_space()
+    yield
+    embedded_encoder.join = join
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +132,11 @@ def test_a_batch_equals_its_images_one_by_one(encoder: EmbeddedEncoder, pixels: 
 
 
 def test_texts_do_not_depend_on_their_batch(encoder: EmbeddedEncoder) -> None:
-    texts = [*TEXTS, "a much longer text than the others, so that all of them are padded in one batch"] * 20
+    texts = [*TEXTS, "a much longer text than the others, so that all of them are padded in one batch"] * 8
     alone = np.concatenate([encoder.embed_texts([text]) for text in texts[:9]])
-    np.testing.assert_allclose(encoder.embed_texts(texts)[:9], alone, atol=1e-5)
-    np.testing.assert_allclose(encoder.embed_texts(texts)[-9:], alone, atol=1e-5)
+    together = encoder.embed_texts(texts)  # in more than one batch
+    np.testing.assert_allclose(together[:9], alone, atol=1e-5)
+    np.testing.assert_allclose(together[-9:], alone, atol=1e-5)
 
 
 def test_bfloat16_stays_close(encoder: EmbeddedEncoder, pixels: np.ndarray) -> None:
