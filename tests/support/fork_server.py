@@ -145,8 +145,8 @@ def _read_early(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith(READ_LATER)}
 
 
-def serve(requests: socket.socket) -> list[str]:
-    """Fork for each request; return its arguments in the forked process. Ends when there is nobody left to ask."""
+def serve(requests: socket.socket) -> None:
+    """Fork for each request; return in the forked process, as it is to run. Ends when there is nobody left to ask."""
     before = dict(os.environ)
     for name in MODULES:
         import_module(name)
@@ -164,7 +164,8 @@ def serve(requests: socket.socket) -> list[str]:
             break
         if (pid := os.fork()) == 0:
             requests.close()
-            return _watch(*descriptors, added, *json.loads(message))
+            _watch(*descriptors, added, *json.loads(message))
+            return
         watchers.add(pid)
         for descriptor in descriptors:
             os.close(descriptor)
@@ -181,7 +182,7 @@ def _watch(
     arguments: list[str],
     environment: dict[str, str],
     folder: str,
-) -> list[str]:
+) -> None:
     """Fork the process, in which this returns, and report its id and how it ended."""
     if (pid := os.fork()) != 0:
         os.close(output)
@@ -198,18 +199,18 @@ def _watch(
     os.close(errors)
     os.chdir(folder)
     sys.path[0] = folder  # as `python -m` has it
+    sys.argv = ["moderator", *arguments]
     os.environ.clear()
     first = environment.pop(RUN_FIRST, None)
     os.environ.update({**added, **environment})
     if first is not None:
         exec(compile(Path(first).read_text(), first, "exec"), {"__name__": "first"})
-    return arguments
 
 
 if __name__ == "__main__":
     asked = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    sys.argv = ["moderator", *serve(asked)]
+    serve(asked)
     from moderator.cli.main import main
 
     main()
