@@ -1,4 +1,4 @@
-"""Blobs in private containers of a real Azurite: from what Event Grid posts, through gateway and worker, to a verdict."""
+"""Blobs in private containers of a real Azurite: from what Event Grid posts, by gateway and worker to a verdict."""
 
 import urllib.request
 from collections.abc import Iterator
