@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Self
 from urllib.parse import urljoin
@@ -24,6 +25,7 @@ from moderator.errors import FetchFailed, FetchRefused, ImageNotFound, ImageTooL
 from moderator.fetching.addresses import Network
 from moderator.fetching.breaker import Breakers
 from moderator.fetching.network import GuardedBackend, Resolver, exchange_limits, resolve, time_left
+from moderator.fetching.shared_access import SharedAccess, check_access
 from moderator.fetching.urls import AllowedHosts, Target, parse_url
 
 MAX_REDIRECTS = 3
@@ -54,6 +56,7 @@ class GuardedClient:
     `timeout` is in seconds and covers a whole call: resolving, connecting, redirects and the body.
     URLs and redirects may name only `hosts`; None: all.
     `resolver` and `ssl_context` replace the system's. `breakers` skip hosts that keep failing.
+    `access` has signatures for private blobs: GET adds them to the URL that it is given, never to a redirect.
     """
 
     def __init__(
@@ -64,10 +67,12 @@ class GuardedClient:
         ssl_context: ssl.SSLContext | None = None,
         hosts: AllowedHosts | None = None,
         breakers: Breakers | None = None,
+        access: SharedAccess | None = None,
     ) -> None:
         self._timeout = timeout
         self._hosts = hosts
         self._breakers = breakers or Breakers()
+        self._access = access or SharedAccess()
         self._pool = httpcore2.ConnectionPool(
             ssl_context=ssl_context or httpcore2.default_ssl_context(),
             # The number of calling threads bounds the concurrency.
@@ -92,22 +97,27 @@ class GuardedClient:
 
         Raises:
             FetchRefused: the URL or a redirect is not allowed, or the body is encoded, or more than twice
-                as many bytes arrive as the body may have.
+                as many bytes arrive as the body may have, or Azure refuses access.
             FetchFailed: timeout, connection error, 408, 425, 429 or 5xx; a retry may help.
             HostUnavailable: the host failed too often recently and was not contacted.
             ImageNotFound: any other unsuccessful response.
             ImageTooLarge: the body is larger than `max_bytes`.
         """
         with exchange_limits(self._timeout, 2 * max_bytes + MAX_OVERHEAD_BYTES):
-            for _ in range(MAX_REDIRECTS + 1):
+            for redirects in range(MAX_REDIRECTS + 1):
                 target = self._acceptable(url)
+                signature = self._access.find(target) if redirects == 0 else None
                 headers = {"Accept": "image/*, */*;q=0.5", "Accept-Encoding": "identity"}
                 with (
                     self._breakers.watch(target.site),
-                    self._exchange("GET", target, headers) as response,
+                    self._exchange(
+                        "GET", signature.sign(target) if signature else target, headers
+                    ) as response,
                 ):
                     location = _header(response, b"location")
                     if response.status not in _REDIRECTS or location is None:
+                        code = _header(response, b"x-ms-error-code")
+                        check_access(target, signature, response.status, code, datetime.now(UTC))
                         return _body(response, target, max_bytes)
                 url = _redirected(url, location)
         raise FetchRefused(f"{target.origin} redirects more than {MAX_REDIRECTS} times")

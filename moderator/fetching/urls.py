@@ -5,7 +5,7 @@ A URL is parsed once and passed on in parts, so that no second parser can interp
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote, urlsplit
@@ -40,7 +40,7 @@ class Target:
     scheme: str
     host: str
     port: int
-    target: str
+    target: str = field(repr=False)  # queries carry secrets (pre-signed URLs)
 
     @property
     def origin(self) -> str:

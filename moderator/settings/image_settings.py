@@ -4,7 +4,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from moderator.settings.section import CommaSeparated, Section
 
@@ -23,6 +23,12 @@ class ImageSettings(Section):
         (),
         description="The only hosts that image URLs may name, comma-separated; `*.example.org` for those below it. "
         "None: all.",
+    )
+    fetch_sas: SecretStr | None = Field(
+        None,
+        description="Shared access signatures (SAS) for private containers of Azure Blob Storage, separated by blanks: "
+        "`https://ACCOUNT.blob.core.windows.net/CONTAINER?SIGNATURE`. Workers add it to URLs of blobs therein (see "
+        "`docs/hooks/azure.md`). None: public containers only.",
     )
     fetch_timeout: float = Field(10.0, gt=0, description="Seconds for a whole download, redirects included.")
     max_bytes: int = Field(25_000_000, gt=0, description="Largest encoded image.")

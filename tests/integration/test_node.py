@@ -17,12 +17,10 @@ from moderator.queue.embedded_server import EmbeddedServer, free_port
 from moderator.verdicts import Decision
 from tests.support.gateway_door import gateway_door
 from tests.support.http_server import Answer, HttpServer
+from tests.support.npm import install_packages
 from tests.support.service import SECRET, until
-from tests.support.tools import needs
 from tests.support.webhook_deliveries import deliveries
 
-#: What npm says where it has no network.
-OFFLINE = ("EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ENETUNREACH", "ENOTFOUND", "ETIMEDOUT")
 EXAMPLES = Path(__file__).parents[2] / "examples" / "node"
 PRODUCER = Path(__file__).parent / "node" / "producer.js"
 
@@ -32,21 +30,11 @@ Serve = Callable[..., str]
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all programs, and with the packages that they need."""
-    needs("node", package="nodejs")
-    needs("npm", package="npm")
     folder = tmp_path_factory.mktemp("node")
     for file in (PRODUCER, *EXAMPLES.iterdir()):
         if file.is_file():
             shutil.copy(file, folder)
-    installed = subprocess.run(
-        ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
-    if any(code in installed.stderr for code in OFFLINE):
-        pytest.skip(f"the registry of npm cannot be reached: {installed.stderr[-300:]}")
-    assert installed.returncode == 0, installed.stderr
+    install_packages(folder)
     return folder
 
 

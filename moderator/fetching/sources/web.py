@@ -2,6 +2,7 @@
 
 from moderator.fetching.breaker import Breakers
 from moderator.fetching.http import GuardedClient
+from moderator.fetching.shared_access import SharedAccess
 from moderator.fetching.sources.source import ImageSource
 from moderator.fetching.urls import AllowedHosts
 from moderator.settings import Settings
@@ -11,8 +12,11 @@ class WebSource(ImageSource):
     """Source of images on the web, from the hosts and networks that the settings allow.
 
     Args:
-        settings: provide the networks, the hosts and the timeout.
+        settings: provide the networks, the hosts, the timeout, and signatures for private blobs.
         breakers: skip hosts that keep failing; default: every call is made.
+
+    Raises:
+        SettingsError: a host or a signature cannot be used.
     """
 
     def __init__(self, settings: Settings, breakers: Breakers | None = None) -> None:
@@ -21,6 +25,7 @@ class WebSource(ImageSource):
             settings.fetch_timeout,
             hosts=AllowedHosts.from_setting(settings.fetch_hosts, "MODERATOR_FETCH_HOSTS"),
             breakers=breakers,
+            access=SharedAccess.from_setting(settings.fetch_sas),
         )
 
     def fetch(self, reference: str, max_bytes: int) -> bytes:

@@ -1,12 +1,15 @@
 """Check that secrets are strong and that nobody else can read them. They are compared here and never shown."""
 
+import re
 import stat
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from moderator.errors import SettingsError
+from moderator.operations.doctor.access_signatures import check_signatures
 from moderator.operations.doctor.findings import Finding, ok, problem, warning
 from moderator.queue.connection import endpoint
 from moderator.settings import DOTENV_FILE, TOML_FILE, Settings
@@ -40,12 +43,17 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
     if settings.archive_url is not None:
         written = urlsplit(settings.archive_url).password
         found += [written, written and unquote(written)]
+    if settings.fetch_sas is not None:
+        for text in settings.fetch_sas.get_secret_value().split():
+            for written in re.findall(r"[?&]sig=([^&]*)", text):
+                found += [written, unquote(written)]
     return tuple({secret: None for secret in found if secret})
 
 
 def examine_secrets(settings: Settings) -> Iterator[Finding]:
     """Yield findings on secrets, except the Redis password, which is checked with the server."""
     yield check_webhook_secret(settings)
+    yield from check_signatures(settings.fetch_sas, datetime.now(UTC))
     secrets = secrets_of(settings)
     yield from check_files([Path(DOTENV_FILE), Path(TOML_FILE)], secrets)
     yield check_command_lines(read_command_lines(Path("/proc")), secrets)

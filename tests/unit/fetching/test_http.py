@@ -15,9 +15,11 @@ from urllib.parse import quote, unquote
 
 import httpcore2
 import pytest
+from pydantic import SecretStr
 
 from moderator.errors import FetchFailed, FetchRefused, ImageNotFound, ImageTooLarge, ModeratorError
 from moderator.fetching.http import GuardedClient, PostAnswer
+from moderator.fetching.shared_access import SharedAccess
 from tests.support.tools import needs
 
 LOOPBACK = [ip_network("127.0.0.0/8")]
@@ -57,6 +59,8 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, b"x", Content_Encoding=query)
         elif path == "/to":
             self.reply(302, Location=query)
+        elif path.startswith("/away/"):
+            self.reply(302, Location="/away/again")
         elif path == "/loop":
             self.reply(307, Location="/loop")
         elif path == "/hops":
@@ -391,3 +395,16 @@ def test_tls_verifies_the_host_name_though_the_connection_goes_to_an_address(tmp
             server.shutdown()
             thread.join()
     assert names[0] == "images.test"
+
+
+def test_a_signature_goes_to_the_url_alone_and_not_to_redirects(
+    url: Callable[[str], str], server: ThreadingHTTPServer
+) -> None:
+    signature = "vfwCL5vxBfAxqGyHFjCMgNdXr4%2B3mLnOxSo%2BgV47CSQ%3D"
+    access = SharedAccess.from_setting(SecretStr(url(f"/away?sv=1&sig={signature}")))
+    with GuardedClient(LOOPBACK, timeout=5, access=access) as client:
+        with pytest.raises(FetchRefused, match="redirects"):
+            client.get(url("/away/a"), 100)
+        client.post(url("/away/a"), b"", {})
+    paths = [path for path, *_ in server.seen]  # type: ignore[attr-defined]
+    assert paths == [f"/away/a?sv=1&sig={signature}", *["/away/again"] * 3, "/away/a"]

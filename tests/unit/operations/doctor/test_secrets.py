@@ -56,6 +56,9 @@ def test_all_ways_of_writing_the_secrets_are_known() -> None:
     archive = Settings(redis_url="redis://host/0", archive_url="postgresql://u:q%2Fb@host/db")
     assert set(secrets_of(archive)) == {"q%2Fb", "q/b"}
     assert set(secrets_of(Settings(redis_url="sentinel://u:p%2Fa@a,b/main"))) == {"p%2Fa", "p/a"}
+    signed = "https://a.test/b?sv=1&sig=p%2Fa https://a.test/c?sig=qqq&sv=1"
+    blobs = Settings(redis_url="redis://host/0", fetch_sas=signed)  # type: ignore[arg-type]
+    assert set(secrets_of(blobs)) == {"p%2Fa", "p/a", "qqq"}
     broken = "redis://:pa/ss@host/0"
     assert secrets_of(Settings(redis_url=broken)) == (broken,)
 
