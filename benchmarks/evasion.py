@@ -8,6 +8,7 @@ photographs beside it. Turned photographs are judged by the same policy with `vi
 
 The last line is JSON: `caught.LAYOUT`, the share of what is caught plain; `safe_flagged_plain` and
 `safe_flagged_composed`, the shares of safe photographs, plain and in the composed layouts, that are flagged;
+`safe_flagged_by_composing`, the same share of the composed pictures that show no photograph which is flagged plain;
 `views_mean`, the views of a plain photograph of the folder; `cost_ratio`, images per second of ordinary photographs
 with views over those without.
 """
@@ -53,16 +54,25 @@ def opened(folder: Path, photographs: list[Photograph]) -> list[Image.Image]:
     return [Image.open(folder / one.path).convert("RGB") for one in photographs]
 
 
-def made(layout: Layout, photographs: list[Image.Image], maker: Maker) -> Iterator[bytes]:
-    """Yield the file of each photograph in a layout."""
-    for photograph in photographs:
-        yield encode(layout(maker, sized(photograph, maker.random)), maker.random)
+def made(
+    layout: Layout | None, photographs: list[Image.Image], maker: Maker, beside: list[frozenset[int]]
+) -> Iterator[bytes]:
+    """Yield the file of each photograph in a layout; None: in a frame of an animation.
 
-
-def animated(photographs: list[Image.Image], maker: Maker) -> Iterator[bytes]:
-    """Yield an animation with each photograph in a frame."""
+    Args:
+        layout: how it is shown.
+        photographs: the photographs.
+        maker: makes the layouts.
+        beside: for each file, the numbers of the others in it are added here.
+    """
     for photograph in photographs:
-        yield encode_animation(maker, sized(photograph, maker.random))
+        maker.used.clear()
+        shown = sized(photograph, maker.random)
+        file = (
+            encode_animation(maker, shown) if layout is None else encode(layout(maker, shown), maker.random)
+        )
+        beside.append(frozenset(maker.used))
+        yield file
 
 
 def caught(verdicts: list[Verdict], categories: list[str]) -> list[bool]:
@@ -147,26 +157,28 @@ def run(arguments: argparse.Namespace, policies: Path) -> None:
 
     result: dict[str, object] = {}
     flagged: list[Verdict] = []
+    flagged_plain = {number for number, verdict in enumerate(plain_safe) if verdict.decision in FLAGGED}
+    by_composing: list[Verdict] = []
     print(f"{'layout':16} {'caught':>8} {'views':>6} {'safe flagged':>13} {'views':>6}")
     for layout in (*COMPOSED, ANIMATED, *ALTERED):
         judge = turned if layout.startswith("turned") else policy
         maker = Maker(np.random.default_rng([arguments.seed, len(result)]), safe)
         make = COMPOSED.get(layout) or ALTERED.get(layout)
-
-        def files_of(
-            some: list[Image.Image], make: Layout | None = make, maker: Maker = maker
-        ) -> Iterator[bytes]:
-            return animated(some, maker) if make is None else made(make, some, maker)
-
-        answers = moderator.check(files_of(photographs), policy=judge)
+        answers = moderator.check(made(make, photographs, maker, []), policy=judge)
         by_category = caught(answers, categories)
         result[f"caught.{layout}"] = share = float(np.mean(by_category))
         row = f"{layout:16} {share:8.2f} {views_of(answers):6.1f}"
         if layout in ALTERED:
             print(row)
             continue
-        answers = moderator.check(files_of(safe), policy=policy)
+        beside: list[frozenset[int]] = []
+        answers = moderator.check(made(make, safe, maker, beside), policy=policy)
         flagged += answers
+        by_composing += [
+            verdict
+            for number, (verdict, others) in enumerate(zip(answers, beside, strict=True))
+            if flagged_plain.isdisjoint({number, *others})
+        ]
         print(f"{row} {share_flagged(answers):13.3f} {views_of(answers):6.1f}")
 
     facts = plain[0].policy
@@ -182,6 +194,7 @@ def run(arguments: argparse.Namespace, policies: Path) -> None:
             **result,
             "safe_flagged_plain": share_flagged(plain_safe),
             "safe_flagged_composed": share_flagged(flagged),
+            "safe_flagged_by_composing": share_flagged(by_composing),
             "views_mean": views_of([*plain, *plain_safe]),
             "views_mean_composed": views_of(flagged),
             "cost_ratio": measure_cost(moderator, settings, policy),

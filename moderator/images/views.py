@@ -12,7 +12,8 @@ from itertools import pairwise
 from PIL import Image
 
 from moderator.images.blank import Content, around, find_content, gaps, is_blank, is_noise
-from moderator.images.layout_screen import may_be_composed
+from moderator.images.layout_screen import SIDE_MIN_PIXELS as SCREENED_SIDE_MIN_PIXELS
+from moderator.images.layout_screen import line_steps, may_be_composed
 from moderator.images.rectangles import area_of, find_rectangles, overlap_of
 from moderator.images.seams import (
     Box,
@@ -24,11 +25,9 @@ from moderator.images.seams import (
     spanning_edges,
     upright_steps,
 )
-from moderator.view import TURNS, ViewPlan
+from moderator.view import LONG_RATIO, TURNS, ViewPlan
 
-#: From this ratio of its sides, a part is covered by squares along the longer one. Each begins at most this share of
-#: its side after the one before.
-LONG_RATIO = 1.9
+#: Each of the squares along a long part begins at most this share of its side after the one before.
 SQUARE_STRIDE_SHARE = 0.7
 #: Most squares along one part that are looked at for content.
 SQUARES_MAX = 64
@@ -183,10 +182,15 @@ class _Search:
             pieces = self._pieces(box, [edge.position for edge in spanning[upright]], upright)
             if len(pieces) > 1 or (pieces and area_of(pieces[0]) <= RECTANGLE_AREA_MAX * area_of(box)):
                 return pieces
+        if box == (0, 0, *self._picture.size) and self._side >= SCREENED_SIDE_MIN_PIXELS:
+            # On a photograph, the steps of a pasted picture stand out along whole lines alone.
+            steps = {way: line_steps(self._picture, way) for way in steps}
         upright_edges = short_edges(box, steps[True], True)
         level_edges = short_edges(box, steps[False], False) if upright_edges else []
         rectangles = find_rectangles(upright_edges, level_edges, box, self._shortest)
-        scale = max((box[2] - box[0]) / levels.shape[2], (box[3] - box[1]) / levels.shape[1])
+        scale = max(
+            (box[2] - box[0]) / (steps[True].shape[1] + 1), (box[3] - box[1]) / (steps[False].shape[1] + 1)
+        )
         found: list[Box] = []
         for one in rectangles:
             if not any(overlap_of(one, other) for other in found):

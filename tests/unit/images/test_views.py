@@ -96,6 +96,20 @@ def test_each_picture_of_a_grid_is_a_view(columns: int, gutter: int) -> None:
     assert all(shows(found, *place) for place in places)
 
 
+@pytest.mark.parametrize(
+    ("below", "name", "place"),
+    [
+        ("cat.jpg", "coffee.jpg", (560, 120)),
+        ("parthenon.jpg", "astronaut.jpg", (40, 520)),
+        ("windmills.jpg", "astronaut.jpg", (560, 120)),
+    ],
+)
+def test_a_photograph_on_a_larger_one_is_a_view(below: str, name: str, place: tuple[int, int]) -> None:
+    picture = photograph(below, (900, 900))
+    picture.paste(photograph(name), place)
+    assert shows(parts(picture), *place)
+
+
 def test_a_thing_on_a_background_has_a_view_if_it_is_small() -> None:
     hammer = Image.open(PHOTOGRAPHS / "hammer.jpg").convert("RGB")
     small = Image.new("RGB", (3 * hammer.width, 3 * hammer.height), "white")
