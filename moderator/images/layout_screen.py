@@ -47,7 +47,7 @@ def may_be_composed(picture: Image.Image) -> bool:
 def line_steps(picture: Image.Image, upright: bool) -> NDArray[np.bool_]:
     """Return where neighbours along whole lines differ more than those beside them: bool [lines, samples - 1].
 
-    Lines are level for upright edges. The picture is one that is screened: no side is below `SIDE_MIN_PIXELS`.
+    Lines are level for upright edges.
     """
     steps = np.pad(_steps(_lines(picture, upright)), ((2, 2), (0, 0)))
     return np.ascontiguousarray(steps.T)

@@ -96,6 +96,18 @@ def test_each_picture_of_a_grid_is_a_view(columns: int, gutter: int) -> None:
     assert all(shows(found, *place) for place in places)
 
 
+@pytest.mark.parametrize("kind", ["white", "noise"])
+def test_what_remains_beside_an_empty_piece_has_no_borders(kind: str) -> None:
+    picture = canvas((300, 900), kind)
+    picture.paste(photograph("astronaut.jpg"), (0, 0))
+    assert [part.name for part in parts(picture)] == ["whole", "trimmed"]
+    assert shows(parts(picture), 0, 0)
+    picture.paste(photograph("cat.jpg"), (0, 660))
+    assert {part.name for part in parts(picture)} == {"whole", "panel"}, (
+        "two pictures are no content with a border"
+    )
+
+
 @pytest.mark.parametrize(
     ("below", "name", "place"),
     [
