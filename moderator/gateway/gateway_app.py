@@ -17,7 +17,7 @@ from moderator.gateway.middleware import REQUEST_ID_HEADER, GatewayMiddleware
 from moderator.gateway.openapi import describe_api
 from moderator.gateway.problems import RETRY_AFTER_HEADER, answer_with_problems
 from moderator.gateway.service import Service
-from moderator.gateway.submit_route import add_submit_routes
+from moderator.gateway.submit_route import submit_routes
 from moderator.queue.connection import SentinelLogin, connect_async
 from moderator.queue.shared_executor import SharedExecutor
 from moderator.settings import Settings
@@ -54,9 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings, app.state.service, app.state.registry = settings, service, CollectorRegistry()
     app.openapi = partial(describe_api, app)  # type: ignore[method-assign]
     answer_with_problems(app)
-    for submitting in (event_routes, image_routes):
-        add_submit_routes(app, submitting.router)
-    for routes in (verdict_routes, health_routes):
+    for routes in (event_routes, image_routes, verdict_routes, health_routes):
         app.include_router(routes.router)
     add_hooks(app)
     _add_middleware(app, settings)
@@ -82,4 +80,6 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         limit=body_limit(settings.max_bytes),
         seconds=settings.gateway_body_timeout,
         metrics=metrics,
+        # A browser's request needs the headers that only the layers in between add.
+        direct={} if settings.gateway_cors else submit_routes([event_routes.router, image_routes.router]),
     )

@@ -1,6 +1,7 @@
 """Run the gateway's app on uvicorn, until a signal: requests in flight are answered first."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -56,6 +57,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
         SettingsError: the address cannot be taken, or the URL of Redis cannot be read.
     """
     app = create_app(settings)
+    gc.freeze()  # else each collection also looks at all that is loaded
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG_CONNECTIONS)

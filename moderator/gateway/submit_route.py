@@ -3,15 +3,14 @@
 These take longer than all that the gateway does itself. OpenAPI describes these routes as any others.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute, APIRouter
 from pydantic import Field, TypeAdapter, ValidationError
 from starlette import types
-from starlette.routing import Match
 
 from moderator.gateway.auth import Scope, require
 from moderator.gateway.problems import problem_response
@@ -36,13 +35,6 @@ _admit: Callable[[Request], Any] = require(Scope.SUBMIT)
 class SubmitRoute(APIRoute):
     """A route whose endpoint takes the request and the seconds to wait, for keys with the scope `submit`."""
 
-    def matches(self, scope: types.Scope) -> tuple[Match, types.Scope]:
-        """Return whether a request is for this route; the path has no parameters."""
-        if scope["type"] != "http" or scope["path"] != scope.get("root_path", "") + self.path:
-            return super().matches(scope)
-        found = Match.FULL if scope["method"] in (self.methods or ()) else Match.PARTIAL
-        return found, {"endpoint": self.endpoint, "path_params": {}, "route": self}
-
     async def handle(self, scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
         """Answer a request."""
         if scope["method"] not in (self.methods or ()):
@@ -57,9 +49,10 @@ class SubmitRoute(APIRoute):
         await response(scope, receive, send)
 
 
-def add_submit_routes(app: FastAPI, router: APIRouter) -> None:
-    """Add the routes of a router to an app, where it looks first: not through `include_router`, which is slower."""
-    app.router.routes.extend(router.routes)
+def submit_routes(routers: Iterable[APIRouter]) -> dict[str, SubmitRoute]:
+    """Return the submit routes of routers by their paths, for `GatewayMiddleware`, which calls them itself."""
+    routes = (route for router in routers for route in router.routes)
+    return {route.path: route for route in routes if isinstance(route, SubmitRoute)}
 
 
 def _read_wait(request: Request) -> float | None:

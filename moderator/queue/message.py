@@ -22,8 +22,8 @@ IMAGES = "images"
 
 def encode_message(body: Any, queue: str) -> str:
     """Return the list element that a Celery worker on `queue` reads as a call of the task with argument `body`."""
-    call = _to_json(_make_call([body], {}))
-    return _to_json(_make_envelope(call, queue, str(uuid4()), str(uuid4()), _count_images(body))).decode()
+    call, id = _to_json(_make_call([body], {})), str(uuid4())
+    return _to_json(_make_envelope(call, queue, id, id, _count_images(body))).decode()
 
 
 def decode_message(message: bytes) -> Any:

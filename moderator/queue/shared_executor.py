@@ -51,14 +51,15 @@ class SharedExecutor:
         words = command.words()
         if block_seconds(words) or any(_is_large(word) for word in words):
             return await self._alone.run(command)
-        answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[Any] = loop.create_future()
         self._waiting.append((command, answered))
         self._start()
+        late = loop.call_later(self._call, self._give_up, answered)
         try:
-            async with asyncio.timeout(self._call):
-                answer = await answered
-        except TimeoutError as error:
-            raise RedisTimeoutError(f"no answer within {self._call:g} s") from error
+            answer = await answered
+        finally:
+            late.cancel()
         if isinstance(answer, ResponseError):
             raise typed(answer) from answer
         return command.read(answer)
@@ -76,6 +77,10 @@ class SharedExecutor:
         for task in tuple(self._batches):
             task.cancel()
         await self._listener.close()
+
+    def _give_up(self, answered: "asyncio.Future[Any]") -> None:
+        if not answered.done():
+            answered.set_exception(RedisTimeoutError(f"no answer within {self._call:g} s"))
 
     def _start(self) -> None:
         if self._waiting and len(self._batches) < BATCHES_IN_FLIGHT_MAX:

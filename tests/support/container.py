@@ -1,4 +1,4 @@
-"""What a container engine does to the worker, done with the kernel's own tools.
+"""What a container engine does to a process of the service, done with the kernel's own tools.
 
 A root of its own that cannot be written, a few places that can, a user without rights. Places, sizes, user and
 environment are those of the compose file and the Dockerfile. What an engine adds is not here: its network, its bounds
@@ -20,17 +20,22 @@ from tests.support.tools import needs
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
-WORKER = COMPOSE["services"]["worker"]
 DOCKERFILE = re.sub(r"\\\n\s*", "", (ROOT / "docker" / "Dockerfile").read_text())
 
 USER, GROUP = re.findall(r"^USER (\d+):(\d+)$", DOCKERFILE, re.M)[-1]
-#: Target and mount options of each tmpfs, as compose has them.
-TMPFS = {target: options for target, _, options in (entry.partition(":") for entry in WORKER["tmpfs"])}
-VOLUMES = tuple(mount["target"] for mount in WORKER["volumes"] if mount["type"] == "volume")
 #: Every engine mounts one here; so small that nothing can rely on it.
 SHARED_MEMORY = {"/dev/shm": "size=4k,mode=1777"}
-#: All that can be written.
-WRITABLE = {*TMPFS, *VOLUMES, *SHARED_MEMORY}
+
+
+def tmpfs(service: str) -> dict[str, str]:
+    """Target and mount options of each place in memory that a service can write to, as compose has them."""
+    volumes = (
+        mount["target"] for mount in COMPOSE["services"][service]["volumes"] if mount["type"] == "volume"
+    )
+    given = (entry.partition(":") for entry in COMPOSE["services"][service]["tmpfs"])
+    owned = dict.fromkeys(volumes, f"mode=755,uid={USER},gid={GROUP}")
+    return {target: options for target, _, options in given} | SHARED_MEMORY | owned
+
 
 #: Programs that put it together, and the packages that bring them.
 TOOLS = {"unshare": "util-linux", "setpriv": "util-linux", "chroot": "coreutils", "mount": "mount"}
@@ -62,7 +67,13 @@ def why_not() -> str | None:
     return None if tried.returncode == 0 else f"namespaces are not allowed: {tried.stderr.strip()}"
 
 
-def command(folder: Path, words: list[str], binds: dict[Path, str], environment: dict[str, str]) -> list[str]:
+def command(
+    folder: Path,
+    words: list[str],
+    binds: dict[Path, str],
+    environment: dict[str, str],
+    service: str = "worker",
+) -> list[str]:
     """The command line that runs `words` in such a container; it ends with them.
 
     Args:
@@ -70,8 +81,9 @@ def command(folder: Path, words: list[str], binds: dict[Path, str], environment:
         words: run as the image's user, without rights, in the image's working directory.
         binds: further folders or files, read-only, and where they appear.
         environment: beside the image's own, all there is.
+        service: whose places there are.
     """
-    script = "\n".join(["set -e", *_mounts(folder, binds)])
+    script = "\n".join(["set -e", *_mounts(folder, binds, service)])
     variables = {**image_environment(), "PATH": "/usr/bin:/bin", "PYTHONPATH": SOURCE, **environment}
     rights = ["--reuid", USER, "--regid", GROUP, "--clear-groups", "--no-new-privs", "--inh-caps=-all"]
     rights += ["--ambient-caps=-all", "--bounding-set=-all"]
@@ -93,7 +105,7 @@ def command(folder: Path, words: list[str], binds: dict[Path, str], environment:
     ]
 
 
-def _mounts(root: Path, binds: dict[Path, str]) -> list[str]:
+def _mounts(root: Path, binds: dict[Path, str], service: str) -> list[str]:
     """Lines of shell that put the root together and then lock it."""
     lines = [f"mount -t tmpfs -o mode=755 root {root}"]
     shown = {Path(sys.base_prefix): sys.base_prefix} | {Path(sys.prefix): ENVIRONMENT, ROOT: SOURCE} | binds
@@ -113,8 +125,7 @@ def _mounts(root: Path, binds: dict[Path, str]) -> list[str]:
     for device in _DEVICES:
         lines += [f"touch {root}/dev/{device}", f"mount --bind /dev/{device} {root}/dev/{device}"]
     lines.append(f"mount -t proc -o nosuid,nodev,noexec proc {root}/proc")
-    volumes = dict.fromkeys(VOLUMES, f"mode=755,uid={USER},gid={GROUP}")
-    for target, options in {**TMPFS, **SHARED_MEMORY, **volumes}.items():
+    for target, options in tmpfs(service).items():
         lines += [f"mkdir -p {root}{target}", f"mount -t tmpfs -o {options} none {root}{target}"]
     lines.append(f"mount -o remount,ro {root}")
     return lines

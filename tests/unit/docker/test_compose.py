@@ -22,6 +22,8 @@ def load(name: str) -> dict[str, Any]:
 
 COMPOSE = load("compose.yaml")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+#: Those of ours: one image, with a user of its own.
+OURS = {name for name, service in SERVICES.items() if service["image"].startswith("moderator:")}
 each_service = pytest.mark.parametrize("name", sorted(SERVICES))
 #: ${NAME}, ${NAME:-default}
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
@@ -32,8 +34,9 @@ def resolved(text: str, **environment: str) -> str:
     return VARIABLE.sub(lambda match: environment.get(match[1]) or match[2] or "", text)
 
 
-def test_there_are_the_four_services() -> None:
-    assert set(SERVICES) == {"redis", "worker", "prometheus", "grafana"}
+def test_there_is_each_service() -> None:
+    assert {"worker", "gateway", "deliver"} == OURS
+    assert set(SERVICES) - OURS == {"redis", "prometheus", "grafana"}
 
 
 @each_service
@@ -43,7 +46,7 @@ def test_a_service_is_hardened(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert not {"privileged", "cap_add", "network_mode", "pid", "ipc", "devices"} & set(service)
-    if name != "worker":  # the worker's image names its own user
+    if name not in OURS:  # our image names its own user
         assert int(service["user"].split(":")[0]) > 0
 
 
@@ -60,7 +63,7 @@ def test_a_service_comes_back_and_cannot_eat_the_machine(name: str) -> None:
 
 @each_service
 def test_a_service_has_a_health_check(name: str) -> None:
-    if "build" in SERVICES[name]:
+    if name in OURS - {"gateway"}:
         assert "HEALTHCHECK" in (DOCKER / "Dockerfile").read_text()
         assert "healthcheck" not in SERVICES[name], "the image's own would be hidden"
     else:
@@ -102,14 +105,22 @@ def test_what_watches_cannot_reach_the_queue() -> None:
     reaches_redis = {
         name for name, s in SERVICES.items() if set(s["networks"]) & set(SERVICES["redis"]["networks"])
     }
-    assert reaches_redis == {"redis", "worker"}
+    assert reaches_redis == {"redis"} | OURS
 
 
-def test_the_worker_writes_to_its_cache_and_its_tmp_alone() -> None:
-    worker = SERVICES["worker"]
-    writable = [mount["target"] for mount in worker["volumes"] if not mount.get("read_only")]
-    assert writable == ["/var/cache/moderator"]
-    (tmp,) = worker["tmpfs"]
+@pytest.mark.parametrize(
+    ("name", "volume"),
+    [
+        ("worker", "/var/cache/moderator"),
+        ("gateway", "/var/lib/moderator-archive"),
+        ("deliver", "/var/lib/moderator-archive"),
+    ],
+)
+def test_a_service_of_ours_writes_to_its_volume_and_its_tmp_alone(name: str, volume: str) -> None:
+    service = SERVICES[name]
+    writable = [mount["target"] for mount in service["volumes"] if not mount.get("read_only")]
+    assert writable == [volume]
+    (tmp,) = service["tmpfs"]
     target, _, options = tmp.partition(":")
     assert target == "/tmp"
     assert {"noexec", "nosuid", "nodev"} <= set(options.split(","))
@@ -119,6 +130,14 @@ def test_the_worker_writes_to_its_cache_and_its_tmp_alone() -> None:
     user, group = re.findall(r"^USER (\d+):(\d+)$", dockerfile, re.M)[-1]
     assert made[:2] == (user, group), "a fresh volume takes the owner of the folder that it covers"
     assert set(writable) < set(made[2].split())
+
+
+def test_only_what_delivers_has_the_secrets_of_receivers() -> None:
+    assert {name for name in OURS if "MODERATOR_WEBHOOK_SECRET" in SERVICES[name]["environment"]} == {
+        "deliver"
+    }
+    for name in OURS:
+        assert SERVICES[name]["environment"]["MODERATOR_DELIVER"] == "apart"
 
 
 def test_the_password_of_redis_stands_on_no_command_line() -> None:
@@ -145,16 +164,18 @@ def test_redis_loses_and_evicts_nothing() -> None:
     assert limit * 1024 >= 2 * maxmemory, "rewriting the append-only file forks"
 
 
-@pytest.mark.parametrize("file", ["compose.yaml", "compose.gpu.yaml"])
-def test_the_worker_is_set_by_settings_that_exist(file: str) -> None:
-    environment = load(file)["services"]["worker"]["environment"]
+@pytest.mark.parametrize(
+    ("file", "name"), [("compose.gpu.yaml", "worker"), *(("compose.yaml", name) for name in sorted(OURS))]
+)
+def test_a_service_of_ours_is_set_by_settings_that_exist(file: str, name: str) -> None:
+    environment = load(file)["services"][name]["environment"]
     names = {name for name in environment if name.startswith("MODERATOR_")}
     assert names
     assert {name.removeprefix("MODERATOR_").lower() for name in names} <= set(Settings.model_fields)
 
 
 def test_the_worker_s_values_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
-    environment = load("compose.yaml")["services"]["worker"]["environment"]
+    environment = SERVICES["worker"]["environment"]
     for name, value in environment.items():
         if value is not None:
             monkeypatch.setenv(name, resolved(value))
@@ -171,11 +192,10 @@ def test_the_worker_s_values_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     assert endpoint(settings.redis_url).password == "a-b_9"
 
 
-def test_the_worker_is_the_version_of_the_project_and_can_be_scaled() -> None:
+def test_the_image_is_the_version_of_the_project_and_workers_can_be_scaled() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert {SERVICES[name]["image"] for name in OURS} == {f"moderator:{version}"}
     worker = SERVICES["worker"]
-    assert worker["image"] == f"moderator:{version}"
-    assert load("compose.gpu.yaml")["services"]["worker"]["image"] == f"moderator:{version}-gpu"
     assert not {"ports", "container_name"} & set(worker), "a second worker would collide"
     build = worker["build"]
     assert (DOCKER / build["context"] / build["dockerfile"]).is_file()
@@ -187,13 +207,15 @@ def test_the_worker_has_time_to_finish_what_is_in_flight() -> None:
     assert grace >= fields["fetch_timeout"].default + fields["decode_timeout"].default
 
 
-def test_prometheus_scrapes_the_worker() -> None:
+def test_prometheus_scrapes_what_is_ours() -> None:
     config = yaml.safe_load((DOCKER / "prometheus" / "prometheus.yml").read_text())
     job = next(job for job in config["scrape_configs"] if job["job_name"] == "moderator")
-    (discovery,) = job["dns_sd_configs"]
-    assert discovery["names"] == ["worker"]
-    assert discovery["port"] == Settings.model_fields["metrics_port"].default
-    assert set(SERVICES["worker"]["networks"]) & set(SERVICES["prometheus"]["networks"])
+    ports = {name: found["port"] for found in job["dns_sd_configs"] for name in found["names"]}
+    assert set(ports) == OURS
+    assert ports["worker"] == ports["deliver"] == Settings.model_fields["metrics_port"].default
+    assert str(ports["gateway"]) in SERVICES["gateway"]["command"]
+    for name in OURS:
+        assert set(SERVICES[name]["networks"]) & set(SERVICES["prometheus"]["networks"])
     mounted = {mount["target"] for mount in SERVICES["prometheus"]["volumes"]}
     assert "--config.file=/etc/prometheus/prometheus.yml" in SERVICES["prometheus"]["command"]
     assert {"/etc/prometheus", "/prometheus"} <= mounted

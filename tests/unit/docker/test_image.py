@@ -144,15 +144,25 @@ def test_the_environment_sets_what_exists_and_writes_only_to_the_cache() -> None
     assert not [name for name in environment() if re.search("SECRET|PASSWORD|TOKEN", name)]
 
 
-def test_the_list_of_dependencies_is_read_from_the_project_file() -> None:
+@pytest.mark.parametrize("extras", ["", "gateway", None])
+def test_the_list_of_dependencies_is_read_from_the_project_file(extras: str | None) -> None:
+    (default,) = (
+        shlex.split(rest)[0].partition("=")[2] for rest in all_of("ARG") if rest.startswith("EXTRAS=")
+    )
+    extras = default if extras is None else extras
     command = next(rest for rest in all_of("RUN") if "requirements.txt" in rest)
     python, flag, script = shlex.split(command.split(" > ")[0])
     assert (python, flag) == ("python", "-c")
+    script = script.replace("${EXTRAS}", extras)
     run = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
     )
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert run.stdout.splitlines() == project["dependencies"]
+    optional = [one for extra in extras.split() for one in project["optional-dependencies"][extra]]
+    assert {"gateway", "archive"} <= set(default.split()), "what the compose file starts"
+    # Never the project by its name, which an index would look up.
+    expected = [*project["dependencies"], *(one for one in optional if not one.startswith("moderator["))]
+    assert run.stdout.splitlines() == expected
 
 
 @contextmanager
