@@ -1,6 +1,7 @@
 """Measure whether a photograph that is caught plain is caught in other layouts, and what the views cost.
 
     python benchmarks/evasion.py --data FOLDER [--policy marketplace] [--half b] [--limit N]
+        [--layouts strip-upright,...]
 
 FOLDER is as for `benchmarks/quality.py`. Each photograph of weapons, alcohol or smoking that the policy catches (blocks
 or sends to review) is shown in each layout of `benchmarks/layouts.py`, at random places and sizes, with safe
@@ -8,8 +9,9 @@ photographs beside it. Turned photographs are judged by the same policy with `vi
 
 The last line is JSON: `caught.LAYOUT`, the share of what is caught plain; `safe_flagged_plain` and
 `safe_flagged_composed`, the shares of safe photographs, plain and in the composed layouts, that are flagged;
+`safe_flagged_by_composing`, the same share of the composed pictures that show no photograph which is flagged plain;
 `views_mean`, the views of a plain photograph of the folder; `cost_ratio`, images per second of ordinary photographs
-with views over those without.
+with views over those without. A run of some layouts makes the same pictures as a run of all, and measures no cost.
 """
 
 import argparse
@@ -37,6 +39,7 @@ CATEGORIES = ("weapons", "alcohol", "smoking")
 TURNED_VERSION = 999_999
 #: Ordinary photographs and rounds for the cost.
 COST_IMAGES, COST_ROUNDS = 48, 7
+LAYOUTS = (*COMPOSED, ANIMATED, *ALTERED)
 
 
 def with_turned(moderator: Moderator, policies: Path, reference: str) -> str:
@@ -53,16 +56,25 @@ def opened(folder: Path, photographs: list[Photograph]) -> list[Image.Image]:
     return [Image.open(folder / one.path).convert("RGB") for one in photographs]
 
 
-def made(layout: Layout, photographs: list[Image.Image], maker: Maker) -> Iterator[bytes]:
-    """Yield the file of each photograph in a layout."""
-    for photograph in photographs:
-        yield encode(layout(maker, sized(photograph, maker.random)), maker.random)
+def made(
+    layout: Layout | None, photographs: list[Image.Image], maker: Maker, beside: list[frozenset[int]]
+) -> Iterator[bytes]:
+    """Yield the file of each photograph in a layout; None: in a frame of an animation.
 
-
-def animated(photographs: list[Image.Image], maker: Maker) -> Iterator[bytes]:
-    """Yield an animation with each photograph in a frame."""
+    Args:
+        layout: how it is shown.
+        photographs: the photographs.
+        maker: makes the layouts.
+        beside: for each file, the numbers of the others in it are added here.
+    """
     for photograph in photographs:
-        yield encode_animation(maker, sized(photograph, maker.random))
+        maker.used.clear()
+        shown = sized(photograph, maker.random)
+        file = (
+            encode_animation(maker, shown) if layout is None else encode(layout(maker, shown), maker.random)
+        )
+        beside.append(frozenset(maker.used))
+        yield file
 
 
 def caught(verdicts: list[Verdict], categories: list[str]) -> list[bool]:
@@ -73,12 +85,13 @@ def caught(verdicts: list[Verdict], categories: list[str]) -> list[bool]:
     ]
 
 
-def share_flagged(verdicts: list[Verdict]) -> float:
-    return float(np.mean([verdict.decision in FLAGGED for verdict in verdicts]))
+def share_flagged(verdicts: list[Verdict]) -> float | None:
+    return float(np.mean([verdict.decision in FLAGGED for verdict in verdicts])) if verdicts else None
 
 
-def views_of(verdicts: list[Verdict]) -> float:
-    return float(np.mean([verdict.image.views for verdict in verdicts if verdict.image is not None]))
+def views_of(verdicts: list[Verdict]) -> float | None:
+    views = [verdict.image.views for verdict in verdicts if verdict.image is not None]
+    return float(np.mean(views)) if views else None
 
 
 def measure_cost(moderator: Moderator, settings: Settings, policy: str) -> float:
@@ -108,6 +121,7 @@ def main() -> None:
     parser.add_argument(
         "--limit", type=int, default=0, help="most photographs of a category and safe ones; 0: all"
     )
+    parser.add_argument("--layouts", default="", help="names, with commas; default: all")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with TemporaryDirectory(prefix="moderator-policies-") as name:
@@ -147,26 +161,31 @@ def run(arguments: argparse.Namespace, policies: Path) -> None:
 
     result: dict[str, object] = {}
     flagged: list[Verdict] = []
+    flagged_plain = {number for number, verdict in enumerate(plain_safe) if verdict.decision in FLAGGED}
+    by_composing: list[Verdict] = []
     print(f"{'layout':16} {'caught':>8} {'views':>6} {'safe flagged':>13} {'views':>6}")
-    for layout in (*COMPOSED, ANIMATED, *ALTERED):
+    chosen = set(arguments.layouts.split(",") if arguments.layouts else LAYOUTS)
+    for number, layout in enumerate(LAYOUTS):
+        if layout not in chosen:
+            continue
         judge = turned if layout.startswith("turned") else policy
-        maker = Maker(np.random.default_rng([arguments.seed, len(result)]), safe)
+        maker = Maker(np.random.default_rng([arguments.seed, number]), safe)
         make = COMPOSED.get(layout) or ALTERED.get(layout)
-
-        def files_of(
-            some: list[Image.Image], make: Layout | None = make, maker: Maker = maker
-        ) -> Iterator[bytes]:
-            return animated(some, maker) if make is None else made(make, some, maker)
-
-        answers = moderator.check(files_of(photographs), policy=judge)
+        answers = moderator.check(made(make, photographs, maker, []), policy=judge)
         by_category = caught(answers, categories)
         result[f"caught.{layout}"] = share = float(np.mean(by_category))
         row = f"{layout:16} {share:8.2f} {views_of(answers):6.1f}"
         if layout in ALTERED:
             print(row)
             continue
-        answers = moderator.check(files_of(safe), policy=policy)
+        beside: list[frozenset[int]] = []
+        answers = moderator.check(made(make, safe, maker, beside), policy=policy)
         flagged += answers
+        by_composing += [
+            verdict
+            for own, (verdict, others) in enumerate(zip(answers, beside, strict=True))
+            if flagged_plain.isdisjoint({own, *others})
+        ]
         print(f"{row} {share_flagged(answers):13.3f} {views_of(answers):6.1f}")
 
     facts = plain[0].policy
@@ -181,10 +200,13 @@ def run(arguments: argparse.Namespace, policies: Path) -> None:
             "caught_plain": float(np.mean(known)),
             **result,
             "safe_flagged_plain": share_flagged(plain_safe),
+            "safe_composed": len(flagged),
             "safe_flagged_composed": share_flagged(flagged),
+            "safe_by_composing": len(by_composing),
+            "safe_flagged_by_composing": share_flagged(by_composing),
             "views_mean": views_of([*plain, *plain_safe]),
             "views_mean_composed": views_of(flagged),
-            "cost_ratio": measure_cost(moderator, settings, policy),
+            "cost_ratio": None if arguments.layouts else measure_cost(moderator, settings, policy),
         }
     )
 

@@ -4,7 +4,7 @@ Positions, sizes and backgrounds are random; the seed decides. Every layout show
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 
 import numpy as np
@@ -26,10 +26,14 @@ class Maker:
 
     random: np.random.Generator
     others: Sequence[Image.Image]
+    used: set[int] = field(default_factory=set)
+    """Numbers of the photographs chosen so far; the caller clears it."""
 
     def other(self, size: tuple[int, int]) -> Image.Image:
         """Return another photograph that fills a size."""
-        return ImageOps.fit(self.others[self.random.integers(len(self.others))], size)
+        number = int(self.random.integers(len(self.others)))
+        self.used.add(number)
+        return ImageOps.fit(self.others[number], size)
 
     def background(self, size: tuple[int, int]) -> Image.Image:
         """Return one colour, noise, or a photograph."""

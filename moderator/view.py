@@ -10,6 +10,8 @@ from itertools import accumulate
 VIEW_NAMES = ("whole", "trimmed", "panel", "square", "tile")
 #: Degrees, counterclockwise.
 TURNS = (0, 90, 180, 270)
+#: From this ratio of its sides, a part is long: squares along it show what a model's square cuts off.
+LONG_RATIO = 1.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,11 @@ class View:
     def is_whole(self) -> bool:
         """Whether it is a whole picture as it stands."""
         return self.name == "whole" and not self.turn
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the model's square does not show all of it well."""
+        return max(self.box[2:]) >= LONG_RATIO * min(self.box[2:])
 
 
 @dataclass(frozen=True, slots=True)

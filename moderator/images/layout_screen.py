@@ -32,10 +32,7 @@ def may_be_composed(picture: Image.Image) -> bool:
     width, height = picture.size
     if min(width, height) < SIDE_MIN_PIXELS:
         return True
-    rows = picture.resize((min(width, SAMPLES_MAX), LINES), Image.Resampling.NEAREST)
-    columns = picture.resize((LINES, min(height, SAMPLES_MAX)), Image.Resampling.NEAREST)
-    upright = np.asarray(rows.transpose(Image.Transpose.TRANSPOSE))
-    level = np.asarray(columns)
+    upright, level = _lines(picture, True), _lines(picture, False)
     if _has_empty_line(upright) or _has_empty_line(level):
         return True
     edges = []
@@ -45,6 +42,23 @@ def may_be_composed(picture: Image.Image) -> bool:
             return True
         edges.append(_short_edges(steps))
     return _form_rectangle(*edges)
+
+
+def line_steps(picture: Image.Image, upright: bool) -> NDArray[np.bool_]:
+    """Return where neighbours along whole lines differ more than those beside them: bool [lines, samples - 1].
+
+    Lines are level for upright edges.
+    """
+    steps = np.pad(_steps(_lines(picture, upright)), ((2, 2), (0, 0)))
+    return np.ascontiguousarray(steps.T)
+
+
+def _lines(picture: Image.Image, upright: bool) -> NDArray[np.uint8]:
+    """Return the lines that cross upright or level edges: uint8 [samples, lines, 3]."""
+    if not upright:
+        return np.asarray(picture.resize((LINES, min(picture.height, SAMPLES_MAX)), Image.Resampling.NEAREST))
+    rows = picture.resize((min(picture.width, SAMPLES_MAX), LINES), Image.Resampling.NEAREST)
+    return np.asarray(rows.transpose(Image.Transpose.TRANSPOSE))
 
 
 def _has_empty_line(lines: NDArray[np.uint8]) -> bool:

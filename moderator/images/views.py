@@ -12,7 +12,7 @@ from itertools import pairwise
 from PIL import Image
 
 from moderator.images.blank import Content, around, find_content, gaps, is_blank, is_noise
-from moderator.images.layout_screen import may_be_composed
+from moderator.images.layout_screen import line_steps, may_be_composed
 from moderator.images.rectangles import area_of, find_rectangles, overlap_of
 from moderator.images.seams import (
     Box,
@@ -24,11 +24,9 @@ from moderator.images.seams import (
     spanning_edges,
     upright_steps,
 )
-from moderator.view import TURNS, ViewPlan
+from moderator.view import LONG_RATIO, TURNS, ViewPlan
 
-#: From this ratio of its sides, a part is covered by squares along the longer one. Each begins at most this share of
-#: its side after the one before.
-LONG_RATIO = 1.9
+#: Each of the squares along a long part begins at most this share of its side after the one before.
 SQUARE_STRIDE_SHARE = 0.7
 #: Most squares along one part that are looked at for content.
 SQUARES_MAX = 64
@@ -50,6 +48,8 @@ EDGE_SHARE, INNER_EDGE_SHARE = 0.65, 0.55
 SIDE_EDGE_SHARE = 0.6
 #: Of two parts that overlap more than this share of their union, only the first is a view.
 OVERLAP_MAX = 0.8
+#: Pieces that together have this share of the area of a picture are all of it: what is left out are slivers.
+COVERED_SHARE = 0.9
 #: Side of the patches that show whether there is noise.
 PATCH_PIXELS = 48
 #: Most parts that are searched for further parts.
@@ -103,14 +103,15 @@ class _Search:
     def run(self) -> list[Region]:
         """Return the parts, most important first: the content without borders, then pictures by their size."""
         whole: Box = (0, 0, *self._picture.size)
-        content, inner = self._search(whole)
+        content, pieces = self._search(whole)
         if content is None:
             return []
         leading = [Region("trimmed", content)] if content != whole else []
-        squares = [] if inner else self._squares(content)
+        squares = [] if pieces else self._squares(content)
+        rest = self._rest_of(pieces, content)
         leaves: list[Region] = []
         parents: list[Region] = []
-        waiting, searches = deque(inner), 1
+        waiting, searches = deque(pieces), 1
         while waiting:
             box = waiting.popleft()
             content, inner = self._search(box) if searches < SEARCHES_MAX else (box, [])
@@ -118,14 +119,19 @@ class _Search:
             if content is None:
                 continue
             waiting += inner
-            if inner:
-                parents.append(Region("panel", content))
-            else:
-                leaves.append(Region("panel", content))
+            (parents if inner else leaves).append(Region("trimmed" if box == rest else "panel", content))
+            if not inner:
                 squares += self._squares(content)
         leaves.sort(key=lambda part: -area_of(part.box))
         parents.sort(key=lambda part: -area_of(part.box))
         return [*leading, *leaves, *parents, *squares]
+
+    def _rest_of(self, pieces: list[Box], content: Box) -> Box | None:
+        """Return the piece that is not empty, if it is the only one and all of them cover the content."""
+        if sum(map(area_of, pieces)) < COVERED_SHARE * area_of(content):
+            return None
+        shown = [piece for piece in pieces if not self._is_empty(piece, sample(self._picture, piece))]
+        return shown[0] if len(shown) == 1 else None
 
     def _search(self, box: Box) -> tuple[Box | None, list[Box]]:
         """Return the content of a part, None if it is empty, and the parts inside it."""
@@ -183,10 +189,13 @@ class _Search:
             pieces = self._pieces(box, [edge.position for edge in spanning[upright]], upright)
             if len(pieces) > 1 or (pieces and area_of(pieces[0]) <= RECTANGLE_AREA_MAX * area_of(box)):
                 return pieces
+        if box == (0, 0, *self._picture.size):
+            # On a photograph, the steps of a pasted picture stand out along whole lines alone.
+            steps = {way: line_steps(self._picture, way) for way in steps}
         upright_edges = short_edges(box, steps[True], True)
         level_edges = short_edges(box, steps[False], False) if upright_edges else []
         rectangles = find_rectangles(upright_edges, level_edges, box, self._shortest)
-        scale = max((box[2] - box[0]) / levels.shape[2], (box[3] - box[1]) / levels.shape[1])
+        scale = max((box[2 + n] - box[n]) / (steps[way].shape[1] + 1) for n, way in enumerate((True, False)))
         found: list[Box] = []
         for one in rectangles:
             if not any(overlap_of(one, other) for other in found):

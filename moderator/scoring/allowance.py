@@ -3,8 +3,8 @@
 Each further look is a further chance of a false alarm. Scores of safe pictures fall off about exponentially on the
 logit scale, so a bar that is raised by a fixed step for each doubling of the views keeps the share of false alarms.
 
-The whole of a picture on a wide border, or of a long one, is squeezed or cut for the model: other views show all of it
-better, and the whole by itself is mostly a false alarm.
+The whole of a picture on a border, or of a long one, is squeezed or cut for the model. Where another view shows all of
+it better, the whole by itself is nearly always a false alarm: noise around a photograph looks like insects.
 """
 
 from collections import Counter
@@ -19,22 +19,28 @@ from moderator.view import View, pictures_of
 #: Logits by which a view's score is lowered for each doubling of the views of its picture besides the whole. Measured
 #: on safe photographs in collages, grids and frames; see docs/views.md.
 LOGITS_PER_DOUBLING = 0.1
-#: Logits by which the score of a whole picture is lowered that other views show better, and the names of these.
-#: Measured as above: of the safe pictures on a white strip, 43 % are flagged without it and 23 % with it, and no unsafe
-#: one is lost.
-LOGITS_OF_WHOLE = 1.0
-_BETTER_THAN_WHOLE = frozenset({"trimmed", "square"})
+#: Logits by which the score of a whole picture is lowered where it also has a view without its borders, which shows
+#: all of it larger. Beyond 4, hardly a further false alarm is saved.
+LOGITS_OF_BORDERED = 4.0
+#: The same, where all other views together show the picture better, but none by itself does: it is long, or remains
+#: long without its borders.
+LOGITS_OF_LONG = 0.5
 
 
 def allowances(views: Sequence[View]) -> Floats:
     """Return by how many logits the score of each view is lowered: float32 [views], 0 for a picture of one view."""
     pairs = list(zip(pictures_of(views), views, strict=True))
     others = Counter(picture for picture, view in pairs if not view.is_whole)
-    replaced = {picture for picture, view in pairs if view.name in _BETTER_THAN_WHOLE}
+    lowered_wholes = {
+        **{picture: LOGITS_OF_LONG for picture, view in pairs if view.name in ("trimmed", "square")},
+        **{
+            picture: LOGITS_OF_BORDERED
+            for picture, view in pairs
+            if view.name == "trimmed" and not view.is_long
+        },
+    }
     lowered = [
-        LOGITS_OF_WHOLE * (picture in replaced)
-        if view.is_whole
-        else LOGITS_PER_DOUBLING * np.log2(others[picture])
+        lowered_wholes.get(picture, 0.0) if view.is_whole else LOGITS_PER_DOUBLING * np.log2(others[picture])
         for picture, view in pairs
     ]
     return np.array(lowered, dtype=np.float32)

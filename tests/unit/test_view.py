@@ -19,3 +19,8 @@ def test_a_turned_whole_is_not_the_whole() -> None:
 def test_plans_have_names_of_their_own() -> None:
     plans = [ViewPlan(most, turned) for most in (1, 2, 10) for turned in (False, True)]
     assert len({str(plan) for plan in plans}) == len(plans)
+
+
+def test_a_part_is_long_whichever_way_it_lies() -> None:
+    sizes = [(19, 10), (10, 19), (18, 10), (10, 18), (1, 2000)]
+    assert [View("panel", 0, (3, 4, *size)).is_long for size in sizes] == [True, True, False, False, True]

@@ -2,7 +2,7 @@ import pytest
 from PIL import Image
 
 from moderator.cli.demo import PHOTOGRAPHS
-from moderator.images.layout_screen import may_be_composed
+from moderator.images.layout_screen import line_steps, may_be_composed
 
 
 def photograph(name: str, size: tuple[int, int] = (600, 450)) -> Image.Image:
@@ -33,3 +33,14 @@ def test_borders_gaps_and_seams_are_searched_for() -> None:
     beside = photograph("cat.jpg")
     beside.paste(photograph("coffee.jpg", (300, 450)), (0, 0))
     assert may_be_composed(beside)
+
+
+def test_steps_along_lines_are_where_the_edges_are() -> None:
+    picture = Image.new("RGB", (400, 320), "white")
+    picture.paste("black", (100, 80, 300, 240))
+    for upright, width, sides in ((True, 400, (100, 300)), (False, 320, (80, 240))):
+        steps = line_steps(picture, upright)
+        assert steps.shape == (32, width - 1)
+        # A step at n is between n and n + 1.
+        assert [at + 1 for at in steps.any(axis=0).nonzero()[0].tolist()] == list(sides)
+        assert steps[:, sides[0] - 1].sum() == 16, "half of the lines"

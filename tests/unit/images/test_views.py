@@ -96,6 +96,32 @@ def test_each_picture_of_a_grid_is_a_view(columns: int, gutter: int) -> None:
     assert all(shows(found, *place) for place in places)
 
 
+@pytest.mark.parametrize("kind", ["white", "noise"])
+def test_what_remains_beside_an_empty_piece_has_no_borders(kind: str) -> None:
+    picture = canvas((300, 900), kind)
+    picture.paste(photograph("astronaut.jpg"), (0, 0))
+    assert [part.name for part in parts(picture)] == ["whole", "trimmed"]
+    assert shows(parts(picture), 0, 0)
+    picture.paste(photograph("cat.jpg"), (0, 660))
+    assert {part.name for part in parts(picture)} == {"whole", "panel"}, (
+        "two pictures are no content with a border"
+    )
+
+
+@pytest.mark.parametrize(
+    ("below", "name", "place"),
+    [
+        ("cat.jpg", "coffee.jpg", (560, 120)),
+        ("parthenon.jpg", "astronaut.jpg", (40, 520)),
+        ("windmills.jpg", "astronaut.jpg", (560, 120)),
+    ],
+)
+def test_a_photograph_on_a_larger_one_is_a_view(below: str, name: str, place: tuple[int, int]) -> None:
+    picture = photograph(below, (900, 900))
+    picture.paste(photograph(name), place)
+    assert shows(parts(picture), *place)
+
+
 def test_a_thing_on_a_background_has_a_view_if_it_is_small() -> None:
     hammer = Image.open(PHOTOGRAPHS / "hammer.jpg").convert("RGB")
     small = Image.new("RGB", (3 * hammer.width, 3 * hammer.height), "white")

@@ -3,13 +3,19 @@ import math
 import numpy as np
 import pytest
 
-from moderator.scoring.allowance import LOGITS_OF_WHOLE, LOGITS_PER_DOUBLING, allowances, with_allowance
+from moderator.scoring.allowance import (
+    LOGITS_OF_BORDERED,
+    LOGITS_OF_LONG,
+    LOGITS_PER_DOUBLING,
+    allowances,
+    with_allowance,
+)
 from moderator.scoring.rules import Scores
 from moderator.view import View
 
 
-def view(name: str, frame: int = 0, turn: int = 0) -> View:
-    return View(name, frame, (0, 0, 9, 9), turn)
+def view(name: str, frame: int = 0, turn: int = 0, width: int = 10) -> View:
+    return View(name, frame, (0, 0, width, 10), turn)
 
 
 def scores(unsafe: list[float], safe: list[float]) -> Scores:
@@ -28,10 +34,23 @@ def test_whole_frames_and_a_single_other_view_are_judged_as_they_are() -> None:
     assert with_allowance(given, [view("whole"), view("panel"), view("whole", 1)]) is given
 
 
-@pytest.mark.parametrize("name", ["trimmed", "square"])
-def test_a_whole_picture_that_other_views_show_better_needs_more(name: str) -> None:
-    views = [view("whole"), view(name), view("whole", 1), view("panel", 1)]
-    assert allowances(views) == pytest.approx([LOGITS_OF_WHOLE, 0, 0, 0])
+@pytest.mark.parametrize(
+    ("other", "logits"),
+    [
+        (view("trimmed"), LOGITS_OF_BORDERED),
+        (view("trimmed", width=18), LOGITS_OF_BORDERED),
+        (view("trimmed", width=19), LOGITS_OF_LONG),
+        (view("square"), LOGITS_OF_LONG),
+    ],
+)
+def test_a_whole_picture_that_other_views_show_better_needs_more(other: View, logits: float) -> None:
+    views = [view("whole"), other, view("whole", 1), view("panel", 1)]
+    assert allowances(views) == pytest.approx([logits, 0, 0, 0])
+
+
+def test_a_view_that_shows_all_counts_beside_squares() -> None:
+    views = [view("whole"), view("trimmed"), view("square")]
+    assert allowances(views)[0] == np.float32(LOGITS_OF_BORDERED)
 
 
 def test_more_views_of_a_frame_need_more() -> None:
