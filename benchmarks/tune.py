@@ -51,7 +51,7 @@ def main() -> None:
         policy = catalogue.get(name, version) if version is not None else catalogue.select(name, "").decides
         text = (settings.policies / name / f"{policy.version}.yaml").read_text("utf-8")
         start = time.perf_counter()
-        images = load_labelled(arguments.data, engine, [policy])
+        images = load_labelled(arguments.data, engine, [policy], variants=True)
         print(f"{policy.reference}: {len(images)} photographs in {time.perf_counter() - start:.0f} s")
         bench = TuningBench(policy, engine.compiler, images)
         print("seed way       before   after estimate      (interval)    tried     s")

@@ -103,6 +103,7 @@ def tune(
                 progress=progress,
                 mapping=mapping,
                 ignored=frozenset(ignored or ()),
+                variants=probe,
             )
         report_failures(images)
         with errors.status("comparing prompts and thresholds"):

@@ -2,7 +2,7 @@
 
 The probe is logistic regression on the embeddings (Radford et al., 2021, section 3.2). In an image that does not show
 the category, no view does; in one that does, the whole shows it, and parts may not. So all views of the former are
-examples, and only the whole of the latter: at work, the highest view counts.
+examples, and only the whole of the latter: at work, the highest view counts. The variants of both are examples, too.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,8 @@ from moderator.tuning.rank_objective import separation
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+#: Direction [d] and offset of a probe.
+Fit = tuple[Floats, float]
 
 #: Label of what does not show the category, in the file of a probe.
 OTHER_LABEL = "other"
@@ -36,6 +38,8 @@ class ViewRows:
 
     embeddings: Floats
     starts: NDArray[np.int64]
+    variants: Floats | None = None
+    """[n, v, dimension], only to learn from."""
 
     @property
     def image(self) -> NDArray[np.int64]:
@@ -46,7 +50,8 @@ class ViewRows:
         """Return the views of some of the images."""
         counts = np.diff(self.starts)
         starts = np.concatenate([[0], np.cumsum(counts[images])])
-        return ViewRows(self.embeddings[np.repeat(images, counts)], starts)
+        variants = None if self.variants is None else self.variants[images]
+        return ViewRows(self.embeddings[np.repeat(images, counts)], starts, variants)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,28 +109,36 @@ def cross_fitted(rows: ViewRows, truth: Flags, folds: NDArray[np.int64]) -> list
     result = [np.zeros(len(truth)) for _ in STRENGTHS]
     for fold in np.unique(folds):
         held = folds == fold
+        fitted = None
         for number, strength in enumerate(STRENGTHS):
-            fitted = fit(rows, truth, strength, ~held)
+            fitted = fit(rows, truth, strength, ~held, fitted)
             result[number][held] = _highest(rows, *fitted)[held]
     return result
 
 
-def fit(rows: ViewRows, truth: Flags, strength: float, images: Flags | None = None) -> tuple[Floats, float]:
-    """Return direction and offset of a probe for some of the images (default: all)."""
+def fit(
+    rows: ViewRows, truth: Flags, strength: float, images: Flags | None = None, start: Fit | None = None
+) -> Fit:
+    """Return direction and offset of a probe for some of the images (default: all); `start`: see `fit_logistic`."""
     image = rows.image
     whole = np.zeros(len(image), dtype=np.bool_)
     whole[rows.starts[:-1]] = True
-    used = whole | ~truth[image]
-    if images is not None:
-        used &= images[image]
-    return fit_logistic(rows.embeddings[used], truth[image][used], strength)
+    chosen = np.ones(len(truth), dtype=np.bool_) if images is None else images
+    used = (whole | ~truth[image]) & chosen[image]
+    features, labels = rows.embeddings[used], truth[image][used]
+    if rows.variants is not None:
+        variants = rows.variants[chosen]
+        features = np.concatenate([features, variants.reshape(-1, variants.shape[2])])
+        labels = np.concatenate([labels, np.repeat(truth[chosen], variants.shape[1])])
+    return fit_logistic(features, labels, strength, start)
 
 
-def fit_logistic(features: Floats, truth: Flags, strength: float) -> tuple[Floats, float]:
+def fit_logistic(features: Floats, truth: Flags, strength: float, start: Fit | None = None) -> Fit:
     """Return weights [d] and bias of logistic regression with both classes of equal weight, by Newton's method.
 
     Minimises sum(weight * log loss) + |w|^2 / (2 strength). There are seldom more examples than dimensions, so it is
-    solved for the coordinates in the span of the examples (the representer theorem).
+    solved for the coordinates in the span of the examples (the representer theorem). `start`: a fit for the same
+    examples with another strength, from which the way is shorter.
     """
     count = len(features)
     basis, coordinates = np.eye(features.shape[1]), features
@@ -136,7 +149,7 @@ def fit_logistic(features: Floats, truth: Flags, strength: float) -> tuple[Float
     design = np.column_stack([coordinates, np.ones(count)])
     balance = np.where(truth, count / (2 * truth.sum()), count / (2 * (~truth).sum()))
     penalty = np.append(np.full(size, 1 / strength), 1e-9)
-    solution = np.zeros(size + 1)
+    solution = np.zeros(size + 1) if start is None else np.append(start[0] @ basis, start[1])
     for _ in range(_NEWTON_STEPS_MAX):
         p = 1 / (1 + np.exp(-np.clip(design @ solution, -30, 30)))
         gradient = design.T @ (balance * (p - truth)) + penalty * solution

@@ -8,7 +8,7 @@ from hashlib import sha256
 import numpy as np
 
 from moderator.bounded_map import bounded_map
-from moderator.encoders.encoder import Embeddings
+from moderator.encoders.encoder import Embeddings, Pixels
 from moderator.engine.engine import Engine
 from moderator.engine.preparer import Prepared
 from moderator.errors import EmbeddingInvalid, ModeratorError, ours
@@ -21,16 +21,23 @@ from moderator.signals.evaluator import Moment, Readings, due
 from moderator.signals.signal import SignalResult
 from moderator.tuning.label_file import LabelledFile
 from moderator.tuning.labelled_cache import EmbeddedFile, LabelledCache, Reading
+from moderator.tuning.variants import VARIANTS, make_variants
 
 #: Called with the number of images that are done, and of all.
 Progress = Callable[[int, int], None]
 
 
 class FileEmbedding:
-    """Embeds files in the widest views of some policies, and reads their signals that use pixels."""
+    """Embeds files in the widest views of some policies, and reads their signals that use pixels.
 
-    def __init__(self, engine: Engine, policies: Sequence[Policy]) -> None:
-        self._engine = engine
+    Args:
+        engine: prepares and embeds.
+        policies: see above.
+        variants: also embed the variants of each first view.
+    """
+
+    def __init__(self, engine: Engine, policies: Sequence[Policy], *, variants: bool = False) -> None:
+        self._engine, self._variants = engine, VARIANTS if variants else 0
         plans = [engine.preparer.plan_of(Selection(policy)) for policy in policies]
         specs = {spec.key: spec for policy in policies for spec in policy.signals}
         views = ViewOptions(most=max(plan.most for plan in plans), turned=any(plan.turned for plan in plans))
@@ -40,7 +47,7 @@ class FileEmbedding:
             spec.key for moment in (Moment.PIXELS, Moment.SLOWLY) for spec in due([together], moment)
         ]
         space = f"{engine.embedding_space}-{engine.preparer.plan_of(self._selection)}"
-        self._cache = LabelledCache(engine.settings.cache, space, engine.encoder.dimension)
+        self._cache = LabelledCache(engine.settings.cache, space, engine.encoder.dimension, self._variants)
 
     def run(self, files: Sequence[LabelledFile], progress: Progress) -> "list[EmbeddedFile | ModeratorError]":
         """Return what was computed or found of each file, or its error, in order."""
@@ -73,7 +80,7 @@ class FileEmbedding:
             progress(done, len(files))
             prepared = bounded_map(threads, prepare, missing, 2 * self._engine.max_batch)
             with closing(prepared):
-                for batch in _batches(prepared, self._engine.max_batch):
+                for batch in _batches(prepared, self._engine.max_batch, self._variants):
                     for row, outcome in self._embed(batch):
                         results[row] = outcome
                     done += len(batch)
@@ -89,7 +96,7 @@ class FileEmbedding:
         if not ready:
             return
         try:
-            rows = self._engine.embed(np.concatenate([one.pixels for _, one in ready]))
+            rows = self._engine.embed(np.concatenate([self._pixels(one) for _, one in ready]))
             if not np.isfinite(rows).all() or not rows.any(axis=1).all():
                 raise EmbeddingInvalid(
                     "the model returned NaN, infinity or zero; try MODERATOR_DTYPE=float32"
@@ -101,15 +108,21 @@ class FileEmbedding:
             for row, one in ready:
                 yield from self._embed([(row, one)])
             return
-        ends = np.cumsum([len(one.pixels) for _, one in ready])
+        ends = np.cumsum([len(one.pixels) + self._variants for _, one in ready])
         parts = np.split(rows, ends[:-1])
         embedded = [(row, one, _embedded(one, part)) for (row, one), part in zip(ready, parts, strict=True)]
         self._cache.keep({one.facts.sha256: file for _, one, file in embedded})
         yield from ((row, file) for row, _, file in embedded)
 
+    def _pixels(self, prepared: Prepared) -> Pixels:
+        """Return what is embedded of an image: its views, then the variants."""
+        if not self._variants:
+            return prepared.pixels
+        return np.concatenate([prepared.pixels, make_variants(prepared.pixels[0])])
+
 
 def _batches(
-    prepared: "Iterator[tuple[int, Prepared | ModeratorError] | None]", most: int
+    prepared: "Iterator[tuple[int, Prepared | ModeratorError] | None]", most: int, variants: int
 ) -> "Iterator[list[tuple[int, Prepared | ModeratorError]]]":
     """Group images until they have as many views as one forward pass takes."""
     batch: list[tuple[int, Prepared | ModeratorError]] = []
@@ -118,7 +131,7 @@ def _batches(
         if item is None:  # the next image is slow
             continue
         batch.append(item)
-        views += len(item[1].pixels) if isinstance(item[1], Prepared) else 1
+        views += len(item[1].pixels) + variants if isinstance(item[1], Prepared) else 1
         if views >= most:
             yield batch
             batch, views = [], 0
@@ -128,7 +141,9 @@ def _batches(
 
 def _embedded(prepared: Prepared, embeddings: Embeddings) -> EmbeddedFile:
     readings = readings_of(prepared.readings)  # all of them: a failed one fails the image
-    return EmbeddedFile(prepared.views, embeddings, prepared.facts.frames_unseen > 0, readings)
+    views, variants = np.split(embeddings, [len(prepared.views)])
+    unseen = prepared.facts.frames_unseen > 0
+    return EmbeddedFile(prepared.views, views, unseen, readings, variants if len(variants) else None)
 
 
 def readings_of(outcomes: Readings) -> dict[str, Reading]:

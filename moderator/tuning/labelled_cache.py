@@ -49,6 +49,8 @@ class EmbeddedFile:
     """Whether a part of the file was not judged: it then goes to review at least."""
     readings: Mapping[str, Reading] = field(default_factory=dict)
     """By the key of the signal."""
+    variants: Embeddings | None = None
+    """float32 [VARIANTS, dimension], of the first view's variants; None: they were not asked for."""
 
 
 class LabelledCache:
@@ -58,12 +60,13 @@ class LabelledCache:
         folder: the cache folder; created when needed.
         space: identity of what embeddings depend on besides the file: encoder, precision, limits, views.
         dimension: of the embeddings.
+        variants: the number of variants that are kept with each file; 0: none.
     """
 
-    def __init__(self, folder: Path, space: str, dimension: int) -> None:
+    def __init__(self, folder: Path, space: str, dimension: int, variants: int = 0) -> None:
         self._path = folder / CACHE_FILE
-        self._space = space
-        self._dimension = dimension
+        self._space = f"{space}-variants" if variants else space
+        self._dimension, self._variants = dimension, variants
 
     def find(self, digests: Iterable[str], signals: Collection[str]) -> dict[str, EmbeddedFile]:
         """Return by digest what is kept of files, of which readings of all these signals are kept, too.
@@ -97,8 +100,9 @@ class LabelledCache:
             return None
         views = tuple(_view(one) for one in json.loads(row[0]))
         embeddings = np.frombuffer(row[2], dtype=np.float32)
-        if not views or len(embeddings) != len(views) * self._dimension:
+        if not views or len(embeddings) != (len(views) + self._variants) * self._dimension:
             return None
+        embeddings = embeddings.reshape(-1, self._dimension)
         readings = {}
         for signal in signals:
             found = database.execute(
@@ -108,13 +112,16 @@ class LabelledCache:
             if found is None:
                 return None
             readings[signal] = Reading(float(found[0]), bool(found[1]))
-        return EmbeddedFile(views, embeddings.reshape(len(views), -1), bool(row[1]), readings)
+        variants = embeddings[len(views) :] if self._variants else None
+        return EmbeddedFile(views, embeddings[: len(views)], bool(row[1]), readings, variants)
 
     def _keep(self, database: sqlite3.Connection, digest: str, file: EmbeddedFile) -> None:
         views = json.dumps([asdict(view) for view in file.views])
+        parts = [file.embeddings, *([] if file.variants is None else [file.variants])]
+        embeddings = np.concatenate(parts).astype(np.float32).tobytes()
         database.execute(
             "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?)",
-            (self._space, digest, views, file.unseen, file.embeddings.astype(np.float32).tobytes()),
+            (self._space, digest, views, file.unseen, embeddings),
         )
         database.executemany(
             "INSERT OR REPLACE INTO readings VALUES (?, ?, ?, ?)",

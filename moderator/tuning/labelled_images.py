@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from moderator.encoders.encoder import Encoder
+from moderator.encoders.encoder import Embeddings, Encoder
 from moderator.engine.engine import Engine
 from moderator.engine.resolver import PolicyResolver
 from moderator.errors import LabelsInvalid, ModeratorError
@@ -48,6 +48,8 @@ class LabelledImages:
     """[n] whether a part of the image was not judged, so that it goes to review at least; None: of no image."""
     others: Mapping[str, ImageBlock] = field(default_factory=dict)
     """By digest, the blocks of the further policies, with the readings of their signals."""
+    variants: Embeddings | None = None
+    """float32 [n, VARIANTS, dimension], embeddings to learn from; None: they were not asked for."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -75,6 +77,7 @@ class LabelledImages:
             block=_subset(self.block, chosen),
             unseen=None if self.unseen is None else self.unseen[chosen],
             others={digest: _subset(block, chosen) for digest, block in self.others.items()},
+            variants=None if self.variants is None else self.variants[chosen],
         )
 
 
@@ -99,6 +102,7 @@ def load_labelled(
     progress: Progress = lambda done, total: None,
     mapping: Mapping[str, str] | None = None,
     ignored: Set[str] = frozenset(),
+    variants: bool = False,
 ) -> LabelledImages:
     """Read labelled images and embed them in the views that policies judge; from the cache what is kept there.
 
@@ -111,6 +115,7 @@ def load_labelled(
         progress: called as images are done.
         mapping: from a label to a category, or to `safe`.
         ignored: labels that say nothing; see `categories_shown`.
+        variants: also embed variants of each image, which probes are learnt from.
 
     Raises:
         LabelsInvalid: the labels cannot be used, or no image could be judged.
@@ -118,7 +123,7 @@ def load_labelled(
     """
     categories = {name for policy in policies for name in policy.categories}
     labelled = categories_shown(read_label_file(source), categories, mapping, ignored)
-    return embed_labelled(labelled, engine, policies, progress=progress)
+    return embed_labelled(labelled, engine, policies, progress=progress, variants=variants)
 
 
 def load_unlabelled(
@@ -152,12 +157,13 @@ def embed_labelled(
     policies: Sequence[Policy],
     *,
     progress: Progress = lambda done, total: None,
+    variants: bool = False,
 ) -> LabelledImages:
     """Embed files of which it is known what they show; see `load_labelled`."""
     for policy in policies:
         for spec in policy.signals:
             engine.signals.make(spec)  # fail before the long work
-    results = FileEmbedding(engine, policies).run([file for file, _ in labelled], progress)
+    results = FileEmbedding(engine, policies, variants=variants).run([file for file, _ in labelled], progress)
     rows = [row for row, one in enumerate(results) if isinstance(one, EmbeddedFile)]
     embedded = [one for one in results if isinstance(one, EmbeddedFile)]
     failed = tuple(
@@ -179,6 +185,9 @@ def embed_labelled(
         failed=failed,
         unseen=np.array([one.unseen for one in embedded], dtype=np.bool_),
         others={policy.digest: block for policy, block in zip(policies[1:], blocks[1:], strict=True)},
+        variants=np.stack([one.variants for one in embedded if one.variants is not None])
+        if variants
+        else None,
     )
 
 

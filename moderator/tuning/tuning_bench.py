@@ -88,7 +88,9 @@ class TuningBench:
     def rows(self) -> ViewRows:
         """Return the embeddings of these views."""
         rows, block = self._planned
-        return ViewRows(block.embeddings[rows].astype(np.float64), np.searchsorted(rows, block.starts))
+        variants = None if self.images.variants is None else self.images.variants.astype(np.float64)
+        starts = np.searchsorted(rows, block.starts)
+        return ViewRows(block.embeddings[rows].astype(np.float64), starts, variants)
 
     def bare_odds(self, templates: Templates) -> Floats:
         """Return the log-odds of each category without midpoint and calibration, in other templates: [n, C].

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -67,3 +69,25 @@ def test_too_few_examples_are_not_learnt_from() -> None:
     truth = np.arange(40) < 7
     assert not enough(truth, np.arange(40) % 5)
     assert enough(np.arange(40) < 8, np.arange(40) % 5)
+
+
+def test_a_fit_from_another_one_is_the_same(rows: ViewRows, truth: NDArray[np.bool_]) -> None:
+    first = fit(rows, truth, 100.0)
+    direction, offset = fit(rows, truth, 30.0)
+    again, offset_again = fit(rows, truth, 30.0, start=first)
+    assert again == pytest.approx(direction, abs=1e-5)
+    assert offset_again == pytest.approx(offset, abs=1e-5)
+    assert np.abs(direction - first[0]).max() > 1e-2, "the strengths differ"
+
+
+def test_variants_are_examples_of_what_their_image_shows(rows: ViewRows, truth: NDArray[np.bool_]) -> None:
+    some = np.arange(120) < 60
+    variants = np.stack([rows.embeddings[0::2], rows.embeddings[0::2][:, ::-1]], axis=1)
+    direction, offset = fit(replace(rows, variants=variants), truth, 30.0, some)
+    by_hand = ViewRows(
+        np.concatenate([rows.subset(some).embeddings, variants[some].reshape(-1, 12)]),
+        np.concatenate([np.arange(0, 120, 2), np.arange(120, 241)]),
+    )
+    expected, expected_offset = fit(by_hand, np.concatenate([truth[some], np.repeat(truth[some], 2)]), 30.0)
+    assert direction == pytest.approx(expected, abs=1e-9)
+    assert offset == pytest.approx(expected_offset, abs=1e-9)

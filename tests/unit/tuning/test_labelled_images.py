@@ -15,6 +15,7 @@ from moderator.signals.signal import Frame, SignalResult
 from moderator.tuning.file_thumbnails import file_thumbnails
 from moderator.tuning.labelled_cache import CACHE_FILE
 from moderator.tuning.labelled_images import load_labelled
+from moderator.tuning.variants import VARIANTS
 from tests.support.colour_encoder import ColourEncoder
 from tests.support.fake_signals import Slow, installed
 
@@ -51,6 +52,26 @@ def test_a_second_load_embeds_nothing(
     assert seen[-1] == (8, 8)
     np.testing.assert_array_equal(first.block.embeddings, second.block.embeddings)
     assert first.block.views == second.block.views
+
+
+def test_variants_are_kept_beside_the_views(
+    engine: Engine, encoder: ColourEncoder, policy: Policy, labels: Path
+) -> None:
+    plain = load_labelled(labels, engine, [policy])
+    first = load_labelled(labels, engine, [policy], variants=True)
+    batches = len(encoder.batches)
+    second = load_labelled(labels, engine, [policy], variants=True)
+    assert len(encoder.batches) == batches
+    assert first.variants is not None
+    assert second.variants is not None
+    np.testing.assert_array_equal(first.variants, second.variants)
+    np.testing.assert_allclose(first.block.embeddings, plain.block.embeddings, atol=1e-6)
+    # The first image has one colour, so that its parts are what it is.
+    whole = first.block.embeddings[first.block.starts[0]]
+    np.testing.assert_allclose(first.variants[0], np.tile(whole, (VARIANTS, 1)), atol=1e-3)
+    kept = first.subset([4, 0]).variants
+    assert kept is not None
+    np.testing.assert_array_equal(kept, first.variants[[4, 0]])
 
 
 def test_a_broken_cache_is_no_obstacle(
