@@ -1,5 +1,6 @@
 """Find what surrounds and separates the contents of a picture: borders and gaps of one colour, or of noise."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,21 +46,22 @@ def is_noise(levels: Levels) -> bool:
     """Return whether pixels side by side differ much, and as much as pixels far apart do."""
     if levels.shape[2] < NOISE_PIXELS_MIN:
         return False
-    beside = np.abs(np.diff(levels, axis=2)).mean()
+    differences = np.abs(levels[:, :, 1:] - levels[:, :, :-1])
+    beside = int(differences.sum()) / differences.size
     if beside < NOISE_LEVELS:
         return False
     apart = np.abs(levels - np.roll(levels, levels.shape[2] // 3, axis=2)).mean()
     return bool(beside > NOISE_RATIO * apart)
 
 
-def find_content(levels: Levels, noise: bool = True) -> Content | None:
+def find_content(levels: Levels, noisy: Callable[[], bool] = lambda: True) -> Content | None:
     """Return the content of a sample within its borders; None if there is nothing else.
 
     A border begins with a line of one colour or of noise at a side, and ends before the first line that is different.
 
     Args:
         levels: int16 [3, rows, columns].
-        noise: whether a border may be of noise.
+        noisy: whether a border that looks like noise may be taken for it; asked only if there is one.
     """
     rows, columns = levels.shape[1:]
     bounds = [0, 0, columns, rows]
@@ -69,7 +71,7 @@ def find_content(levels: Levels, noise: bool = True) -> Content | None:
         before = list(bounds)
         for side in range(4):
             lines = _lines(levels, bounds, side)
-            depth, colour = _border(lines, noise)
+            depth, colour = _border(lines, noisy)
             if depth == lines.shape[1]:
                 return None
             if depth and colour is not None:
@@ -93,13 +95,15 @@ def _lines(levels: Levels, bounds: list[int], side: int) -> Levels:
     return lines[:, ::-1] if side >= 2 else lines
 
 
-def _border(lines: Levels, noise: bool) -> tuple[int, Levels | None]:
+def _border(lines: Levels, noisy: Callable[[], bool]) -> tuple[int, Levels | None]:
     """Return how many of the first lines are a border, and its colour, [3, 1, 1]; None for noise."""
     outermost = lines[:, 0]
-    colour = _middle(outermost)[:, None, None]
-    if _differing(lines[:, :1], colour)[0] <= 1 - NEAR_SHARE:
+    middle = _middle(outermost)[:, None]
+    colour = middle[:, :, None]
+    far = np.abs(outermost - middle).max(axis=0) > NEAR_LEVELS
+    if np.count_nonzero(far) / len(far) <= 1 - NEAR_SHARE:
         return _first(_differing(lines, colour) > 1 - NEAR_SHARE), colour
-    if not (noise and is_noise(lines[:, :4])):
+    if not (is_noise(lines[:, :4]) and noisy()):
         return 0, colour
     roughness = np.abs(np.diff(lines, axis=2)).mean(axis=(0, 2))
     return _first(roughness < QUIETER_SHARE * roughness[:4].mean()), None

@@ -4,6 +4,8 @@ Few whole lines are looked at, evenly spread: along them, pixels are neighbours 
 steps of a straight edge stand out from whatever a photograph shows.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -25,6 +27,8 @@ SHORT_EDGES_MAX = 8
 NOISE_RATIO = 0.85
 #: How far the ends of two edges may be from their corner, in lines.
 CORNER_LINES = 2.5
+#: The three levels of a pixel in Pillow's memory.
+_COLOUR = np.frombuffer(b"\xff\xff\xff\0", dtype=np.uint32)[0]
 
 
 def may_be_composed(picture: Image.Image) -> bool:
@@ -32,16 +36,31 @@ def may_be_composed(picture: Image.Image) -> bool:
     width, height = picture.size
     if min(width, height) < SIDE_MIN_PIXELS:
         return True
-    upright, level = _lines(picture, True), _lines(picture, False)
-    if _has_empty_line(upright) or _has_empty_line(level):
-        return True
-    edges = []
-    for lines in (upright, level):
-        steps = _steps(lines)
-        if np.count_nonzero(steps, axis=1).max() >= EDGE_SHARE * LINES:
-            return True
-        edges.append(_short_edges(steps))
-    return _form_rectangle(*edges)
+    upright, level = _crossing(picture, True), _crossing(picture, False)
+    if len(upright) == len(level):
+        # Both at once: calls take longer than what they compute.
+        lines = _levels(np.concatenate((upright, level), axis=1))
+        return _has_empty_line(lines) or _has_edges(_steps(lines))
+    each = [_levels(upright), _levels(level)]
+    return any(map(_has_empty_line, each)) or _has_edges(*map(_steps, each))
+
+
+def _crossing(picture: Image.Image, upright: bool) -> NDArray[np.uint32]:
+    """Return the pixels of the lines that cross upright or level edges, [samples, lines]."""
+    if upright:
+        return _sampled(picture, min(picture.width, SAMPLES_MAX), LINES).T
+    return _sampled(picture, LINES, min(picture.height, SAMPLES_MAX))
+
+
+def _sampled(picture: Image.Image, columns: int, rows: int) -> NDArray[np.uint32]:
+    """Return evenly spread pixels, as Pillow has them in its memory: three levels and a byte without meaning."""
+    sample = picture.resize((columns, rows), Image.Resampling.NEAREST)
+    return np.frombuffer(sample.tobytes("raw", "RGBX"), dtype=np.uint32).reshape(rows, columns)
+
+
+def _levels(pixels: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    """Return the levels of pixels, [samples, lines]: uint8 [samples, lines, 4], of which the last one is 0."""
+    return (np.ascontiguousarray(pixels) & _COLOUR).view(np.uint8).reshape(*pixels.shape, 4)
 
 
 def line_steps(picture: Image.Image, upright: bool) -> NDArray[np.bool_]:
@@ -49,39 +68,41 @@ def line_steps(picture: Image.Image, upright: bool) -> NDArray[np.bool_]:
 
     Lines are level for upright edges.
     """
-    steps = np.pad(_steps(_lines(picture, upright)), ((2, 2), (0, 0)))
+    steps = np.pad(_steps(_levels(_crossing(picture, upright))), ((2, 2), (0, 0)))
     return np.ascontiguousarray(steps.T)
 
 
-def _lines(picture: Image.Image, upright: bool) -> NDArray[np.uint8]:
-    """Return the lines that cross upright or level edges: uint8 [samples, lines, 3]."""
-    if not upright:
-        return np.asarray(picture.resize((LINES, min(picture.height, SAMPLES_MAX)), Image.Resampling.NEAREST))
-    rows = picture.resize((min(picture.width, SAMPLES_MAX), LINES), Image.Resampling.NEAREST)
-    return np.asarray(rows.transpose(Image.Transpose.TRANSPOSE))
-
-
 def _has_empty_line(lines: NDArray[np.uint8]) -> bool:
-    """Return whether a line has one colour, or an outermost one is noise: uint8 [samples, lines, 3]."""
+    """Return whether a line has one colour, or an outermost one is noise: uint8 [samples, lines, 4].
+
+    The lines are the `LINES` of one direction, or those and the `LINES` of the other one.
+    """
     few = lines[::8]
     if ((few.max(axis=0) - few.min(axis=0)).max(axis=1) <= 2 * NEAR_LEVELS).any():
         return True
-    outermost = lines[::4, [0, -1]]
-    ordered = np.sort(outermost, axis=0)
-    spare = int((1 - NEAR_SHARE) * len(ordered))
-    if ((ordered[-1 - spare] - ordered[spare]).max(axis=1) <= 2 * NEAR_LEVELS).any():
+    ends = [end for first in range(0, lines.shape[1], LINES) for end in (first, first + LINES - 1)]
+    outermost = np.ascontiguousarray(lines[::4, ends].transpose(1, 2, 0))
+    ordered = np.sort(outermost)
+    spare = int((1 - NEAR_SHARE) * ordered.shape[2])
+    if ((ordered[..., -1 - spare] - ordered[..., spare]).max(axis=1) <= 2 * NEAR_LEVELS).any():
         return True
-    beside = _difference(outermost[1:], outermost[:-1]).mean(axis=(0, 2))
+    beside = _mean_level(_difference(outermost[..., 1:], outermost[..., :-1]))
     if beside.max() < NOISE_LEVELS:
         return False
-    apart = _difference(outermost, np.roll(outermost, len(outermost) // 3, axis=0)).mean(axis=(0, 2))
+    apart = _mean_level(_difference(outermost, np.roll(outermost, outermost.shape[2] // 3, axis=2)))
     return bool(((beside >= NOISE_LEVELS) & (beside > NOISE_RATIO * apart)).any())
+
+
+def _mean_level(lines: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the mean of the three levels of each line's samples, [lines, 4, samples]."""
+    mean: NDArray[np.float64] = lines.sum(axis=(1, 2)) / (3 * lines.shape[2])
+    return mean
 
 
 def _steps(lines: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return where neighbours differ more than those beside them: bool [samples - 5, lines]."""
-    by_channel = _difference(lines[1:], lines[:-1])
-    differences = np.maximum(np.maximum(by_channel[..., 0], by_channel[..., 1]), by_channel[..., 2])
+    by_level = _difference(lines[1:], lines[:-1])
+    differences = np.maximum(np.maximum(by_level[..., 0], by_level[..., 1]), by_level[..., 2])
     quiet = np.minimum(differences[:-4], differences[4:])
     # Halves, so that nothing exceeds a byte.
     return differences[2:-2] // 2 > quiet + np.uint8(STEP_LEVELS // 2)
@@ -92,40 +113,81 @@ def _difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint8]
     return difference
 
 
-def _short_edges(steps: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return what may be edges along a part of a side: float [edges, 3], position, start and end as shares."""
+class _ShortEdge(NamedTuple):
+    """What may be an edge along a part of a side: position, start and end, as shares of the sides."""
+
+    position: float
+    start: float
+    end: float
+
+
+def _has_edges(*steps: NDArray[np.bool_]) -> bool:
+    """Return whether there is an edge from end to end, or short ones that may be sides of a rectangle.
+
+    Args:
+        steps: of upright and of level lines: bool [samples - 5, lines], or both in one array.
+    """
+    counts = [np.bitwise_count(np.packbits(one, axis=1).view(f"u{LINES // 8}")) for one in steps]
+    if max(int(one.max()) for one in counts) >= EDGE_SHARE * LINES:
+        return True
+    # Fewer steps make no edge.
+    places = [
+        (one[:, at : at + LINES], np.flatnonzero(count[:, at // LINES] >= EDGE_LINES_MIN - 1))
+        for one, count in zip(steps, counts, strict=True)
+        for at in range(0, one.shape[1], LINES)
+    ]
+    if not all(len(at) for _, at in places):
+        return False
+    upright, level = (_short_edges(one[at], at, len(one)) for one, at in places)
+    return _form_rectangle(upright, level)
+
+
+def _short_edges(steps: NDArray[np.bool_], at: NDArray[np.intp], samples: int) -> list[_ShortEdge]:
+    """Return what may be short edges, the longest ones of many.
+
+    Args:
+        steps: bool [places, lines].
+        at: where each place is.
+        samples: number of places along a line.
+    """
     sums = np.cumsum(steps, axis=1, dtype=np.int8)
     dense = sums[:, EDGE_LINES_MIN:] - sums[:, :-EDGE_LINES_MIN] >= EDGE_LINES_MIN - 1
-    lengths = np.count_nonzero(dense, axis=1)
-    at = np.flatnonzero(lengths)
-    if len(at) > SHORT_EDGES_MAX:
-        at = at[np.argsort(-lengths[at], kind="stable")[:SHORT_EDGES_MAX]]
-    runs = dense[at]
-    starts = np.argmax(runs, axis=1)
-    ends = runs.shape[1] - np.argmax(runs[:, ::-1], axis=1)
-    return np.stack([(at + 3) / len(steps), (starts + 1) / LINES, (ends + EDGE_LINES_MIN) / LINES], axis=1)
+    lengths = dense.sum(axis=1)
+    found = np.flatnonzero(lengths)
+    if len(found) > SHORT_EDGES_MAX:
+        found = found[np.argsort(-lengths[found], kind="stable")[:SHORT_EDGES_MAX]]
+    runs = dense[found]
+    starts = np.argmax(runs, axis=1) + 1
+    ends = runs.shape[1] - np.argmax(runs[:, ::-1], axis=1) + EDGE_LINES_MIN
+    shares = ((at[found] + 3) / samples, starts / LINES, ends / LINES)
+    return [_ShortEdge(*edge) for edge in zip(*(share.tolist() for share in shares), strict=True)]
 
 
-def _form_rectangle(upright: NDArray[np.float64], level: NDArray[np.float64]) -> bool:
+def _form_rectangle(upright: list[_ShortEdge], level: list[_ShortEdge]) -> bool:
     """Return whether an upright and a level edge may be sides of a rectangle.
 
     Both ends of a side are at the end of the picture or at a corner, and one at least is at a corner.
     """
-    if not len(upright) or not len(level):
-        return False
+    corners = [
+        (one, other) for one in upright for other in level if _meets(one, other) and _meets(other, one)
+    ]
+    return any(
+        _is_side(one, [b.position for a, b in corners if a is one])
+        and _is_side(other, [a.position for a, b in corners if b is other])
+        for one, other in corners
+    )
+
+
+def _meets(edge: _ShortEdge, other: _ShortEdge) -> bool:
+    """Return whether an edge ends where the other one is."""
     slack = CORNER_LINES / LINES
-    x, y = upright[:, :1], level[:, 0]
-    # [upright, level, ends]: whether the end of one is where the other one is.
-    down = np.less_equal(np.abs(upright[:, None, 1:] - y[None, :, None]), slack)
-    across = np.less_equal(np.abs(level[None, :, 1:] - x[:, :, None]), slack)
-    corners = np.logical_and(down.any(axis=2), across.any(axis=2))
-    outer = np.array([slack, 1 - slack])
-    at_corners = np.expand_dims(corners, 2)
-    ends_down = (down & at_corners).any(axis=1) | _beyond(upright[:, 1:], outer)
-    ends_across = (across & at_corners).any(axis=0) | _beyond(level[:, 1:], outer)
-    return bool((corners & np.logical_and.outer(ends_down.all(axis=1), ends_across.all(axis=1))).any())
+    return abs(edge.start - other.position) <= slack or abs(edge.end - other.position) <= slack
 
 
-def _beyond(ends: NDArray[np.float64], outer: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which ends of edges, [edges, 2], are at an end of the picture."""
-    return np.stack([ends[:, 0] <= outer[0], ends[:, 1] >= outer[1]], axis=1)
+def _is_side(edge: _ShortEdge, corners: list[float]) -> bool:
+    """Return whether each end of an edge is at one of the corners, or at the end of the picture."""
+    slack = CORNER_LINES / LINES
+    return all(
+        is_outer or any(abs(end - corner) <= slack for corner in corners)
+        for end, is_outer in ((edge.start, edge.start <= slack), (edge.end, edge.end >= 1 - slack))
+    )

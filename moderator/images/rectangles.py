@@ -26,18 +26,24 @@ def find_rectangles(upright: list[Edge], level: list[Edge], box: Box, shortest: 
     left, top, right, bottom = box
     columns = sorted((*upright, *(Edge(x, top, bottom, 0.0) for x in (left, right))), key=_position)
     rows = sorted((*level, *(Edge(y, left, right, 0.0) for y in (top, bottom))), key=_position)
+    ending = {edge: [_ends_near(edge, row.position) for row in rows] for edge in upright}
     found: list[tuple[float, Box]] = []
     for a, b in combinations(columns, 2):
         inner = [edge for edge in (a, b) if edge.share]
-        if not inner or b.position - a.position < shortest:
+        x = a.position, b.position
+        if not inner or x[1] - x[0] < shortest:
             continue
-        ends = [row for row in rows if all(_ends_near(edge, row.position) for edge in inner)]
+        both = map(all, zip(*(ending[edge] for edge in inner), strict=True))
+        # First what each row must do alone: few are left to be paired.
+        ends = [
+            row for row, ends in zip(rows, both, strict=True) if ends and (not row.share or _covers(row, *x))
+        ]
         for c, d in combinations(ends, 2):
-            x, y = (a.position, b.position), (c.position, d.position)
+            y = c.position, d.position
             sides = [*((edge, y) for edge in inner), *((edge, x) for edge in (c, d) if edge.share)]
             if len(sides) < SIDES_MIN or y[1] - y[0] < shortest:
                 continue
-            if all(_covers(edge, *span) for edge, span in sides):
+            if all(_covers(edge, *y) for edge in inner):
                 missed = sum(_missed(edge, *span) for edge, span in sides) / len(sides)
                 found.append((missed, (x[0], y[0], x[1], y[1])))
     return [rectangle for _, rectangle in sorted(found)[:RECTANGLES_MAX]]

@@ -77,7 +77,7 @@ def spanning_edges(
         upright: whether the edges are upright.
         least: share of an edge that has steps.
     """
-    shares = steps.mean(axis=0)
+    shares = np.add.reduce(steps, axis=0, dtype=np.int16) / max(1, len(steps))
     if not len(shares) or shares.max() < CANDIDATE_SHARE:
         return []
     left, top, right, bottom = _axes(box, upright)
@@ -101,8 +101,8 @@ def short_edges(box: Box, steps: NDArray[np.bool_], upright: bool) -> list[Edge]
         return []
     sums = np.zeros((along + 1, steps.shape[1]), dtype=np.int16)
     np.cumsum(steps, axis=0, out=sums[1:])
-    dense = sums[window:] - sums[:-window] >= WINDOW_STEPS_SHARE * window
-    lengths = dense.sum(axis=0)
+    dense = sums[window:] - sums[:-window] >= math.ceil(WINDOW_STEPS_SHARE * window)
+    lengths = np.add.reduce(dense, axis=0, dtype=np.int16)
     least = max(1.0, along * EDGE_LENGTH_SHARE - window)
     left, top, right, bottom = _axes(box, upright)
     across, down = (right - left) / (steps.shape[1] + 1), (bottom - top) / along
@@ -157,10 +157,13 @@ def _axes(box: Box, upright: bool) -> Box:
 
 
 def _longest_run(flags: NDArray[np.bool_], gap: int) -> tuple[int, int]:
-    """Return start and end of the longest run of flags; gaps up to a length do not end it."""
-    places = np.flatnonzero(flags)
-    breaks = np.flatnonzero(np.diff(places) > gap)
-    starts = places[np.concatenate([[0], breaks + 1])]
-    ends = places[np.concatenate([breaks, [len(places) - 1]])] + 1
-    longest = int(np.argmax(ends - starts))
-    return int(starts[longest]), int(ends[longest])
+    """Return start and end of the longest run of flags, the first of several; gaps up to a length do not end it."""
+    places = np.flatnonzero(flags).tolist()
+    start = end = first = before = places[0]
+    for place in places:
+        if place - before > gap:
+            first = place
+        before = place
+        if place + 1 - first > end - start:
+            start, end = first, place + 1
+    return start, end

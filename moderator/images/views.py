@@ -7,6 +7,7 @@ edges between pictures (`moderator.images.seams`). A photograph that fills its f
 import math
 from collections import deque
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import pairwise
 
 from PIL import Image
@@ -137,9 +138,7 @@ class _Search:
         """Return the content of a part, None if it is empty, and the parts inside it."""
         whole = box == (0, 0, *self._picture.size)
         levels = sample(self._picture, box)
-        found = find_content(levels)
-        if (found is None or _cut(found, levels)) and not self._noisy(box):
-            found = find_content(levels, noise=False)
+        found = find_content(levels, noisy=cache(partial(self._noisy, box)))
         if found is None or (not whole and self._is_empty(box, levels)):
             return None, []
         inner = _scaled(found, levels, box)
@@ -219,7 +218,7 @@ class _Search:
 
     def _has_rectangle(self, box: Box) -> bool:
         """Return whether the content of a part is a rectangle."""
-        found = find_content(sample(self._picture, box), noise=False)
+        found = find_content(sample(self._picture, box), noisy=lambda: False)
         return found is not None and found.rectangle
 
     def _least(self, view: Levels, box: Box, upright: bool) -> int:
@@ -256,11 +255,6 @@ class _Search:
             if not self._is_empty(square, sample(self._picture, square)):
                 squares.append(Region("square", square))
         return squares
-
-
-def _cut(content: Content, levels: Levels) -> bool:
-    """Return whether a content is less than its sample."""
-    return (content.right - content.left, content.bottom - content.top) != (levels.shape[2], levels.shape[1])
 
 
 def _spread(count: int) -> list[int]:

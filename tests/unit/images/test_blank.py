@@ -68,7 +68,7 @@ def test_a_border_may_be_noise() -> None:
     levels = np.random.default_rng(0).integers(0, 256, (3, 100, 80)).astype(np.int16)
     levels[:, 20:70, 10:60] = rough(50, 50)
     assert find_content(levels) == Content(10, 20, 60, 70, True)
-    assert find_content(levels, noise=False) == Content(0, 0, 80, 100, True)
+    assert find_content(levels, noisy=lambda: False) == Content(0, 0, 80, 100, True)
 
 
 def test_gaps_separate_contents_of_some_size() -> None:
