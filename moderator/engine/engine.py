@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 _NO_READINGS: Readings = {}
 #: Increment when the path from a file to the model's input changes, so that stored embeddings are not reused.
-_PREPROCESSING_VERSION = "4"
+_PREPROCESSING_VERSION = "5"
 
 
 class Engine:

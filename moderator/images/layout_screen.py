@@ -60,7 +60,8 @@ def _sampled(picture: Image.Image, columns: int, rows: int) -> NDArray[np.uint32
 
 def _levels(pixels: NDArray[np.uint32]) -> NDArray[np.uint8]:
     """Return the levels of pixels, [samples, lines]: uint8 [samples, lines, 4], of which the last one is 0."""
-    return (np.ascontiguousarray(pixels) & _COLOUR).view(np.uint8).reshape(*pixels.shape, 4)
+    levels: NDArray[np.uint8] = (np.ascontiguousarray(pixels) & _COLOUR).view(np.uint8)
+    return levels.reshape(*pixels.shape, 4)
 
 
 def line_steps(picture: Image.Image, upright: bool) -> NDArray[np.bool_]:

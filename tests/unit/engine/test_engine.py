@@ -109,4 +109,4 @@ def test_judge_and_failed_answer_the_event(engine: Engine) -> None:
 
 def test_embeddings_of_this_preprocessing_are_found_again(engine: Engine) -> None:
     """By later versions, too. Those before judged fewer views of a file, and theirs are not used."""
-    assert engine.embedding_space == "b45af0f5139d75b3-float32-bb2663ac9028f96b"
+    assert engine.embedding_space == "b45af0f5139d75b3-float32-262fab49b3beb957"
