@@ -136,9 +136,9 @@ def fit(
 def fit_logistic(features: Floats, truth: Flags, strength: float, start: Fit | None = None) -> Fit:
     """Return weights [d] and bias of logistic regression with both classes of equal weight, by Newton's method.
 
-    Minimises sum(weight * log loss) + |w|^2 / (2 strength). There are seldom more examples than dimensions, so it is
-    solved for the coordinates in the span of the examples (the representer theorem). `start`: a fit for the same
-    examples with another strength, from which the way is shorter.
+    Minimises sum(weight * log loss) + |w|^2 / (2 strength). Of fewer examples than dimensions, it is solved for the
+    coordinates in their span (the representer theorem). `start`: a fit for the same examples with another strength,
+    from which the way is shorter.
     """
     count = len(features)
     basis, coordinates = np.eye(features.shape[1]), features
@@ -149,12 +149,13 @@ def fit_logistic(features: Floats, truth: Flags, strength: float, start: Fit | N
     design = np.column_stack([coordinates, np.ones(count)])
     balance = np.where(truth, count / (2 * truth.sum()), count / (2 * (~truth).sum()))
     penalty = np.append(np.full(size, 1 / strength), 1e-9)
+    half = design.astype(np.float32)  # precise enough for the way; the gradient says where it ends
     solution = np.zeros(size + 1) if start is None else np.append(start[0] @ basis, start[1])
     for _ in range(_NEWTON_STEPS_MAX):
         p = 1 / (1 + np.exp(-np.clip(design @ solution, -30, 30)))
         gradient = design.T @ (balance * (p - truth)) + penalty * solution
         curvature = np.maximum(balance * p * (1 - p), 1e-9)
-        hessian = (design * curvature[:, None]).T @ design + np.diag(penalty)
+        hessian = (half * curvature[:, None].astype(np.float32)).T @ half + np.diag(penalty)
         step = np.linalg.solve(hessian, gradient)
         solution -= step
         if np.abs(step).max() < 1e-4 * (1 + np.abs(solution).max()):

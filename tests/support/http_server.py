@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
@@ -56,7 +57,8 @@ class HttpServer:
                 for name, value in answer.headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(answer.body)
+                with suppress(BrokenPipeError, ConnectionResetError):  # who asked has left
+                    self.wfile.write(answer.body)
 
             do_GET = _serve  # noqa: N815 (the base class's naming)
             do_POST = _serve  # noqa: N815
