@@ -25,7 +25,7 @@ Fit = tuple[Floats, float]
 OTHER_LABEL = "other"
 #: Inverse L2 strengths and weights that are tried. The first of each are taken unless others are better by more than
 #: the standard error: to take the best by chance costs about half a point of recall.
-STRENGTHS = (100.0, 30.0, 300.0, 1000.0)
+STRENGTHS = (30.0, 10.0, 100.0, 300.0)
 WEIGHTS = (0.5, 0.25, 0.75)
 #: Fewest examples of a category that a probe is learnt from.
 EXAMPLES_MIN = 8
