@@ -24,6 +24,7 @@ from moderator.settings import Settings
 
 #: Seconds of one call to Redis: a request makes two, and is answered within three seconds.
 GATEWAY_CALL_SECONDS = 1.4
+ROUTERS = (event_routes.router, image_routes.router, verdict_routes.router, health_routes.router)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -54,8 +55,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings, app.state.service, app.state.registry = settings, service, CollectorRegistry()
     app.openapi = partial(describe_api, app)  # type: ignore[method-assign]
     answer_with_problems(app)
-    for routes in (event_routes, image_routes, verdict_routes, health_routes):
-        app.include_router(routes.router)
+    for router in ROUTERS:
+        app.include_router(router)
     add_hooks(app)
     _add_middleware(app, settings)
     return app
@@ -81,5 +82,5 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         seconds=settings.gateway_body_timeout,
         metrics=metrics,
         # A browser's request needs the headers that only the layers in between add.
-        direct={} if settings.gateway_cors else submit_routes([event_routes.router, image_routes.router]),
+        direct={} if settings.gateway_cors else submit_routes(ROUTERS),
     )

@@ -184,7 +184,12 @@ async def within_async(seconds: float) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError as error:
-        raise RedisTimeoutError(f"no answer within {seconds:g} s") from error
+        raise no_answer(seconds) from error
+
+
+def no_answer(seconds: float) -> RedisTimeoutError:
+    """Return Redis' error for an answer that did not come in time."""
+    return RedisTimeoutError(f"no answer within {seconds:g} s")
 
 
 def _unknown_scripts(commands: Sequence[Command[T]], answers: Sequence[Any]) -> list[int]:

@@ -11,13 +11,12 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 from redis.exceptions import RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from moderator.errors import RedisMisused
 from moderator.queue.commands import Command
 from moderator.queue.connection import CLIENT_CALL, AsyncRedis
 from moderator.queue.deadline import block_seconds
-from moderator.queue.executors import AsyncRedisExecutor, AsyncWait
+from moderator.queue.executors import AsyncRedisExecutor, AsyncWait, no_answer
 from moderator.queue.failures import typed
 from moderator.queue.shared_listener import SharedListener
 
@@ -80,7 +79,7 @@ class SharedExecutor:
 
     def _give_up(self, answered: "asyncio.Future[Any]") -> None:
         if not answered.done():
-            answered.set_exception(RedisTimeoutError(f"no answer within {self._call:g} s"))
+            answered.set_exception(no_answer(self._call))
 
     def _start(self) -> None:
         if self._waiting and len(self._batches) < BATCHES_IN_FLIGHT_MAX:
