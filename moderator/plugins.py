@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from moderator.errors import ModeratorError
 from moderator.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 T = TypeVar("T")
 
@@ -38,7 +40,7 @@ class Registry(Generic[T]):
     @property
     def names(self) -> tuple[str, ...]:
         """All names: those that ship with the project, then the others, sorted."""
-        added = {point.name for point in entry_points(group=self._group)}
+        added = {point.name for point in _entry_points(self._group)}
         return (*self.built_in, *sorted(added - set(self.built_in)))
 
     def get(self, name: str) -> T:
@@ -61,7 +63,7 @@ class Registry(Generic[T]):
             module, _, attribute = self.built_in[name].partition(":")
             found: T = getattr(import_module(module), attribute)
             return found
-        for point in entry_points(group=self._group, name=name):
+        for point in _entry_points(self._group, name):
             try:
                 found = point.load()
             except Exception as error:  # a third-party package may raise anything
@@ -70,3 +72,9 @@ class Registry(Generic[T]):
                 ) from error
             return found
         raise self._error(self.unknown(name))
+
+
+def _entry_points(group: str, name: str | None = None) -> "EntryPoints":
+    from importlib.metadata import entry_points  # 10 ms, and most programs ask for nothing
+
+    return entry_points(group=group) if name is None else entry_points(group=group, name=name)

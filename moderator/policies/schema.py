@@ -68,7 +68,7 @@ class Policy(Frozen):
     """What is not allowed, by name."""
     signals: Annotated[tuple[SignalEntry, ...], Field(max_length=MAX_SIGNALS)] = ()
     """Other sources of scores than prompts."""
-    views: ViewOptions = ViewOptions()
+    views: ViewOptions = Field(default_factory=ViewOptions)
     """In which views pictures are judged."""
     encoders: Annotated[
         tuple[EncoderScales, ...], Field(max_length=MAX_ENCODERS, exclude_if=lambda listed: not listed)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 from pydantic_core import to_json
 
 from moderator.verdicts import ModelFacts
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # modules that only pass evidence on do not load NumPy
 #: Little-endian on every machine.
 DTYPE, NUMPY_DTYPE = "float16", "<f2"
 
-_VIEWS = TypeAdapter(tuple[View, ...])
+_VIEWS = TypeAdapter(tuple[View, ...], config=ConfigDict(defer_build=True))
 
 
 @dataclass(frozen=True, eq=False)
