@@ -13,7 +13,6 @@ from moderator.engine.judge import Judged
 from moderator.engine.preparer import Prepared, asks_opinions, needs_pixels, reads_slowly
 from moderator.engine.stopwatch import Stopwatch
 from moderator.errors import (
-    AttemptsExhausted,
     ModelBroken,
     ModeratorError,
     PolicyError,
@@ -34,7 +33,7 @@ from workers.leases import Leases
 from workers.opinion_lane import OpinionLane
 from workers.outcomes import Outcomes
 from workers.priority import PriorityGate, PrioritySemaphore
-from workers.retries import Retry, RetryRules, delay_for_slow_place
+from workers.retries import Retry, RetryRules, delay_for_slow_place, refuse_killers
 from workers.slow import SlowLane
 from workers.worker_metrics import Metrics
 
@@ -171,7 +170,7 @@ class Pipeline:
         ours = []
         for event, claim in zip(events, self._ledger.claim(events), strict=True):
             if isinstance(claim, Claim):
-                self._metrics.redeliveries.inc(claim.attempt > 1)
+                self._metrics.redeliveries.inc(claim.attempt > 1 or claim.losses > 0)
                 named = event.before_bulk() if claim.before_bulk else event
                 self._leases.claimed(event, named.key, claim.token)
                 ours.append((named, claim))
@@ -194,11 +193,7 @@ class Pipeline:
         watch.note("queue", claim.waited)
         attempt = Attempt(event, claim, watch)
         try:
-            if claim.attempt > self._settings.max_attempts:
-                raise AttemptsExhausted(
-                    f"tried {self._settings.max_attempts} times without an answer: each time the worker died "
-                    "over it or ran out of time"
-                )
+            refuse_killers(claim)
             data = self._fetcher.fetch(event.image)
             prepared = self._recall(attempt, data)
             watch.lap("fetch")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from moderator.backoff import delay_for_host, exponential, jittered
-from moderator.errors import HostUnavailable, ModeratorError, PolicyError
+from moderator.errors import AttemptsExhausted, HostUnavailable, ModeratorError, PolicyError
 from moderator.events import Event
 from moderator.queue.ledger import Claim
 from moderator.settings import Settings
@@ -14,6 +14,9 @@ log = logging.getLogger(__name__)
 
 #: Most seconds between two attempts at an event.
 RETRY_DELAY_MAX_SECONDS = 300.0
+#: Most times in a row that an event is lost with its worker. Kept apart from its tries: most of the events that a
+#: worker has when it dies are not what killed it.
+MAX_LOSSES = 10
 #: Delay of an event that found no slow place: as long as it has waited, within these bounds.
 SLOW_DELAY_SECONDS = 1.0, 10.0
 #: Most seconds that an event waits for a worker that knows its policy: as long as a deployment may last.
@@ -31,6 +34,19 @@ class Retry:
     harmed: bool = False
     counts: bool = True
     held_off: bool = False
+
+
+def refuse_killers(claim: Claim) -> None:
+    """Refuse an event that was lost with its worker too often: it may be what kills them.
+
+    Raises:
+        AttemptsExhausted: `MAX_LOSSES` holders in a row lost it.
+    """
+    if claim.losses >= MAX_LOSSES:
+        raise AttemptsExhausted(
+            f"lost {claim.losses} times in a row: each time, the worker that had it died or hung; the workers' logs "
+            "say why. Replay it when that has ended"
+        )
 
 
 def delay_for_slow_place(waited: float) -> float:

@@ -30,6 +30,8 @@ SWEEP_EVENTS_MAX = 500
 #: Most times that an event is queued without being claimed. Events still on the queue are not queued again, so only
 #: those that workers take and lose count up, and a claim resets the count.
 MAX_DELIVERIES = 10
+#: Longest wait, in seconds, of an event that one holder after the other lost.
+LOSS_DELAY_MAX_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -188,11 +190,17 @@ def overdue(oldest: Mapping[str, float | None], lease: float) -> Command[list[Ov
     return Command("overdue", [keys.PENDING, keys.PENDING_BYTES], args, read)
 
 
-def requeue(event: Event, key: str, due: bytes, queue: str, lease: float) -> Command[int]:
-    """Requeue an overdue event; answers 0 if another process was quicker, else 1."""
+def requeue(event: Event, key: str, due: bytes, queue: str, lease: float, spread: float) -> Command[int]:
+    """Requeue an overdue event; answers 0 if another process was quicker, or if it waits first, else 1.
+
+    Args:
+        spread: a random number from 0 to 1. An event that was lost before waits for so much of a time that doubles with
+            each loss.
+    """
     body = event.model_dump(mode="json", exclude_none=True)
     script_keys = [keys.PENDING, keys.RECORD_PREFIX + key, queue]
-    return Command("requeue", script_keys, [key, due, encode_message(body, queue), lease], int)
+    args = [key, due, encode_message(body, queue), lease, spread, LOSS_DELAY_MAX_SECONDS]
+    return Command("requeue", script_keys, args, int)
 
 
 def verdict(event_key: str) -> Command[Verdict | None]:

@@ -40,6 +40,8 @@ class Claim:
     """Names the holder: needed to answer, retry or give back the event."""
     before_bulk: bool = False
     """A version before `Event.bulk` wrote its record; see `Event.before_bulk`."""
+    losses: int = 0
+    """How many holders in a row let their lease run out: they died, or hung."""
 
 
 @dataclass(frozen=True)
@@ -186,4 +188,5 @@ def read_claim(answer: list[Any], token: str) -> Claim | Literal["answered", "bu
         held_off=float(answer[4]),
         token=token,
         before_bulk=answer[5] == b"1",
+        losses=int(answer[6]),
     )

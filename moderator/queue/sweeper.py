@@ -5,6 +5,7 @@ An event that cannot be read or requeued does not block the others.
 
 import logging
 from collections.abc import Callable, Mapping
+from random import random
 from typing import Any
 
 from pydantic import ValidationError
@@ -62,8 +63,9 @@ class Sweeper:
                 key = found.member.decode()
                 event = None if found.what == "unreadable" else self._read(key)
                 if event is not None and found.what == "lost":
+                    spread = random()  # noqa: S311 (parts events; nothing secret)
                     count += self._executor.run(
-                        commands.requeue(event, key, found.due, found.queue, self._lease)
+                        commands.requeue(event, key, found.due, found.queue, self._lease, spread)
                     )
                 else:
                     self._end(key, event, found.due, on_ended, ttl, stream_length)

@@ -69,14 +69,18 @@ def claim(store: MemoryStore, keys: Words, args: Words) -> list[Any]:
     same = fields.get(b"token") == token
     if fields.get(b"state") == b"started" and not same and due.get(key, 0.0) > now:
         return [b"busy"]
-    attempt = int(fields.get(b"attempts", 0)) + (not same)
+    lost = fields.get(b"state") == b"started" and not same
+    attempt = int(fields.get(b"attempts", 0)) + (not same and not lost)
+    losses = int(fields.get(b"losses", 0)) + lost
+    if lost:
+        fields[b"losses"] = b"%d" % losses
     fields |= {b"state": b"started", b"token": token, b"attempts": b"%d" % attempt}
     fields.pop(b"deliveries", None)
     due[key] = now + float(lease)
     waited, held_off = (
         max(0.0, now - float(fields.get(name, now))) for name in (b"accepted_at", b"held_off_since")
     )
-    return [b"claimed", attempt, seconds(waited), fields.get(b"harmed", b""), seconds(held_off), b""]
+    return [b"claimed", attempt, seconds(waited), fields.get(b"harmed", b""), seconds(held_off), b"", losses]
 
 
 def publish(store: MemoryStore, keys: Words, args: Words) -> list[Any]:
@@ -161,6 +165,7 @@ def retry(store: MemoryStore, keys: Words, args: Words) -> int:
         return 0
     fields[b"state"] = b"waiting"
     del fields[b"token"]
+    fields.pop(b"losses", None)
     if harmed == b"1":
         fields[b"harmed"] = b"1"
     if counts == b"0":
@@ -225,20 +230,28 @@ def overdue(store: MemoryStore, keys: Words, args: Words) -> list[bytes]:
 def requeue(store: MemoryStore, keys: Words, args: Words) -> int:
     """See `requeue.lua`."""
     pending, record, queue = keys
-    key, due, message, lease = args
+    key, due, message, lease, spread, most = args
     store.require((pending, SortedSet), (queue, List))
     found = store.at(pending, SortedSet)
     if not store.holds(record, Hash) or found.get(key) != float(due):
         return 0
-    store.at(queue, List).appendleft(message)
     fields = store.at(record, Hash)
+    fields.pop(b"token", None)
+    if fields.get(b"state") == b"started":
+        losses = int(fields.get(b"losses", 0)) + 1
+        attempts = max(0, int(fields.get(b"attempts", 0)) - 1)
+        fields |= {b"losses": b"%d" % losses, b"attempts": b"%d" % attempts}
+        if losses > 1:
+            fields[b"state"] = b"waiting"
+            found[key] = store.now() + float(spread) * min(2**losses, float(most))
+            return 0
+    store.at(queue, List).appendleft(message)
     deliveries = int(fields.get(b"deliveries", 0)) + 1
     fields |= {
         b"state": b"queued",
         b"queued_at": seconds(store.now()),
         b"deliveries": b"%d" % deliveries,
     }
-    fields.pop(b"token", None)
     found[key] = store.now() + float(lease)
     return 1
 

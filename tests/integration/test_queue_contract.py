@@ -254,7 +254,7 @@ def test_the_verdict_of_a_late_owner_is_refused(door: Door) -> None:
     late = take(door, "a")
     time.sleep(1.5 * LEASE)
     new = claim_one(door.ledger, event("a"))
-    assert new.attempt == 2
+    assert (new.attempt, new.losses) == (1, 1)
     assert publish(door.ledger, event("a"), claim=late) is None
     assert not door.ledger.retry(event("a"), late, 0.0)
     assert door.verdict("moderator:a") is None
@@ -303,7 +303,32 @@ def test_what_a_dead_worker_held_comes_back(door: Door) -> None:
     take(door, "a")
     time.sleep(1.5 * LEASE)
     assert door.ledger.sweep() == 1
-    assert take(door, "a").attempt == 2
+    claim = take(door, "a")
+    assert (claim.attempt, claim.losses) == (1, 1), (
+        "it may merely have been in the same worker as what killed it"
+    )
+
+
+def test_what_is_lost_again_waits_for_a_random_time(door: Door) -> None:
+    submit(door, "a")
+    take(door, "a")
+    time.sleep(1.5 * LEASE)
+    assert door.ledger.sweep() == 1
+    take(door, "a")
+    time.sleep(1.5 * LEASE)
+    (found,) = door.executor.run(commands.overdue({QUEUE: None}, LEASE))
+    again = commands.requeue(event("a"), "moderator:a", found.due, QUEUE, LEASE, 0.1)
+    assert door.executor.run(again) == 0, "0.1 of 4 seconds"
+    assert door.executor.run(again) == 0, "another process was quicker"
+    assert door.ledger.sweep() == 0
+    time.sleep(0.5)
+    assert door.ledger.sweep() == 1
+    claim = take(door, "a")
+    assert (claim.attempt, claim.losses) == (1, 2)
+    assert door.ledger.retry(event("a"), claim, 0.0)
+    assert door.ledger.sweep() == 1
+    claim = take(door, "a")
+    assert (claim.attempt, claim.losses) == (2, 0), "a worker survived it"
 
 
 def test_a_verdict_wins_over_the_sweeper(door: Door) -> None:

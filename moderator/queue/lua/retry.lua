@@ -8,7 +8,7 @@ if not is(KEYS[2], 'hash') then return 0 end
 local fields = redis.call('HMGET', KEYS[2], 'state', 'token', 'attempts')
 if fields[1] ~= 'started' or (fields[2] or '') ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[2], 'state', 'waiting')
-redis.call('HDEL', KEYS[2], 'token')
+redis.call('HDEL', KEYS[2], 'token', 'losses')
 if ARGV[4] == '1' then redis.call('HSET', KEYS[2], 'harmed', '1') end
 if ARGV[5] == '0' then
   redis.call('HSET', KEYS[2], 'attempts', string.format('%d', math.max(0, whole(fields[3]) - 1)))

@@ -35,7 +35,7 @@ from workers.batcher import MicroBatcher
 from workers.leases import Leases
 from workers.pipeline import Pipeline
 from workers.priority import PriorityGate
-from workers.retries import DEPLOYMENT_MAX_SECONDS, RETRY_DELAY_MAX_SECONDS
+from workers.retries import DEPLOYMENT_MAX_SECONDS, MAX_LOSSES, RETRY_DELAY_MAX_SECONDS
 from workers.worker_metrics import Metrics
 
 
@@ -387,7 +387,7 @@ def test_an_event_that_killed_its_workers_is_not_tried_again(
     fetcher: Fetcher,
 ) -> None:
     monkeypatch.setattr(fetcher, "fetch", failing(AssertionError("fetched")))
-    ledger.answer = Claim(attempt=4, waited=0)
+    ledger.answer = Claim(attempt=1, waited=0, losses=MAX_LOSSES)
     pipeline.process([event()])
     ((verdict, dead),) = ledger.published
     assert (dead.type, verdict.error.type) == ("AttemptsExhausted", "AttemptsExhausted")
