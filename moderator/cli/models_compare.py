@@ -46,7 +46,7 @@ def compare(
 
     Examples:
 
-      moderator models compare embedded clip:openai/clip-vit-large-patch14 --data uploads.csv --policy marketplace@3
+      moderator models compare embedded clip:openai/clip-vit-large-patch14 --data uploads.csv --policy marketplace@4
     """
     from moderator.tuning.draft_policy import read_version, write_draft
     from moderator.tuning.labelled_images import load_labelled, open_engine

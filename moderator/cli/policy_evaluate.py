@@ -74,7 +74,7 @@ def evaluate(
 
     Examples:
 
-      moderator policy evaluate marketplace@3 --data labels.csv --html report.html
+      moderator policy evaluate marketplace@4 --data labels.csv --html report.html
 
       moderator policy evaluate marketplace --data photos/ --map rifle=weapons --ignore blurred --json
 

@@ -38,6 +38,8 @@ def _rule(category: Category) -> str:
     steps = [category.rule.value if category.has_prompts else "signal"]
     if category.midpoint != NO_SHIFT:
         steps.append(f"midpoint {category.midpoint:g}")
+    if category.view_allowance:
+        steps.append(f"views {category.view_allowance:g} lower")
     if category.probe is not None:
         steps.append(f"{category.probe.weight:g} of {category.probe.signal}")
     if category.calibration is not None:

@@ -69,7 +69,7 @@ def tune(
 
     Examples:
 
-      moderator policy tune marketplace@3 --data labels.csv --target "fpr<=1%"
+      moderator policy tune marketplace@4 --data labels.csv --target "fpr<=1%"
 
       moderator policy tune marketplace --data labels.csv --target "review<=200/day" --per-day 10000 --prompts
 

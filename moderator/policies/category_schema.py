@@ -37,8 +37,10 @@ from moderator.verdicts import CategorySeverity
 
 #: A category with this rule takes its score from a signal of this kind.
 PROBE = "probe"
+#: Most logits that a category may ask for: hardly a view is above a threshold then.
+MAX_VIEW_ALLOWANCE = 10.0
 #: Keys of a category that mean nothing where a signal or a condition gives the score.
-PROMPT_KEYS = {"unsafe", "safe", "rule", "midpoint"}
+PROMPT_KEYS = {"unsafe", "safe", "rule", "midpoint", "view_allowance"}
 
 
 class Rule(StrEnum):
@@ -87,6 +89,10 @@ class Category(Frozen):
     """How similarities become the score. `probe` goes with `signal`, and only states that it is of that kind."""
     midpoint: Midpoint = NO_SHIFT
     """Score of the bare rule that counts as 0.5, so that one threshold means the same in each category."""
+    view_allowance: Annotated[
+        float, Field(ge=0, le=MAX_VIEW_ALLOWANCE, allow_inf_nan=False, exclude_if=lambda logits: logits == 0)
+    ] = 0.0
+    """Logits by which the score of a view other than the whole is lowered, beyond what holds for all categories."""
     probe: Annotated[CategoryProbe | None, Field(exclude_if=unless_none)] = None
     """A signal of the kind `probe` whose score is joined with that of the prompts."""
     calibration: Annotated[Calibration | None, Field(exclude_if=unless_none)] = None

@@ -1,6 +1,7 @@
 """Examples and ranges of the keys of policy files, for messages and for the page on these keys."""
 
 from moderator.policies.calibration_schema import MAX_OFFSET, MAX_SLOPE, MIN_SLOPE
+from moderator.policies.category_schema import MAX_VIEW_ALLOWANCE
 from moderator.policies.dsa_schema import STATEMENT_EXAMPLES
 from moderator.policies.fields import MAX_VERSION
 from moderator.policies.view_options import MAX_VIEWS
@@ -17,6 +18,7 @@ EXAMPLES = {
     "unsafe": "unsafe: [a gun, a rifle]",
     "rule": "rule: softmax-sum",
     "midpoint": "midpoint: 0.35",
+    "view_allowance": "view_allowance: 0.25",
     "when": "when: smoking and minor",
     "probe": "probe: {signal: weapons-probe, weight: 0.5}",
     "weight": "weight: 0.5",
@@ -52,6 +54,7 @@ _THRESHOLD = "a threshold is a number above 0 and at most 1"
 RANGES = {
     "most": f"the number of views is a whole number from 1 to {MAX_VIEWS}",
     "midpoint": "a midpoint is a number above 0 and below 1",
+    "view_allowance": f"an allowance is a number from 0 to {MAX_VIEW_ALLOWANCE:g}",
     "weight": "a weight is a number above 0 and below 1",
     "slope": f"a slope is a number from {MIN_SLOPE:g} to {MAX_SLOPE:g}",
     "offset": f"an offset is a number from {-MAX_OFFSET:g} to {MAX_OFFSET:g}",

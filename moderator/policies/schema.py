@@ -182,7 +182,7 @@ class Policy(Frozen):
             if category["signal"] is not None or "when" in category:
                 unused |= PROMPT_KEYS
             for key in unused:
-                del category[key]
+                category.pop(key, None)
             if category.get("midpoint") == NO_SHIFT:
                 del category["midpoint"]
         for signal in content["signals"]:

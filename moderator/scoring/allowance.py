@@ -2,6 +2,8 @@
 
 Each further look is a further chance of a false alarm. Scores of safe pictures fall off about exponentially on the
 logit scale, so a bar that is raised by a fixed step for each doubling of the views keeps the share of false alarms.
+A category that parts of pictures resemble more than whole ones do (a bottle cut out looks like a cigar) may ask for
+more: `view_allowance` in the policy.
 
 The whole of a picture on a border, or of a long one, is squeezed or cut for the model. Where another view shows all of
 it better, the whole by itself is nearly always a false alarm: noise around a photograph looks like insects.
@@ -46,15 +48,33 @@ def allowances(views: Sequence[View]) -> Floats:
     return np.array(lowered, dtype=np.float32)
 
 
-def with_allowance(scores: Scores, views: Sequence[View]) -> Scores:
-    """Return the scores of views, lowered by their allowances; those of pictures of one view stay bit for bit."""
-    lowered = allowances(views)
-    rows = np.flatnonzero(lowered)
+def category_allowances(views: Sequence[View], asked: Floats) -> Floats:
+    """Return by how many logits the score of each view is lowered in each category: float32 [views, C].
+
+    Args:
+        views: of any number of pictures, in their order.
+        asked: float32 [C], `Category.view_allowance`.
+    """
+    others = np.array([not view.is_whole for view in views], dtype=np.float32)
+    lowered: Floats = allowances(views)[:, None] + others[:, None] * asked
+    return lowered
+
+
+def with_allowance(scores: Scores, views: Sequence[View], asked: Floats) -> Scores:
+    """Return the scores of views, lowered by their allowances; those of pictures of one view stay bit for bit.
+
+    Args:
+        scores: of the views.
+        views: of any number of pictures, in their order.
+        asked: float32 [C], `Category.view_allowance`.
+    """
+    lowered = category_allowances(views, asked)
+    rows = np.flatnonzero(lowered.any(axis=1))
     if not len(rows):
         return scores
     unsafe, safe = scores.unsafe.copy(), scores.safe.copy()
-    unsafe[rows] = _shifted(unsafe[rows], -lowered[rows, None])
-    safe[rows] = _shifted(safe[rows], lowered[rows, None])
+    unsafe[rows] = _shifted(unsafe[rows], -lowered[rows])
+    safe[rows] = _shifted(safe[rows], lowered[rows])
     return replace(scores, unsafe=unsafe, safe=safe)
 
 

@@ -135,7 +135,8 @@ def _by_prompts(compiled: CompiledPolicy, block: ImageBlock) -> tuple[Floats, Le
         rows = slice(int(starts[0]), int(starts[-1]))
         logits, sound = _logits(compiled, block.embeddings[rows], widen)
         both = _score_all(compiled, halves, logits)
-        scores = _allowed(both[..., 0], both[..., 1], None if block.views is None else block.views[rows])
+        views = None if block.views is None else block.views[rows]
+        scores = _allowed(compiled.layout, both[..., 0], both[..., 1], views)
         scores.unsafe[~sound] = np.nan
         unsafe[images], levels[images], near[images] = _worst(compiled, scores, starts - starts[0], margin)
     return unsafe, levels, near
@@ -226,10 +227,10 @@ def _halves(layout: Layout) -> list[tuple[Indices, int]]:
     ]
 
 
-def _allowed(unsafe: Floats, safe: Floats, views: Sequence[View] | None) -> Scores:
+def _allowed(layout: Layout, unsafe: Floats, safe: Floats, views: Sequence[View] | None) -> Scores:
     nothing = np.empty((len(unsafe), 0), dtype=np.float32)
     scores = Scores(unsafe, safe, nothing, nothing)
-    return scores if views is None else with_allowance(scores, views)
+    return scores if views is None else with_allowance(scores, views, layout.view_allowance)
 
 
 def _worst(
@@ -267,7 +268,7 @@ def _decide_exactly(compiled: CompiledPolicy, block: ImageBlock, images: Indices
         similarities = np.matmul(stack, compiled.matrix.T).reshape(len(rows), -1)
         found = score(compiled.layout, similarities, compiled.scale, compiled.bias)
         views = None if block.views is None else [block.views[row] for row in rows.tolist()]
-        allowed = _allowed(found.unsafe, found.safe, views)
+        allowed = _allowed(compiled.layout, found.unsafe, found.safe, views)
         starts = np.arange(len(those) + 1) * count
         scores[those], levels[those], _ = _worst(compiled, allowed, starts, np.float32(0))
     return scores, levels

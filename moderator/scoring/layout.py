@@ -43,6 +43,8 @@ class Layout:
     """The categories that use each rule."""
     midpoint: NDArray[np.float32]
     """[C] score of the bare rule that counts as 0.5."""
+    view_allowance: NDArray[np.float32]
+    """[C] logits by which scores of views other than the whole are lowered, beyond what holds for all."""
     review: NDArray[np.float64]
     """[C] score from which an image goes to review; infinite if a category has no such band."""
     block: NDArray[np.float64]
@@ -95,6 +97,7 @@ def lay_out(policy: Policy, specs: Mapping[str, Category] | None = None) -> Layo
         sizes=np.array(sizes, dtype=np.float32),
         rules={rule: np.array(numbers, dtype=np.int64) for rule, numbers in rules.items()},
         midpoint=np.array([s.midpoint for s in listed], dtype=np.float32),
+        view_allowance=np.array([s.view_allowance for s in listed], dtype=np.float32),
         review=np.array([np.inf if s.review is None else s.review for s in listed], dtype=np.float64),
         block=np.array([s.block for s in listed], dtype=np.float64),
     )

@@ -155,7 +155,7 @@ def _judge_prompts(compiled: CompiledPolicy, embeddings: Floats, views: Sequence
         return _ByPrompts(nothing, nothing, np.zeros(0, dtype=np.int64), (), ())
     scores = score(layout, embeddings @ compiled.matrix.T, compiled.scale, compiled.bias)
     if views:
-        scores = with_allowance(scores, views)
+        scores = with_allowance(scores, views, layout.view_allowance)
     levels = severities(layout, scores)
     worst = np.argmax(levels + scores.unsafe * 0.5, axis=0)  # the severest view, then the highest score
     numbers = np.arange(len(layout.categories))

@@ -1,7 +1,7 @@
 """What a tuning works on: labelled images, and the similarities of their views with all texts in question."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -109,8 +109,20 @@ class TuningBench:
             self._bare[templates] = odds
         return self._bare[templates]
 
-    def table(self, templates: Templates) -> TextTable:
-        """Return the similarities of the policy's prompts, their variations, and a vocabulary, in some templates."""
+    def table(self, templates: Templates, category: str) -> TextTable:
+        """Return the similarities of the policy's prompts, their variations, and a vocabulary, in some templates.
+
+        Views are lowered as the category asks.
+        """
+        shared, asked = self._table(templates), self.categories[category].view_allowance
+        rows, block = self._planned
+        if not asked or block.views is None:
+            return shared
+        others = np.array([not block.views[row].is_whole for row in rows])
+        table = replace(shared.table, allowances=shared.table.allowances + asked * others)
+        return replace(shared, table=table)
+
+    def _table(self, templates: Templates) -> TextTable:
         if templates not in self._tables:
             compiled = self.compiler.compile(changed_policy(self.policy, templates=templates, encoders=()))
             vocabulary = full_vocabulary(self.compiler, templates)

@@ -72,7 +72,7 @@ def fit_policy(bench: TuningBench, options: TuningOptions, images: Flags) -> Tun
         spec = bench.categories[name]
         tuned = TunedCategory(spec.unsafe, spec.safe)
         if options.prompts and bench.searchable(name) and truth[images].sum() >= SEARCHED_EXAMPLES_MIN:
-            text_table = bench.table(templates)
+            text_table = bench.table(templates, name)
             outcome = search_prompts(
                 text_table.table.subset(images),
                 truth[images],

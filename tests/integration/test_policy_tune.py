@@ -49,7 +49,7 @@ def test_a_draft_with_a_probe_is_valid_and_decides(labels: Path, tmp_path: Path)
     words = [
         "policy",
         "tune",
-        "marketplace@3",
+        "marketplace@4",
         "--data",
         str(labels),
         "--target",
@@ -60,18 +60,18 @@ def test_a_draft_with_a_probe_is_valid_and_decides(labels: Path, tmp_path: Path)
     tuned = CliRunner().invoke(app, [*words, "--html", str(report), "--policies", str(policies)])
     assert tuned.exit_code == 0, tuned.output
     record = json.loads(tuned.stdout.splitlines()[-1])
-    assert record["draft"] == "marketplace@4"
+    assert record["draft"] == "marketplace@5"
     assert record["chosen"] + record["reported"] == 50
     assert record["tried"] == 12
     assert before == {path: path.read_bytes() for path in before}
-    draft = load_policy(policies / "marketplace" / "4.yaml")
+    draft = load_policy(policies / "marketplace" / "5.yaml")
     assert draft.categories["live-animals"].probe is not None
     assert list(draft.encoders[0].categories) == ["live-animals"]
     assert (policies / record["files"][0]).is_file()
-    assert "Tuning of marketplace@3" in report.read_text()
+    assert "Tuning of marketplace@4" in report.read_text()
 
 
 @pytest.mark.parametrize("target", ["fpr<1%", "review<=5/day"])
 def test_a_wrong_target_fails_before_any_work(target: str, labels: Path) -> None:
-    words = ["policy", "tune", "marketplace@3", "--data", str(labels), "--target", target]
+    words = ["policy", "tune", "marketplace@4", "--data", str(labels), "--target", target]
     assert CliRunner().invoke(app, words).exit_code != 0

@@ -60,6 +60,7 @@ def cases(
             "rule": rule,
             "block": draw(st.floats(0.01, 1)),
             **({"midpoint": draw(st.sampled_from(midpoints))} if rule.is_relative else {}),
+            "view_allowance": draw(st.sampled_from((0.0, 0.25))),
         }
     return Case(
         policy(categories, tuple(shared)),

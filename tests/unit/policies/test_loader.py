@@ -84,6 +84,7 @@ signals: [hash]
     ("old", "new", "said"),
     [
         ("name: market", "", ":3: name: is missing; write for example 'name: marketplace'"),
+        ("block: 0.8", "view_allowance: -1", "an allowance is a number from 0 to 10"),
         ("block: 0.8", "block: 80%", "write 0.8"),
         ("block: 0.8", "block: [1]", "a list is not a number"),
         ("block: 0.8", "block:", ":12: categories.weapons.block: is empty"),
@@ -91,7 +92,7 @@ signals: [hash]
         (
             "block: 0.8",
             "colour: red",
-            "unknown key; allowed here: signal, when, unsafe, safe, rule, midpoint, probe, calibration, review, "
+            "unknown key; allowed here: signal, when, unsafe, safe, rule, midpoint, view_allowance, probe, calibration, review, "
             "block, severity, message, dsa",
         ),
         ("unsafe: [a gun, a rifle]", "unsafe: []", ":9: categories.weapons.unsafe: is an empty list"),
