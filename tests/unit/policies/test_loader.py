@@ -92,8 +92,8 @@ signals: [hash]
         (
             "block: 0.8",
             "colour: red",
-            "unknown key; allowed here: signal, when, unsafe, safe, rule, midpoint, view_allowance, probe, calibration, review, "
-            "block, severity, message, dsa",
+            "unknown key; allowed here: signal, when, unsafe, safe, rule, midpoint, view_allowance, probe, "
+            "calibration, review, block, severity, message, dsa",
         ),
         ("unsafe: [a gun, a rifle]", "unsafe: []", ":9: categories.weapons.unsafe: is an empty list"),
         (
