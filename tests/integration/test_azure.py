@@ -69,6 +69,7 @@ class Place:
     def _read(self, key: bytes) -> str:
         redis = self.client.redis
         read = {
+            b"none": lambda key: "is gone by now",
             b"string": redis.get,
             b"hash": redis.hgetall,
             b"list": lambda key: redis.lrange(key, 0, -1),
