@@ -59,7 +59,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
 ALLOWANCE = f"""\
 A view's log-odds are lowered by {LOGITS_PER_DOUBLING:g} for each doubling of the views of its picture besides the
 whole, and those of the whole by {LOGITS_OF_BORDERED:g} where a view without its borders shows all of it better, by
-{LOGITS_OF_LONG:g} where only several views together do. `view_allowance` is subtracted from all views but the whole."""
+{LOGITS_OF_LONG:g} where only several views together do. `view_allowance` is
+subtracted from views that show a part of a picture."""
 DECISIONS = """\
 `score >= block` blocks, `review <= score < block` goes to people. In a `softmax-mean` category, an unsafe score that is
 at least the safe one also blocks, or goes to people if the category never blocks: the classic recipe. A category whose

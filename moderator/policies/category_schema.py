@@ -92,7 +92,7 @@ class Category(Frozen):
     view_allowance: Annotated[
         float, Field(ge=0, le=MAX_VIEW_ALLOWANCE, allow_inf_nan=False, exclude_if=lambda logits: logits == 0)
     ] = 0.0
-    """Logits by which the score of a view other than the whole is lowered, beyond what holds for all categories."""
+    """Logits by which its score is lowered in parts of a picture, beyond what holds for all categories."""
     probe: Annotated[CategoryProbe | None, Field(exclude_if=unless_none)] = None
     """A signal of the kind `probe` whose score is joined with that of the prompts."""
     calibration: Annotated[Calibration | None, Field(exclude_if=unless_none)] = None

@@ -55,9 +55,13 @@ def category_allowances(views: Sequence[View], asked: Floats) -> Floats:
         views: of any number of pictures, in their order.
         asked: float32 [C], `Category.view_allowance`.
     """
-    others = np.array([not view.is_whole for view in views], dtype=np.float32)
-    lowered: Floats = allowances(views)[:, None] + others[:, None] * asked
+    lowered: Floats = allowances(views)[:, None] + parts(views)[:, None] * asked
     return lowered
+
+
+def parts(views: Sequence[View]) -> Floats:
+    """Return 1 for each view that shows a part of its picture, else 0: float32 [views]. A border is no part."""
+    return np.array([not view.is_whole and view.name != "trimmed" for view in views], dtype=np.float32)
 
 
 def with_allowance(scores: Scores, views: Sequence[View], asked: Floats) -> Scores:

@@ -44,7 +44,7 @@ class Layout:
     midpoint: NDArray[np.float32]
     """[C] score of the bare rule that counts as 0.5."""
     view_allowance: NDArray[np.float32]
-    """[C] logits by which scores of views other than the whole are lowered, beyond what holds for all."""
+    """[C] logits by which scores of parts of a picture are lowered, beyond what holds for all."""
     review: NDArray[np.float64]
     """[C] score from which an image goes to review; infinite if a category has no such band."""
     block: NDArray[np.float64]

@@ -13,7 +13,7 @@ from moderator.errors import PolicyUnusable
 from moderator.policies.category_schema import Category, Rule
 from moderator.policies.fields import NO_SHIFT
 from moderator.policies.schema import Policy
-from moderator.scoring.allowance import allowances
+from moderator.scoring.allowance import allowances, parts
 from moderator.scoring.batch_decisions import ImageBlock, decide_block
 from moderator.scoring.rules import Floats as Vectors
 from moderator.scoring.score_calibration import logit
@@ -118,8 +118,8 @@ class TuningBench:
         rows, block = self._planned
         if not asked or block.views is None:
             return shared
-        others = np.array([not block.views[row].is_whole for row in rows])
-        table = replace(shared.table, allowances=shared.table.allowances + asked * others)
+        lowered = asked * parts([block.views[row] for row in rows]).astype(np.float64)
+        table = replace(shared.table, allowances=shared.table.allowances + lowered)
         return replace(shared, table=table)
 
     def _table(self, templates: Templates) -> TextTable:

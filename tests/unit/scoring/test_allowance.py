@@ -83,6 +83,12 @@ def test_a_category_may_ask_for_more_of_views_that_are_not_the_whole() -> None:
     assert found.unsafe[0].tolist() == [0.5, 0.5]
 
 
+def test_a_picture_without_its_border_is_no_part_of_it() -> None:
+    given = scores([0.5, 0.5], [0.5, 0.5])
+    found = with_allowance(given, [view("whole"), view("trimmed")], np.array([1.0], np.float32))
+    assert found.unsafe[1, 0] == 0.5
+
+
 def test_a_single_other_view_is_lowered_where_a_category_asks_for_it() -> None:
     asked = np.array([1.0], np.float32)
     found = with_allowance(scores([0.5, 0.5], [0.5, 0.5]), [view("whole"), view("panel")], asked)
