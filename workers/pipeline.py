@@ -74,7 +74,6 @@ class Pipeline:
         self._engine = engine
         self._preparer = engine.preparer
         self._fetcher = fetcher
-        self._settings = engine.settings
         self._batcher = batcher
         self._ledger = ledger
         self._metrics = metrics

@@ -48,17 +48,6 @@ def allowances(views: Sequence[View]) -> Floats:
     return np.array(lowered, dtype=np.float32)
 
 
-def category_allowances(views: Sequence[View], asked: Floats) -> Floats:
-    """Return by how many logits the score of each view is lowered in each category: float32 [views, C].
-
-    Args:
-        views: of any number of pictures, in their order.
-        asked: float32 [C], `Category.view_allowance`.
-    """
-    lowered: Floats = allowances(views)[:, None] + parts(views)[:, None] * asked
-    return lowered
-
-
 def parts(views: Sequence[View]) -> Floats:
     """Return 1 for each view that shows a part of its picture, else 0: float32 [views]. A border is no part."""
     return np.array([not view.is_whole and view.name != "trimmed" for view in views], dtype=np.float32)
@@ -72,7 +61,7 @@ def with_allowance(scores: Scores, views: Sequence[View], asked: Floats) -> Scor
         views: of any number of pictures, in their order.
         asked: float32 [C], `Category.view_allowance`.
     """
-    lowered = category_allowances(views, asked)
+    lowered = allowances(views)[:, None] + parts(views)[:, None] * asked
     rows = np.flatnonzero(lowered.any(axis=1))
     if not len(rows):
         return scores

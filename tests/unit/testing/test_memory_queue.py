@@ -29,7 +29,7 @@ def test_leases_and_what_expires_go_by_its_clock() -> None:
     assert ledger.sweep() == 1
     (again,) = ledger.claim([EVENT])
     assert isinstance(again, Claim)
-    assert (again.losses, again.waited) == (1, 61.0)
+    assert (again.attempt, again.losses, again.waited) == (1, 1, 61.0)
     verdict = Verdict(event_id="a", source="moderator", decision=Decision.ALLOW, is_safe=True)
     assert ledger.publish([Answer(EVENT, verdict, claim=again)], ttl=10.0, stream_length=5) == [61.0]
     assert verdicts.get(EVENT.key) == verdict
