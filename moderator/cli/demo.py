@@ -27,6 +27,8 @@ PHOTOGRAPHS = Path(__file__).parent.parent / "data" / "demo"
 #: A cold start reads the weights from disk and compiles the policies.
 WORKER_START_TIMEOUT_SECONDS = 180.0
 WORKER_STOP_TIMEOUT_SECONDS = 30.0
+#: Each must leave nothing running and nothing on disk. Python raises KeyboardInterrupt at SIGINT by itself.
+STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 
 
 def demo(
@@ -54,8 +56,8 @@ def demo(
         raise ImageNotFound(f"{images} is no folder; name one with images with --images")
     files = expand_images([str(images)])
     policy = policy or load_settings().default_policy
-    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):  # these, too, must leave nothing running
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+    for number in STOPPING_SIGNALS:
+        if number != signal.SIGINT and signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, lambda number, _: sys.exit(128 + number))
     rows = VerdictRows()
     with (
@@ -104,11 +106,13 @@ def _worker(redis_url: str, images: Path, folder: Path) -> Iterator[int]:
             _wait_until_ready(process, port, log)
         yield port
     finally:
-        process.send_signal(signal.SIGTERM)
         try:
+            process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(WORKER_STOP_TIMEOUT_SECONDS)
         finally:  # also if a second signal interrupts the wait
+            for number in STOPPING_SIGNALS:  # one more would leave behind what takes a moment to clean up
+                signal.signal(number, signal.SIG_IGN)
             process.kill()
             process.wait()
 

@@ -68,16 +68,26 @@ class EmbeddedServer:
             command += [f"--{name}", value]
         # In its own session: Ctrl-C in a terminal reaches this process, which stops the server last.
         self._process = subprocess.Popen(command, start_new_session=True)  # noqa: S603 (our own binary)
-        with redis.Redis.from_url(self.url) as client:
-            deadline = time.monotonic() + START_TIMEOUT_SECONDS
-            while time.monotonic() < deadline and self._process.poll() is None:
-                try:
-                    client.ping()
-                    return self
-                except redis.RedisError:  # not listening yet, or still loading its data
-                    time.sleep(0.02)
+        try:
+            if self._answers(self._process):
+                return self
+        except BaseException:  # Ctrl-C while we wait, too: nobody else knows of the process yet
+            self.kill()
+            raise
         self.kill()
         raise QueueUnavailable(f"the embedded server did not start; its log: {log}")
+
+    def _answers(self, process: "subprocess.Popen[bytes]") -> bool:
+        """Wait until the server answers; return False if it ended or did not within the time."""
+        with redis.Redis.from_url(self.url) as client:
+            deadline = time.monotonic() + START_TIMEOUT_SECONDS
+            while time.monotonic() < deadline and process.poll() is None:
+                try:
+                    client.ping()
+                    return True
+                except redis.RedisError:  # not listening yet, or still loading its data
+                    time.sleep(0.02)
+        return False
 
     def stop(self) -> None:
         """Stop the server cleanly, with its data on disk."""

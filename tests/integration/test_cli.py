@@ -261,23 +261,31 @@ class TestDemo:
         assert leftovers(tmp_path) == []
 
     @pytest.mark.parametrize(
-        "numbers",
-        [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGHUP,), (signal.SIGINT, signal.SIGINT)],
-        ids=lambda numbers: "-".join(number.name for number in numbers),
+        "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name
     )
+    # The pauses before a second one: the worker is told to stop, it is waited for, the folder is removed.
+    @pytest.mark.parametrize("pauses", [(), (0.001,), (0.05,), (0.1, 0.02, 0.02, 0.02)], ids=str)
     def test_interrupted_in_the_middle_it_leaves_nothing(
-        self, tmp_path: Path, policies: Path, cache: Path, few: Path, numbers: tuple[signal.Signals, ...]
+        self,
+        tmp_path: Path,
+        policies: Path,
+        cache: Path,
+        few: Path,
+        number: signal.Signals,
+        pauses: tuple[float, ...],
     ) -> None:
         process = self.start(tmp_path, policies, cache, few)
         until(lambda: len(processes(tmp_path)) >= 3, timeout=60, what="demo, server and worker")
         time.sleep(0.5)  # somewhere in the worker's start
 
-        for number in numbers:
-            process.send_signal(number)
-            time.sleep(0.1)
+        process.send_signal(number)
+        for pause in pauses:
+            time.sleep(pause)
+            if process.poll() is None:
+                process.send_signal(number)
 
         _, errors = process.communicate(timeout=60)
-        assert process.returncode == 128 + numbers[0], errors
+        assert process.returncode == 128 + number, errors
         assert "Traceback" not in errors
         assert processes(tmp_path) == set()
         assert leftovers(tmp_path) == []
