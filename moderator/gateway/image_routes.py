@@ -9,7 +9,6 @@ from fastapi import APIRouter, Request, Response
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from moderator.events import parse_message
 from moderator.gateway.json_bodies import media_type, parse_json
 from moderator.gateway.openapi import IMAGE_BODY, SUBMITTED
 from moderator.gateway.problems import RequestRefused
@@ -23,6 +22,8 @@ router = APIRouter(tags=["images"], route_class=SubmitRoute)
 FORM_FIELDS_MAX, FORM_FIELD_BYTES_MAX = 16, 65_536
 #: Bytes of an image above which it is encoded in a thread, so that others go on.
 THREAD_BYTES_MIN = 300_000
+#: Stands for the image in the check of its event: what is encoded here need not be decoded to be checked.
+SOME_IMAGE = base64.b64encode(b"image").decode()
 #: What may stand beside the image, in the form or in the query.
 FIELDS = ("id", "source", "policy", "priority", "metadata", "webhook")
 
@@ -64,11 +65,11 @@ async def submit_image(request: Request, wait: Wait = None) -> Response:
     if not data:
         raise RequestRefused(422, "image-missing", "the image is empty; send the bytes of the image file")
     event = _event(options)
-    parse_message({**event, "image": {"inline": ""}})  # before the image is encoded
+    service.check({**event, "image": {"inline": SOME_IMAGE}})
     encode = base64.b64encode
     inline = encode(data) if len(data) < THREAD_BYTES_MIN else await asyncio.to_thread(encode, data)
     event["image"] = {"inline": inline.decode()}
-    return await accepted_or_verdict(request, await service.submit(event), wait)
+    return await accepted_or_verdict(request, await service.submit(event, checked=True), wait)
 
 
 async def _read_form(request: Request) -> tuple[bytes, dict[str, str]]:

@@ -29,10 +29,10 @@ def test_the_envelope_is_that_of_a_celery_task() -> None:
     assert headers["task"] == TASK == "moderation.check"
     assert headers["id"] == headers["root_id"] == properties["correlation_id"]
     assert (message["content-type"], message["content-encoding"]) == ("application/json", "utf-8")
-    assert properties["body_encoding"] == "base64"
+    assert "body_encoding" not in properties
     assert properties["delivery_info"] == {"exchange": "", "routing_key": "moderation.bulk"}
     assert "hunter2" not in json.dumps(headers)
-    args, kwargs, options = json.loads(base64.b64decode(message["body"]))
+    args, kwargs, options = json.loads(message["body"])
     assert (args[0]["id"], kwargs, options["callbacks"]) == ("e", {}, None)
 
 
