@@ -8,6 +8,7 @@ minute after Redis is back causes a backlog, so this one retries often.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import Empty
@@ -17,6 +18,8 @@ from uuid import uuid4
 from celery.app.amqp import AMQP
 from kombu import Connection
 from kombu.asynchronous import get_event_loop
+from kombu.transport.virtual import QoS as VirtualQoS
+from pydantic_core import to_json
 
 from moderator.queue.message import IMAGES, make_canonical
 
@@ -112,6 +115,7 @@ class _GathersAcks:
 
     Under load that saves one of two round trips per message in the event loop, and as many waits for the interpreter.
     An acknowledgement that gets lost changes nothing: the message is redelivered later, and its event has its verdict.
+    Messages are recorded with a faster JSON writer than kombu's, since they may contain images.
     """
 
     channel: Any
@@ -122,6 +126,15 @@ class _GathersAcks:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._unsent: list[str] = []
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Record a message as in flight, like kombu's method."""
+        place = message.delivery_info
+        recorded = to_json([message._raw, place["exchange"], place["routing_key"]])
+        with self.pipe_or_acquire() as commands:
+            commands.zadd(self.unacked_index_key, {delivery_tag: time.time()})
+            commands.hset(self.unacked_key, delivery_tag, recorded).execute()
+        VirtualQoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge a message, at the server soon after."""

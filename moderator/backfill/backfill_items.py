@@ -1,9 +1,10 @@
 """The images of a backfill, and how an event refers to each."""
 
-import base64
 import os
 from dataclasses import dataclass
 from typing import Any
+
+import pybase64
 
 from moderator.errors import EventInvalid, ImageError, ImageNotFound, ImageTooLarge, NotAnImage
 from moderator.events import Event, ImageReference, event_key, parse_message
@@ -102,7 +103,7 @@ class ReferenceMaker:
                 data = self._source.fetch(name, self._settings.max_bytes)
             except ImageError:
                 return {"path": name}
-            return {"inline": base64.b64encode(data).decode()}
+            return {"inline": pybase64.b64encode_as_string(data)}
         return {kind: os.path.realpath(text) if kind == "path" else text}
 
     def _by_path(self, name: str) -> bool:

@@ -1,9 +1,10 @@
 """References to files of the machine on which a client runs."""
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pybase64
 
 from moderator.errors import ImageNotFound, ImageTooLarge, NotAnImage
 
@@ -17,7 +18,7 @@ def reference_file(path: Path, roots: Sequence[Path], max_bytes: int) -> dict[st
         NotAnImage: it is empty.
     """
     full, by_path = check_file(path, roots, max_bytes)
-    return {"path": str(full)} if by_path else {"inline": base64.b64encode(full.read_bytes()).decode()}
+    return {"path": str(full)} if by_path else {"inline": pybase64.b64encode_as_string(full.read_bytes())}
 
 
 def check_file(path: Path, roots: Sequence[Path], max_bytes: int) -> tuple[Path, bool]:

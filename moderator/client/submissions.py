@@ -1,6 +1,5 @@
 """What a caller hands in and gets back: events as the contract has them, and where each is kept. Pure."""
 
-import base64
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TypedDict
 from uuid import uuid4
+
+import pybase64
 
 from moderator.errors import EventInvalid, VerdictTimeout
 from moderator.events import Event, event_key
@@ -72,7 +73,7 @@ def event_body(
     """Return an event as in the contract. A missing id is generated here, so that a retry names the same event."""
     image: dict[str, Any] = {"path": None if path is None else str(path), "url": url, "key": key}
     if inline is not None:
-        image["inline"] = base64.b64encode(inline).decode()
+        image["inline"] = pybase64.b64encode_as_string(inline)
     common = _common(id, source, policy, priority, metadata)
     return {**common, "image": image, "reply": {"webhook": webhook}}
 

@@ -1,10 +1,9 @@
 """`POST /v1/images`: an image itself, as a form or raw. It travels in its event and is kept until the verdict."""
 
-import asyncio
-import base64
 from collections.abc import Mapping
 from typing import Any
 
+import pybase64
 from fastapi import APIRouter, Request, Response
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -20,10 +19,6 @@ router = APIRouter(tags=["images"], route_class=SubmitRoute)
 
 #: Most fields of a form, and bytes of one of them.
 FORM_FIELDS_MAX, FORM_FIELD_BYTES_MAX = 16, 65_536
-#: Bytes of an image above which it is encoded in a thread, so that others go on.
-THREAD_BYTES_MIN = 300_000
-#: Stands for the image in the check of its event: what is encoded here need not be decoded to be checked.
-SOME_IMAGE = base64.b64encode(b"image").decode()
 #: What may stand beside the image, in the form or in the query.
 FIELDS = ("id", "source", "policy", "priority", "metadata", "webhook")
 
@@ -65,11 +60,8 @@ async def submit_image(request: Request, wait: Wait = None) -> Response:
     if not data:
         raise RequestRefused(422, "image-missing", "the image is empty; send the bytes of the image file")
     event = _event(options)
-    service.check({**event, "image": {"inline": SOME_IMAGE}})
-    encode = base64.b64encode
-    inline = encode(data) if len(data) < THREAD_BYTES_MIN else await asyncio.to_thread(encode, data)
-    event["image"] = {"inline": inline.decode()}
-    return await accepted_or_verdict(request, await service.submit(event, checked=True), wait)
+    event["image"] = {"inline": pybase64.b64encode_as_string(data)}
+    return await accepted_or_verdict(request, await service.submit(event), wait)
 
 
 async def _read_form(request: Request) -> tuple[bytes, dict[str, str]]:

@@ -50,27 +50,14 @@ class Service:
         self._stopping = asyncio.Event()
         self._stop: asyncio.Task[bool] | None = None
 
-    def check(self, body: dict[str, Any]) -> None:
-        """Check an event before it is submitted.
-
-        Raises:
-            EventInvalid: it is no event, or one that no worker could judge.
-        """
-        _, events = commands.read_body(body)
-        check_submission(events, self.settings.max_bytes, self.settings.buckets)
-
-    async def submit(self, body: dict[str, Any], *, checked: bool = False) -> Accepted:
+    async def submit(self, body: dict[str, Any]) -> Accepted:
         """Submit an event, or a bulk event with many images; return each with whether it is new.
-
-        Args:
-            body: the event.
-            checked: whether all of it passed `check` already: an inline image takes longest.
 
         Raises:
             EventInvalid: it is no event, or one that no worker could judge.
             QueueFull: the queue has no room; nothing was accepted.
         """
-        return await self._accept(*await self._prepare(body, checked))
+        return await self._accept(*await self._prepare(body))
 
     async def submit_each(self, bodies: Sequence[dict[str, Any]]) -> list[Accepted | Exception]:
         """Submit many events or bulk events, each by itself; return what `submit` returns for each, or its error.
@@ -151,16 +138,15 @@ class Service:
         if "archive" in self.__dict__:
             await asyncio.to_thread(self.archive.close)
 
-    async def _prepare(self, body: dict[str, Any], checked: bool = False) -> tuple[Event, Command[Accepted]]:
+    async def _prepare(self, body: dict[str, Any]) -> tuple[Event, Command[Accepted]]:
         if _inline_size(body) < THREAD_CHARACTERS_MIN:
-            return self._command(body, checked)
-        return await asyncio.to_thread(self._command, body, checked)
+            return self._command(body)
+        return await asyncio.to_thread(self._command, body)
 
-    def _command(self, body: dict[str, Any], checked: bool) -> tuple[Event, Command[Accepted]]:
+    def _command(self, body: dict[str, Any]) -> tuple[Event, Command[Accepted]]:
         """Return the first event of a message, and the command that accepts it."""
         body, events = commands.read_body(body)
-        if not checked:
-            check_submission(events, self.settings.max_bytes, self.settings.buckets)
+        check_submission(events, self.settings.max_bytes, self.settings.buckets)
         return events[0], commands.accept(body, events, self.settings.redeliver_after, self._bounds)
 
     async def _accept(self, event: Event, command: Command[Accepted]) -> Accepted:

@@ -1,6 +1,6 @@
 """Images inside events, in base64."""
 
-import base64
+import pybase64
 
 from moderator.errors import ImageTooLarge, NotAnImage
 from moderator.fetching.sources.source import ImageSource
@@ -23,7 +23,7 @@ def decode_inline(text: str, max_bytes: int) -> bytes:
     """
     if len(text) <= 4 * -(-max_bytes // 3):
         try:
-            data = base64.b64decode(text, validate=True)
+            data = pybase64.b64decode(text, validate=True)
         except ValueError as error:
             raise NotAnImage(
                 "inline is not base64; send the file in the standard alphabet, padded, without line breaks "

@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moderator.errors import (
     FetchFailed,
@@ -17,7 +19,7 @@ from moderator.errors import (
 )
 from moderator.events import ImageReference
 from moderator.fetching.fetcher import Fetcher
-from moderator.fetching.sources.inline import InlineSource
+from moderator.fetching.sources.inline import InlineSource, decode_inline
 from moderator.fetching.sources.source import ImageSource
 from moderator.settings import Settings
 
@@ -223,6 +225,20 @@ def test_inline_is_strict_and_bounded(fetcher: Fetcher) -> None:
     refused(fetcher, ImageTooLarge, inline="A" * 10_000)
     for text in ("aGk", "aG k=", "aGk=\n", "a-_=", "data:image/png;base64,aGk=", "ä", "="):
         assert "base64" in refused(fetcher, NotAnImage, inline=text)
+
+
+@given(
+    st.text("AQgw+/=-_ \n\0é", max_size=12)
+    | st.binary(max_size=9).map(lambda data: base64.b64encode(data).decode())
+)
+def test_inline_is_read_as_python_reads_it(text: str) -> None:
+    try:
+        expected = base64.b64decode(text, validate=True)
+    except ValueError:
+        with pytest.raises(NotAnImage):
+            decode_inline(text, LIMIT)
+    else:
+        assert decode_inline(text, LIMIT) == expected
 
 
 def test_a_url_goes_through_the_guarded_client(fetcher: Fetcher) -> None:
