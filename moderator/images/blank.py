@@ -16,6 +16,14 @@ NOISE_RATIO = 0.9
 #: Least mean difference of pixels side by side in a border of noise; a line that is quieter by this share ends it.
 NOISE_LEVELS = 20
 QUIETER_SHARE = 0.85
+#: A small picture in noise hardly makes whole lines quieter: it ends the border where squares of so many pixels, and
+#: lines across them, are quieter by this share, or brighter or darker by so many levels. Of noise itself, no square is:
+#: 5 standard deviations.
+SQUARE_PIXELS = 8
+QUIET_SQUARE_SHARE = 0.6
+OTHER_LEVELS = 45
+#: A line differs if it and those after it do, so many in all.
+FOLLOWING_LINES = 4
 #: Shorter lines are too few pixels to judge by.
 NOISE_PIXELS_MIN = 16
 #: Share of a content's edge that differs from the border where the content is a rectangle, as a pasted picture is.
@@ -66,6 +74,7 @@ def find_content(levels: Levels, noisy: Callable[[], bool] = lambda: True) -> Co
     rows, columns = levels.shape[1:]
     bounds = [0, 0, columns, rows]
     colours: dict[int, Levels] = {}
+    in_noise = False
     # A border may have another colour on each side; taking one away may reveal the next.
     for _ in range(4):
         before = list(bounds)
@@ -76,6 +85,7 @@ def find_content(levels: Levels, noisy: Callable[[], bool] = lambda: True) -> Co
                 return None
             if depth and colour is not None:
                 colours[side] = colour
+            in_noise |= depth > 0 and colour is None
             if depth:
                 bounds[side] += depth if side < 2 else -depth
         if bounds == before:
@@ -84,7 +94,8 @@ def find_content(levels: Levels, noisy: Callable[[], bool] = lambda: True) -> Co
         _differing(_lines(levels, bounds, side)[:, :3], colour).max() for side, colour in colours.items()
     ]
     left, top, right, bottom = bounds
-    return Content(left, top, right, bottom, min(fills, default=1.0) >= RECTANGLE_SHARE)
+    rectangle = in_noise or bool(min(fills, default=1.0) >= RECTANGLE_SHARE)
+    return Content(left, top, right, bottom, rectangle)
 
 
 def _lines(levels: Levels, bounds: list[int], side: int) -> Levels:
@@ -105,8 +116,34 @@ def _border(lines: Levels, noisy: Callable[[], bool]) -> tuple[int, Levels | Non
         return _first(_differing(lines, colour) > 1 - NEAR_SHARE), colour
     if not (is_noise(lines[:, :4]) and noisy()):
         return 0, colour
-    roughness = np.abs(np.diff(lines, axis=2)).mean(axis=(0, 2))
-    return _first(roughness < QUIETER_SHARE * roughness[:4].mean()), None
+    roughness, brightness = np.abs(np.diff(lines, axis=2)).mean(axis=0), lines[:, :, 1:].mean(axis=0)
+    rough, bright = float(roughness[:4].mean()), float(brightness[:4].mean())
+    differs = _quiet(roughness, QUIETER_SHARE * rough)
+    squares = _squares(roughness) < QUIET_SQUARE_SHARE * rough
+    squares |= np.abs(_squares(brightness) - bright) > OTHER_LEVELS
+    starts = np.flatnonzero(squares.any(axis=0))
+    if len(starts):
+        across = np.unique(starts[:, None] + np.arange(SQUARE_PIXELS))
+        differs |= _quiet(roughness[:, across], QUIET_SQUARE_SHARE * rough)
+        differs |= _quiet(-np.abs(brightness[:, across].mean(axis=1, keepdims=True) - bright), -OTHER_LEVELS)
+    return _first(differs), None
+
+
+def _quiet(values: NDArray[np.float64], most: float) -> NDArray[np.bool_]:
+    """Return which lines are below a value, together with those that follow: one by itself may be so by chance."""
+    lines = values.mean(axis=1)
+    following = np.convolve(lines, np.full(FOLLOWING_LINES, 1 / FOLLOWING_LINES))[FOLLOWING_LINES - 1 :]
+    quiet: NDArray[np.bool_] = (lines < most) & (following < most)
+    return quiet
+
+
+def _squares(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the means of the squares that begin at each pixel, as far as they fit."""
+    side = SQUARE_PIXELS
+    sums = np.pad(values, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
+    total = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    means: NDArray[np.float64] = total / side**2
+    return means
 
 
 def _middle(values: Levels) -> Levels:

@@ -40,7 +40,8 @@ SIDE_MIN_SHARE = 0.14
 SIDE_MIN_PIXELS = 24
 #: An empty line separates contents of at least this share of a side: lines of text are no pictures of their own.
 CONTENT_SHARE = 0.25
-#: A part with a shorter side below this share of the picture's, such as a bar of buttons, is not covered by squares.
+#: A part with a shorter side below this share of the picture's, such as a bar of buttons, is not covered by squares,
+#: unless it is all that there is.
 SQUARES_SIDE_MIN_SHARE = 0.3
 #: Least share of an edge from end to end that has steps: in the whole picture, and in a part of one, which is surely
 #: composed.
@@ -108,7 +109,7 @@ class _Search:
         if content is None:
             return []
         leading = [Region("trimmed", content)] if content != whole else []
-        squares = [] if pieces else self._squares(content)
+        squares = [] if pieces else self._squares(content, self._shortest)
         rest = self._rest_of(pieces, content)
         leaves: list[Region] = []
         parents: list[Region] = []
@@ -122,7 +123,7 @@ class _Search:
             waiting += inner
             (parents if inner else leaves).append(Region("trimmed" if box == rest else "panel", content))
             if not inner:
-                squares += self._squares(content)
+                squares += self._squares(content, SQUARES_SIDE_MIN_SHARE * self._side)
         leaves.sort(key=lambda part: -area_of(part.box))
         parents.sort(key=lambda part: -area_of(part.box))
         return [*leading, *leaves, *parents, *squares]
@@ -239,12 +240,15 @@ class _Search:
             if min(b - a, across) >= self._shortest
         ]
 
-    def _squares(self, box: Box) -> list[Region]:
-        """Return overlapping squares along a long part, without empty ones, widely spread first; none if not long."""
+    def _squares(self, box: Box, shortest: float) -> list[Region]:
+        """Return overlapping squares along a long part, without empty ones, widely spread first.
+
+        None if it is not long, or its shorter side is below a number of pixels.
+        """
         left, top, right, bottom = box
         width, height = right - left, bottom - top
         side, length = min(width, height), max(width, height)
-        if length < LONG_RATIO * side or side < SQUARES_SIDE_MIN_SHARE * self._side:
+        if length < LONG_RATIO * side or side < shortest:
             return []
         count = min(SQUARES_MAX, 1 + math.ceil((length / side - 1) / SQUARE_STRIDE_SHARE))
         squares = []

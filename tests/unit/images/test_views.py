@@ -85,6 +85,28 @@ def test_a_photograph_in_the_middle_is_a_view(kind: str) -> None:
     assert shows(parts(picture), 330, 250)
 
 
+@pytest.mark.parametrize("name", ORDINARY)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_small_photograph_in_noise_is_a_view(name: str, seed: int) -> None:
+    """It hardly makes whole lines of the noise quieter."""
+    noise = np.random.default_rng(seed).integers(0, 256, (900, 900, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+    picture.paste(photograph(name, (330, 200)), (260, 410))
+    assert shows(parts(picture), 260, 410, (330, 200))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_alone_has_no_parts(seed: int) -> None:
+    noise = np.random.default_rng(seed).integers(0, 256, (900, 900, 3), dtype=np.uint8)
+    assert [part.name for part in parts(Image.fromarray(noise))] == ["whole"]
+
+
+def test_a_long_photograph_that_is_all_there_is_gets_squares() -> None:
+    picture = canvas((900, 900), "white")
+    picture.paste(photograph("astronaut.jpg", (480, 190)), (210, 350))
+    assert [part.name for part in parts(picture)] == ["whole", "trimmed", *["square"] * 4]
+
+
 @pytest.mark.parametrize("gutter", [0, 3, 20])
 @pytest.mark.parametrize("columns", [2, 3])
 def test_each_picture_of_a_grid_is_a_view(columns: int, gutter: int) -> None:
