@@ -10,7 +10,8 @@ thresholds on half a, report on half b.
 Printed for each category: ROC-AUC; recall at the threshold that flags at most 5 % of the negatives; how many
 positives and negatives the shipped thresholds block or send to review; and the worst mistakes. The last line is
 JSON. `safe_flagged` is the share of the safe photographs that any category blocks or sends to review; a photograph
-labelled as a live animal is not safe for a policy with live animals.
+labelled as a live animal is not safe for a policy with live animals. `safe_flagged_labelled` counts the categories
+that the labels name alone: nobody has said whether a photograph shows one of the others.
 """
 
 import argparse
@@ -148,6 +149,7 @@ def main() -> None:
     flagged = [v for v in safe if v.decision in FLAGGED]
     by_category = Counter(n for v in flagged for n, c in v.categories.items() if c.decision in FLAGGED)
     safe_flagged = len(flagged) / len(safe) if safe else 0.0
+    by_labelled = sum(any(v.categories[name].decision in FLAGGED for name in shown) for v in flagged)
     macro_auc = float(np.mean([c["auc"] for c in categories.values()]))
     macro_recall = float(np.mean([c["recall_at_5fpr"] for c in categories.values()]))
     print(
@@ -172,6 +174,7 @@ def main() -> None:
             "macro_recall_at_5fpr": macro_recall,
             "min_auc": min(c["auc"] for c in categories.values()),
             "safe_flagged": safe_flagged,
+            "safe_flagged_labelled": by_labelled / len(safe) if safe else 0.0,
             "categories": categories,
         }
     )
