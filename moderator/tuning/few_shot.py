@@ -23,8 +23,8 @@ Fit = tuple[Floats, float]
 
 #: Label of what does not show the category, in the file of a probe.
 OTHER_LABEL = "other"
-#: Inverse L2 strengths and weights that are tried. The first of each are taken unless others are better by more than
-#: the standard error: to take the best by chance costs about half a point of recall.
+#: Inverse L2 strengths and weights that are tried. The first of each are taken unless others are better beyond chance:
+#: to take the best by chance costs about half a point of recall.
 STRENGTHS = (30.0, 10.0, 100.0, 300.0)
 WEIGHTS = (0.5, 0.25, 0.75)
 #: Fewest examples of a category that a probe is learnt from.
@@ -83,8 +83,8 @@ class FewShot:
 def learn(rows: ViewRows, truth: Flags, words: Floats, folds: NDArray[np.int64]) -> tuple[FewShot, int]:
     """Learn a probe; return it, and how many combinations of strength and weight were tried.
 
-    Strength and weight are those that separate images best which the probe was not learnt from, if they are better than
-    the usual ones by more than the standard error.
+    Strength and weight are those that separate images best which the probe was not learnt from, if they are
+    accepted in place of the usual ones.
 
     Args:
         rows: of n images.

@@ -5,8 +5,7 @@ safe ones, so to add or remove a prompt is to add or subtract a column: a trial 
 
 A search that looks at enough prompts always finds some that suit its images by chance. So the number of changes is
 chosen by cross-validation: a path of best single changes is followed on all folds but one, and its gain is measured on
-that one. Changes are accepted only if their gain exceeds its standard error (the one-standard-error rule of Breiman et
-al., 1984, section 3.4.3); if not, the prompts stay.
+that one. Changes are accepted only if their gain is beyond chance (`accepted`); if not, the prompts stay.
 """
 
 from collections.abc import Callable, Iterator
@@ -167,18 +166,19 @@ def search_prompts(
     return SearchOutcome(path[-1], tried + count, mean, error)
 
 
-def accepted(differences: Floats, errors: float = 1.0) -> tuple[int, float, float]:
+def accepted(differences: Floats) -> tuple[int, float, float]:
     """Return which of several changes is accepted, its mean gain and the standard error; 0: none.
+
+    A gain has to exceed its standard error by the factor sqrt(2 log changes), which the best of as many random gains
+    seldom does (Donoho and Johnstone, 1994).
 
     Args:
         differences: [positives, changes], gain of each positive outside the images that chose; column 0 is no change.
-        errors: how many standard errors a gain has to exceed.
     """
+    count, changes = differences.shape
     mean = differences.mean(axis=0)
-    error = (
-        differences.std(axis=0, ddof=1) / np.sqrt(len(differences)) if len(differences) > 1 else mean * np.inf
-    )
-    certain = np.where(mean >= GAIN_MIN, mean - errors * error, 0)
+    error = differences.std(axis=0, ddof=1) / np.sqrt(count) if count > 1 else mean * np.inf
+    certain = np.where(mean >= GAIN_MIN, mean - np.sqrt(2 * np.log(changes)) * error, 0)
     certain[0] = 0
     best = int(np.argmax(certain)) if certain.max() > 0 else 0
     return best, float(mean[best]), float(error[best])

@@ -106,8 +106,7 @@ def folds_of(bench: TuningBench, images: Flags, seed: int) -> NDArray[np.int64]:
 def choose_templates(bench: TuningBench, images: Flags) -> tuple[Templates, int]:
     """Return the templates that separate the positives of all categories best, and how many sets were compared.
 
-    The policy's own stay unless the gain of others exceeds its standard error by the factor sqrt(2 log sets), which the
-    best of as many random gains seldom does (Donoho and Johnstone, 1994).
+    The policy's own stay unless others are accepted.
     """
     own = tuple(bench.policy.templates)
     sets = [own, *(templates for templates in TEMPLATE_SETS if templates != own)]
@@ -126,7 +125,7 @@ def choose_templates(bench: TuningBench, images: Flags) -> tuple[Templates, int]
             np.concatenate([separation(odds[:, [column]], truth[:, column])[:, 0] for column, _ in names])
         )
     differences = np.stack(quality, axis=1) - quality[0][:, None]
-    best, _, _ = accepted(differences, errors=float(np.sqrt(2 * np.log(len(sets)))))
+    best, _, _ = accepted(differences)
     return sets[best], len(sets)
 
 
