@@ -25,7 +25,12 @@ from moderator.policies.schema import Policy
 from moderator.policies.signal_schema import SignalEntry
 from moderator.policies.view_options import ViewOptions
 from moderator.scoring import allowance, conditions, final_scores, rules, score_calibration
-from moderator.scoring.allowance import LOGITS_OF_BORDERED, LOGITS_OF_LONG, LOGITS_PER_DOUBLING
+from moderator.scoring.allowance import (
+    LOGITS_OF_BORDERED,
+    LOGITS_OF_LONG,
+    LOGITS_PER_DOUBLING,
+    PARTS_MAX,
+)
 from moderator.signals.signal_registry import KINDS
 
 #: Values of a key beyond which the page says only how many there are.
@@ -60,7 +65,7 @@ ALLOWANCE = f"""\
 A view's log-odds are lowered by {LOGITS_PER_DOUBLING:g} for each doubling of the views of its picture besides the
 whole, and those of the whole by {LOGITS_OF_BORDERED:g} where a view without its borders shows all of it better, by
 {LOGITS_OF_LONG:g} where only several views together do. `view_allowance` is
-subtracted from views that show a part of a picture."""
+subtracted from views that show a part of a picture, where it has at most {PARTS_MAX} views besides the whole."""
 DECISIONS = """\
 `score >= block` blocks, `review <= score < block` goes to people. In a `softmax-mean` category, an unsafe score that is
 at least the safe one also blocks, or goes to people if the category never blocks: the classic recipe. A category whose

@@ -3,7 +3,7 @@
 Each further look is a further chance of a false alarm. Scores of safe pictures fall off about exponentially on the
 logit scale, so a bar that is raised by a fixed step for each doubling of the views keeps the share of false alarms.
 A category that parts of pictures resemble more than whole ones do (a bottle cut out looks like a cigar) may ask for
-more: `view_allowance` in the policy.
+more: `view_allowance` in the policy. It does not hold for the pictures of a collage.
 
 The whole of a picture on a border, or of a long one, is squeezed or cut for the model. Where another view shows all of
 it better, the whole by itself is nearly always a false alarm: noise around a photograph looks like insects.
@@ -27,6 +27,8 @@ LOGITS_OF_BORDERED = 4.0
 #: The same, where all other views together show the picture better, but none by itself does: it is long, or remains
 #: long without its borders.
 LOGITS_OF_LONG = 0.5
+#: A picture with more views besides the whole is a collage: these are pictures of their own, and no parts of one.
+PARTS_MAX = 3
 
 
 def allowances(views: Sequence[View]) -> Floats:
@@ -49,8 +51,19 @@ def allowances(views: Sequence[View]) -> Floats:
 
 
 def parts(views: Sequence[View]) -> Floats:
-    """Return 1 for each view that shows a part of its picture, else 0: float32 [views]. A border is no part."""
-    return np.array([not view.is_whole and view.name != "trimmed" for view in views], dtype=np.float32)
+    """Return 1 for each view that shows a part of its picture, else 0: float32 [views]. A border is no part.
+
+    Nor is a picture among many: what has more than `PARTS_MAX` views besides the whole is a collage.
+    """
+    pictures = pictures_of(views)
+    others = Counter(picture for picture, view in zip(pictures, views, strict=True) if not view.is_whole)
+    return np.array(
+        [
+            not view.is_whole and view.name != "trimmed" and others[picture] <= PARTS_MAX
+            for picture, view in zip(pictures, views, strict=True)
+        ],
+        dtype=np.float32,
+    )
 
 
 def with_allowance(scores: Scores, views: Sequence[View], asked: Floats) -> Scores:

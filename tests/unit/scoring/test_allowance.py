@@ -7,6 +7,7 @@ from moderator.scoring.allowance import (
     LOGITS_OF_BORDERED,
     LOGITS_OF_LONG,
     LOGITS_PER_DOUBLING,
+    PARTS_MAX,
     allowances,
     with_allowance,
 )
@@ -87,6 +88,16 @@ def test_a_picture_without_its_border_is_no_part_of_it() -> None:
     given = scores([0.5, 0.5], [0.5, 0.5])
     found = with_allowance(given, [view("whole"), view("trimmed")], np.array([1.0], np.float32))
     assert found.unsafe[1, 0] == 0.5
+
+
+def test_the_pictures_of_a_collage_are_no_parts_of_one() -> None:
+    asked = np.array([1.0], np.float32)
+    for others, lowered in ((PARTS_MAX, 1.0), (PARTS_MAX + 1, 0.0)):
+        views = [view("whole"), *[view("panel")] * others]
+        halves = [0.5] * len(views)
+        found = with_allowance(scores(halves, halves), views, asked)
+        expected = LOGITS_PER_DOUBLING * np.log2(others) + lowered
+        assert -logit(found.unsafe[1, 0]) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_single_other_view_is_lowered_where_a_category_asks_for_it() -> None:
