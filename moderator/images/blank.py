@@ -116,29 +116,35 @@ def _border(lines: Levels, noisy: Callable[[], bool]) -> tuple[int, Levels | Non
         return _first(_differing(lines, colour) > 1 - NEAR_SHARE), colour
     if not (is_noise(lines[:, :4]) and noisy()):
         return 0, colour
+    return _depth_of_noise(lines), None
+
+
+def _depth_of_noise(lines: Levels) -> int:
+    """Return how many of the first lines are noise, as the first four are."""
     roughness, brightness = np.abs(np.diff(lines, axis=2)).mean(axis=0), lines[:, :, 1:].mean(axis=0)
     rough, bright = float(roughness[:4].mean()), float(brightness[:4].mean())
-    differs = _quiet(roughness, QUIETER_SHARE * rough)
-    squares = _squares(roughness) < QUIET_SQUARE_SHARE * rough
-    squares |= np.abs(_squares(brightness) - bright) > OTHER_LEVELS
+    ends = _stay_below(roughness.mean(axis=1), QUIETER_SHARE * rough)
+    squares = (_squares(roughness) < QUIET_SQUARE_SHARE * rough) | (
+        np.abs(_squares(brightness) - bright) > OTHER_LEVELS
+    )
     starts = np.flatnonzero(squares.any(axis=0))
     if len(starts):
         across = np.unique(starts[:, None] + np.arange(SQUARE_PIXELS))
-        differs |= _quiet(roughness[:, across], QUIET_SQUARE_SHARE * rough)
-        differs |= _quiet(-np.abs(brightness[:, across].mean(axis=1, keepdims=True) - bright), -OTHER_LEVELS)
-    return _first(differs), None
+        apart = np.abs(brightness[:, across].mean(axis=1) - bright)
+        ends |= _stay_below(roughness[:, across].mean(axis=1), QUIET_SQUARE_SHARE * rough)
+        ends |= _stay_below(-apart, -OTHER_LEVELS)
+    return _first(ends)
 
 
-def _quiet(values: NDArray[np.float64], most: float) -> NDArray[np.bool_]:
-    """Return which lines are below a value, together with those that follow: one by itself may be so by chance."""
-    lines = values.mean(axis=1)
-    following = np.convolve(lines, np.full(FOLLOWING_LINES, 1 / FOLLOWING_LINES))[FOLLOWING_LINES - 1 :]
-    quiet: NDArray[np.bool_] = (lines < most) & (following < most)
-    return quiet
+def _stay_below(values: NDArray[np.float64], most: float) -> NDArray[np.bool_]:
+    """Return where a value and the mean of it and those after it are below a bound: one may be so by chance."""
+    following = np.convolve(values, np.full(FOLLOWING_LINES, 1 / FOLLOWING_LINES))[FOLLOWING_LINES - 1 :]
+    below: NDArray[np.bool_] = (values < most) & (following < most)
+    return below
 
 
 def _squares(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the means of the squares that begin at each pixel, as far as they fit."""
+    """Return the means of the squares that begin at each pixel, as far as they fit: [lines, pixels], fewer of each."""
     side = SQUARE_PIXELS
     sums = np.pad(values, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
     total = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
