@@ -129,7 +129,8 @@ def _depth_of_noise(lines: Levels) -> int:
     )
     starts = np.flatnonzero(squares.any(axis=0))
     if len(starts):
-        across = np.unique(starts[:, None] + np.arange(SQUARE_PIXELS))
+        across = np.zeros(roughness.shape[1], dtype=np.bool_)
+        across[(starts[:, None] + np.arange(SQUARE_PIXELS)).ravel()] = True
         apart = np.abs(brightness[:, across].mean(axis=1) - bright)
         ends |= _stay_below(roughness[:, across].mean(axis=1), QUIET_SQUARE_SHARE * rough)
         ends |= _stay_below(-apart, -OTHER_LEVELS)

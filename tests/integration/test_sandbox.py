@@ -106,6 +106,9 @@ def test_the_answer_is_that_of_a_thread() -> None:
     collage = Image.new("RGB", (400, 300), "white")
     collage.paste(Image.open(DEMO / "cat.jpg").resize((150, 120)), (30, 20))
     images += [encode(collage, "JPEG"), encode(collage.resize((90, 2000)), "PNG")]
+    in_noise = Image.effect_noise((400, 300), 90).convert("RGB")
+    in_noise.paste(Image.open(DEMO / "cat.jpg").resize((150, 120)), (130, 90))
+    images.append(encode(in_noise, "PNG"))
     images.append(encode(noise.convert("RGB"), "MPO", save_all=True, append_images=[noise.convert("RGB")]))
     images += [encode(noise.convert("L"), "TIFF", compression=c) for c in ("tiff_lzw", "jpeg", "zstd")]
     for name in ("GIF", "PNG", "WEBP", "AVIF", "TIFF"):
