@@ -261,10 +261,17 @@ class TestDemo:
         assert leftovers(tmp_path) == []
 
     @pytest.mark.parametrize(
-        "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name
+        ("number", "pauses"),
+        [
+            (signal.SIGINT, ()),
+            (signal.SIGTERM, ()),
+            (signal.SIGHUP, ()),
+            # Before a second one: the worker is told to stop, it is waited for, the folder is removed.
+            (signal.SIGINT, (0.001,)),
+            (signal.SIGTERM, (0.05,)),
+            (signal.SIGINT, (0.1, 0.02, 0.02, 0.02)),
+        ],
     )
-    # The pauses before a second one: the worker is told to stop, it is waited for, the folder is removed.
-    @pytest.mark.parametrize("pauses", [(), (0.001,), (0.05,), (0.1, 0.02, 0.02, 0.02)], ids=str)
     def test_interrupted_in_the_middle_it_leaves_nothing(
         self,
         tmp_path: Path,
