@@ -83,11 +83,13 @@ def find_content(levels: Levels, noisy: Callable[[], bool] = lambda: True) -> Co
             depth, colour = _border(lines, noisy)
             if depth == lines.shape[1]:
                 return None
-            if depth and colour is not None:
+            if not depth:
+                continue
+            bounds[side] += depth if side < 2 else -depth
+            if colour is None:
+                in_noise = True
+            else:
                 colours[side] = colour
-            in_noise |= depth > 0 and colour is None
-            if depth:
-                bounds[side] += depth if side < 2 else -depth
         if bounds == before:
             break
     fills = [

@@ -33,6 +33,37 @@ PARTS_MAX = 3
 
 def allowances(views: Sequence[View]) -> Floats:
     """Return by how many logits the score of each view is lowered: float32 [views], 0 for a picture of one view."""
+    return _allowances_and_parts(views)[0]
+
+
+def parts(views: Sequence[View]) -> Floats:
+    """Return 1 for each view that shows a part of its picture, else 0: float32 [views]. A border is no part.
+
+    Nor is a picture among many: what has more than `PARTS_MAX` views besides the whole is a collage.
+    """
+    return _allowances_and_parts(views)[1]
+
+
+def with_allowance(scores: Scores, views: Sequence[View], asked: Floats) -> Scores:
+    """Return the scores of views, lowered by their allowances; those of pictures of one view stay bit for bit.
+
+    Args:
+        scores: of the views.
+        views: of any number of pictures, in their order.
+        asked: float32 [C], `Category.view_allowance`.
+    """
+    of_all, of_parts = _allowances_and_parts(views)
+    lowered = of_all[:, None] + of_parts[:, None] * asked
+    rows = np.flatnonzero(lowered.any(axis=1))
+    if not len(rows):
+        return scores
+    unsafe, safe = scores.unsafe.copy(), scores.safe.copy()
+    unsafe[rows] = _shifted(unsafe[rows], -lowered[rows])
+    safe[rows] = _shifted(safe[rows], lowered[rows])
+    return replace(scores, unsafe=unsafe, safe=safe)
+
+
+def _allowances_and_parts(views: Sequence[View]) -> tuple[Floats, Floats]:
     pairs = list(zip(pictures_of(views), views, strict=True))
     others = Counter(picture for picture, view in pairs if not view.is_whole)
     lowered_wholes = {
@@ -47,41 +78,11 @@ def allowances(views: Sequence[View]) -> Floats:
         lowered_wholes.get(picture, 0.0) if view.is_whole else LOGITS_PER_DOUBLING * np.log2(others[picture])
         for picture, view in pairs
     ]
-    return np.array(lowered, dtype=np.float32)
-
-
-def parts(views: Sequence[View]) -> Floats:
-    """Return 1 for each view that shows a part of its picture, else 0: float32 [views]. A border is no part.
-
-    Nor is a picture among many: what has more than `PARTS_MAX` views besides the whole is a collage.
-    """
-    pictures = pictures_of(views)
-    others = Counter(picture for picture, view in zip(pictures, views, strict=True) if not view.is_whole)
-    return np.array(
-        [
-            not view.is_whole and view.name != "trimmed" and others[picture] <= PARTS_MAX
-            for picture, view in zip(pictures, views, strict=True)
-        ],
-        dtype=np.float32,
-    )
-
-
-def with_allowance(scores: Scores, views: Sequence[View], asked: Floats) -> Scores:
-    """Return the scores of views, lowered by their allowances; those of pictures of one view stay bit for bit.
-
-    Args:
-        scores: of the views.
-        views: of any number of pictures, in their order.
-        asked: float32 [C], `Category.view_allowance`.
-    """
-    lowered = allowances(views)[:, None] + parts(views)[:, None] * asked
-    rows = np.flatnonzero(lowered.any(axis=1))
-    if not len(rows):
-        return scores
-    unsafe, safe = scores.unsafe.copy(), scores.safe.copy()
-    unsafe[rows] = _shifted(unsafe[rows], -lowered[rows])
-    safe[rows] = _shifted(safe[rows], lowered[rows])
-    return replace(scores, unsafe=unsafe, safe=safe)
+    shown = [
+        not view.is_whole and view.name != "trimmed" and others[picture] <= PARTS_MAX
+        for picture, view in pairs
+    ]
+    return np.array(lowered, dtype=np.float32), np.array(shown, dtype=np.float32)
 
 
 def _shifted(scores: Floats, logits: Floats) -> Floats:

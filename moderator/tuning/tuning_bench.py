@@ -126,19 +126,19 @@ class TuningBench:
         if templates not in self._tables:
             compiled = self.compiler.compile(changed_policy(self.policy, templates=templates, encoders=()))
             vocabulary = full_vocabulary(self.compiler, templates)
-            parts = dict(zip(compiled.layout.prompts, compiled.matrix, strict=True))
+            by_text = dict(zip(compiled.layout.prompts, compiled.matrix, strict=True))
             for texts, matrix in [(vocabulary.texts, vocabulary.matrix), *self._varied(templates)]:
                 for text, row in zip(texts, matrix, strict=True):
-                    parts.setdefault(text, row)
-            matrix = np.stack(list(parts.values()))
+                    by_text.setdefault(text, row)
+            matrix = np.stack(list(by_text.values()))
             rows, block = self._planned
             logits = compiled.scale * (self.rows.embeddings @ matrix.T.astype(np.float64)) + compiled.bias
             lowered = (
                 np.zeros(len(rows)) if block.views is None else allowances([block.views[row] for row in rows])
             )
             table = PromptTable(logits, self.rows.starts, lowered.astype(np.float64))
-            columns = {text: n for n, text in enumerate(parts)}
-            self._tables[templates] = TextTable(table, matrix, tuple(parts), columns)
+            columns = {text: n for n, text in enumerate(by_text)}
+            self._tables[templates] = TextTable(table, matrix, tuple(by_text), columns)
         return self._tables[templates]
 
     def _varied(self, templates: Templates) -> Iterator[tuple[tuple[str, ...], Vectors]]:
