@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.format_tricks import LONG_MILLISECONDS, SHORT_MILLISECONDS, SIDE, TRICKS, Trick, trick
-from benchmarks.format_writers import BareFrame, announcement, apng, encode, gif
+from benchmarks.format_writers import BareFrame, announcement, apng, decode, encode, gif
 
 _SIZE = (SIDE, SIDE)
 _CLEAR = np.zeros((SIDE, SIDE, 4), np.uint8)
@@ -56,7 +56,7 @@ def _middle(name: str, count: int = 5) -> Trick:
         durations[2] = LONG_MILLISECONDS
         options = {"WEBP": {"lossless": True}, "AVIF": {"quality": 90}}.get(name, {})
         file = encode(frames[0], name, save_all=True, append_images=frames[1:], duration=durations, **options)
-        return file, photograph
+        return file, decode(file, 2) if name == "AVIF" else photograph
 
     return middle
 

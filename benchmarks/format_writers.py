@@ -21,6 +21,13 @@ def encode(image: Image.Image, format_name: str, **options: object) -> bytes:
     return file.getvalue()
 
 
+def decode(file: bytes, frame: int = 0) -> Image.Image:
+    """Return what a lossy file keeps of a picture: people see no more of it."""
+    image = Image.open(io.BytesIO(file))
+    image.seek(frame)
+    return image.convert("RGB")
+
+
 def png_header(width: int, height: int, depth: int, colour: int) -> bytes:
     """Return a PNG's first chunk."""
     return make_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
