@@ -69,6 +69,14 @@ class Attempt:
     """The judgement, once there is one."""
     error: Exception | None = None
 
+    @property
+    def reads_signals(self) -> bool:
+        """Whether a policy that judges the image has signals; False if it could not be prepared."""
+        if self.prepared is None or self.prepared.selection is None:
+            return False
+        selection = self.prepared.selection
+        return any(policy.signals for policy in (selection.decides, *selection.shadows))
+
     def read_shadows(self) -> None:
         """Wait briefly for the readings of the shadows' slow signals."""
         if self.slow_shadows is not None:

@@ -5,12 +5,11 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
-from hashlib import sha256
 from threading import Semaphore
 
 from moderator.engine.engine import Engine
 from moderator.engine.judge import Judged
-from moderator.engine.preparer import Prepared, asks_opinions, needs_pixels, reads_slowly
+from moderator.engine.preparer import Prepared, asks_opinions, reads_slowly
 from moderator.engine.stopwatch import Stopwatch
 from moderator.errors import (
     ModelBroken,
@@ -21,18 +20,20 @@ from moderator.errors import (
 )
 from moderator.events import Event, Priority
 from moderator.fetching.fetcher import Fetcher
-from moderator.queue.embedding_cache import EmbeddingCache, SeenImage
+from moderator.queue.embedding_cache import EmbeddingCache
 from moderator.queue.evidence import Evidence, as_kept
 from moderator.queue.ledger import Answer, Claim, Ledger
 from moderator.queue.subscriptions import Subscriptions
 from moderator.signals.evaluator import Moment, plain
 from workers.attempt import Attempt, SlowShadows
 from workers.batcher import MicroBatcher, small_batch
+from workers.finisher import Finisher
 from workers.flood_watch import FloodWatch
 from workers.leases import Leases
 from workers.opinion_lane import OpinionLane
 from workers.outcomes import Outcomes
 from workers.priority import PriorityGate, PrioritySemaphore
+from workers.recall import Recall
 from workers.retries import Retry, RetryRules, delay_for_slow_place, refuse_killers
 from workers.slow import SlowLane
 from workers.worker_metrics import Metrics
@@ -78,10 +79,11 @@ class Pipeline:
         self._ledger = ledger
         self._metrics = metrics
         self._gate = gate
-        self._cache = cache
+        self._recall = Recall(cache, engine, metrics) if cache is not None else None
         self._leases = leases or Leases()
         self._floods = floods
         self._outcomes = Outcomes(engine, ledger, metrics, RetryRules(engine.settings, known), floods)
+        self._finisher = Finisher(self._answers, self._outcomes.publish)
         self._keeps_evidence = Subscriptions.of(engine.settings).evidence
         # Two small batches of bulk are enough to keep the model busy with one; each further thread would only compete
         # with interactive events for the interpreter.
@@ -103,6 +105,7 @@ class Pipeline:
 
     def close(self) -> None:
         """End the threads."""
+        self._finisher.close()
         self._slow.close()
         self._shadows.close()
         self._opinions.close()
@@ -137,7 +140,7 @@ class Pipeline:
             # the decoders would idle until the model is done with them.
             with self._groups if len(events) > 1 else nullcontext(), self._batcher.coming(priority):
                 attempts = [self._begin(event, claim) for event, claim in self._claim(events)]
-            self._publish(attempts)
+            self._finish(attempts)
         self._opinions.ask(attempts)
 
     def _process_slowly(self, events: Sequence[Event], *, alone: bool) -> None:
@@ -155,14 +158,20 @@ class Pipeline:
         try:
             with self._slow.turn(priority):
                 attempts = [self._begin(event, claim) for event, claim in self._claim(events)]
-                self._publish(attempts)
+                self._finish(attempts)
         finally:
             self._slow.leave()
         self._opinions.ask(attempts)
 
-    def _publish(self, attempts: Sequence[Attempt]) -> None:
+    def _finish(self, attempts: Sequence[Attempt]) -> None:
         """Judge images and publish their verdicts, except of those that a second opinion is due for."""
-        self._outcomes.publish([answer for one in attempts if (answer := self._end(one)) is not None])
+        self._finisher.finish(attempts)
+        if self._recall is not None:
+            self._recall.remember(attempts)
+
+    def _answers(self, attempts: Sequence[Attempt]) -> list[Answer]:
+        """Judge images; return their answers, but those that are retried, or that a second opinion is due for."""
+        return [answer for one in attempts if (answer := self._end(one)) is not None]
 
     def _claim(self, events: Sequence[Event]) -> list[tuple[Event, Claim]]:
         """Claim events, and return those that are now ours."""
@@ -194,7 +203,7 @@ class Pipeline:
         try:
             refuse_killers(claim)
             data = self._fetcher.fetch(event.image)
-            prepared = self._recall(attempt, data)
+            prepared = self._recall.recall(attempt, data) if self._recall is not None else None
             watch.lap("fetch")
             if prepared is None:
                 prepared = self._prepare(event, data)
@@ -207,20 +216,6 @@ class Pipeline:
         except Exception as error:
             attempt.error = error
         return attempt
-
-    def _recall(self, attempt: Attempt, data: bytes) -> Prepared | None:
-        """Return what is known of an image from an earlier event, or None."""
-        if self._cache is None:
-            return None
-        selection = self._engine.resolver.select_for(attempt.event)
-        if needs_pixels(selection):
-            return None
-        seen = self._cache.get(sha256(data).hexdigest(), self._preparer.plan_of(selection))
-        self._metrics.count_recall(seen is not None)
-        if seen is None:
-            return None
-        attempt.recalled = seen.embeddings
-        return self._preparer.recall(seen.facts, seen.views, selection)
 
     def _prepare(self, event: Event, data: bytes) -> Prepared:
         with self._decoders.acquire(event.priority):
@@ -273,9 +268,6 @@ class Pipeline:
             watch.note("batch_wait", embedded.waited)
             watch.note("embed", embedded.embed)
             attempt.embeddings = embedded.embeddings
-            if self._cache is not None:
-                seen = SeenImage(prepared.facts, prepared.views, attempt.embeddings)
-                self._cache.put(seen, self._preparer.plan_of(prepared.selection))
         if self._keeps_evidence:
             attempt.embeddings = as_kept(attempt.embeddings)
         attempt.read_shadows()
