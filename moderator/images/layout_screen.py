@@ -4,6 +4,7 @@ Few whole lines are looked at, evenly spread: along them, pixels are neighbours 
 steps of a straight edge stand out from whatever a photograph shows.
 """
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -31,18 +32,31 @@ CORNER_LINES = 2.5
 _COLOUR = np.frombuffer(b"\xff\xff\xff\0", dtype=np.uint32)[0]
 
 
-def may_be_composed(picture: Image.Image) -> bool:
-    """Return whether a picture, mode RGB, has anything that a search for its parts looks for."""
-    width, height = picture.size
-    if min(width, height) < SIDE_MIN_PIXELS:
-        return True
-    upright, level = _crossing(picture, True), _crossing(picture, False)
-    if len(upright) == len(level):
-        # Both at once: calls take longer than what they compute.
-        lines = _levels(np.concatenate((upright, level), axis=1))
-        return _has_empty_line(lines) or _has_edges(_steps(lines))
-    each = [_levels(upright), _levels(level)]
-    return any(map(_has_empty_line, each)) or _has_edges(*map(_steps, each))
+class LayoutScreen:
+    """What the lines of a picture show.
+
+    Args:
+        picture: mode RGB.
+    """
+
+    def __init__(self, picture: Image.Image) -> None:
+        self._lines: list[NDArray[np.uint8]] = []
+        if min(picture.size) >= SIDE_MIN_PIXELS:
+            each = [_crossing(picture, True), _crossing(picture, False)]
+            if len(each[0]) == len(each[1]):
+                # Both at once: calls take longer than what they compute.
+                each = [np.concatenate(each, axis=1)]
+            self._lines = [_levels(lines) for lines in each]
+
+    @cached_property
+    def may_be_composed(self) -> bool:
+        """Whether the picture has anything that a search for its parts looks for."""
+        return not self._lines or any(map(_has_empty_line, self._lines)) or self.has_edges
+
+    @cached_property
+    def has_edges(self) -> bool:
+        """Whether there may be edges between pictures: from end to end, or around a rectangle."""
+        return not self._lines or _has_edges(*map(_steps, self._lines))
 
 
 def _crossing(picture: Image.Image, upright: bool) -> NDArray[np.uint32]:

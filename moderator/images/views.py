@@ -13,7 +13,7 @@ from itertools import pairwise
 from PIL import Image
 
 from moderator.images.blank import Content, around, find_content, gaps, is_blank, is_noise
-from moderator.images.layout_screen import line_steps, may_be_composed
+from moderator.images.layout_screen import LayoutScreen, line_steps
 from moderator.images.rectangles import area_of, find_rectangles, overlap_of
 from moderator.images.seams import (
     Box,
@@ -25,12 +25,9 @@ from moderator.images.seams import (
     spanning_edges,
     upright_steps,
 )
+from moderator.images.tiling import squares, tiles
 from moderator.view import LONG_RATIO, TURNS, ViewPlan
 
-#: Each of the squares along a long part begins at most this share of its side after the one before.
-SQUARE_STRIDE_SHARE = 0.7
-#: Most squares along one part that are looked at for content.
-SQUARES_MAX = 64
 #: A view covers at most this share of the picture: a larger one would show the same as the whole. A thing on a
 #: background of one colour is seen well in the whole, unless it is smaller.
 RECTANGLE_AREA_MAX = 0.85
@@ -56,9 +53,8 @@ COVERED_SHARE = 0.9
 PATCH_PIXELS = 48
 #: Most parts that are searched for further parts.
 SEARCHES_MAX = 24
-#: A picture of that many pixels without parts is also judged in tiles, each of this share of its sides.
+#: A picture of that many pixels without parts is also judged in tiles.
 TILED_PIXELS_MIN = 30_000_000
-TILE_SHARE = 0.55
 
 
 @dataclass(frozen=True)
@@ -83,10 +79,11 @@ def choose_views(picture: Image.Image, plan: ViewPlan, pixels: int = 0) -> tuple
         return [whole], 0
     is_long = max(picture.size) >= LONG_RATIO * min(picture.size)
     others: list[Region] = []
-    if is_long or may_be_composed(picture):
-        others = _distinct(whole.box, _Search(picture).run())
+    screen = LayoutScreen(picture)
+    if is_long or screen.may_be_composed:
+        others = _distinct(whole.box, _Search(picture, screen).run())
     if not others and max(pixels, picture.width * picture.height) >= TILED_PIXELS_MIN:
-        others = [Region("tile", box) for box in _tiles(*picture.size)]
+        others = [Region("tile", box) for box in tiles(*picture.size)]
     parts = [whole, *others]
     if plan.turned:
         turned = [[Region(part.name, part.box, turn) for turn in TURNS[1:]] for part in parts]
@@ -97,8 +94,9 @@ def choose_views(picture: Image.Image, plan: ViewPlan, pixels: int = 0) -> tuple
 class _Search:
     """A search for the parts of a picture: each part that is found is searched again."""
 
-    def __init__(self, picture: Image.Image) -> None:
+    def __init__(self, picture: Image.Image, screen: LayoutScreen) -> None:
         self._picture = picture
+        self._screen = screen
         self._side = min(picture.size)
         self._shortest = max(SIDE_MIN_PIXELS, int(SIDE_MIN_SHARE * self._side))
 
@@ -109,7 +107,7 @@ class _Search:
         if content is None:
             return []
         leading = [Region("trimmed", content)] if content != whole else []
-        squares = [] if pieces else self._squares(content, self._shortest)
+        along = [] if pieces else self._squares(content, self._shortest)
         rest = self._rest_of(pieces, content)
         leaves: list[Region] = []
         parents: list[Region] = []
@@ -123,10 +121,10 @@ class _Search:
             waiting += inner
             (parents if inner else leaves).append(Region("trimmed" if box == rest else "panel", content))
             if not inner:
-                squares += self._squares(content, SQUARES_SIDE_MIN_SHARE * self._side)
+                along += self._squares(content, SQUARES_SIDE_MIN_SHARE * self._side)
         leaves.sort(key=lambda part: -area_of(part.box))
         parents.sort(key=lambda part: -area_of(part.box))
-        return [*leading, *leaves, *parents, *squares]
+        return [*leading, *leaves, *parents, *along]
 
     def _rest_of(self, pieces: list[Box], content: Box) -> Box | None:
         """Return the piece that is not empty, if it is the only one and all of them cover the content."""
@@ -154,6 +152,9 @@ class _Search:
             levels = sample(self._picture, inner)
         return content, self._split(inner, levels, found.rectangle)
 
+    def _is_nearly_all(self, box: Box) -> bool:
+        return area_of(box) > RECTANGLE_AREA_MAX * self._picture.width * self._picture.height
+
     def _is_empty(self, box: Box, levels: Levels) -> bool:
         """Return whether a part shows nothing: one colour, or noise alone."""
         return is_blank(levels) or (is_noise(levels) and self._noisy(box))
@@ -179,6 +180,8 @@ class _Search:
                 # Several things on one background are one photograph; pictures are rectangles.
                 if any(self._has_rectangle(piece) for piece in pieces):
                     return pieces
+        if not self._screen.has_edges and self._is_nearly_all(box):
+            return []
         steps = {True: upright_steps(levels), False: upright_steps(sideways)}
         spanning: dict[bool, list[Edge]] = {}
         if rectangle:
@@ -245,27 +248,14 @@ class _Search:
 
         None if it is not long, or its shorter side is below a number of pixels.
         """
-        left, top, right, bottom = box
-        width, height = right - left, bottom - top
-        side, length = min(width, height), max(width, height)
-        if length < LONG_RATIO * side or side < shortest:
+        side = min(box[2] - box[0], box[3] - box[1])
+        if max(box[2] - box[0], box[3] - box[1]) < LONG_RATIO * side or side < shortest:
             return []
-        count = min(SQUARES_MAX, 1 + math.ceil((length / side - 1) / SQUARE_STRIDE_SHARE))
-        squares = []
-        for number in _spread(count):
-            at = round(number * (length - side) / (count - 1))
-            x, y = (left + at, top) if width > height else (left, top + at)
-            square = (x, y, x + side, y + side)
-            if not self._is_empty(square, sample(self._picture, square)):
-                squares.append(Region("square", square))
-        return squares
-
-
-def _spread(count: int) -> list[int]:
-    """Return the numbers below a count in an order whose first ones are spread: the ends, the middle, the quarters."""
-    bits = count.bit_length()
-    inner = sorted(range(1, count - 1), key=lambda number: f"{number:0{bits}b}"[::-1])
-    return [0, count - 1, *inner]
+        return [
+            Region("square", square)
+            for square in squares(box)
+            if not self._is_empty(square, sample(self._picture, square))
+        ]
 
 
 def _scaled(content: Content, levels: Levels, box: Box) -> Box:
@@ -287,10 +277,3 @@ def _distinct(whole: Box, parts: list[Region]) -> list[Region]:
         if all(overlap_of(part.box, other) <= OVERLAP_MAX for other in (whole, *(one.box for one in kept))):
             kept.append(part)
     return kept
-
-
-def _tiles(width: int, height: int) -> list[Box]:
-    """Return four tiles in the corners and one in the centre."""
-    w, h = round(TILE_SHARE * width), round(TILE_SHARE * height)
-    corners = [(x, y) for y in (0, height - h) for x in (0, width - w)]
-    return [(x, y, x + w, y + h) for x, y in (*corners, ((width - w) // 2, (height - h) // 2))]

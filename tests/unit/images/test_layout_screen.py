@@ -2,7 +2,7 @@ import pytest
 from PIL import Image
 
 from moderator.cli.demo import PHOTOGRAPHS
-from moderator.images.layout_screen import line_steps, may_be_composed
+from moderator.images.layout_screen import LayoutScreen, line_steps
 
 
 def photograph(name: str, size: tuple[int, int] = (600, 450)) -> Image.Image:
@@ -13,6 +13,10 @@ def pasted(place: tuple[int, int], side: int) -> Image.Image:
     picture = photograph("cat.jpg")
     picture.paste(photograph("coffee.jpg", (side, side)), place)
     return picture
+
+
+def may_be_composed(picture: Image.Image) -> bool:
+    return LayoutScreen(picture).may_be_composed
 
 
 def test_most_photographs_are_not_searched() -> None:
@@ -33,6 +37,14 @@ def test_borders_gaps_and_seams_are_searched_for() -> None:
     beside = photograph("cat.jpg")
     beside.paste(photograph("coffee.jpg", (300, 450)), (0, 0))
     assert may_be_composed(beside)
+
+
+def test_an_even_line_is_no_edge() -> None:
+    fading = Image.linear_gradient("L").resize((600, 450))
+    picture = Image.composite(photograph("cat.jpg"), Image.new("RGB", (600, 450), "white"), fading)
+    screen = LayoutScreen(picture)
+    assert screen.may_be_composed
+    assert not screen.has_edges
 
 
 def test_steps_along_lines_are_where_the_edges_are() -> None:
