@@ -5,7 +5,7 @@ from itertools import combinations
 from moderator.images.seams import Box, Edge
 
 #: Share of a side that an edge covers, and by what share of it the edge may be longer: a sample shows ends roughly.
-COVERED_SHARE = 0.6
+COVERED_SHARE = 0.5
 LONGER_SHARE = 0.6
 #: Sides inside the picture, the others being the picture's own: an edge from end to end would be one alone.
 SIDES_MIN = 2

@@ -35,6 +35,8 @@ THING_AREA_MAX = 0.5
 #: A part is no picture of its own below this share of the picture's shorter side, or this many pixels.
 SIDE_MIN_SHARE = 0.14
 SIDE_MIN_PIXELS = 24
+#: The same for a pasted picture, of which all four sides are known.
+PASTED_SIDE_MIN_SHARE = 0.1
 #: An empty line separates contents of at least this share of a side: lines of text are no pictures of their own.
 CONTENT_SHARE = 0.25
 #: A part with a shorter side below this share of the picture's, such as a bar of buttons, is not covered by squares,
@@ -43,8 +45,8 @@ SQUARES_SIDE_MIN_SHARE = 0.3
 #: Least share of an edge from end to end that has steps: in the whole picture, and in a part of one, which is surely
 #: composed.
 EDGE_SHARE, INNER_EDGE_SHARE = 0.65, 0.55
-#: Least share of a side of a pasted picture that has steps.
-SIDE_EDGE_SHARE = 0.6
+#: Least share of the sides of a pasted picture that has steps: on average, and of each.
+SIDE_EDGE_SHARE, SIDE_EDGE_SHARE_MIN = 0.6, 0.4
 #: Of two parts that overlap more than this share of their union, only the first is a view.
 OVERLAP_MAX = 0.8
 #: Pieces that together have this share of the area of a picture are all of it: what is left out are slivers.
@@ -197,7 +199,8 @@ class _Search:
             steps = {way: line_steps(self._picture, way) for way in steps}
         upright_edges = short_edges(box, steps[True], True)
         level_edges = short_edges(box, steps[False], False) if upright_edges else []
-        rectangles = find_rectangles(upright_edges, level_edges, box, self._shortest)
+        shortest = max(SIDE_MIN_PIXELS, int(PASTED_SIDE_MIN_SHARE * self._side))
+        rectangles = find_rectangles(upright_edges, level_edges, box, shortest)
         scale = max((box[2 + n] - box[n]) / (steps[way].shape[1] + 1) for n, way in enumerate((True, False)))
         found: list[Box] = []
         for one in rectangles:
@@ -207,17 +210,21 @@ class _Search:
         return found
 
     def _bounded(self, rectangle: Box, box: Box, reach: float) -> Box | None:
-        """Return the exact bounds of a rectangle; None if one of its sides is no edge in the picture itself."""
+        """Return the exact bounds of a rectangle; None if its sides are no edges in the picture itself."""
         exact = list(rectangle)
+        shares: list[float] = []
         for side, position in enumerate(rectangle):
             if position == box[side]:
                 continue
             upright = side % 2 == 0
             start, end = (rectangle[1], rectangle[3]) if upright else (rectangle[0], rectangle[2])
             edge = checked(self._picture, Edge(position, start, end, 0.0), reach, upright)
-            if edge.share < SIDE_EDGE_SHARE:
+            if edge.share < SIDE_EDGE_SHARE_MIN:
                 return None
+            shares.append(edge.share)
             exact[side] = edge.position
+        if sum(shares) < SIDE_EDGE_SHARE * len(shares):
+            return None
         return exact[0], exact[1], exact[2], exact[3]
 
     def _has_rectangle(self, box: Box) -> bool:
