@@ -144,6 +144,16 @@ def test_a_photograph_on_a_larger_one_is_a_view(below: str, name: str, place: tu
     assert shows(parts(picture), *place)
 
 
+@pytest.mark.parametrize(
+    ("below", "name"),
+    [("coffee.jpg", "rocket.jpg"), ("cat.jpg", "scarlet-macaw.jpg"), ("moose-sideways.jpg", "red-panda.jpg")],
+)
+def test_a_narrow_photograph_on_a_larger_one_is_a_view(below: str, name: str) -> None:
+    picture = photograph(below, (640, 560))
+    picture.paste(photograph(name, (300, 60)), (120, 90))
+    assert shows(parts(picture), 120, 90, (300, 60))
+
+
 def test_a_thing_on_a_background_has_a_view_if_it_is_small() -> None:
     hammer = Image.open(PHOTOGRAPHS / "hammer.jpg").convert("RGB")
     small = Image.new("RGB", (3 * hammer.width, 3 * hammer.height), "white")
