@@ -124,9 +124,10 @@ class _Search:
             (parents if inner else leaves).append(Region("trimmed" if box == rest else "panel", content))
             if not inner:
                 along += self._squares(content, SQUARES_SIDE_MIN_SHARE * self._side)
-        leaves.sort(key=lambda part: -area_of(part.box))
+        # Of parts of one size, squares come first: they belong to a larger one, which is squeezed in its own view.
+        shown = sorted([*along, *leaves], key=lambda part: -area_of(part.box))
         parents.sort(key=lambda part: -area_of(part.box))
-        return [*leading, *leaves, *parents, *along]
+        return [*leading, *shown, *parents]
 
     def _rest_of(self, pieces: list[Box], content: Box) -> Box | None:
         """Return the piece that is not empty, if it is the only one and all of them cover the content."""

@@ -172,6 +172,15 @@ def test_a_long_photograph_is_covered_by_squares(size: tuple[int, int]) -> None:
     assert all(after[0] < before[1] for before, after in pairwise(spans))
 
 
+def test_squares_of_a_long_part_come_before_other_parts_of_their_size() -> None:
+    picture = Image.new("RGB", (200, 2400))
+    picture.paste(photograph("windmills.jpg", (200, 400)))
+    for number in range(10):
+        picture.paste(photograph(ORDINARY[number], (200, 200)), (0, 400 + 200 * number))
+    squares = [part.box for part in parts(picture) if part.name == "square"]
+    assert {(0, 0, 200, 200), (0, 200, 200, 400)} <= set(squares)
+
+
 def test_more_parts_than_allowed_are_counted() -> None:
     found, left_out = choose_views(long_picture((100, 3000)), PLAN)
     assert len(found) == 10
