@@ -6,6 +6,7 @@ edges between pictures (`moderator.images.seams`). A photograph that fills its f
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import pairwise
@@ -83,7 +84,8 @@ def choose_views(picture: Image.Image, plan: ViewPlan, pixels: int = 0) -> tuple
     others: list[Region] = []
     screen = LayoutScreen(picture)
     if is_long or screen.may_be_composed:
-        others = _distinct(whole.box, _Search(picture, screen).run())
+        search = _Search(picture, has_edges=lambda: is_long or screen.has_edges)
+        others = _distinct(whole.box, search.run())
     if not others and max(pixels, picture.width * picture.height) >= TILED_PIXELS_MIN:
         others = [Region("tile", box) for box in tiles(*picture.size)]
     parts = [whole, *others]
@@ -94,11 +96,16 @@ def choose_views(picture: Image.Image, plan: ViewPlan, pixels: int = 0) -> tuple
 
 
 class _Search:
-    """A search for the parts of a picture: each part that is found is searched again."""
+    """A search for the parts of a picture: each part that is found is searched again.
 
-    def __init__(self, picture: Image.Image, screen: LayoutScreen) -> None:
+    Args:
+        picture: mode RGB.
+        has_edges: whether nearly the whole of it may have edges between pictures.
+    """
+
+    def __init__(self, picture: Image.Image, has_edges: Callable[[], bool]) -> None:
         self._picture = picture
-        self._screen = screen
+        self._has_edges = has_edges
         self._side = min(picture.size)
         self._shortest = max(SIDE_MIN_PIXELS, int(SIDE_MIN_SHARE * self._side))
 
@@ -183,7 +190,7 @@ class _Search:
                 # Several things on one background are one photograph; pictures are rectangles.
                 if any(self._has_rectangle(piece) for piece in pieces):
                     return pieces
-        if not self._screen.has_edges and self._is_nearly_all(box):
+        if self._is_nearly_all(box) and not self._has_edges():
             return []
         steps = {True: upright_steps(levels), False: upright_steps(sideways)}
         spanning: dict[bool, list[Edge]] = {}
