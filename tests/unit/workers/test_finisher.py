@@ -90,22 +90,7 @@ def test_what_the_model_ends_meanwhile_is_published_together(
     assert set(work.threads) == {"finisher"}
 
 
-def test_a_group_waits_for_all_its_images(
-    finisher: Finisher, work: Work, callers: ThreadPoolExecutor
-) -> None:
-    work.gate.set()
-    first: Future[Any] = Future()
-    last: Future[Any] = Future()
-    broken = attempt("broken", None)
-    end = callers.submit(finisher.finish, [attempt("first", first), broken, attempt("last", last)])
-    last.set_exception(Unexpected("the model failed"))
-    assert not work.entered.wait(0.05)
-    first.set_result(None)
-    end.result(10)
-    assert work.published == [["first", "broken", "last"]]
-
-
-def test_an_error_ends_its_own_group_alone(
+def test_an_error_ends_its_own_attempt_alone(
     finisher: Finisher, work: Work, callers: ThreadPoolExecutor
 ) -> None:
     futures: list[Future[Any]] = [Future() for _ in range(3)]
@@ -140,14 +125,21 @@ def test_every_caller_is_told_that_nothing_was_published(
     assert work.published == [["later"]], "the thread survives"
 
 
-@pytest.mark.parametrize("signals", [(), ("slow",)])
-def test_what_needs_no_model_or_has_signals_keeps_its_own_thread(
-    finisher: Finisher, work: Work, callers: ThreadPoolExecutor, signals: tuple[str, ...]
+def ready(name: str, signals: tuple[str, ...] = ()) -> Attempt:
+    future: Future[Any] = Future()
+    future.set_result(None)
+    return attempt(name, future, signals)
+
+
+@pytest.mark.parametrize(
+    "attempts",
+    [[attempt("no model", None)], [ready("signals", ("slow",))], [ready("one"), ready("other")]],
+    ids=lambda attempts: attempts[0].event.id,
+)
+def test_what_shares_no_batch_with_single_images_keeps_its_own_thread(
+    finisher: Finisher, work: Work, callers: ThreadPoolExecutor, attempts: list[Attempt]
 ) -> None:
     work.gate.set()
-    ready: Future[Any] = Future()
-    ready.set_result(None)
-    one = attempt("one", ready if signals else None, signals)
-    callers.submit(finisher.finish, [one]).result(10)
-    assert work.published == [["one"]]
+    callers.submit(finisher.finish, attempts).result(10)
+    assert work.published == [[one.event.id for one in attempts]]
     assert work.threads[0].startswith("caller")
