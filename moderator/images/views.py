@@ -118,7 +118,7 @@ class _Search:
         leading = [Region("trimmed", content)] if content != whole else []
         along = [] if pieces else self._squares(content, self._shortest)
         rest = self._rest_of(pieces, content)
-        leaves: list[Region] = []
+        found: list[tuple[int, Region]] = []
         parents: list[Region] = []
         waiting, searches = deque(pieces), 1
         while waiting:
@@ -128,11 +128,16 @@ class _Search:
             if content is None:
                 continue
             waiting += inner
-            (parents if inner else leaves).append(Region("trimmed" if box == rest else "panel", content))
-            if not inner:
+            part = Region("trimmed" if box == rest else "panel", content)
+            if inner:
+                parents.append(part)
+            else:
+                # By its size with its borders, so that the pictures of a grid stay together.
+                found.append((area_of(box), part))
                 along += self._squares(content, SQUARES_SIDE_MIN_SHARE * self._side)
         # Of parts of one size, squares come first: they belong to a larger one, which is squeezed in its own view.
-        shown = sorted([*along, *leaves], key=lambda part: -area_of(part.box))
+        found = [*((area_of(square.box), square) for square in along), *found]
+        shown = [part for _, part in sorted(found, key=lambda one: -one[0])]
         parents.sort(key=lambda part: -area_of(part.box))
         return [*leading, *shown, *parents]
 
