@@ -106,16 +106,16 @@ class _Search:
     def __init__(self, picture: Image.Image, has_edges: Callable[[], bool]) -> None:
         self._picture = picture
         self._has_edges = has_edges
+        self._whole: Box = (0, 0, *picture.size)
         self._side = min(picture.size)
         self._shortest = max(SIDE_MIN_PIXELS, int(SIDE_MIN_SHARE * self._side))
 
     def run(self) -> list[Region]:
         """Return the parts, most important first: the content without borders, then pictures by their size."""
-        whole: Box = (0, 0, *self._picture.size)
-        content, pieces = self._search(whole)
+        content, pieces = self._search(self._whole)
         if content is None:
             return []
-        leading = [Region("trimmed", content)] if content != whole else []
+        leading = [Region("trimmed", content)] if content != self._whole else []
         along = [] if pieces else self._squares(content, self._shortest)
         rest = self._rest_of(pieces, content)
         found: list[tuple[int, Region]] = []
@@ -150,7 +150,7 @@ class _Search:
 
     def _search(self, box: Box) -> tuple[Box | None, list[Box]]:
         """Return the content of a part, None if it is empty, and the parts inside it."""
-        whole = box == (0, 0, *self._picture.size)
+        whole = box == self._whole
         levels = sample(self._picture, box)
         found = find_content(levels, noisy=cache(partial(self._noisy, box)))
         if found is None or (not whole and self._is_empty(box, levels)):
@@ -166,9 +166,6 @@ class _Search:
                 content = shown
             levels = sample(self._picture, inner)
         return content, self._split(inner, levels, found.rectangle)
-
-    def _is_nearly_all(self, box: Box) -> bool:
-        return area_of(box) > RECTANGLE_AREA_MAX * self._picture.width * self._picture.height
 
     def _is_empty(self, box: Box, levels: Levels) -> bool:
         """Return whether a part shows nothing: one colour, or noise alone."""
@@ -195,34 +192,37 @@ class _Search:
                 # Several things on one background are one photograph; pictures are rectangles.
                 if any(self._has_rectangle(piece) for piece in pieces):
                     return pieces
-        if self._is_nearly_all(box) and not self._has_edges():
+        if area_of(box) > RECTANGLE_AREA_MAX * area_of(self._whole) and not self._has_edges():
             return []
         steps = {True: upright_steps(levels), False: upright_steps(sideways)}
         spanning: dict[bool, list[Edge]] = {}
         if rectangle:
-            least = EDGE_SHARE if box == (0, 0, *self._picture.size) else INNER_EDGE_SHARE
+            least = EDGE_SHARE if box == self._whole else INNER_EDGE_SHARE
             spanning = {way: spanning_edges(self._picture, box, steps[way], way, least) for way in steps}
         if any(spanning.values()):
             upright = max(steps, key=lambda way: max((edge.share for edge in spanning[way]), default=0.0))
             pieces = self._pieces(box, [edge.position for edge in spanning[upright]], upright)
             if len(pieces) > 1 or (pieces and area_of(pieces[0]) <= RECTANGLE_AREA_MAX * area_of(box)):
                 return pieces
-        if box == (0, 0, *self._picture.size):
-            # On a photograph, the steps of a pasted picture stand out along whole lines alone.
+        share, shortest = SIDE_EDGE_SHARE, self._shortest
+        if box == self._whole:
+            # On a photograph, the steps of a pasted picture stand out along whole lines alone. In a part, which may be
+            # a photograph itself, only sure ones count.
             steps = {way: line_steps(self._picture, way) for way in steps}
+            share = SIDE_EDGE_SHARE_MIN
+            shortest = max(SIDE_MIN_PIXELS, int(PASTED_SIDE_MIN_SHARE * self._side))
         upright_edges = short_edges(box, steps[True], True)
         level_edges = short_edges(box, steps[False], False) if upright_edges else []
-        shortest = max(SIDE_MIN_PIXELS, int(PASTED_SIDE_MIN_SHARE * self._side))
         rectangles = find_rectangles(upright_edges, level_edges, box, shortest)
         scale = max((box[2 + n] - box[n]) / (steps[way].shape[1] + 1) for n, way in enumerate((True, False)))
         found: list[Box] = []
         for one in rectangles:
             if not any(overlap_of(one, other) for other in found):
-                exact = self._bounded(one, box, scale)
+                exact = self._bounded(one, box, scale, share)
                 found += [exact] if exact is not None else []
         return found
 
-    def _bounded(self, rectangle: Box, box: Box, reach: float) -> Box | None:
+    def _bounded(self, rectangle: Box, box: Box, reach: float, least: float) -> Box | None:
         """Return the exact bounds of a rectangle; None if its sides are no edges in the picture itself."""
         exact = list(rectangle)
         shares: list[float] = []
@@ -232,7 +232,7 @@ class _Search:
             upright = side % 2 == 0
             start, end = (rectangle[1], rectangle[3]) if upright else (rectangle[0], rectangle[2])
             edge = checked(self._picture, Edge(position, start, end, 0.0), reach, upright)
-            if edge.share < SIDE_EDGE_SHARE_MIN:
+            if edge.share < least:
                 return None
             shares.append(edge.share)
             exact[side] = edge.position
