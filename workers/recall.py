@@ -25,7 +25,7 @@ class Recall:
         self._metrics = metrics
 
     def recall(self, attempt: Attempt, data: bytes) -> Prepared | None:
-        """Return what is known of an image, and give its embeddings to the attempt; None if it must be judged anew."""
+        """Return what is known of an image, and give its embeddings to the attempt; None if it must be embedded."""
         selection = self._engine.resolver.select_for(attempt.event)
         if needs_pixels(selection):
             return None
