@@ -104,7 +104,7 @@ class Pipeline:
         )
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads, after the batcher: what waited for the model is still finished here."""
         self._finisher.close()
         self._slow.close()
         self._shadows.close()

@@ -40,15 +40,9 @@ class LayoutScreen:
     """
 
     def __init__(self, picture: Image.Image) -> None:
-        self._lines: list[NDArray[np.uint8]] = []
-        if min(picture.size) >= SIDE_MIN_PIXELS:
-            each = [_crossing(picture, True), _crossing(picture, False)]
-            if len(each[0]) == len(each[1]):
-                # Both at once: calls take longer than what they compute.
-                each = [np.concatenate(each, axis=1)]
-            self._lines = [_levels(lines) for lines in each]
+        self._picture = picture
 
-    @cached_property
+    @property
     def may_be_composed(self) -> bool:
         """Whether the picture has anything that a search for its parts looks for."""
         return not self._lines or any(map(_has_empty_line, self._lines)) or self.has_edges
@@ -57,6 +51,17 @@ class LayoutScreen:
     def has_edges(self) -> bool:
         """Whether there may be edges between pictures: from end to end, or around a rectangle."""
         return not self._lines or _has_edges(*map(_steps, self._lines))
+
+    @cached_property
+    def _lines(self) -> list[NDArray[np.uint8]]:
+        """The levels along the lines, [samples, lines, 4] each; none of a picture that is too small."""
+        if min(self._picture.size) < SIDE_MIN_PIXELS:
+            return []
+        each = [_crossing(self._picture, True), _crossing(self._picture, False)]
+        if len(each[0]) == len(each[1]):
+            # Both at once: calls take longer than what they compute.
+            each = [np.concatenate(each, axis=1)]
+        return [_levels(lines) for lines in each]
 
 
 def _crossing(picture: Image.Image, upright: bool) -> NDArray[np.uint32]:

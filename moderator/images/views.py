@@ -268,8 +268,8 @@ class _Search:
 
         None if it is not long, or its shorter side is below a number of pixels.
         """
-        side = min(box[2] - box[0], box[3] - box[1])
-        if max(box[2] - box[0], box[3] - box[1]) < LONG_RATIO * side or side < shortest:
+        side, length = sorted((box[2] - box[0], box[3] - box[1]))
+        if length < LONG_RATIO * side or side < shortest:
             return []
         return [
             Region("square", square)

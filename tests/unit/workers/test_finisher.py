@@ -69,14 +69,19 @@ def attempt(name: str, embedded: "Future[Any] | None", signals: tuple[str, ...] 
     return Attempt(event, claim, Stopwatch(), prepared, embedded=embedded)
 
 
+def start(
+    callers: ThreadPoolExecutor, finisher: Finisher, names: Sequence[str]
+) -> tuple[list["Future[Any]"], list["Future[None]"]]:
+    """Have attempts finished, each by a caller; return what the model is to end, and what the callers wait for."""
+    futures: list[Future[Any]] = [Future() for _ in names]
+    attempts = [attempt(name, future) for name, future in zip(names, futures, strict=True)]
+    return futures, [callers.submit(finisher.finish, [one]) for one in attempts]
+
+
 def test_what_the_model_ends_meanwhile_is_published_together(
     finisher: Finisher, work: Work, callers: ThreadPoolExecutor
 ) -> None:
-    futures: list[Future[Any]] = [Future() for _ in range(4)]
-    ends = [
-        callers.submit(finisher.finish, [attempt(name, future)])
-        for name, future in zip("abcd", futures, strict=True)
-    ]
+    futures, ends = start(callers, finisher, "abcd")
     futures[0].set_result(None)
     assert work.entered.wait(10)
     for future in futures[1:]:
@@ -93,11 +98,7 @@ def test_what_the_model_ends_meanwhile_is_published_together(
 def test_an_error_ends_its_own_attempt_alone(
     finisher: Finisher, work: Work, callers: ThreadPoolExecutor
 ) -> None:
-    futures: list[Future[Any]] = [Future() for _ in range(3)]
-    ends = [
-        callers.submit(finisher.finish, [attempt(name, future)])
-        for name, future in zip(("a", BAD, "c"), futures, strict=True)
-    ]
+    futures, ends = start(callers, finisher, ("a", BAD, "c"))
     for future in futures:
         future.set_result(None)
     work.gate.set()
@@ -113,8 +114,7 @@ def test_every_caller_is_told_that_nothing_was_published(
 ) -> None:
     work.failing = True
     work.gate.set()
-    futures: list[Future[Any]] = [Future() for _ in range(3)]
-    ends = [callers.submit(finisher.finish, [attempt("x", future)]) for future in futures]
+    futures, ends = start(callers, finisher, "xyz")
     for future in futures:
         future.set_result(None)
     for end in ends:
