@@ -1,36 +1,51 @@
 """Compare the service of this checkout with that of another commit, on the same machine, in turn.
 
 Two services run side by side, each with its own server and worker; while one is measured, the other is idle. Both
-restart in each round.
+restart in each round, and take turns within it.
 
   bulk     images per second of bulk events of 32 images each
   single   images per second with one event per image
   idle     milliseconds from submission to verdict on an idle service, median
   loaded   the same at 60 % of the rate of `single`, median and 99 %, with events at random times
 
-    python benchmarks/compare.py --against HEAD~1 [--encoder embedded] [--dtype auto] [--images 128] [--rounds 7]
+    python benchmarks/compare.py --against HEAD~1 [--encoder embedded] [--dtype auto] [--images 128]
+                                 [--rounds 7] [--turns 3]
 
 With `--encoder vit-b-32` the model is a ViT-B/32 with random weights; its fastest precision on a CPU is `--dtype int8`.
-The last line is JSON. A ratio is the median of the rounds' ratios of this checkout to the other; above 1, this checkout
-does more images per second, or is quicker.
+The last line is JSON. A ratio is the geometric mean of the rounds' ratios of this checkout to the other; above 1, this
+checkout does more images per second, or is quicker. Its error is the standard error over the rounds: a difference of
+less than two of them may be noise.
 """
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from statistics import median
+from statistics import fmean, harmonic_mean, median, stdev
 from tempfile import TemporaryDirectory
 from types import TracebackType
 
+import numpy as np
+
 ROOT = Path(__file__).parent.parent
 INSIDE = Path(__file__).parent / "compare_inside.py"
+#: What is measured in each turn, in this order.
+MEASUREMENTS = ("bulk", "single", "idle", "loaded")
 #: Figures where higher is better; for the others, lower is.
 RATES = ("bulk", "single")
+#: Figure -> the measurement that it is of, and how it follows from all values of a round.
+FIGURES: dict[str, tuple[str, Callable[[list[float]], float]]] = {
+    "bulk": ("bulk", harmonic_mean),
+    "single": ("single", harmonic_mean),
+    "idle": ("idle", median),
+    "loaded_p50": ("loaded", median),
+    "loaded_p99": ("loaded", lambda times: float(np.quantile(times, 0.99))),
+}
 
 
 class Side:
@@ -46,8 +61,8 @@ class Side:
             text=True,
         )
 
-    def ask(self, *words: object) -> dict[str, float]:
-        """Request a measurement, and return the figures."""
+    def ask(self, *words: object) -> list[float]:
+        """Request a measurement, and return images per second, or the milliseconds of each event."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(" ".join(map(str, words)) + "\n")
@@ -55,8 +70,8 @@ class Side:
         answer = self._process.stdout.readline()
         if not answer:
             raise SystemExit("a service ended; its error stands above")
-        figures: dict[str, float] = json.loads(answer)
-        return figures
+        values: list[float] = json.loads(answer)
+        return values
 
     def __enter__(self) -> "Side":
         return self
@@ -83,16 +98,21 @@ def tree_of(revision: str) -> Iterator[Path]:
             subprocess.run(["git", "worktree", "remove", "--force", tree], cwd=ROOT, check=True)
 
 
-def compare(trees: dict[str, Path], arguments: list[str], rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Measure both sides in turn, alternating which goes first; return side -> figure -> values.
+def compare(
+    trees: dict[str, Path], arguments: list[str], rounds: int, turns: int
+) -> dict[str, dict[str, list[float]]]:
+    """Measure both sides in turn, alternating which goes first; return side -> figure -> a value for each round.
 
     Both restart in each round: for its whole life, a process may be a tenth slower than another with the same code,
     because of where its memory happens to be.
     """
-    values: dict[str, dict[str, list[float]]] = {name: {} for name in trees}
+    figures: dict[str, dict[str, list[float]]] = {name: {key: [] for key in FIGURES} for name in trees}
     rate = 0.0
     for number in range(rounds):
         order = list(trees) if number % 2 == 0 else list(reversed(trees))
+        values: dict[str, dict[str, list[float]]] = {
+            name: {what: [] for what in MEASUREMENTS} for name in trees
+        }
         with ExitStack() as stack:
             sides = {}
             for name in order:
@@ -100,16 +120,19 @@ def compare(trees: dict[str, Path], arguments: list[str], rounds: int) -> dict[s
                 sides[name] = stack.enter_context(Side(trees[name], folder, arguments))
                 sides[name].ask("bulk")
                 sides[name].ask("single")
-            for what in ("bulk", "single", "idle", "loaded"):
-                for name, side in sides.items():
-                    figures = side.ask(what, rate) if what == "loaded" else side.ask(what)
-                    for key, value in figures.items():
-                        values[name].setdefault(key, []).append(value)
-                if what == "single" and not rate:
-                    # The same load for both, or the quicker one would get more.
-                    rate = 0.6 * min(figures["single"][0] for figures in values.values())
+            for _ in range(turns):
+                for what in MEASUREMENTS:
+                    if what == "loaded" and not rate:
+                        # The same load for both, or the quicker one would get more.
+                        rate = 0.6 * min(of_side["single"][0] for of_side in values.values())
+                    for name in order:
+                        values[name][what] += sides[name].ask(what, rate)
+                order.reverse()
+        for name, of_side in values.items():
+            for key, (what, summarise) in FIGURES.items():
+                figures[name][key].append(summarise(of_side[what]))
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
-    return values
+    return figures
 
 
 def main() -> None:
@@ -121,18 +144,25 @@ def main() -> None:
     parser.add_argument("--encoder", default="embedded", help="as MODERATOR_ENCODER, or vit-b-32")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--images", type=int, default=128, help="images in one round")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7, help="restarts of both services")
+    parser.add_argument("--turns", type=int, default=3, help="measurements of each kind in a round")
     options = parser.parse_args()
     arguments = [options.encoder, options.dtype, str(options.images)]
+    if options.rounds < 2:
+        parser.error("--rounds: two at least, or a ratio would have no error")
     with tree_of(options.against) as other:
-        values = compare({"this": ROOT, "other": other}, arguments, options.rounds)
+        trees = {"this": ROOT, "other": other}
+        figures = compare(trees, arguments, options.rounds, options.turns)
     ratios = {}
-    print(f"{'':12}{'this':>10}{options.against[:10]:>12}{'ratio':>8}")
-    for key, ours in values["this"].items():
-        theirs = values["other"][key]
-        pairs = zip(ours, theirs, strict=True)
-        ratios[key] = round(median(a / b if key in RATES else b / a for a, b in pairs), 3)
-        print(f"{key:12}{median(ours):10.1f}{median(theirs):12.1f}{ratios[key]:8.3f}")
+    print(f"{'':12}{'this':>10}{options.against[:10]:>12}{'ratio':>8}{'error':>8}")
+    for key, ours in figures["this"].items():
+        theirs = figures["other"][key]
+        sign = 1 if key in RATES else -1
+        logs = [sign * math.log(a / b) for a, b in zip(ours, theirs, strict=True)]
+        ratio = math.exp(fmean(logs))
+        error = ratio * stdev(logs) / math.sqrt(len(logs))
+        ratios |= {key: round(ratio, 3), f"{key}_error": round(error, 3)}
+        print(f"{key:12}{median(ours):10.1f}{median(theirs):12.1f}{ratio:8.3f}{error:8.3f}")
     print(json.dumps({"against": options.against, "encoder": options.encoder, **ratios}))
 
 

@@ -5,11 +5,8 @@ import os
 import sys
 import time
 from pathlib import Path
-from statistics import median
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
-import numpy as np
 
 from benchmarks.latency import under_load
 from benchmarks.setup import POLICIES, make_clip, make_photographs, service
@@ -33,20 +30,18 @@ def main() -> None:
         client = Client(url, Settings(redis_url=url))
         for line in sys.stdin:
             match line.split():
-                case ["bulk"]:
+                case ["bulk", *_]:
                     time.sleep(BULK_HOLDS_BACK_SECONDS)
-                    figures = {"bulk": run_service(client, files, bulk=True)}
-                case ["single"]:
-                    figures = {"single": run_service(client, files, bulk=False)}
-                case ["idle"]:
-                    figures = {"idle": 1000 * median(one(client, file) for file in files[:EVENTS])}
+                    values = [run_service(client, files, bulk=True)]
+                case ["single", *_]:
+                    values = [run_service(client, files, bulk=False)]
+                case ["idle", *_]:
+                    values = [1000 * one(client, file) for file in files[:EVENTS]]
                 case ["loaded", rate]:
-                    times = under_load(client, files, float(rate), SECONDS)
-                    p50, p99 = (1000 * float(np.quantile(times, share)) for share in (0.5, 0.99))
-                    figures = {"loaded_p50": p50, "loaded_p99": p99}
+                    values = [1000 * seconds for seconds in under_load(client, files, float(rate), SECONDS)]
                     # `under_load` names its events by number, and the next ones must be new.
                     client.redis.flushdb()
-            print(json.dumps(figures), flush=True)
+            print(json.dumps(values), flush=True)
 
 
 def one(client: Client, file: Path) -> float:
