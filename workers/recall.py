@@ -1,13 +1,20 @@
-"""Spare an image that comes again its decoding and the model."""
+"""Spare an image that comes again its decoding and the model.
 
+An image is judged without the cache if the cache cannot be used.
+"""
+
+import logging
 from collections.abc import Sequence
 from hashlib import sha256
 
 from moderator.engine.engine import Engine
 from moderator.engine.preparer import Prepared, needs_pixels
+from moderator.errors import RedisMisused
 from moderator.queue.embedding_cache import EmbeddingCache, SeenImage
 from workers.attempt import Attempt
 from workers.worker_metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 
 class Recall:
@@ -16,7 +23,7 @@ class Recall:
     Args:
         cache: keeps them.
         engine: its policies say which views they need.
-        metrics: counts hits and misses.
+        metrics: counts hits, misses and errors.
     """
 
     def __init__(self, cache: EmbeddingCache, engine: Engine, metrics: Metrics) -> None:
@@ -30,10 +37,16 @@ class Recall:
         if needs_pixels(selection):
             return None
         preparer = self._engine.preparer
-        seen = self._cache.get(sha256(data).hexdigest(), preparer.plan_of(selection))
-        self._metrics.count_recall(seen is not None)
-        if seen is None:
+        try:
+            seen = self._cache.get(sha256(data).hexdigest(), preparer.plan_of(selection))
+        except RedisMisused as error:
+            self._metrics.count_recall("error")
+            log.warning("the embedding cache is not used for event %s: %s", attempt.event.key, error)
             return None
+        if seen is None:
+            self._metrics.count_recall("miss")
+            return None
+        self._metrics.count_recall("hit")
         attempt.recalled = seen.embeddings
         return preparer.recall(seen.facts, seen.views, selection)
 
@@ -43,4 +56,7 @@ class Recall:
             if one.embedded is not None and one.embeddings is not None and one.prepared is not None:
                 embeddings = one.embedded.result().embeddings
                 seen = SeenImage(one.prepared.facts, one.prepared.views, embeddings)
-                self._cache.put(seen, self._engine.preparer.plan_of(one.prepared.selection))
+                try:
+                    self._cache.put(seen, self._engine.preparer.plan_of(one.prepared.selection))
+                except RedisMisused as error:
+                    log.warning("the embeddings of event %s are not kept: %s", one.event.key, error)

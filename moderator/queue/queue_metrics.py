@@ -25,7 +25,7 @@ EMBEDDING_CACHE = MetricRow(
     "moderation_embedding_cache_total",
     "counter",
     ("result",),
-    "Images looked up among the embeddings that are kept (MODERATOR_EMBEDDING_CACHE), by result: hit or miss.",
+    "Images looked up among the embeddings that are kept (MODERATOR_EMBEDDING_CACHE), by result: hit, miss or error.",
 )
 STREAM_LIMIT = MetricRow(
     "moderation_stream_limit",
@@ -142,12 +142,12 @@ class QueueMetrics:
         self.redeliveries = REDELIVERIES.counter(registry)
         self.stream_limit = STREAM_LIMIT.gauge(registry)
         self._recalls = EMBEDDING_CACHE.counter(registry)
-        for result in ("hit", "miss"):
+        for result in ("hit", "miss", "error"):
             self._recalls.labels(result)
 
-    def count_recall(self, found: bool) -> None:
-        """Count a lookup in the embedding cache."""
-        self._recalls.labels("hit" if found else "miss").inc()
+    def count_recall(self, result: str) -> None:
+        """Count a lookup in the embedding cache: hit, miss or error."""
+        self._recalls.labels(result).inc()
 
 
 class QueueCollector(Collector):

@@ -8,7 +8,7 @@ from moderator.queue.connection import Redis, connect
 from moderator.queue.embedded_server import EmbeddedServer
 from moderator.queue.embedding_cache import EmbeddingCache, SeenImage
 from moderator.queue.executors import RedisExecutor
-from moderator.verdicts import ImageFacts
+from moderator.verdicts import ImageFacts, Verdict
 from moderator.view import View, ViewPlan
 from tests.integration.conftest import StartWorker
 from tests.support.service import make_client
@@ -104,3 +104,23 @@ def test_a_worker_does_not_embed_the_same_file_twice(
         for result in ("hit", "miss")
     }
     assert found == {"hit": 1, "miss": 2}
+
+
+def test_a_cache_that_cannot_be_used_fails_no_event(
+    server: EmbeddedServer, start_worker: StartWorker, redis: Redis, images: Path
+) -> None:
+    worker = start_worker(server.url, embedding_cache="10")
+    client = make_client(server.url)
+
+    def check(name: str) -> Verdict:
+        return client.verdicts.wait(client.submit(path=str(images / name), policy="marketplace").key, 60)
+
+    first = check("cat.jpg")
+    redis.set(keys.EMBEDDINGS, "foreign")
+    again = check("cat.jpg")
+    assert again.error is None
+    assert (again.categories, again.decision) == (first.categories, first.decision)
+    assert "embed" in again.timings_ms
+    counted = worker.metrics()
+    assert counted["moderation_embedding_cache_total{result=error}"] == 1
+    assert counted["moderation_redeliveries_total"] == 0
