@@ -7,6 +7,8 @@ from uuid import uuid4
 
 import pytest
 
+from moderator.errors import QueueUnavailable, VerdictTimeout
+from moderator.queue import keys
 from moderator.queue.embedded_server import EmbeddedServer, free_port
 from moderator.queue.message import encode_message
 from moderator.verdicts import Decision
@@ -21,6 +23,27 @@ result_backend = "redis://127.0.0.1:{port}/1"
 task_default_queue = "elsewhere"
 task_always_eager = True
 """
+
+OUR_KEYS = (
+    "PENDING",
+    "PENDING_BYTES",
+    "VERDICTS",
+    "REFUSALS",
+    "DEAD_LETTERS",
+    "WEBHOOKS",
+    "DISABLED_WEBHOOKS",
+    "DELIVERY_TARGETS",
+    "OUTBOX_MISSED",
+    "UNACKED",
+    "UNACKED_INDEX",
+    "UNACKED_MUTEX",
+    "EMBEDDINGS",
+    "KNOWN_POLICIES",
+    "LIVE_WORKERS",
+    "HELD_POLICIES",
+    "FLOODS",
+    "FLOOD_LOG",
+)
 
 
 def test_the_environment_of_another_app_changes_nothing(
@@ -110,3 +133,39 @@ def test_what_is_given_back_goes_to_the_queue_that_it_came_from(
     start_worker(server.url)
     for n in range(200):
         assert client.wait(f"{name}/{n}", timeout=60).decision is not Decision.ERROR
+
+
+@pytest.mark.slow
+def test_foreign_data_at_one_of_our_keys_makes_no_event_an_error(
+    server: EmbeddedServer, start_worker: StartWorker, small_images: list[Path]
+) -> None:
+    worker = start_worker(server.url, embedding_cache="10", outbox_consumers="search")
+    client = make_client(server.url)
+    redis = client.redis
+    client.wait(client.submit(path=small_images[0]).id, timeout=30)
+    ours = {name: getattr(keys, name) for name in OUR_KEYS} | {"outbox": f"{keys.OUTBOX_PREFIX}search"}
+    until(lambda: redis.exists(keys.FLOODS), what="the counts of the flood breaker")
+    ours |= {"flood": redis.keys(f"{keys.FLOOD_PREFIX}*")[0]}
+
+    refused, late = [], []
+    for number, (name, key) in enumerate(ours.items()):
+        had = bool(redis.exists(key)) and redis.rename(key, "aside")
+        redis.set(key, "foreign")
+        event = None
+        try:
+            event = client.submit(path=small_images[number % len(small_images)])
+            client.wait(event.id, timeout=1)
+        except QueueUnavailable:
+            refused.append(name)
+        except VerdictTimeout:
+            late.append(name)
+        redis.delete(key)
+        if had:
+            redis.rename("aside", key)
+        if event is not None:
+            assert client.wait(event.id, timeout=30).error is None, name
+    # Without these, an event and its answer cannot be kept: the caller is told, or the event waits.
+    assert refused == ["PENDING", "VERDICTS", "REFUSALS"]
+    assert set(late) <= {"DEAD_LETTERS", "WEBHOOKS", "OUTBOX_MISSED", "outbox", "UNACKED", "UNACKED_INDEX"}
+    assert redis.zcard(keys.DEAD_LETTERS) == 0
+    assert worker.stop() == 0
