@@ -7,10 +7,10 @@ cuts into lines of all lengths: a runtime's memory grows with each shape that it
     python benchmarks/memory.py [--minutes 30] [--early 5]
 
 The table shows memory (resident, of the worker and its decoding processes together, in MB) through the run. The last
-line is JSON: `rss_early_mb` and `rss_end_mb` are medians of the three minutes before that time (single minutes differ
-by 5 %, with the pictures that they happen to have), and `growth` is the increase between them. `bound_mb` is the limit
-for a whole worker: for the model and the libraries, for each decoding process, and for each image that is read for
-text.
+line is JSON: `rss_early_mb` and `rss_end_mb` are medians of the three minutes around `--early` and of the last three
+(single minutes differ by 5 %, with the pictures that they happen to have), and `growth` is the increase between them.
+`bound_mb` is the limit for a whole worker: for the model and the libraries, for each decoding process, and for each
+image that is read for text.
 """
 
 import argparse
@@ -189,7 +189,7 @@ def run(minutes: float, early: float) -> dict[str, object]:
             )
     before, after = (
         statistics.median(mb for at, mb in samples if end - OVER <= at <= end)
-        for end in (min(early, minutes), minutes)
+        for end in (min(early + OVER / 2, minutes), minutes)
     )
     cores = os.cpu_count() or 1
     return {
