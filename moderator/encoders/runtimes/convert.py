@@ -28,7 +28,9 @@ def convert(tower: nn.Module, plan: Plan, encoder: Encoder, cache: Path | None) 
     """
     runtime = import_module(f"moderator.encoders.runtimes.{plan.runtime}")
     root = cache or Path(platformdirs.user_cache_dir("moderator"))
-    folder = root / "runtimes" / f"{encoder.identity.key}-{plan.runtime}-{plan.precision}"
+    # int8 is quantised for the CPU, and machines may share a cache.
+    cpu = "-no-vnni" if plan.precision == "int8" and not torch.cpu._is_vnni_supported() else ""
+    folder = root / "runtimes" / f"{encoder.identity.key}-{plan.runtime}-{plan.precision}{cpu}"
     with torch.inference_mode():
         keep(folder, lambda new: runtime.build(tower.eval(), plan.precision, _photographs(encoder), new))
     cores = torch.get_num_threads()

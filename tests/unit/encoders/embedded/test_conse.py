@@ -112,5 +112,8 @@ def test_texts_do_not_depend_on_their_block(monkeypatch: pytest.MonkeyPatch) -> 
     space = conse.join(texts, weight)
     whole = space.embed_texts(texts.vectors)
     monkeypatch.setattr(conse, "_TEXT_BLOCK", 7)
-    np.testing.assert_allclose(space.embed_texts(texts.vectors), whole, atol=1e-6)
+    found = space.embed_texts(texts.vectors)
+    np.testing.assert_allclose(found[:, :-1], whole[:, :-1], atol=1e-6)
+    # The root of what remains of 1, which a CPU that adds up a block in another order may round by 1e-7.
+    np.testing.assert_allclose(found[:, -1] ** 2, whole[:, -1] ** 2, atol=1e-6)
     assert space.embed_texts(texts.vectors[:0]).shape == (0, whole.shape[1])
