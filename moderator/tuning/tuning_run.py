@@ -110,8 +110,8 @@ def tune_policy(
     chosen = choosing_split(bench.strata, bench.copies, choosing_share, options.seed)
     if min(chosen.sum(), (~chosen).sum()) < IMAGES_MIN:
         raise LabelsInvalid(
-            f"{len(chosen)} labelled images are too few to choose on some and report on others; label at least "
-            f"{5 * IMAGES_MIN}"
+            f"{len(chosen)} labelled images, {len(np.unique(bench.copies))} without copies of one another, are too "
+            f"few to choose on some and report on others; label at least {6 * IMAGES_MIN} that are no copies"
         )
     fitted = fit_policy(bench, options, chosen)
     held = cross_fitted_odds(bench, options, chosen)[0] if options.prompts or options.probe else fitted.odds

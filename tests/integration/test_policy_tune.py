@@ -32,7 +32,7 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in (*ANIMALS, *THINGS):
         with Image.open(PHOTOGRAPHS / name) as picture:
             picture = picture.convert("RGB").resize((320, 320))
-        for number in range(5):
+        for number in range(8):
             left, top = 12 * (number % 3), 12 * (number // 3)
             file = f"{number}-{name}"
             picture.crop((left, top, left + 280 + number, top + 280)).save(folder / file)
@@ -61,7 +61,7 @@ def test_a_draft_with_a_probe_is_valid_and_decides(labels: Path, tmp_path: Path)
     assert tuned.exit_code == 0, tuned.output
     record = json.loads(tuned.stdout.splitlines()[-1])
     assert record["draft"] == "marketplace@5"
-    assert record["chosen"] + record["reported"] == 50
+    assert record["chosen"] + record["reported"] == 80
     assert record["tried"] == 12
     assert before == {path: path.read_bytes() for path in before}
     draft = load_policy(policies / "marketplace" / "5.yaml")
