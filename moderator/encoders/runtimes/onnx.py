@@ -54,7 +54,9 @@ def build(tower: nn.Module, precision: str, samples: Pixels, folder: Path) -> No
             folder / FILE,
             op_types_to_quantize=["MatMul", "Gemm"],
             per_channel=True,
-            weight_type=_weight_type(),
+            weight_type=QuantType.QInt8,
+            # Without VNNI instructions, products are added up in 16 bits, and those of 8-bit weights overflow.
+            reduce_range=not torch.cpu._is_vnni_supported(),
         )
     finally:
         logging.getLogger().removeHandler(nowhere)
@@ -78,12 +80,3 @@ def load(folder: Path, precision: str, threads: int, streams: int) -> Forward:
     # Dynamic quantisation takes its scale from the whole batch: in a batch, an image's embedding would depend on
     # its neighbours, and a verdict could not be repeated.
     return one_by_one if precision == "int8" else forward
-
-
-def _weight_type() -> QuantType:
-    """Return the type of quantised weights.
-
-    Without VNNI instructions, a product of unsigned activations and signed weights is added up in 16 bits and
-    saturates; that of two unsigned numbers does not, and is as fast there. With them, signed weights are faster.
-    """
-    return QuantType.QInt8 if torch.cpu._is_vnni_supported() else QuantType.QUInt8
