@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--against", required=True, metavar="REVISION", help="the other commit")
     parser.add_argument("--encoder", default="embedded", help="as MODERATOR_ENCODER, or vit-b-32")
     parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--images", type=int, default=128, help="images in one round")
+    parser.add_argument("--images", type=int, default=128, help="images in one measurement")
     parser.add_argument("--rounds", type=int, default=7, help="restarts of both services")
     parser.add_argument("--turns", type=int, default=3, help="measurements of each kind in a round")
     options = parser.parse_args()

@@ -43,10 +43,9 @@ class Recall:
             self._metrics.count_recall("error")
             log.warning("the embedding cache is not used for event %s: %s", attempt.event.key, error)
             return None
+        self._metrics.count_recall("miss" if seen is None else "hit")
         if seen is None:
-            self._metrics.count_recall("miss")
             return None
-        self._metrics.count_recall("hit")
         attempt.recalled = seen.embeddings
         return preparer.recall(seen.facts, seen.views, selection)
 

@@ -12,7 +12,7 @@ from torch import nn
 from moderator.encoders.encoder import Encoder, Pixels
 from moderator.encoders.parallel import Forward, SplitForward
 from moderator.encoders.runtimes.artefact import keep
-from moderator.encoders.runtimes.plan import Plan
+from moderator.encoders.runtimes.plan import ONNX, Plan
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "data" / "demo"
 
@@ -28,8 +28,9 @@ def convert(tower: nn.Module, plan: Plan, encoder: Encoder, cache: Path | None) 
     """
     runtime = import_module(f"moderator.encoders.runtimes.{plan.runtime}")
     root = cache or Path(platformdirs.user_cache_dir("moderator"))
-    # int8 is quantised for the CPU, and machines may share a cache.
-    cpu = "-no-vnni" if plan.precision == "int8" and not torch.cpu._is_vnni_supported() else ""
+    # ONNX Runtime's int8 is quantised for the CPU, and machines may share a cache.
+    for_cpu = (plan.runtime, plan.precision) == (ONNX, "int8") and not torch.cpu._is_vnni_supported()
+    cpu = "-no-vnni" if for_cpu else ""
     folder = root / "runtimes" / f"{encoder.identity.key}-{plan.runtime}-{plan.precision}{cpu}"
     with torch.inference_mode():
         keep(folder, lambda new: runtime.build(tower.eval(), plan.precision, _photographs(encoder), new))

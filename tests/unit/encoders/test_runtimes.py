@@ -17,8 +17,12 @@ from tests.support.tools import missing
 
 #: Lowest cosine to float32 that is accepted. The layers of these models are louder than trained ones, and
 #: some of the images (noise, stripes) are far from the photographs that int8 is calibrated with: found 0.974, and 0.960
-#: without VNNI. Where products saturate, it was 0.907.
-BOUNDS = {"bfloat16": 0.999, "int8": 0.95}
+#: with OpenVINO on a CPU without VNNI. ONNX Runtime reached 0.907 there while products overflowed.
+BOUNDS = {
+    ("openvino", "bfloat16"): 0.999,
+    ("onnx", "int8"): 0.96,
+    ("openvino", "int8"): 0.96 if torch.cpu._is_vnni_supported() else 0.95,
+}
 WAYS = [("onnx", "float32"), ("onnx", "int8")] + [
     ("openvino", dtype) for dtype in ("float32", "bfloat16", "int8")
 ]
@@ -59,7 +63,7 @@ def test_a_runtime_agrees_with_torch(
     if dtype == "float32":
         assert np.abs(found - expected).max() <= 1e-5
     else:
-        assert (found * expected).sum(axis=1).min() > BOUNDS[dtype]
+        assert (found * expected).sum(axis=1).min() > BOUNDS[runtime, dtype]
         # OpenVINO computes bfloat16 as float32 on CPUs without AVX-512.
         if dtype == "int8" or torch.cpu._is_avx512_supported():
             assert np.abs(found - expected).max() > 1e-5, "this is float32 under another name"
