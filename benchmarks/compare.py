@@ -14,7 +14,7 @@ restart in each round, and take turns within it.
 With `--encoder vit-b-32` the model is a ViT-B/32 with random weights; its fastest precision on a CPU is `--dtype int8`.
 The last line is JSON. A ratio is the geometric mean of the rounds' ratios of this checkout to the other; above 1, this
 checkout does more images per second, or is quicker. Its error is the standard error over the rounds: a difference of
-less than two of them may be noise.
+less than two of them may be noise, with three rounds one of less than four.
 """
 
 import argparse
