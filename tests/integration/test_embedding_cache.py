@@ -11,7 +11,7 @@ from moderator.queue.executors import RedisExecutor
 from moderator.verdicts import ImageFacts, Verdict
 from moderator.view import View, ViewPlan
 from tests.integration.conftest import StartWorker
-from tests.support.service import make_client
+from tests.support.service import make_client, until
 
 PLAN = ViewPlan(10)
 ROWS = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
@@ -80,17 +80,21 @@ def test_what_makes_no_sense_is_not_used(
 
 
 def test_a_worker_does_not_embed_the_same_file_twice(
-    server: EmbeddedServer, start_worker: StartWorker, images: Path, tmp_path: Path
+    server: EmbeddedServer, start_worker: StartWorker, redis: Redis, images: Path
 ) -> None:
     worker = start_worker(server.url, embedding_cache="10")
     client = make_client(server.url)
     photograph = images / "cat.jpg"
     twin = images / "twin-of-the-cat.jpg"
     twin.write_bytes(photograph.read_bytes())
-    first, second, other = (
-        client.verdicts.wait(client.submit(path=str(path), policy="marketplace").key, 60)
-        for path in (photograph, twin, images / "coffee.jpg")
-    )
+
+    def check(path: Path) -> Verdict:
+        return client.verdicts.wait(client.submit(path=str(path), policy="marketplace").key, 60)
+
+    first = check(photograph)
+    # A verdict is published before its embeddings are kept.
+    until(lambda: redis.exists(keys.EMBEDDINGS), what="the embeddings")
+    second, other = check(twin), check(images / "coffee.jpg")
     assert "embed" not in second.timings_ms
     assert "embed" in first.timings_ms
     assert "embed" in other.timings_ms
