@@ -9,6 +9,7 @@ from statistics import median
 import numpy as np
 
 from moderator.embeddings.embedder import Embedder
+from moderator.encoders.device import computes_bfloat16
 from moderator.encoders.encoder import Embeddings, Encoder, Pixels
 from moderator.encoders.encoder_registry import load_encoder
 from moderator.encoders.runtimes.plan import ONNX, OPENVINO, PRECISIONS, TORCH, installed
@@ -19,13 +20,15 @@ from moderator.scoring.thresholds import CompiledPolicy, judge
 from moderator.settings import Settings
 
 BATCH_SIZES = (1, 8, 32)
-RUNTIME_PRECISIONS = [
-    (runtime, dtype) for runtime in (TORCH, ONNX, OPENVINO) for dtype in PRECISIONS[runtime]
-]
-# Emulated on CPUs: too slow to be of use.
-RUNTIME_PRECISIONS.remove((TORCH, "float16"))
 #: Least number of seconds for one timing.
 TIMING_MIN_SECONDS = 0.5
+
+
+def runtime_precisions() -> list[tuple[str, str]]:
+    """Return the runtimes, and the precisions of each in which this CPU computes; an emulated one is of no use."""
+    ways = [(runtime, dtype) for runtime in (TORCH, ONNX, OPENVINO) for dtype in PRECISIONS[runtime]]
+    ways.remove((TORCH, "float16"))
+    return [(runtime, dtype) for runtime, dtype in ways if dtype != "bfloat16" or computes_bfloat16()]
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class RuntimeRow:
 
 
 def compare_runtimes(settings: Settings, photographs: Sequence[Path], rounds: int = 3) -> list[RuntimeRow]:
-    """Run every installed runtime and precision on the CPU, in interleaved rounds; torch in float32 is first.
+    """Run every installed runtime in every precision of the CPU, in interleaved rounds; torch in float32 is first.
 
     Args:
         settings: source of the encoder, the policies (all versions), the limits and the cache.
@@ -65,7 +68,7 @@ def compare_runtimes(settings: Settings, photographs: Sequence[Path], rounds: in
         PolicyError: a policy cannot be read.
     """
     encoders: dict[tuple[str, str], Encoder] = {}
-    for runtime, dtype in RUNTIME_PRECISIONS:
+    for runtime, dtype in runtime_precisions():
         if installed(runtime):
             try:
                 encoders[runtime, dtype] = load_encoder(

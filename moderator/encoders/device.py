@@ -5,11 +5,16 @@ import torch
 from moderator.errors import SettingsError
 
 
+def computes_bfloat16() -> bool:
+    """Return whether this CPU has instructions for bfloat16 (AVX-512 BF16, AMX): emulated, it is slow."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def resolve_device(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
     """Turn the settings `device` and `dtype` into torch's.
 
-    `auto` chooses CUDA in half precision if there is a device; else the CPU, in bfloat16 if it has instructions for
-    it (AVX-512 BF16, AMX), because an emulated bfloat16 is slower than float32.
+    `auto` chooses CUDA in half precision if there is a device; else the CPU, in bfloat16 if it computes in it, and in
+    float32 if not.
 
     Raises:
         SettingsError: the device is unknown or missing.
@@ -40,8 +45,7 @@ def resolve_device(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
         return chosen, precision
     if chosen.type == "cuda":
         return chosen, torch.float16
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return chosen, torch.bfloat16 if fast else torch.float32
+    return chosen, torch.bfloat16 if computes_bfloat16() else torch.float32
 
 
 def dtype_name(dtype: torch.dtype) -> str:

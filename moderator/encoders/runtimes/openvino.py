@@ -12,6 +12,7 @@ import openvino
 import torch
 from torch import nn
 
+from moderator.encoders.device import computes_bfloat16
 from moderator.encoders.encoder import Pixels
 from moderator.encoders.parallel import Forward
 
@@ -46,17 +47,13 @@ def build(tower: nn.Module, precision: str, samples: Pixels, folder: Path) -> No
 
 def load(folder: Path, precision: str, threads: int, streams: int) -> Forward:
     """A forward over the kept model, to be called from `streams` threads at once, each with its share of `threads`."""
-    if precision == "int8":  # what is left in float
-        hint = (
-            "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "f32"
-        )
-    else:
-        hint = HINTS[precision]
+    # Of an int8 model: what is left in float.
+    in_float = ("bfloat16" if computes_bfloat16() else "float32") if precision == "int8" else precision
     compiled = openvino.Core().compile_model(
         folder / FILE,
         "CPU",
         {
-            "INFERENCE_PRECISION_HINT": hint,
+            "INFERENCE_PRECISION_HINT": HINTS[in_float],
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": threads,
             "ENABLE_CPU_PINNING": False,  # decoding runs on the same cores

@@ -19,7 +19,7 @@ def test_rows_say_how_near_each_way_is_to_float32(
     settings = Settings(encoder=f"clip:{small_clip}", policies=POLICIES, cache=tmp_path)
     rows = runtimes.compare_runtimes(settings, photographs, rounds=1)
     assert [(row.runtime, row.precision) for row in rows] == [
-        way for way in runtimes.RUNTIME_PRECISIONS if installed(way[0])
+        way for way in runtimes.runtime_precisions() if installed(way[0])
     ]
     first, *others = rows
     assert (first.runtime, first.precision, first.equal_decisions) == ("torch", "float32", 1)
@@ -35,12 +35,21 @@ def test_rows_say_how_near_each_way_is_to_float32(
         assert all(speed > 0 for speed in row.speeds.values())
 
 
+@pytest.mark.parametrize("computed", [True, False])
+def test_an_emulated_precision_is_not_compared(monkeypatch: pytest.MonkeyPatch, computed: bool) -> None:
+    monkeypatch.setattr(runtimes, "computes_bfloat16", lambda: computed)
+    ways = runtimes.runtime_precisions()
+    assert ((TORCH, "bfloat16") in ways, (OPENVINO, "bfloat16") in ways) == (computed, computed)
+    assert (TORCH, "float16") not in ways
+    assert ways[0] == (TORCH, "float32")
+
+
 def test_a_way_that_an_encoder_does_not_have_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtimes, "TIMING_MIN_SECONDS", 0)
     monkeypatch.setattr(
-        runtimes, "RUNTIME_PRECISIONS", [(TORCH, "float32"), (ONNX, "int8"), (OPENVINO, "int8")]
+        runtimes, "runtime_precisions", lambda: [(TORCH, "float32"), (ONNX, "int8"), (OPENVINO, "int8")]
     )
     settings = Settings(encoder="embedded", policies=POLICIES, cache=tmp_path)
     rows = runtimes.compare_runtimes(settings, [PHOTOGRAPHS / "cat.jpg"], rounds=1)
