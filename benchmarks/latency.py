@@ -22,6 +22,7 @@ from threading import Thread
 sys.path.insert(0, str(Path(__file__).parent.parent))
 # As in the worker, and before torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import numpy as np
 

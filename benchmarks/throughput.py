@@ -39,8 +39,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-# As in the worker, and before torch is loaded: all that is compared waits in the same way.
+# As in the worker, and before torch is loaded: all that is compared waits, and takes memory, in the same way.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import numpy as np
 import torch

@@ -67,10 +67,11 @@ def worker(
     # The model's threads need the interpreter a few hundred times per batch; by default, each time may mean a wait of
     # 5 ms for a thread that decodes. In seconds.
     sys.setswitchinterval(0.0005)
-    from workers.memory import bound_arenas, kept_for_good
+    from workers.memory import bound_free_memory, kept_for_good, use_huge_pages
     from workers.shutdown import Shutdown
 
-    bound_arenas()
+    bound_free_memory()
+    use_huge_pages()
     with Shutdown() as shutdown:
         with kept_for_good():
             from workers.runner import Worker  # loads the model libraries

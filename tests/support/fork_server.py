@@ -109,7 +109,7 @@ class ForkServer:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.fork_server"],
             stdin=theirs,
-            env={**self._environment, "GOMP_SPINCOUNT": "1000"},
+            env={**self._environment, "GOMP_SPINCOUNT": "1000", "THP_MEM_ALLOC_ENABLE": "1"},
             cwd=Path(__file__).parents[2],
         )
         theirs.close()

@@ -1,8 +1,63 @@
-"""What is loaded once and kept."""
+"""What is loaded once and kept, and what is given back. Processes of their own, as glibc keeps its options."""
 
 import gc
+import subprocess
+import sys
+from pathlib import Path
 
 from workers.memory import kept_for_good
+
+ROOT = Path(__file__).parents[3]
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+#: Prints the MB that stay resident of a block of 24 MB that is freed, below a small one that is not.
+LEFT = """
+import ctypes, os, sys
+from workers.memory import bound_free_memory
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes, libc.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+if sys.argv[1] == "bounded":
+    bound_free_memory()
+libc.free(libc.malloc(24 << 20))
+before = resident()
+large = libc.malloc(24 << 20)
+small = [libc.malloc(100_000) for _ in range(100)]
+libc.memset(large, 1, 24 << 20)
+libc.free(large)
+print(resident() - before)
+"""
+#: Prints the page faults of writing 64 MB for the first time.
+FAULTS = """
+import resource
+from workers.memory import use_huge_pages
+use_huge_pages()
+import torch
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.empty(64 << 20, dtype=torch.uint8).fill_(1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def printed_by(code: str, *arguments: str) -> float:
+    command = [sys.executable, "-c", code, *arguments]
+    return float(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+
+
+def test_a_large_block_goes_back_to_the_system() -> None:
+    assert printed_by(LEFT, "unbounded") > 20
+    assert printed_by(LEFT, "bounded") < 5
+
+
+def test_torch_takes_huge_pages_where_the_system_has_them() -> None:
+    pages = (64 << 20) // 4096
+    if HUGE_PAGES.exists() and "[never]" not in HUGE_PAGES.read_text():
+        assert printed_by(FAULTS) < pages / 4
+    else:
+        assert printed_by(FAULTS) <= 2 * pages
 
 
 def test_what_is_loaded_is_in_no_collection() -> None:
