@@ -12,6 +12,7 @@ doubled, or was otherwise not as promised.
 import argparse
 import json
 import secrets
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +32,8 @@ def main() -> int:
         for name, fault in FAULTS.items():
             print(f"{name:{WIDTH}}  {fault.trials[arguments.quick]:>2} x  {fault.what}")
         return 0
+    # Under nohup, the workers would ignore it, too.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     print(f"seed {arguments.seed}")
     print(f"{'fault':{WIDTH}}", *(f"{column:>9}" for column in COLUMNS), flush=True)
     rows = []
