@@ -16,7 +16,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 ARENAS_PER_CORE = 4
 #: Larger blocks go back to the system as soon as they are freed. glibc raises that limit to the largest block freed so
 #: far, up to 32 MB, and pixels and activations of all sizes then leave gaps among smaller blocks: memory of a worker
-#: that reads text grew by a tenth within half an hour. With 8 MB, reading takes a tenth longer; with 16, 3 %.
+#: that reads text grew by 8 % in half an hour. With 8 MB, reading takes a tenth longer; with 16, 3 %.
 LARGE_BLOCK_BYTES = 16 * 2**20
 #: Free memory at the end of the heap that is kept: as much as glibc would keep by itself.
 KEPT_BYTES = 64 * 2**20
@@ -41,8 +41,8 @@ def bound_free_memory() -> None:
 def use_huge_pages() -> None:
     """Have torch ask the system for pages of 2 MB; must be called before torch is loaded.
 
-    A batch needs hundreds of MB for activations, which are new to the process each time: with pages of 4 kB, a sixth of
-    the time of a forward pass of the embedded encoder went into 5,000 to 10,000 page faults for each image.
+    Activations of a batch take hundreds of MB that are new to the process each time: with pages of 4 kB, the embedded
+    encoder spent a sixth of its time on 5,000 to 10,000 page faults for each image of a batch.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 

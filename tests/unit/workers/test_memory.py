@@ -1,4 +1,4 @@
-"""What is loaded once and kept, and what is given back. Processes of their own, as glibc keeps its options."""
+"""What is loaded once and kept, and what is given back: in processes of their own, as glibc keeps its options."""
 
 import gc
 import subprocess
