@@ -1,12 +1,9 @@
 """One side of `compare.py`: runs a service from the tree that it is started in, and measures on request."""
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
-
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from benchmarks.latency import under_load
 from benchmarks.setup import POLICIES, make_clip, make_photographs, service

@@ -24,8 +24,10 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from workers.torch_environment import set_torch_environment
+
 # As in the worker, and before torch is loaded.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+set_torch_environment()
 
 import redis
 import uvloop

@@ -10,7 +10,6 @@ The last line is JSON, in milliseconds; ViT-B/32 with random weights, and the em
 """
 
 import argparse
-import os
 import sys
 import time
 from itertools import islice
@@ -20,9 +19,10 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from workers.torch_environment import set_torch_environment
+
 # As in the worker, and before torch is loaded.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+set_torch_environment()
 
 import numpy as np
 

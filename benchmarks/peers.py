@@ -38,8 +38,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-# As in the worker, and before torch is loaded: all that is compared waits in the same way.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+from workers.torch_environment import set_torch_environment
+
+# As in the worker, and before torch is loaded: all that is compared waits, and takes memory, in the same way.
+set_torch_environment()
 
 import numpy as np
 import torch

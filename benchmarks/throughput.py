@@ -26,7 +26,6 @@ last line is JSON; ratios are medians over the rounds.
 
 import argparse
 import io
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -39,9 +38,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from workers.torch_environment import set_torch_environment
+
 # As in the worker, and before torch is loaded: all that is compared waits, and takes memory, in the same way.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+set_torch_environment()
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Keep glibc from holding on to free memory, torch from one page at a time, and Python from looking for garbage.
+"""Keep glibc from holding on to free memory, and Python from looking for garbage where there is none.
 
 Each thread may get its own arena, up to eight for each core, and each arena keeps freed memory between blocks that
 are still in use. With dozens of threads that each decode or read text at some time, that adds up.
@@ -36,15 +36,6 @@ def bound_free_memory() -> None:
     ):
         if variable not in os.environ:
             set_option(option, value)
-
-
-def use_huge_pages() -> None:
-    """Have torch ask the system for pages of 2 MB; must be called before torch is loaded.
-
-    Activations of a batch take hundreds of MB that are new to the process each time: with pages of 4 kB, the embedded
-    encoder spent a sixth of its time on 5,000 to 10,000 page faults for each image of a batch.
-    """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 @contextmanager

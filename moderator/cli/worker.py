@@ -2,7 +2,6 @@
 
 import faulthandler
 import logging
-import os
 import signal
 import sys
 from enum import StrEnum
@@ -61,17 +60,15 @@ def worker(
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
 
     faulthandler.register(signal.SIGUSR1)
-    # Torch's threads wait for each other by spinning, by default so long that one busy core makes a forward pass a
-    # hundred times slower. Must be set before torch is loaded; 1,000 spins cost an idle machine nothing.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # The model's threads need the interpreter a few hundred times per batch; by default, each time may mean a wait of
     # 5 ms for a thread that decodes. In seconds.
     sys.setswitchinterval(0.0005)
-    from workers.memory import bound_free_memory, kept_for_good, use_huge_pages
+    from workers.memory import bound_free_memory, kept_for_good
     from workers.shutdown import Shutdown
+    from workers.torch_environment import set_torch_environment
 
     bound_free_memory()
-    use_huge_pages()
+    set_torch_environment()
     with Shutdown() as shutdown:
         with kept_for_good():
             from workers.runner import Worker  # loads the model libraries

@@ -26,9 +26,10 @@ TIMING_MIN_SECONDS = 0.5
 
 def runtime_precisions() -> list[tuple[str, str]]:
     """Return the runtimes, and the precisions of each in which this CPU computes; an emulated one is of no use."""
-    ways = [(runtime, dtype) for runtime in (TORCH, ONNX, OPENVINO) for dtype in PRECISIONS[runtime]]
-    ways.remove((TORCH, "float16"))
-    return [(runtime, dtype) for runtime, dtype in ways if dtype != "bfloat16" or computes_bfloat16()]
+    emulated = {"float16"} if computes_bfloat16() else {"float16", "bfloat16"}
+    return [
+        (way, dtype) for way in (TORCH, ONNX, OPENVINO) for dtype in PRECISIONS[way] if dtype not in emulated
+    ]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import BinaryIO
 
+from workers.torch_environment import TORCH_ENVIRONMENT
+
 #: What `moderator worker` has imported once it is ready. It reads the environment of its settings later.
 MODULES = (
     "moderator.cli.main",
@@ -109,7 +111,7 @@ class ForkServer:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.fork_server"],
             stdin=theirs,
-            env={**self._environment, "GOMP_SPINCOUNT": "1000", "THP_MEM_ALLOC_ENABLE": "1"},
+            env={**self._environment, **TORCH_ENVIRONMENT},
             cwd=Path(__file__).parents[2],
         )
         theirs.close()

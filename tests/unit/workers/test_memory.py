@@ -8,7 +8,6 @@ from pathlib import Path
 from workers.memory import kept_for_good
 
 ROOT = Path(__file__).parents[3]
-HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 #: Prints the MB that stay resident of a block of 24 MB that is freed, below a small one that is not.
 LEFT = """
 import ctypes, os, sys
@@ -30,34 +29,16 @@ libc.memset(large, 1, 24 << 20)
 libc.free(large)
 print(resident() - before)
 """
-#: Prints 1 if a tensor of 64 MB lies in memory for which huge pages were asked, else 0.
-ADVISED = """
-from workers.memory import use_huge_pages
-use_huge_pages()
-import torch
-tensor = torch.empty(64 << 20, dtype=torch.uint8)
-middle, inside = tensor.data_ptr() + (32 << 20), False
-for line in open("/proc/self/smaps"):
-    if "-" in line.split()[0]:
-        start, end = (int(address, 16) for address in line.split()[0].split("-"))
-        inside = start <= middle < end
-    elif inside and line.startswith("VmFlags"):
-        print(int("hg" in line.split()))
-"""
 
 
-def printed_by(code: str, *arguments: str) -> float:
-    command = [sys.executable, "-c", code, *arguments]
+def left(how: str) -> float:
+    command = [sys.executable, "-c", LEFT, how]
     return float(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
 
 def test_a_large_block_goes_back_to_the_system() -> None:
-    assert printed_by(LEFT, "unbounded") > 20
-    assert printed_by(LEFT, "bounded") < 5
-
-
-def test_torch_asks_for_huge_pages_where_the_system_has_them() -> None:
-    assert printed_by(ADVISED) == int(HUGE_PAGES.exists())
+    assert left("unbounded") > 20
+    assert left("bounded") < 5
 
 
 def test_what_is_loaded_is_in_no_collection() -> None:
