@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from moderator.client import Client
 from moderator.queue.embedded_server import EmbeddedServer
 from moderator.verdicts import Decision
 from tests.integration.conftest import StartWorker
@@ -24,6 +23,8 @@ signals:
 categories:
   animals: {{unsafe: [a red panda, a photo of a panda], review: 0.5, block: never}}
 """
+#: The time limit of the question.
+SECONDS = 12
 #: The model never answers.
 HANGS = """
 import time
@@ -68,17 +69,6 @@ def test_an_image_in_review_is_asked_about_and_another_is_not(
     worker.kill()
 
 
-def seconds_for(client: Client, image: Path, count: int) -> float:
-    """The longest that one of some events takes whose policy asks for no second opinion."""
-    longest = 0.0
-    for n in range(count):
-        start = time.monotonic()
-        client.submit(path=image, id=f"other-{n}")
-        assert client.wait(f"other-{n}", timeout=30).decision is not Decision.ERROR
-        longest = max(longest, time.monotonic() - start)
-    return longest
-
-
 @pytest.mark.slow
 def test_a_model_that_hangs_holds_up_nobody(
     server: EmbeddedServer,
@@ -87,7 +77,7 @@ def test_a_model_that_hangs_holds_up_nobody(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder = write(tmp_path / "policies", seconds=6, clears=0.5)
+    folder = write(tmp_path / "policies", seconds=SECONDS, clears=0.5)
     (tmp_path / "first").mkdir()
     run_first(HANGS, tmp_path / "first", monkeypatch)
     worker = start_worker(server.url, policies=str(folder), max_batch="4")
@@ -97,11 +87,12 @@ def test_a_model_that_hangs_holds_up_nobody(
     waiting = [
         client.submit(path=images / "red-panda.jpg", id=f"waits-{n}", policy="watched") for n in range(40)
     ]
-    quiet = seconds_for(client, images / "coffee.jpg", 10)
+    for n in range(10):  # their policy asks for no second opinion
+        client.submit(path=images / "coffee.jpg", id=f"other-{n}")
+        assert client.wait(f"other-{n}", timeout=30).decision is not Decision.ERROR
     held = [event for event in waiting if client.verdicts.get(event.key) is None]
     assert held, "nobody waited for the model; the test shows nothing"
-    assert time.monotonic() - start < 6, "too slow a machine to show anything"
-    assert quiet < 3
+    assert time.monotonic() - start < SECONDS, "other images waited for the model, too"
     verdicts = [client.wait(event.id, timeout=60) for event in waiting]
     assert {verdict.decision for verdict in verdicts} == {Decision.REVIEW}
     outcomes = [verdict.signals["guard"]["outcome"] for verdict in verdicts]
@@ -109,6 +100,6 @@ def test_a_model_that_hangs_holds_up_nobody(
     assert "SignalTimeout" in next(
         v.signals["guard"]["reason"] for v in verdicts if v.signals["guard"]["outcome"] == "failed"
     )
-    assert time.monotonic() - start < 30, "later images waited for the model, too"
+    assert time.monotonic() - start < 2 * SECONDS, "later images waited for the model, too"
     assert len(client.dead_letters) == 0
     assert worker.stop() == 0, worker.log  # with the model still hanging
