@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
 
-from benchmarks.setup import POLICIES, Service, make_photographs, print_result, start_service
+from benchmarks.setup import POLICIES, Service, make_photographs, print_result, resident_mb, start_service
 from moderator.client import Client
 from moderator.settings import Settings
 
@@ -102,36 +102,19 @@ class Memory:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self.peak = 0
+        self.peak_mb = 0.0
         self._stopped = Event()
         self._thread = Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
         while not self._stopped.wait(0.5):
-            self.peak = max(self.peak, sum(_resident(pid) for pid in _tree(self._pid)))
+            self.peak_mb = max(self.peak_mb, resident_mb(self._pid))
 
     def stop(self) -> None:
         """Stop sampling."""
         self._stopped.set()
         self._thread.join()
-
-
-def _tree(pid: int) -> list[int]:
-    children = [
-        int(child)
-        for file in Path(f"/proc/{pid}/task").glob("*/children")
-        for child in file.read_text().split()
-    ]
-    return [pid, *(inner for child in children for inner in _tree(child))]
-
-
-def _resident(pid: int) -> int:
-    """Return the resident bytes; 0 for a process that has ended."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
 
 
 def measure_capacity(client: Client, verdicts: Verdicts, files: list[Path], events: int) -> float:
@@ -235,7 +218,7 @@ def run(events: int, seconds: float, size: int, folder: Path) -> dict[str, objec
         "interactive_p99_ms": round(p99[2], 1),
         "interactive_unloaded_p99_ms": round(p99[1], 1),
         "interactive_ratio": round(p99[2] / p99[1], 2),
-        "worker_peak_mb": round(memory.peak / 1e6),
+        "worker_peak_mb": round(memory.peak_mb),
         "redis_peak_mb": round(redis_peak / 1e6),
     }
     print(f"{'capacity':32} {capacity:8.0f} events/s")

@@ -27,9 +27,10 @@ from threading import Event, Thread
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
+import psutil
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.setup import print_result, start_service
+from benchmarks.setup import print_result, resident_mb, start_service
 from moderator.cli.demo import PHOTOGRAPHS
 from moderator.client import Client
 from moderator.encoders.encoder_registry import encoder_of
@@ -148,18 +149,6 @@ class Load:
                     self._stopped.wait(error.retry_after)
 
 
-def resident(pid: int) -> float:
-    """Return the resident MB of a process and its children; shared memory counts once for each of them."""
-    total = 0.0
-    try:
-        total = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
-        for file in Path(f"/proc/{pid}/task").glob("*/children"):
-            total += sum(resident(int(child)) for child in file.read_text().split())
-    except OSError:
-        pass
-    return total
-
-
 def run(minutes: float, early: float) -> dict[str, object]:
     """Measure, print the table, and return the figures."""
     with TemporaryDirectory(prefix="moderator-memory-") as name:
@@ -176,11 +165,10 @@ def run(minutes: float, early: float) -> dict[str, object]:
             print(f"{'minute':>7} {'worker MB':>10} {'all MB':>8} {'images':>8}", flush=True)
             shown = 0.0
             while (now := (time.monotonic() - start) / 60) < minutes:
-                samples.append((now, resident(service.pid)))
+                samples.append((now, resident_mb(service.pid)))
                 if now >= shown:
-                    alone = int(Path(f"/proc/{service.pid}/statm").read_text().split()[1])
-                    alone_mb = alone * os.sysconf("SC_PAGESIZE") / 1e6
-                    print(f"{now:7.1f} {alone_mb:10.0f} {samples[-1][1]:8.0f} {load.submitted:8}", flush=True)
+                    alone = psutil.Process(service.pid).memory_info().rss / 1e6
+                    print(f"{now:7.1f} {alone:10.0f} {samples[-1][1]:8.0f} {load.submitted:8}", flush=True)
                     shown += 1.0
                 time.sleep(1.0)
             load.stop()

@@ -8,11 +8,12 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 from PIL import Image
 from tokenizers import Tokenizer
@@ -21,11 +22,16 @@ from tokenizers.pre_tokenizers import Punctuation, Sequence, Whitespace
 from tokenizers.trainers import BpeTrainer
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.utils import logging as transformers_logging
 
 from moderator.cli.demo import PHOTOGRAPHS
 from moderator.policies.catalogue import Catalogue
 from moderator.policies.loader import load_policy
 from moderator.queue.embedded_server import EmbeddedServer, free_port
+
+# Their bars and warnings would stand among the figures.
+transformers_logging.disable_progress_bar()
+transformers_logging.set_verbosity_error()
 
 POLICIES = Path(__file__).parent.parent / "policies"
 #: The active version of the classic recipe.
@@ -156,6 +162,17 @@ def start_service(folder: Path, **settings: str) -> Iterator[Service]:
         finally:
             worker.send_signal(signal.SIGTERM)
             worker.wait(60)
+
+
+def resident_mb(pid: int) -> float:
+    """Return the resident MB of a process and its children; shared memory counts once for each of them."""
+    total = 0.0
+    with suppress(psutil.NoSuchProcess):  # it has ended
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                total += one.memory_info().rss / 1e6
+    return total
 
 
 def print_result(result: dict[str, object]) -> None:

@@ -1,13 +1,13 @@
 """Images that crash or hang their decoder, and a model that gives NaN for some of them."""
 
 import json
-import os
-import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
+
+import psutil
 
 from tests.chaos.fault import Fault
 from tests.chaos.stage import LOOK, Setting, Stage
@@ -41,10 +41,10 @@ class PoisonImage(Fault):
     @contextmanager
     def around(self, stage: Stage) -> Iterator[None]:
         def poison() -> None:
-            for pid in _children(stage.worker.pid):
-                if _resident(pid) > POISONED:
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGSEGV)
+            with suppress(psutil.NoSuchProcess):  # the worker or a decoder has ended
+                for decoder in psutil.Process(stage.worker.pid).children():
+                    if decoder.memory_info().rss > POISONED:
+                        decoder.send_signal(signal.SIGSEGV)
 
         watch = Periodic("poison", LOOK, poison)
         try:
@@ -121,20 +121,3 @@ def _spoil(model: Path) -> None:
     file = model / "preprocessor_config.json"
     steps = json.loads(file.read_text())
     file.write_text(json.dumps({**steps, "image_mean": [0, 0, 0], "image_std": [1, 1, 1]}))
-
-
-def _children(pid: int) -> list[int]:
-    with suppress(OSError):
-        return [
-            int(child)
-            for file in Path(f"/proc/{pid}/task").glob("*/children")
-            for child in file.read_text().split()
-        ]
-    return []
-
-
-def _resident(pid: int) -> int:
-    """Bytes; 0 for a process that is gone."""
-    with suppress(OSError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
-    return 0

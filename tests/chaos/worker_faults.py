@@ -1,11 +1,12 @@
 """Workers that are killed, stopped, or out of memory."""
 
-import resource
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
+
+import psutil
 
 from tests.chaos.fault import Fault
 from tests.chaos.stage import Setting, Stage
@@ -99,12 +100,11 @@ class WorkerMemory(Fault):
     def strike(self, stage: Stage, trial: int) -> None:
         # Inside the events, so that the worker holds each several times.
         image = large_jpeg()
-        pid = stage.worker.pid
-        soft, hard = resource.prlimit(pid, resource.RLIMIT_AS)
-        held = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.prlimit(pid, resource.RLIMIT_AS, (held, hard))
+        worker = psutil.Process(stage.worker.pid)
+        soft, hard = worker.rlimit(psutil.RLIMIT_AS)
+        worker.rlimit(psutil.RLIMIT_AS, (worker.memory_info().vms, hard))
         for n in range(5 if self.quick else 20):
             stage.load.submit(f"large-{trial}-{n}", inline=image)
         time.sleep(2.0)
         if stage.worker.poll() is None:
-            resource.prlimit(pid, resource.RLIMIT_AS, (soft, hard))
+            worker.rlimit(psutil.RLIMIT_AS, (soft, hard))

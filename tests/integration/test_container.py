@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from redis.exceptions import RedisError
 
@@ -60,7 +61,7 @@ class Contained(WorkerProcess):
     @property
     def inside(self) -> int:
         """Process id of the worker itself, outside of the container: the child of what made its namespaces."""
-        return int(Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()[0])
+        return psutil.Process(self.pid).children()[0].pid
 
     def kill(self) -> None:
         """With the first process in its namespace all in there end; what made the namespaces ends with it."""
@@ -135,11 +136,10 @@ def test_the_worker_judges_without_rights_on_a_root_that_cannot_be_written(
     for word in ("Read-only", "Permission denied", "cannot keep", "Traceback"):
         assert word not in worker.log
     # Decoders that die are replaced there, too.
-    children = Path(f"/proc/{worker.inside}/task").glob("*/children")
-    decoders = [int(pid) for file in children for pid in file.read_text().split()]
+    decoders = psutil.Process(worker.inside).children()
     assert len(decoders) == 2
-    for pid in decoders:
-        os.kill(pid, signal.SIGKILL)
+    for decoder in decoders:
+        decoder.kill()
     submitted = [client.submit(path="/uploads/cat.jpg") for _ in range(4)]
     assert {client.wait(one.id).decision for one in submitted} == {Decision.BLOCK}, worker.log
     until(lambda: sum(v for k, v in worker.metrics().items() if "decoder_restarts_total" in k) >= 1)

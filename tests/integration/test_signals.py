@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 
 from moderator.client import Client
@@ -21,14 +22,6 @@ pytestmark = pytest.mark.real_start
 
 def published(client: Client) -> Counter[str]:
     return Counter(v.event_id for _, v in client.verdicts.tail("0", follow=False))
-
-
-def children(pid: int) -> list[int]:
-    return [
-        int(child)
-        for file in Path(f"/proc/{pid}/task").glob("*/children")
-        for child in file.read_text().split()
-    ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
@@ -82,4 +75,4 @@ class FirstProcess(WorkerProcess):
     @property
     def inside(self) -> int:
         """Its process id out here."""
-        return children(self.pid)[0]
+        return psutil.Process(self.pid).children()[0].pid
