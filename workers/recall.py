@@ -4,6 +4,7 @@ An image is judged without the cache if the cache cannot be used.
 """
 
 import logging
+import time
 from collections.abc import Sequence
 from hashlib import sha256
 
@@ -15,6 +16,9 @@ from workers.attempt import Attempt
 from workers.worker_metrics import Metrics
 
 log = logging.getLogger(__name__)
+
+#: Between warnings: foreign data at the cache's key would give one or two for each event.
+SECONDS_BETWEEN_WARNINGS = 60.0
 
 
 class Recall:
@@ -30,6 +34,7 @@ class Recall:
         self._cache = cache
         self._engine = engine
         self._metrics = metrics
+        self._next_warning = 0.0
 
     def recall(self, attempt: Attempt, data: bytes) -> Prepared | None:
         """Return what is known of an image, and give its embeddings to the attempt; None if it must be embedded."""
@@ -41,7 +46,7 @@ class Recall:
             seen = self._cache.get(sha256(data).hexdigest(), preparer.plan_of(selection))
         except RedisMisused as error:
             self._metrics.count_recall("error")
-            log.warning("the embedding cache is not used for event %s: %s", attempt.event.key, error)
+            self._warn("the embedding cache is not used for event", attempt, error)
             return None
         self._metrics.count_recall("miss" if seen is None else "hit")
         if seen is None:
@@ -58,4 +63,10 @@ class Recall:
                 try:
                     self._cache.put(seen, self._engine.preparer.plan_of(one.prepared.selection))
                 except RedisMisused as error:
-                    log.warning("the embeddings of event %s are not kept: %s", one.event.key, error)
+                    self._warn("the cache does not keep the embeddings of event", one, error)
+
+    def _warn(self, what: str, attempt: Attempt, error: RedisMisused) -> None:
+        now = time.monotonic()
+        if now >= self._next_warning:
+            self._next_warning = now + SECONDS_BETWEEN_WARNINGS
+            log.warning("%s %s: %s", what, attempt.event.key, error)

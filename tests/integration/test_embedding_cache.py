@@ -125,6 +125,9 @@ def test_a_cache_that_cannot_be_used_fails_no_event(
     assert again.error is None
     assert (again.categories, again.decision) == (first.categories, first.decision)
     assert "embed" in again.timings_ms
+    check("coffee.jpg")
     counted = worker.metrics()
-    assert counted["moderation_embedding_cache_total{result=error}"] == 1
+    assert counted["moderation_embedding_cache_total{result=error}"] == 2
     assert counted["moderation_redeliveries_total"] == 0
+    warnings = ("the embedding cache is not used", "the cache does not keep the embeddings")
+    assert sum(map(worker.log.count, warnings)) == 1, "a line for each event would fill a disk"
