@@ -100,7 +100,7 @@ def test_an_event_does_not_wait_for_the_slow_signals_of_others(
     assert max(beside) < 5, beside
     waiting = [event for event in slow if client.verdicts.get(event.key) is None]
     assert len(waiting) > 30, "the others were done; the test shows nothing"
-    first = client.wait("slow-0", timeout=30)
+    first = client.wait("slow-0", timeout=120)
     assert (first.decision is not Decision.ERROR, first.signals["page"]["score"]) == (True, 0)
     assert len(client.dead_letters) == 0
     worker.kill()

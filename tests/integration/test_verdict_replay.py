@@ -125,7 +125,7 @@ def deliveries(
     with make_client(module_server.url, archive_url=url) as client:
         client.submit_many([{"path": str(path)} for path in pictures], id="set", source="shop")
         with closing(open_archive(Settings(archive_url=url))) as archive:
-            until(lambda: len(archive.find(VerdictFilter())) == VERDICTS, 60.0)
+            until(lambda: len(archive.find(VerdictFilter())) == VERDICTS, 200.0)
             assert worker.stop() == 0, worker.log
             return [
                 make_delivery(Verdict.model_validate_json(one.body), evidence_of(archive, one.id))
