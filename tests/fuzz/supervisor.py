@@ -199,8 +199,11 @@ def _work(load_task: Callable[[], Task], make_file: MakeFile, files: range, slot
     quiet = os.open(os.devnull, os.O_WRONLY)
     faulthandler.enable(os.fdopen(os.dup(2), "w"))
     os.dup2(quiet, 2)  # libtiff writes a line for each oddity
-    task = load_task()
+    task, supervisor = load_task(), multiprocessing.parent_process()
+    assert supervisor is not None
     for number in files:
+        if not supervisor.is_alive():  # killed, it ended nobody
+            return
         data = make_file(number)
         slots[_CURRENT] = number
         start = time.process_time()
