@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -38,6 +39,19 @@ def test_a_signal_ends_it_as_it_would_another(worker: ForkedWorker) -> None:
     worker.send(signal.SIGINT)
     assert worker.wait(20) == 0
     assert "Traceback" not in worker.log
+
+
+def test_it_ends_with_the_process_that_asked_for_it(tmp_path: Path) -> None:
+    start = (
+        "from pathlib import Path; from tests.support.service import ForkedWorker, until\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        f"worker = ForkedWorker(folder, redis_url='redis://127.0.0.1:{free_port()}/0').start(wait=False)\n"
+        "until(lambda: 'waiting for Redis' in worker.log, 60)\n"
+        "(folder / 'pid').write_text(str(worker.pid))"
+    )
+    subprocess.run([sys.executable, "-c", start], cwd=Path(__file__).parents[2], check=True)
+    pid = (tmp_path / "pid").read_text()
+    until(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def test_its_settings_are_its_own(tmp_path: Path) -> None:

@@ -122,9 +122,8 @@ def deliveries(
         archive_url=url,
         default_policy="shop",
     ).start()
-    try:
-        with make_client(module_server.url, archive_url=url) as client:
-            client.submit_many([{"path": str(path)} for path in pictures], id="set", source="shop")
+    with make_client(module_server.url, archive_url=url) as client:
+        client.submit_many([{"path": str(path)} for path in pictures], id="set", source="shop")
         with closing(open_archive(Settings(archive_url=url))) as archive:
             until(lambda: len(archive.find(VerdictFilter())) == VERDICTS, 200.0)
             assert worker.stop() == 0, worker.log
@@ -132,8 +131,6 @@ def deliveries(
                 make_delivery(Verdict.model_validate_json(one.body), evidence_of(archive, one.id))
                 for one in archive.find(VerdictFilter())
             ]
-    finally:
-        worker.kill()
 
 
 @pytest.fixture(scope="module")

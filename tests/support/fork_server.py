@@ -137,7 +137,7 @@ class ForkServer:
         return ForkedProcess(ours)
 
     def close(self) -> None:
-        """End the server, which waits a moment for the processes that it forked."""
+        """End the server, which ends the processes that it forked, as those of tests that failed."""
         self._requests.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(5.0)
@@ -172,6 +172,7 @@ def serve(requests: socket.socket) -> None:
         for descriptor in descriptors:
             os.close(descriptor)
     for watcher in watchers:
+        os.kill(watcher, signal.SIGTERM)
         os.waitpid(watcher, 0)
     sys.exit()
 
@@ -187,6 +188,7 @@ def _watch(
 ) -> None:
     """Fork the process, in which this returns, and report its id and how it ended."""
     if (pid := os.fork()) != 0:
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGKILL))
         os.close(output)
         os.close(errors)
         os.write(status, str(pid).encode())
